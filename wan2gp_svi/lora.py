@@ -1,0 +1,73 @@
+"""The keys of any SVI LoRA file -> the keys that WanGP's loader (mmgp) takes. Tensors are handed on as they are.
+
+The authors' files name a layer `pipe.dit.blocks.0.self_attn.q.lora_A.default.weight`; mmgp wants
+`diffusion_model.blocks.0.self_attn.q.lora_A.weight`, and refuses a file as a whole for one key that it does not know.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_AUTHORS = "pipe.dit."
+_PREFIXES = (_AUTHORS, "diffusion_model.", "transformer.")
+_POSE = "dwpose_embedding."
+_KEY = re.compile(r"(?P<layer>blocks\.\d+\.(?:(?:self|cross)_attn\.[qkvo]|ffn\.[02]))"
+                  r"\.lora_(?P<side>A|B|down|up)(?:\.default)?\.weight")
+_LAYERS_PER_BLOCK = 10
+_SIDES = {"A": "A", "down": "A", "B": "B", "up": "B"}
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """`lora`: the LoRA's tensors under mmgp's keys; `pose`: SVI-Dance's pose network, its prefix taken off;
+    `layers` adapted layers, of the `wanted` ones that an SVI LoRA adapts in this model."""
+
+    lora: dict[str, Any]
+    pose: dict[str, Any]
+    layers: int
+    wanted: int
+
+
+def is_authors(keys: Collection[str]) -> bool:
+    """Whether a file has keys in the SVI authors' format, which WanGP's loader does not take."""
+    return any(key.startswith(_AUTHORS) or _bare(key).startswith(_POSE) for key in keys)
+
+
+def clean(tensors: Mapping[str, Any], blocks: int | None = None) -> Cleaned:
+    """The file's tensors under the keys that WanGP loads, and how many of the model's layers they adapt.
+
+    `blocks`: transformer blocks of the model (40 in the 14B ones); None takes the file's own number. ValueError, naming
+    the first stray keys, when the file is not an SVI LoRA or not one for this model.
+    """
+    lora: dict[str, Any] = {}
+    pose: dict[str, Any] = {}
+    sides: dict[str, set[str]] = {}
+    stray = []
+    for key, tensor in tensors.items():
+        bare = _bare(key)
+        match = _KEY.fullmatch(bare)
+        if bare.startswith(_POSE):
+            pose[bare.removeprefix(_POSE)] = tensor
+        elif match and (blocks is None or int(bare.split(".")[1]) < blocks):
+            lora[_clean_key(key)] = tensor
+            sides.setdefault(match["layer"], set()).add(_SIDES[match["side"]])
+        else:
+            stray.append(key)
+    stray += [f"{layer} (only lora_{found.pop()})" for layer, found in sides.items() if len(found) == 1]
+    if stray or not lora:
+        named = ", ".join(stray[:3]) + (f" and {len(stray) - 3} more" if len(stray) > 3 else "")
+        raise ValueError(f"this is not an SVI LoRA for this model: {len(sides)} layers were recognised, and these keys "
+                         f"were not: {named or '(the file is empty)'}. Download the file again, or choose the one "
+                         "for this model.")
+    found = 1 + max(int(layer.split(".")[1]) for layer in sides)
+    return Cleaned(lora, pose, len(sides), _LAYERS_PER_BLOCK * (blocks or found))
+
+
+def _bare(key: str) -> str:
+    return next((key.removeprefix(prefix) for prefix in _PREFIXES if key.startswith(prefix)), key)
+
+
+def _clean_key(key: str) -> str:
+    key = key.removesuffix(".default.weight") + ".weight" if key.endswith(".default.weight") else key
+    return "diffusion_model." + key.removeprefix(_AUTHORS) if key.startswith(_AUTHORS) else key
