@@ -1,0 +1,259 @@
+"""WanGP's settings -> what SVI does, and what WanGP has to know of it: custom settings, limits, checks before a run.
+
+WanGP names used here: the family handler of the Wan models (`models/wan/wan_handler.py`) with its `query_model_def`,
+`validate_generative_prompt` and `fix_settings`; the keys of its model definitions and of its settings.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import Any
+
+from .. import chain
+from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant, identify, noise
+
+#: WanGP's architectures that SVI runs on -> the generation of Wan
+ARCHITECTURES = {"i2v": "2.1", "i2v_2_2": "2.2"}
+
+_AUTO, _OFF = "auto", "off"
+_MAX_CUSTOM_SETTINGS = 5  # that WanGP draws
+_MAX_FRAMES = CLIP_FRAMES * 125  # ten minutes at 16 frames a second, for the slider
+
+
+class SettingsError(ValueError):
+    """Settings that SVI cannot honour. The message says what, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What SVI does in a run: the variant with the user's overrides, and the SVI LoRA files that are active."""
+
+    variant: Variant
+    seed_step: int
+    loras: tuple[str, ...]
+
+    def describe(self, clips: int, seed: int, fps: float) -> str:
+        v = self.variant
+        frames = chain.length(clips, v.overlap)
+        files = ", ".join(_file(name) for name in self.loras) or "no SVI LoRA"
+        seeds = [str(chain.seed(seed, clip, self.seed_step)) for clip in range(clips)]
+        if clips > 6:
+            seeds[3:-1] = ["..."]
+        inside = f"Motion latents {v.motion_latents}" if v.pro else f"Motion frames {v.motion_frames}"
+        return (f"{v.title} ({files}): {_count(clips, 'clip')} of {CLIP_FRAMES} frames, {frames} frames, "
+                f"{frames / fps:.1f} s. {inside}, padding: {self.padding}, {_plural(clips, 'seed')} {', '.join(seeds)}")
+
+    @property
+    def padding(self) -> str:
+        v = self.variant
+        if v.pro:
+            return "latent zeros"
+        left = CLIP_FRAMES - v.motion_frames
+        if v.ref_pad_num == -1 or v.ref_pad_num >= left:
+            return "reference"
+        return f"reference for {_count(v.ref_pad_num, 'frame')}, then grey" if v.ref_pad_num else "grey"
+
+
+def plan(architecture: str, loras: list[str], custom_settings: Mapping[str, Any] | None) -> Plan | None:
+    """What SVI does with these LoRAs and custom settings on this architecture of WanGP; None where SVI is off.
+
+    Raises SettingsError for what cannot be.
+    """
+    wan = ARCHITECTURES.get(architecture)
+    chosen = _Custom(custom_settings or {})
+    if wan is None or chosen.variant == _OFF:
+        return None
+    found = {name: variant for name in loras if (variant := identify(name))}
+    variant = _variant(found, chosen.variant)
+    if variant is None:
+        return None
+    for one in (variant, *found.values()):
+        if one.wan != wan:
+            raise SettingsError(f"{one.title} is made for Wan {one.wan}, and the model chosen is Wan {wan}. "
+                                f"Choose Image2Video 14B of Wan {one.wan}, or a profile of SVI for Wan {wan}.")
+    _check_experts(variant, list(found))
+    return Plan(chosen.override(variant), chosen.seed_step, tuple(found))
+
+
+def _variant(found: Mapping[str, Variant], chosen: str) -> Variant | None:
+    if chosen != _AUTO:
+        return VARIANTS[chosen]
+    variants = {variant.id: name for name, variant in found.items()}
+    if len(variants) > 1:
+        files = " and ".join(_file(name) for name in variants.values())
+        raise SettingsError(f"Two SVI LoRAs of different variants are active: {files}. Take one of them out of the LoRAs, "
+                            "or choose one variant in \"SVI variant\".")
+    return VARIANTS[next(iter(variants))] if variants else None
+
+
+def _check_experts(variant: Variant, loras: list[str]) -> None:
+    """A LoRA pair of Wan 2.2 with one half missing gives half a video that drifts."""
+    wanted = {lora.noise for lora in variant.loras if lora.noise}
+    given = {noise(_file(name)) for name in loras if identify(name) is variant} & wanted
+    if given and given != wanted:
+        missing = (wanted - given).pop()
+        file = next(lora.name for lora in variant.loras if lora.noise == missing)
+        raise SettingsError(f"{variant.title} needs both of its LoRAs, and the one for {missing} noise is not active: "
+                            f"add {file}, or apply the profile again.")
+
+
+class _Custom:
+    """The custom settings of SVI as chosen: `auto`, or nothing at all, leaves a value to the variant."""
+
+    def __init__(self, values: Mapping[str, Any]):
+        self._values = values
+        self.variant = self._choice("svi_variant", (_AUTO, _OFF, *VARIANTS)) or _AUTO
+        self.seed_step = self._number("seed_times", range(1, 1001), SEED_STEP)
+
+    def override(self, variant: Variant) -> Variant:
+        if variant.pro:
+            return variant
+        n = self._number("num_motion_frames", (1, 5), variant.motion_frames)
+        pad = self._number("ref_pad_num", range(-1, CLIP_FRAMES), variant.ref_pad_num)
+        cfg = self._choice("ref_pad_cfg", (_AUTO, "yes", "no")) or _AUTO
+        return replace(variant, motion_frames=n, overlap=n, ref_pad_num=pad,
+                       ref_pad_cfg=variant.ref_pad_cfg if cfg == _AUTO else cfg == "yes")
+
+    def _text(self, name: str) -> str:
+        value = self._values.get(name)
+        return "" if value is None else str(value).strip().lower()
+
+    def _choice(self, name: str, allowed: tuple[str, ...]) -> str:
+        text = self._text(name)
+        if text and text not in allowed:
+            raise SettingsError(f"{_label(name)} is \"{text}\"; it can be one of: {', '.join(allowed)}.")
+        return text
+
+    def _number(self, name: str, allowed: range | tuple[int, ...], default: int) -> int:
+        text = self._text(name)
+        if text in ("", _AUTO):
+            return default
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if number not in allowed:
+            span = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else " or ".join(map(str, allowed))
+            raise SettingsError(f"{_label(name)} is {text}; it can be {_AUTO} or {span}.")
+        return int(number)
+
+
+def custom_settings() -> list[dict[str, Any]]:
+    """The five custom settings of SVI, as WanGP draws them (text boxes and drop-downs)."""
+    variants = [(variant.title, variant.id) for variant in VARIANTS.values()]
+    return [
+        _dropdown("svi_variant", [("auto: by the SVI LoRA that is active", _AUTO), ("off", _OFF), *variants]),
+        _dropdown("num_motion_frames", [("auto: by the variant", _AUTO), ("1", "1"), ("5", "5")]),
+        {"id": "ref_pad_num", "name": "ref_pad_num", "label": _label("ref_pad_num"), "type": "text", "default": _AUTO},
+        _dropdown("ref_pad_cfg", [("auto: by the variant", _AUTO), ("yes", "yes"), ("no", "no")]),
+        {"id": "seed_times", "name": "seed_times", "label": _label("seed_times"), "type": "int", "default": SEED_STEP,
+         "min": 1, "max": 1000, "inc": 1},
+    ]
+
+
+_LABELS = {
+    "svi_variant": "SVI variant",
+    "num_motion_frames": "SVI motion frames (num_motion_frames)",
+    "ref_pad_num": "SVI padding (ref_pad_num): auto, -1 reference, 0 grey, or a number of frames",
+    "ref_pad_cfg": "SVI mask keeps all motion frames (ref_pad_cfg)",
+    "seed_times": "SVI seed step from clip to clip (seed_times)",
+}
+
+
+def _label(name: str) -> str:
+    return _LABELS[name]
+
+
+def _dropdown(name: str, choices: list[tuple[str, str]]) -> dict[str, Any]:
+    return {"id": name, "name": name, "label": _label(name), "type": "dropdown", "default": _AUTO, "choices": choices}
+
+
+def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, Any]) -> str:
+    """Before a run: makes WanGP's settings what SVI needs, in place. Returns the message for the user, or ""."""
+    if (inputs.get("image_mode") or 0) > 0:
+        return ""
+    try:
+        run = plan(architecture, active_loras(inputs.get("activated_loras"), model_def), inputs.get("custom_settings"))
+        if run is None:
+            return ""
+        _refuse(inputs)
+    except SettingsError as error:
+        return f"SVI: {error}"
+    overlap = run.variant.overlap
+    clips = chain.clips_of(int(inputs["video_length"]), overlap)
+    inputs.update(video_length=chain.length(clips, overlap), sliding_window_size=CLIP_FRAMES,
+                  sliding_window_overlap=overlap)
+    # what would repaint, shift or cut the frames that the next clip is conditioned on; not every WanGP has all of them
+    for name, value in {"sliding_window_discard_last_frames": 0, "sliding_window_trim_first_frames": 0,
+                        "sliding_window_color_correction_strength": 0, "motion_amplitude": 1}.items():
+        if name in inputs:
+            inputs[name] = value
+    return ""
+
+
+def _refuse(inputs: Mapping[str, Any]) -> None:
+    prompt_type = inputs.get("image_prompt_type") or ""
+    if "E" in prompt_type and inputs.get("image_end") is not None:
+        raise SettingsError("an end image cannot be used with SVI yet. Take the end image away, or set \"SVI variant\" to "
+                            "off and take the SVI LoRA out.")
+    if any(letter in prompt_type for letter in "VL"):
+        raise SettingsError("continuing a video is not possible with SVI yet, because the reference image would be "
+                            "lost. Choose \"Start Video with Image\".")
+    if "S" not in prompt_type:
+        raise SettingsError("a start image is needed: it is the reference that every clip returns to. Choose "
+                            "\"Start Video with Image\" and give one.")
+    scheduler = inputs.get("frame_scheduler")
+    if isinstance(scheduler, Mapping) and scheduler.get("active"):
+        raise SettingsError("prompt commands in [/...] change the length of windows, and SVI clips have "
+                            f"{CLIP_FRAMES} frames always. Take the commands out of the prompt.")
+
+
+def active_loras(chosen: list[str] | None, model_def: Mapping[str, Any] | None) -> list[str]:
+    """The LoRAs of a run: the user's, and those that the model definition brings along."""
+    built_in = (model_def or {}).get("loras")
+    return [*(built_in if isinstance(built_in, list) else []), *(chosen or [])]
+
+
+def extend(handler: Any, text_modes: bool) -> None:
+    """Teaches WanGP's handler of the Wan models what SVI needs. `text_modes`: this WanGP names the ways to split a prompt
+    by letters (`PW`); before v11.30 they were numbers."""
+    query, validate = handler.query_model_def, getattr(handler, "validate_generative_prompt", None)
+    fix = getattr(handler, "fix_settings", None)
+
+    @wraps(query)
+    def query_model_def(base_model_type, model_def):
+        extra = query(base_model_type, model_def)
+        if extra is not None and base_model_type in ARCHITECTURES:
+            extra["sliding_window_defaults"] = {"overlap_min": 1, "overlap_max": 5, "overlap_step": 4,
+                                                "overlap_default": 1}
+            extra.setdefault("frames_selection_maximum", _MAX_FRAMES)
+            own = extra.get("custom_settings") or []
+            if len(own) + len(custom_settings()) <= _MAX_CUSTOM_SETTINGS:
+                extra["custom_settings"] = [*own, *custom_settings()]
+        return extra
+
+    def validate_generative_prompt(base_model_type, model_def, inputs, one_prompt):
+        error = validate(base_model_type, model_def, inputs, one_prompt) if validate else None
+        return error or prepare(base_model_type, model_def or {}, inputs)
+
+    def fix_settings(base_model_type, settings_version, model_def, ui_defaults):
+        if fix is not None:
+            fix(base_model_type, settings_version, model_def, ui_defaults)
+        if not text_modes and base_model_type in ARCHITECTURES and ui_defaults.get("multi_prompts_gen_type") == "PW":
+            ui_defaults["multi_prompts_gen_type"] = 1  # each line, there being no paragraphs, is the next window's prompt
+
+    handler.query_model_def = staticmethod(query_model_def)
+    handler.validate_generative_prompt = staticmethod(validate_generative_prompt)
+    handler.fix_settings = staticmethod(fix_settings)
+
+
+def _file(name: str) -> str:
+    return name.replace("\\", "/").rpartition("/")[2]
+
+
+def _plural(count: int, noun: str) -> str:
+    return noun if count == 1 else f"{noun}s"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {_plural(count, noun)}"
