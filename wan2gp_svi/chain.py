@@ -1,7 +1,7 @@
 """How clips become one video: how many there are, their seeds and prompts, and what is kept at a seam.
 
-Pure arithmetic, standard library only. Clips are counted from 0. `overlap` is the number of frames that two neighbouring
-clips share (see `variants.Variant`). Source: the inference scripts of Stable Video Infinity.
+Pure arithmetic, standard library only. Clips are counted from 0. `overlap` is the number of frames that two
+neighbouring clips share (see `variants.Variant`). Source: the inference scripts of Stable Video Infinity.
 """
 
 from collections.abc import Sequence

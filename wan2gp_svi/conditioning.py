@@ -3,8 +3,8 @@
 Shapes: pixels float [3, T, H, W] in [-1, 1] with T = 4 (t - 1) + 1; latents [16, t, H/8, W/8]; mask [4, t, H/8, W/8];
 `y` is mask and latents stacked: [20, t, H/8, W/8]. The VAE is a callable, `encode`: pixels -> latents.
 
-Source: `encode_images_adaptive` of the Wan 2.1 pipeline of Stable Video Infinity, and the image embedders of its 2.0 and
-2.0 Pro pipelines for Wan 2.2. Bad input is a ValueError that says what was given and what is wanted.
+Source: `encode_images_adaptive` of the Wan 2.1 pipeline of Stable Video Infinity, and the image embedders of its 2.0
+and 2.0 Pro pipelines for Wan 2.2. Bad input is a ValueError that says what was given and what is wanted.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Everything that knows WanGP's names. The lines that the patches add to WanGP call `svi` and nothing else.
 
-`svi(hook, value, ...)` hands `value` to the function of that name in `hooks` and returns what it makes of it: the value
-itself wherever SVI is off. Where this package is missing, the patched files put a function in its place that always does
-so.
+`svi(hook, value, ...)` hands `value` to the function of that name in `hooks` and returns what it makes of it: the
+value itself wherever SVI is off. Where this package is missing, the patched files put a function in its place that
+always does so.
 """
 
 from typing import Any

@@ -1,13 +1,12 @@
-"""What the patched lines of WanGP call, through `svi`. Each function takes a value of WanGP's and returns what WanGP goes
-on with: the same value wherever SVI is off.
+"""What the patched lines of WanGP call, through `svi`. Each function takes a value of WanGP's and returns what WanGP
+goes on with: the same value wherever SVI is off.
 
-In the order of a run: `start` when wgp.py is loaded; for every window of a generation `clip`, then in the model's
-`generate` `seed`, `clip_image`, `mask`, `injected_latents`, and back in the loop `whole`, `kept`, `saved`. `lora` when a
-LoRA file is loaded. `pipe` is WanGP's pipeline object, which carries the clip that is being made; `scope` are the local
+In the order of a run: `start` when wgp.py is loaded; `lora` when a LoRA file is; for every window of a generation
+`clip`, then in the model's `generate` `seed`, `clip_image`, `mask`, `injected_latents`, and back in the loop `whole`,
+`kept`, `saved`. `pipe` is WanGP's pipeline object, which carries the clip that is being made; `scope` are the local
 variables of WanGP's generation loop.
 """
 
-import sys
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import __version__, chain, lora as lora_keys
-from ..conditioning import check, condition_pro, mask as keep_mask, pad_
+from .. import __version__, chain
+from .. import lora as lora_keys
+from ..conditioning import check, condition_pro, pad_
+from ..conditioning import mask as keep_mask
 from ..variants import CLIP_FRAMES
 from . import vae
 from .settings import Plan, SettingsError, active_loras, extend, plan
@@ -53,8 +54,8 @@ def start(_: None = None) -> None:
 
         extend(family_handler, text_modes=hasattr(prompt_parser, "split_prompt_units"))
     except Exception as error:
-        say(f"is off: this WanGP could not be extended ({type(error).__name__}: {error}). WanGP itself is not affected. "
-            "Please report this line.")
+        say(f"is off: this WanGP could not be extended ({type(error).__name__}: {error}). WanGP itself is not "
+            "affected. Please report this line.")
 
 
 # ---------------------------------------------------------------------------------------------- the loop over windows
@@ -95,7 +96,7 @@ def clip(asked: tuple[str, Any], pipe: Any, scope: _Scope) -> tuple[str, Any]:
 
 
 def _check_window(run: Plan, number: int, scope: _Scope) -> None:
-    """A window of another length or overlap is not an SVI clip; settings that were not checked by `prepare` end here."""
+    """A window of another length or overlap is not an SVI clip; settings that `prepare` never saw end here."""
     if scope["current_video_length"] != CLIP_FRAMES or number and scope["reuse_frames"] != run.variant.overlap:
         raise SettingsError(f"SVI needs windows of {CLIP_FRAMES} frames with an overlap of {run.variant.overlap}, and "
                             f"this window has {scope['current_video_length']} with {scope['reuse_frames']}. Press "

@@ -15,6 +15,8 @@ from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant, identify, nois
 #: WanGP's architectures that SVI runs on -> the generation of Wan
 ARCHITECTURES = {"i2v": "2.1", "i2v_2_2": "2.2"}
 
+_BUILT_IN = "i2v_2_2_svi2pro"  # WanGP's own SVI 2 Pro
+
 _AUTO, _OFF = "auto", "off"
 _MAX_CUSTOM_SETTINGS = 5  # that WanGP draws
 _MAX_FRAMES = CLIP_FRAMES * 125  # ten minutes at 16 frames a second, for the slider
@@ -60,8 +62,10 @@ def plan(architecture: str, loras: list[str], custom_settings: Mapping[str, Any]
     Raises SettingsError for what cannot be.
     """
     wan = ARCHITECTURES.get(architecture)
+    if wan is None:
+        return None
     chosen = _Custom(custom_settings or {})
-    if wan is None or chosen.variant == _OFF:
+    if chosen.variant == _OFF:
         return None
     found = {name: variant for name in loras if (variant := identify(name))}
     variant = _variant(found, chosen.variant)
@@ -76,14 +80,13 @@ def plan(architecture: str, loras: list[str], custom_settings: Mapping[str, Any]
 
 
 def _variant(found: Mapping[str, Variant], chosen: str) -> Variant | None:
-    if chosen != _AUTO:
-        return VARIANTS[chosen]
     variants = {variant.id: name for name, variant in found.items()}
     if len(variants) > 1:
         files = " and ".join(_file(name) for name in variants.values())
-        raise SettingsError(f"Two SVI LoRAs of different variants are active: {files}. Take one of them out of the LoRAs, "
-                            "or choose one variant in \"SVI variant\".")
-    return VARIANTS[next(iter(variants))] if variants else None
+        raise SettingsError(f"two SVI LoRAs of different variants are active: {files}. Take one of them out of the "
+                            "LoRAs.")
+    id = chosen if chosen != _AUTO else next(iter(variants), None)
+    return VARIANTS[id] if id else None
 
 
 def _check_experts(variant: Variant, loras: list[str]) -> None:
@@ -107,6 +110,10 @@ class _Custom:
 
     def override(self, variant: Variant) -> Variant:
         if variant.pro:
+            for name in ("num_motion_frames", "ref_pad_num", "ref_pad_cfg"):
+                if self._text(name) not in ("", _AUTO):
+                    raise SettingsError(f"{variant.title} chains latents and has neither motion frames nor padding to "
+                                        f"choose. Set {_label(name)} to {_AUTO}.")
             return variant
         n = self._number("num_motion_frames", (1, 5), variant.motion_frames)
         pad = self._number("ref_pad_num", range(-1, CLIP_FRAMES), variant.ref_pad_num)
@@ -154,7 +161,7 @@ def custom_settings() -> list[dict[str, Any]]:
 _LABELS = {
     "svi_variant": "SVI variant",
     "num_motion_frames": "SVI motion frames (num_motion_frames)",
-    "ref_pad_num": "SVI padding (ref_pad_num): auto, -1 reference, 0 grey, or a number of frames",
+    "ref_pad_num": "SVI padding (ref_pad_num: auto, -1 reference, 0 grey, or a number of frames)",
     "ref_pad_cfg": "SVI mask keeps all motion frames (ref_pad_cfg)",
     "seed_times": "SVI seed step from clip to clip (seed_times)",
 }
@@ -172,6 +179,9 @@ def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, A
     """Before a run: makes WanGP's settings what SVI needs, in place. Returns the message for the user, or ""."""
     if (inputs.get("image_mode") or 0) > 0:
         return ""
+    if architecture == _BUILT_IN and any(map(identify, inputs.get("activated_loras") or [])):
+        return ("SVI: this model has SVI 2 Pro and its LoRAs built in, by WanGP itself. Take the SVI LoRAs out, or "
+                "choose Image2Video 14B of Wan 2.2 and apply the profile there.")
     try:
         run = plan(architecture, active_loras(inputs.get("activated_loras"), model_def), inputs.get("custom_settings"))
         if run is None:
@@ -194,8 +204,8 @@ def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, A
 def _refuse(inputs: Mapping[str, Any]) -> None:
     prompt_type = inputs.get("image_prompt_type") or ""
     if "E" in prompt_type and inputs.get("image_end") is not None:
-        raise SettingsError("an end image cannot be used with SVI yet. Take the end image away, or set \"SVI variant\" to "
-                            "off and take the SVI LoRA out.")
+        raise SettingsError("an end image cannot be used with SVI yet. Take the end image away, or take the SVI LoRA "
+                            "out to make a video without SVI.")
     if any(letter in prompt_type for letter in "VL"):
         raise SettingsError("continuing a video is not possible with SVI yet, because the reference image would be "
                             "lost. Choose \"Start Video with Image\".")
@@ -215,8 +225,8 @@ def active_loras(chosen: list[str] | None, model_def: Mapping[str, Any] | None) 
 
 
 def extend(handler: Any, text_modes: bool) -> None:
-    """Teaches WanGP's handler of the Wan models what SVI needs. `text_modes`: this WanGP names the ways to split a prompt
-    by letters (`PW`); before v11.30 they were numbers."""
+    """Teaches WanGP's handler of the Wan models what SVI needs. `text_modes`: this WanGP names the ways to split a
+    prompt by letters (`PW`); before v11.20 they were numbers."""
     query, validate = handler.query_model_def, getattr(handler, "validate_generative_prompt", None)
     fix = getattr(handler, "fix_settings", None)
 
@@ -240,7 +250,7 @@ def extend(handler: Any, text_modes: bool) -> None:
         if fix is not None:
             fix(base_model_type, settings_version, model_def, ui_defaults)
         if not text_modes and base_model_type in ARCHITECTURES and ui_defaults.get("multi_prompts_gen_type") == "PW":
-            ui_defaults["multi_prompts_gen_type"] = 1  # each line, there being no paragraphs, is the next window's prompt
+            ui_defaults["multi_prompts_gen_type"] = 1  # a line for each window; there were no paragraphs yet
 
     handler.query_model_def = staticmethod(query_model_def)
     handler.validate_generative_prompt = staticmethod(validate_generative_prompt)

@@ -1,8 +1,8 @@
 """The one encode of a clip: in 32 bit and untiled where the free VRAM allows it, else as WanGP is set up.
 
 The authors found that a 16-bit or tiled VAE leaves artefacts that add up from clip to clip on still backgrounds. WanGP
-fixes the VAE's precision when it loads the model (16 bit by default), and casts whatever it is given; so a second VAE is
-read from the same file in 32 bit, its encoder alone, which waits in RAM (0.2 GB) between the clips.
+fixes the VAE's precision when it loads the model (16 bit by default), and casts whatever it is given; so a second VAE
+is read from the same file in 32 bit, its encoder alone, which waits in RAM (0.2 GB) between the clips.
 """
 
 from collections.abc import Callable
@@ -30,9 +30,10 @@ def encode(pipe: Any, video: Tensor, *, tile_size: int, say: Callable[[str], Non
             torch.cuda.empty_cache()
     if say is not None:
         how = f"in tiles of {tile_size} pixels" if tile_size else "untiled"
-        say(f"VAE: the clips are encoded {how} in {_bits(pipe.vae)} bit, since {free / 2**30:.1f} GB of VRAM are free and "
-            f"32 bit untiled takes {wanted / 2**30:.1f} GB. Still backgrounds may slowly gain artefacts; a smaller "
-            "resolution avoids that.")
+        bits = torch.finfo(pipe.vae.dtype).bits
+        say(f"VAE: the clips are encoded {how} in {bits} bit, since {free / 2**30:.1f} GB of VRAM are free and 32 bit "
+            f"untiled takes {wanted / 2**30:.1f} GB. Still backgrounds may slowly gain artefacts; a smaller resolution "
+            "avoids that.")
     return pipe.vae.encode([video.to(pipe.vae.dtype)], tile_size)[0]
 
 
@@ -64,7 +65,3 @@ def _free_vram() -> int:
     """Bytes that can be had, those that torch keeps for itself included."""
     free, _ = torch.cuda.mem_get_info()
     return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-
-
-def _bits(vae: Any) -> int:
-    return torch.finfo(vae.dtype).bits

@@ -1,0 +1,46 @@
+"""The shipped profiles are those that the table of variants makes, and SVI itself accepts each of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wan2gp_svi.variants import VARIANTS
+from wan2gp_svi.wangp.profiles import profiles, write
+from wan2gp_svi.wangp.settings import plan, prepare
+
+SHIPPED = Path(__file__).parents[1] / "profiles"
+ALL = {f"{profile.folder}/{profile.name}": profile for profile in profiles()}
+
+
+def test_shipped_profiles_are_what_the_generator_writes(tmp_path):
+    made = {path.relative_to(tmp_path): path.read_bytes() for path in write(tmp_path)}
+    shipped = {path.relative_to(SHIPPED): path.read_bytes() for path in SHIPPED.rglob("*.json")}
+    assert made == shipped, "run: python -m wan2gp_svi.wangp.profiles"
+
+
+@pytest.mark.parametrize("profile", ALL.values(), ids=ALL)
+def test_a_profile_is_accepted_as_its_variant_and_prepared_as_it_says(profile):
+    settings = json.loads(profile.text())
+    architecture = settings["model_type"]
+    assert plan(architecture, settings["activated_loras"], settings["custom_settings"]).variant == profile.variant
+    given = {**settings, "video_length": 405}
+    assert prepare(architecture, {}, given) == ""
+    given.pop("video_length")
+    assert given == settings
+    assert settings["guidance_scale"] == (profile.variant.cfg if profile.recipe.steps == 50 else profile.recipe.cfg)
+
+
+@pytest.mark.parametrize("profile", ALL.values(), ids=ALL)
+def test_a_profile_has_one_strength_for_each_lora(profile):
+    strengths = profile.settings["loras_multipliers"].split()
+    assert len(strengths) == len(profile.settings["activated_loras"])
+    phases = profile.settings["guidance_phases"]
+    assert all(strength.count(";") == (1 if phases == 2 else 0) for strength in strengths)
+
+
+def test_the_profiles_users_look_for():
+    assert "wan_i2v/SVI-Shot Infinite - 50 Steps" in ALL and "wan_i2v/SVI-2.0 Unified - 50 Steps" in ALL
+    assert {profile.variant.id for profile in ALL.values()} == set(VARIANTS) - {"film", "talk", "dance"}
+    assert ALL["wan_2_2/SVI-2.0 Pro Lightning - 4 Steps"].settings["loras_multipliers"] == "1;0 0;1 0.5;0 0;1"
+    assert ALL["wan_i2v/SVI-Shot Infinite LightX2V - 4 Steps"].settings["loras_multipliers"] == "1 0.5"

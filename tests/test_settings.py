@@ -1,0 +1,177 @@
+"""From WanGP's settings to what SVI does: detection, overrides, refusals, and what WanGP is taught."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from wan2gp_svi.variants import VARIANTS
+from wan2gp_svi.wangp.settings import SettingsError, active_loras, custom_settings, extend, plan, prepare
+
+SHOT, FILM = "loras/wan_i2v/svi-shot.safetensors", "svi-film.safetensors"
+PAIR = [lora.url for lora in VARIANTS["2.0-wan22"].loras]
+PRO = [lora.url for lora in VARIANTS["2.0-pro"].loras]
+LIGHTX2V = "Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors"
+
+
+def inputs(**changes):
+    return {"image_mode": 0, "activated_loras": [SHOT], "video_length": 810, "sliding_window_size": 129,
+            "sliding_window_overlap": 9, "sliding_window_discard_last_frames": 4, "image_prompt_type": "S",
+            "image_end": None, "motion_amplitude": 1.3, "sliding_window_color_correction_strength": 0.5} | changes
+
+
+def test_the_active_lora_decides():
+    assert plan("i2v", [LIGHTX2V, SHOT], None).variant == VARIANTS["shot"]
+    assert plan("i2v", [LIGHTX2V, SHOT], {}).loras == (SHOT,)
+    assert plan("i2v_2_2", PAIR, {"svi_variant": "auto"}).variant == VARIANTS["2.0-wan22"]
+
+
+@pytest.mark.parametrize(("architecture", "loras", "custom"), [
+    ("i2v", [], None), ("i2v", [LIGHTX2V], {}), ("i2v", [SHOT], {"svi_variant": "off"}), ("t2v", [SHOT], None),
+    ("hunyuan", [SHOT], {"svi_variant": "nonsense of another model"}), ("i2v_2_2_svi2pro", PAIR, None),
+])
+def test_svi_is_off(architecture, loras, custom):
+    assert plan(architecture, loras, custom) is None
+
+
+def test_overrides():
+    custom = {"num_motion_frames": "5", "ref_pad_num": " 3 ", "ref_pad_cfg": "yes", "seed_times": 7}
+    run = plan("i2v", [SHOT], custom)
+    v = run.variant
+    assert (v.motion_frames, v.overlap, v.ref_pad_num, v.ref_pad_cfg, run.seed_step) == (5, 5, 3, True, 7)
+    assert plan("i2v", [SHOT], {"svi_variant": "film"}).variant.id == "film"
+    assert plan("i2v", [], {"svi_variant": "shot"}).variant.id == "shot"
+    auto = {"num_motion_frames": "auto", "ref_pad_num": "", "ref_pad_cfg": "auto", "seed_times": 42.0}
+    assert plan("i2v", [FILM], auto).variant == VARIANTS["film"]
+
+
+@pytest.mark.parametrize(("architecture", "loras", "custom", "said"), [
+    ("i2v", [SHOT, FILM], {}, "svi-shot.safetensors and svi-film.safetensors"),
+    ("i2v", PAIR, {}, r"made for Wan 2\.2, and the model chosen is Wan 2\.1"),
+    ("i2v_2_2", [SHOT], {}, r"made for Wan 2\.1, and the model chosen is Wan 2\.2"),
+    ("i2v", PAIR, {"svi_variant": "shot"}, r"made for Wan 2\.2"),
+    ("i2v_2_2", PAIR[:1], {}, "low noise is not active: add SVI_Wan2.2-I2V-A14B_low_noise_lora_v2.0.safetensors"),
+    ("i2v", [SHOT], {"svi_variant": "schot"}, r'SVI variant is "schot"; it can be one of: auto, off, shot'),
+    ("i2v", [SHOT], {"num_motion_frames": 3}, "is 3; it can be auto or 1 or 5"),
+    ("i2v", [SHOT], {"ref_pad_num": -2}, "is -2; it can be auto or -1 to 80"),
+    ("i2v", [SHOT], {"ref_pad_num": 81}, "-1 to 80"),
+    ("i2v", [SHOT], {"ref_pad_num": "1.5"}, "-1 to 80"),
+    ("i2v", [SHOT], {"ref_pad_num": "all"}, "is all; it can be auto or -1 to 80"),
+    ("i2v", [SHOT], {"seed_times": 0}, "1 to 1000"),
+    ("i2v", [SHOT], {"ref_pad_cfg": "maybe"}, "auto, yes, no"),
+    ("i2v_2_2", PRO, {"num_motion_frames": "5"}, r"chains latents.*Set SVI motion frames \(num_motion_frames\) to auto"),
+    ("i2v_2_2", PRO, {"ref_pad_num": 0}, "chains latents"),
+])
+def test_what_cannot_be_is_refused(architecture, loras, custom, said):
+    with pytest.raises(SettingsError, match=said):
+        plan(architecture, loras, custom)
+    assert prepare(architecture, {}, inputs(activated_loras=loras, custom_settings=custom)).startswith("SVI: ")
+
+
+def test_a_run_is_made_ready():
+    given = inputs()
+    assert prepare("i2v", {}, given) == ""
+    assert given["video_length"] == 801 and given["sliding_window_size"] == 81 and given["sliding_window_overlap"] == 1
+    assert given["sliding_window_discard_last_frames"] == 0 and given["motion_amplitude"] == 1
+    assert given["sliding_window_color_correction_strength"] == 0
+    assert "sliding_window_trim_first_frames" not in given  # this WanGP has no such setting
+    again = dict(given)
+    assert prepare("i2v", {}, again) == "" and again == given
+
+
+def test_without_svi_nothing_is_touched():
+    for changes in (dict(activated_loras=[]), dict(activated_loras=None), dict(image_mode=1)):
+        given = inputs(**changes)
+        assert prepare("i2v", {}, given) == "" and given == inputs(**changes)
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    (dict(image_prompt_type="SE", image_end=object()), "an end image"),
+    (dict(image_prompt_type="V"), "continuing a video"),
+    (dict(image_prompt_type="L"), "continuing a video"),
+    (dict(image_prompt_type=""), "a start image is needed"),
+    (dict(image_prompt_type=None), "a start image is needed"),
+    (dict(frame_scheduler={"active": True}), "prompt commands"),
+])
+def test_what_svi_cannot_do_yet_is_said(changes, said):
+    assert said in prepare("i2v", {}, inputs(**changes))
+
+
+def test_an_end_image_that_is_not_used_does_not_matter():
+    assert prepare("i2v", {}, inputs(image_end=object())) == ""
+
+
+def test_wangps_own_svi_is_not_doubled():
+    assert "built in" in prepare("i2v_2_2_svi2pro", {}, inputs(activated_loras=PAIR))
+    assert prepare("i2v_2_2_svi2pro", {"loras": PAIR}, inputs(activated_loras=[])) == ""
+
+
+def test_loras_of_the_model_definition_count():
+    assert active_loras(None, {"loras": [SHOT]}) == [SHOT]
+    assert active_loras(["x"], {"loras": "named elsewhere"}) == ["x"]
+
+
+def test_the_line_that_tells_what_is_done():
+    line = plan("i2v", [SHOT], None).describe(3, 1234, 16)
+    assert line == ("SVI-Shot (svi-shot.safetensors): 3 clips of 81 frames, 241 frames, 15.1 s. Motion frames 1, "
+                    "padding: reference, seeds 1234, 1276, 1318")
+    line = plan("i2v", [FILM], {"ref_pad_num": 2}).describe(10, 0, 16)
+    assert "padding: reference for 2 frames, then grey, seeds 0, 42, 84, ..., 378" in line
+    assert "padding: reference, seed 5" in plan("i2v", [SHOT], {"ref_pad_num": 80}).describe(1, 5, 16)
+    assert "Motion latents 1, padding: latent zeros" in plan("i2v_2_2", PRO, None).describe(2, 0, 16)
+
+
+class Handler:
+    """As much of WanGP's handler as SVI extends."""
+
+    @staticmethod
+    def query_model_def(base_model_type, model_def):
+        return None if base_model_type == "none" else {"sliding_window_defaults": {"overlap_max": 1}}
+
+    @staticmethod
+    def fix_settings(base_model_type, settings_version, model_def, ui_defaults):
+        ui_defaults["fixed"] = True
+
+
+def handler(text_modes=True):
+    copy = type("Copy", (Handler,), {})
+    extend(copy, text_modes)
+    return copy
+
+
+def test_wangp_is_taught_the_overlap_and_the_custom_settings():
+    extra = handler().query_model_def("i2v", {})
+    assert extra["sliding_window_defaults"] == {"overlap_min": 1, "overlap_max": 5, "overlap_step": 4,
+                                                "overlap_default": 1}
+    ids = [setting["id"] for setting in extra["custom_settings"]]
+    assert ids == ["svi_variant", "num_motion_frames", "ref_pad_num", "ref_pad_cfg", "seed_times"]
+    assert handler().query_model_def("t2v", {}) == Handler.query_model_def("t2v", {})
+    assert handler().query_model_def("none", {}) is None
+
+
+def test_the_defaults_of_the_custom_settings_change_nothing():
+    defaults = {setting["id"]: setting["default"] for setting in custom_settings()}
+    assert plan("i2v", [FILM], defaults) == plan("i2v", [FILM], None)
+
+
+def test_wangp_refuses_with_our_sentence_or_its_own():
+    check = handler().validate_generative_prompt
+    assert check("i2v", None, inputs(image_prompt_type=""), "a prompt").startswith("SVI: a start image")
+    assert not check("i2v", None, inputs(), "a prompt")
+    own = type("Own", (Handler,), {"validate_generative_prompt": staticmethod(lambda *_: "no such prompt")})
+    extend(own, True)
+    assert own.validate_generative_prompt("i2v", {}, inputs(), "x") == "no such prompt"
+
+
+def test_old_wangps_split_prompts_by_number():
+    settings = {"multi_prompts_gen_type": "PW"}
+    handler(text_modes=True).fix_settings("i2v", 1, {}, settings)
+    assert settings == {"multi_prompts_gen_type": "PW", "fixed": True}
+    handler(text_modes=False).fix_settings("i2v", 1, {}, settings)
+    assert settings["multi_prompts_gen_type"] == 1
+
+
+def test_a_handler_without_optional_parts_is_extended_too():
+    bare = SimpleNamespace(query_model_def=Handler.query_model_def)
+    extend(bare, True)
+    assert not bare.validate_generative_prompt("i2v", {}, inputs(), "x")
+    bare.fix_settings("i2v", 1, {}, {})

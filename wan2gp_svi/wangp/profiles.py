@@ -1,0 +1,140 @@
+"""The profiles that users pick in WanGP, made from the table of variants.
+
+`python -m wan2gp_svi.wangp.profiles [FOLDER]` writes them. A profile is laid over the current settings, so it pins
+everything that SVI depends on: what an earlier profile or a user left behind must not make it something else.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant
+
+_LORAS = "https://huggingface.co/DeepBeepMeep/Wan{}/resolve/main/loras_accelerators/"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a profile samples: `loras` are (URL, strength) of an accelerator, of Wan 2.2 for high and low noise."""
+
+    name: str
+    steps: int
+    cfg: float
+    help: str
+    loras: tuple[tuple[str, str], ...] = ()
+    solver: str = "unipc"
+
+
+_FULL = "Full quality, and slow: 50 steps with guidance."
+_LIGHTX2V = Recipe("LightX2V", 4, 1.0, "Fast. The accelerator runs at half strength, because at full strength motion "
+                   "gets weak and prompts are ignored; 6 to 8 steps look better still.",
+                   ((_LORAS.format("2.1") + "Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors", "0.5"),))
+_FUSIONIX = Recipe("FusioniX", 10, 1.0, "Fast, with more motion and detail than LightX2V. The accelerator runs at half "
+                   "strength.",
+                   ((_LORAS.format("2.1") + "Wan2.1_I2V_14B_FusionX_LoRA.safetensors", "0.5"),))
+_SEKO = _LORAS.format("2.2") + "Wan2.2_I2V_A14B_{}_4steps_lora_rank64_Seko_V1_forKJ.safetensors"
+_LIGHTNING = Recipe("Lightning", 4, 1.5, "Fast. The accelerator runs at half strength on high noise, where the motion "
+                    "is made; 6 steps look better still.",
+                    ((_SEKO.format("HIGH"), "0.5;0"), (_SEKO.format("LOW"), "0;1")), "euler")
+
+#: title, variant, accelerators. Film Transitions is offered at full quality alone: accelerators swallow transitions
+_SETS = (
+    ("SVI-Shot Infinite", "shot", (_LIGHTX2V, _FUSIONIX)),
+    ("SVI-Film", "film-opt", (_LIGHTX2V, _FUSIONIX)),
+    ("SVI-Film Transitions", "film-transitions", ()),
+    ("SVI-Tom", "tom", (_LIGHTX2V, _FUSIONIX)),
+    ("SVI-2.0 Unified", "2.0", (_LIGHTX2V, _FUSIONIX)),
+    ("SVI-2.0", "2.0-wan22", (_LIGHTNING,)),
+    ("SVI-2.0 Pro", "2.0-pro", (_LIGHTNING,)),
+)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One profile: `folder`/`name`.json with `settings`."""
+
+    folder: str
+    name: str
+    variant: Variant
+    recipe: Recipe
+    settings: dict[str, Any]
+
+    def text(self) -> str:
+        return json.dumps(self.settings, indent=4) + "\n"
+
+
+def profiles() -> list[Profile]:
+    found = []
+    for title, id, accelerators in _SETS:
+        variant = VARIANTS[id]
+        folder = "wan_i2v" if variant.wan == "2.1" else "wan_2_2"
+        for recipe in (Recipe("", variant.steps, variant.cfg, _FULL), *accelerators):
+            name = f"{title} {recipe.name}".rstrip() + f" - {recipe.steps} Steps"
+            found.append(Profile(folder, name, variant, recipe, _settings(variant, recipe)))
+    return found
+
+
+def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
+    two = variant.wan == "2.2"
+    own = [(lora.url, {"high": "1;0", "low": "0;1"}.get(lora.noise, "1")) for lora in variant.loras]
+    urls, strengths = zip(*own, *recipe.loras, strict=True)
+    return {
+        "model_type": "i2v_2_2" if two else "i2v",
+        "activated_loras": list(urls),
+        "loras_multipliers": " ".join(strengths),
+        "num_inference_steps": recipe.steps,
+        "guidance_phases": 2 if two else 1,
+        "guidance_scale": recipe.cfg,
+        **({"guidance2_scale": recipe.cfg, "model_switch_phase": 1, "switch_threshold": 875} if two else {}),
+        "flow_shift": variant.shift,
+        "sample_solver": recipe.solver,
+        "image_mode": 0,
+        "image_prompt_type": "S",
+        "multi_prompts_gen_type": "PW",
+        "sliding_window_size": CLIP_FRAMES,
+        "sliding_window_overlap": variant.overlap,
+        "sliding_window_discard_last_frames": 0,
+        "sliding_window_trim_first_frames": 0,
+        "sliding_window_color_correction_strength": 0,
+        "motion_amplitude": 1,
+        "skip_steps_cache_type": "",
+        "self_refiner_setting": 0,
+        "perturbation_switch": 0,
+        "cfg_star_switch": 0,
+        "apg_switch": 0,
+        "RIFLEx_setting": 2,
+        "custom_settings": {"svi_variant": "auto", "num_motion_frames": "auto", "ref_pad_num": "auto",
+                            "ref_pad_cfg": "auto", "seed_times": SEED_STEP},
+        "help": _help(variant, recipe),
+    }
+
+
+def _help(variant: Variant, recipe: Recipe) -> str:
+    if not variant.stream:
+        prompts = "One prompt for the whole video."
+    elif variant.prompt_repeat > 1:
+        prompts = (f"A stream of prompts: paragraphs with an empty line between them, each used for "
+                   f"{variant.prompt_repeat} clips, the last one for all that follow. One prompt does as well.")
+    else:
+        prompts = ("A stream of prompts: paragraphs with an empty line between them, one for each clip, the last one "
+                   "for all that follow.")
+    film = " Film suffers most from accelerators and quantised models." if variant.id.startswith("film") else ""
+    return (f"{variant.title}: {variant.about}. Give a start image and more than {CLIP_FRAMES} frames: every "
+            f"{CLIP_FRAMES} frames are one clip of 5 seconds. {prompts} {recipe.help}{film}")
+
+
+def write(folder: Path) -> list[Path]:
+    """Writes all profiles below `folder` and returns their paths."""
+    paths = []
+    for profile in profiles():
+        path = folder / profile.folder / f"{profile.name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(profile.text().encode("utf-8"))
+        paths.append(path)
+    return paths
+
+
+if __name__ == "__main__":
+    print("\n".join(map(str, write(Path(sys.argv[1] if len(sys.argv) > 1 else "profiles")))))
