@@ -1,0 +1,64 @@
+"""WanGP's page in headless Chromium. Needs playwright, and Debian's chromium (or CHROMIUM=/path/to/it)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"
+]
+
+
+@contextlib.contextmanager
+def open_page(address: str, timeout: float = 120) -> Iterator[Any]:
+    """A playwright page that shows the form of the current model."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1500, "height": 1400}
+        )
+        try:
+            page = context.new_page()
+            page.set_default_timeout(timeout * 1000)
+            # fonts and scripts of other hosts would be waited for in vain
+            page.route(re.compile(r"^https?://(?!127\.0\.0\.1)"), lambda route: route.abort())
+            page.goto(address, wait_until="domcontentloaded")
+            page.locator("button:has-text('Generate')").locator("visible=true").first.wait_for()
+            yield page
+        finally:
+            context.close()
+
+
+def dropdowns(page: Any) -> list[Any]:
+    """The visible dropdowns, from the top: family, kind, model, settings (profiles), and those of the form."""
+    return page.locator("input[role=listbox]").locator("visible=true").all()
+
+
+def options(page: Any, dropdown: Any) -> list[str]:
+    """What a dropdown offers."""
+    with _opened(page, dropdown) as items:
+        return [text.replace("✓", "").strip() for text in items.all_inner_texts()]
+
+
+def choose(page: Any, dropdown: Any, text: str) -> None:
+    """Picks the option with exactly that text. Gradio acts on mousedown; a click is intercepted."""
+    with _opened(page, dropdown) as items:
+        pattern = re.compile(rf"^\s*(✓)?\s*{re.escape(text)}\s*$")
+        items.filter(has_text=pattern).first.dispatch_event("mousedown")
+
+
+@contextlib.contextmanager
+def _opened(page: Any, dropdown: Any) -> Iterator[Any]:
+    items = page.locator("ul[role=listbox] li")
+    dropdown.click()
+    items.first.wait_for()
+    yield items
+    dropdown.blur()  # or it would not open a second time
+    items.first.wait_for(state="detached")

@@ -1,0 +1,95 @@
+"""Fixtures for tests that run the real WanGP, on a CPU and with tiny random weights.
+
+    pytest tests/wangp --wangp /path/to/WanGP         or WANGP_DIR=/path/to/WanGP pytest
+    WANGP_PYTHON=/path/to/python                      the Python that has WanGP's packages (default: this one)
+
+Nothing is written into that checkout. WanGP runs in processes of its own; see session.py for what a job can hold.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import trees  # noqa: E402
+
+PYTHON = os.environ.get("WANGP_PYTHON", sys.executable)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--wangp", metavar="DIR", help="a WanGP checkout to test with (or set WANGP_DIR)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    ours = [item for item in items if HERE in item.path.parents]
+    reason = _missing(config) if ours else ""
+    for item in ours if reason else []:
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _missing(config: pytest.Config) -> str:
+    """Why WanGP cannot be run, and what to do about it; empty when it can."""
+    if _checkout(config) is None:
+        return "needs a WanGP checkout: pytest tests/wangp --wangp DIR, or set WANGP_DIR"
+    error = trees.lacks(PYTHON, "mmgp", "gradio")
+    return f"{PYTHON} cannot run WanGP ({error}): set WANGP_PYTHON to a Python with WanGP's packages" if error else ""
+
+
+def _checkout(config: pytest.Config) -> Path | None:
+    # the option is unknown when this file was found too late, as in `pytest tests`
+    folder = config.getoption("--wangp", None) or os.environ.get("WANGP_DIR")
+    return Path(folder).resolve() if folder else None
+
+
+@pytest.fixture(scope="session")
+def wangp(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout as it is, without git and big files; for tests that leave its files alone."""
+    return trees.copy(_checkout(pytestconfig), tmp_path_factory.mktemp("wangp") / "now")
+
+
+@pytest.fixture(scope="session")
+def wangp_at(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """version -> WanGP as of that version (a key of trees.COMMITS), written once; for tests that leave it alone."""
+    folder = tmp_path_factory.mktemp("versions")
+
+    def export(version: str) -> Path:
+        target = folder / version
+        if not target.exists():
+            try:
+                trees.export(_checkout(pytestconfig), trees.COMMITS[version], target)
+            except trees.NoTree as error:
+                pytest.skip(str(error))
+        return target
+
+    return export
+
+
+@pytest.fixture
+def wangp_copy(tmp_path: Path) -> Callable[[Path], Path]:
+    """tree -> a copy of it for this test alone, to patch and to spoil."""
+    return lambda tree: Path(shutil.copytree(tree, tmp_path / f"wangp-{len(list(tmp_path.iterdir()))}"))
+
+
+@pytest.fixture(scope="session")
+def run_wangp(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., trees.Outcome]:
+    """(tree, job, timeout=300) -> the outcome of a job; its keys are described in session.py."""
+
+    def run(tree: Path, job: dict[str, Any], timeout: float = 300) -> trees.Outcome:
+        return trees.run(PYTHON, tree, tmp_path_factory.mktemp("job"), job, timeout)
+
+    return run
+
+
+@pytest.fixture
+def serve_wangp(tmp_path: Path) -> Callable[..., Any]:
+    """(tree, job=None) -> a context with the address of the real UI; browser.open_page() opens it."""
+    return lambda tree, job=None: trees.serve(PYTHON, tree, tmp_path / "ui", job)

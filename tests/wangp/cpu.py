@@ -1,0 +1,184 @@
+"""Lets WanGP run on a machine without a GPU: whatever asks for "cuda" is given the CPU.
+
+Call `apply()` before WanGP, mmgp or anything else that uses torch is imported. Functions are replaced, not caught in
+a torch function mode: modes belong to one thread, and WanGP generates in threads of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import types
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+CAPABILITY = (8, 0)  # an Ampere card: WanGP then works in bf16 and leaves fp8 alone
+
+# Imported at the top of WanGP's modules, heavy or without a CPU wheel, and never used by image-to-video.
+STUBBED = ("rembg", "decord", "smplfitter", "smplfitter.pt", "chumpy", "whisper")
+
+FACTORIES = (
+    "zeros ones empty full rand randn randint randperm arange linspace logspace eye tensor as_tensor empty_strided "
+    "zeros_like ones_like empty_like full_like rand_like randn_like from_file"
+)
+TENSOR_METHODS = "to new_zeros new_ones new_empty new_full new_tensor"
+ACTIONS = (
+    "reset_peak_memory_stats empty_cache synchronize ipc_collect manual_seed manual_seed_all seed_all set_device "
+    "_lazy_init"
+)
+
+
+def apply(vram_mb: int = 24576) -> None:
+    """Makes torch treat "cuda" as "cpu", with a pretended `vram_mb` MiB of memory (WanGP tiles the VAE by it)."""
+    os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+    import torch
+    import torch._dynamo  # noqa: F401  it lists torch's functions when imported: they must still be the real ones
+
+    _import_torchvision(torch)
+    _stub_missing_modules()
+    for name in FACTORIES.split():
+        _redirect(torch, name)
+    for name in TENSOR_METHODS.split():
+        _redirect(torch.Tensor, name)
+    for name in ("to", "to_empty"):
+        _redirect(torch.nn.Module, name)
+    torch.Tensor.cuda = torch.Tensor.pin_memory = torch.nn.Module.cuda = lambda self, *args, **kwargs: self
+    torch.Tensor.is_pinned = lambda self, *args, **kwargs: True
+    _redirect_load(torch)
+    _redirect_generator(torch)
+    _redirect_autocast(torch)
+    _pretend_card(torch, vram_mb * 1024**2)
+    torch.set_default_device = _nothing  # mmgp ends its set-up with "cuda"
+    torch.compile = lambda function=None, *args, **kwargs: function or (lambda decorated: decorated)
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """Stands in for everything that only a card can do."""
+
+
+def _device(value: Any) -> Any:
+    """"cuda" in any spelling -> "cpu"; all else unchanged."""
+    kind = value.split(":")[0] if isinstance(value, str) else getattr(value, "type", None)
+    return "cpu" if kind == "cuda" else value
+
+
+def _redirect(owner: Any, name: str) -> None:
+    original = getattr(owner, name)
+    device_type = sys.modules["torch"].device
+
+    def redirected(*args: Any, **kwargs: Any) -> Any:
+        if "device" in kwargs:
+            kwargs["device"] = _device(kwargs["device"])
+        if kwargs.get("pin_memory"):
+            kwargs["pin_memory"] = False
+        return original(*(_device(arg) if isinstance(arg, (str, device_type)) else arg for arg in args), **kwargs)
+
+    redirected.__name__ = name
+    setattr(owner, name, redirected)
+
+
+def _redirect_load(torch: Any) -> None:
+    load = torch.load
+    torch.load = lambda file, map_location=None, **kwargs: load(file, map_location=_device(map_location), **kwargs)
+
+
+def _redirect_generator(torch: Any) -> None:
+    class Generator(torch.Generator):
+        def __new__(cls, device: Any = "cpu") -> Any:
+            return super().__new__(cls, _device(device))
+
+    torch.Generator = Generator
+
+
+def _redirect_autocast(torch: Any) -> None:
+    class Autocast(torch.autocast):
+        def __init__(self, device_type: Any = "cuda", *args: Any, **kwargs: Any) -> None:
+            super().__init__(_device(str(device_type)), *args, **kwargs)
+
+    class CudaAutocast(torch.autocast):
+        def __init__(self, enabled: bool = True, dtype: Any = None, cache_enabled: bool = True) -> None:
+            super().__init__("cpu", enabled=enabled, dtype=torch.bfloat16, cache_enabled=cache_enabled)
+
+    torch.cuda.amp.autocast = CudaAutocast
+    torch.autocast = torch.amp.autocast = Autocast
+
+
+def _pretend_card(torch: Any, vram: int) -> None:
+    properties = types.SimpleNamespace(
+        name="CPU in place of a GPU", total_memory=vram, major=CAPABILITY[0], minor=CAPABILITY[1],
+        multi_processor_count=1, warp_size=32, gcnArchName="", is_integrated=False,
+    )
+
+    class Inert:
+        """A stream, an event, a device context: does nothing, is always ready."""
+
+        cuda_stream = priority = 0
+        device = torch.device("cpu")
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            pass
+
+        def __enter__(self) -> Inert:
+            return self
+
+        def __exit__(self, *args: Any) -> None:
+            pass
+
+        def query(self) -> bool:
+            return True
+
+        def elapsed_time(self, *args: Any) -> float:
+            return 0.0
+
+        def record_event(self, *args: Any) -> Inert:
+            return Inert()
+
+        synchronize = wait_stream = wait_event = record = wait = _nothing
+
+    constants = {
+        "get_device_capability": CAPABILITY, "get_device_properties": properties, "mem_get_info": (vram, vram),
+        "get_device_name": properties.name, "current_device": 0, "device_count": 1, "memory_allocated": 0,
+        "memory_reserved": 0, "max_memory_allocated": 0, "max_memory_reserved": 0, "memory_stats": {},
+        "is_bf16_supported": True, "is_available": False, "current_stream": Inert(), "default_stream": Inert(),
+        "stream": Inert(),
+    }
+    for name, value in constants.items():
+        setattr(torch.cuda, name, lambda *args, value=value, **kwargs: value)
+    for name in ACTIONS.split():
+        setattr(torch.cuda, name, _nothing)
+    torch.cuda.Stream = torch.cuda.Event = torch.cuda.device = Inert
+
+
+def _import_torchvision(torch: Any) -> None:
+    """Imports torchvision, also a build for CUDA: its operators are then missing, and are declared but never run."""
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:  # "operator torchvision::nms does not exist"
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library = torch._torchvision_operators = torch.library.Library("torchvision", "DEF")  # lives while referenced
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision  # noqa: F401
+
+
+def _stub_missing_modules() -> None:
+    class Dummy:
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            pass
+
+    class Stub(types.ModuleType):
+        __version__ = "0"
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return Dummy
+
+    for name in STUBBED:
+        parent = name.partition(".")[0]
+        if isinstance(sys.modules.get(parent), Stub) or importlib.util.find_spec(parent) is None:
+            stub = sys.modules[name] = Stub(name)
+            stub.__path__ = []
+            stub.__spec__ = ModuleSpec(name, None, is_package=True)

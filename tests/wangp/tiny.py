@@ -1,0 +1,179 @@
+"""Tiny random Wan models for the real WanGP: checkpoints, stand-ins for the text and image encoders, random LoRAs.
+
+Nothing here is downloaded. Weights are drawn by name, so that every version of WanGP is given the same ones.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+DIM, HEADS, BLOCKS, FFN, TEXT_DIM = 128, 1, 2, 256, 4096  # WanGP fixes the head size (128) and the text size
+VAE_SHAPE = {"dim": 8, "num_res_blocks": 1}
+CLIP_TOKENS, CLIP_DIM = 257, 1280
+CLIP_FILE = "xlm-roberta-large/models_clip_open-clip-xlm-roberta-large-vit-huge-14-bf16.safetensors"
+TEXT_ENCODER_FILE = "umt5-xxl/tiny_text_encoder_bf16.safetensors"
+LOCATED_FILES = (CLIP_FILE, TEXT_ENCODER_FILE, "umt5-xxl/tokenizer_config.json", "xlm-roberta-large/tokenizer.json")
+
+LORA_LAYERS = (
+    *(f"{kind}_attn.{layer}" for kind in ("self", "cross") for layer in "qkvo"),
+    "ffn.0",
+    "ffn.2",
+)
+LORA_KEYS = {  # the SVI authors' spelling, and the two that WanGP takes
+    "svi": "pipe.dit.blocks.{block}.{layer}.lora_{side}.default.weight",
+    "plain": "blocks.{block}.{layer}.lora_{side}.weight",
+    "diffusion_model": "diffusion_model.blocks.{block}.{layer}.lora_{side}.weight",
+}
+
+# finetune -> (WanGP's architecture, kind of WanModel, transformer files)
+MODELS = {
+    "tiny_i2v": ("i2v", "i2v", ("tiny_i2v_mbf16.safetensors",)),
+    "tiny_i2v22": ("i2v_2_2", "i2v2_2", ("tiny_i2v22_high_mbf16.safetensors", "tiny_i2v22_low_mbf16.safetensors")),
+    "tiny_svi2pro": (
+        "i2v_2_2_svi2pro",
+        "i2v2_2",
+        ("tiny_i2v22_high_mbf16.safetensors", "tiny_i2v22_low_mbf16.safetensors"),
+    ),
+}
+
+def write_lora(path: Path, keys: str = "svi", seed: int = 0, rank: int = 4, scale: float = 0.2) -> Path:
+    """Writes a random LoRA for every layer that SVI's own adapt; `keys` is one of LORA_KEYS."""
+    inputs = {"ffn.2": FFN}
+    outputs = {"ffn.0": FFN}
+    tensors = {}
+    for block in range(BLOCKS):
+        for layer in LORA_LAYERS:
+            for side, shape in (("A", (rank, inputs.get(layer, DIM))), ("B", (outputs.get(layer, DIM), rank))):
+                name = LORA_KEYS[keys].format(block=block, layer=layer, side=side)
+                tensors[name] = scale * _normal(f"lora {seed} {block} {layer} {side}", shape)
+    save_file(tensors, path)
+    return path
+
+
+def install(root: Path) -> None:
+    """Puts the tiny checkpoints and finetune definitions into the WanGP at `root`, and stops its downloads."""
+    for name, (architecture, kind, files) in MODELS.items():
+        model = {
+            "name": name.replace("_", " "),
+            "architecture": architecture,
+            "description": "tiny random weights",
+            "URLs": [files[0]],
+            "text_encoder_URLs": [Path(TEXT_ENCODER_FILE).name],
+        }
+        write_checkpoints(root, architecture, kind, files)
+        if len(files) > 1:
+            model |= {"URLs2": [files[1]], "group": "wan2_2"}
+        _write_json(root / "finetunes" / f"{name}.json", {"model": model, **default_settings(name)})
+    import huggingface_hub
+
+    huggingface_hub.hf_hub_download = huggingface_hub.snapshot_download = lambda *args, **kwargs: None
+
+
+def default_settings(name: str) -> dict[str, Any]:
+    """Of two steps the first runs on one expert and the second on the other, where there are two."""
+    two_experts = name in MODELS and len(MODELS[name][2]) > 1
+    return {"guidance_phases": 2, "switch_threshold": 900} if two_experts else {}
+
+
+def write_checkpoints(root: Path, architecture: str, kind: str, files: tuple[str, ...]) -> None:
+    """Writes what is missing: transformers, the VAE, files that are only looked for; and the architecture's shape."""
+    from models.wan.modules.model import WanModel
+    from models.wan.modules.vae import WanVAE_
+
+    shape = {
+        "dim": DIM, "num_heads": HEADS, "num_layers": BLOCKS, "ffn_dim": FFN, "freq_dim": 256, "in_dim": 36,
+        "out_dim": 16, "text_len": 512, "eps": 1e-6, "model_type": kind,
+    }
+    # WanGP's own place: before v11.30 a model definition could not name another
+    config = root / f"models/wan/configs/{architecture}.json"
+    _write_json(config, {"_class_name": "WanModel", "_diffusers_version": "0.30.0", **shape})
+    checkpoints = root / "ckpts"
+    for name in LOCATED_FILES:
+        (checkpoints / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkpoints / name).touch()
+    for file in files:
+        if not (checkpoints / file).exists():
+            _save(checkpoints / file, _random_weights(WanModel(**shape), file), torch.bfloat16)
+    vae = checkpoints / "Wan2.1_VAE.safetensors"
+    if not vae.exists():
+        layers = WanVAE_(
+            **VAE_SHAPE, z_dim=16, dim_mult=[1, 2, 4, 4], attn_scales=[], temperal_downsample=[False, True, True]
+        )
+        _save(vae, _random_weights(layers, vae.name), torch.float32)
+
+
+def replace_encoders() -> None:
+    """Gives WanAny2V the stand-ins for T5 and CLIP, and a VAE as small as its checkpoint."""
+    from models.wan import any2video
+    from models.wan.modules import vae
+
+    any2video.T5EncoderModel, any2video.CLIPModel = StandInT5, StandInCLIP
+    vae._video_vae = functools.partial(vae._video_vae, **VAE_SHAPE)
+
+
+class StandInT5(torch.nn.Module):
+    """One random token per word, the same for the same prompt."""
+
+    def __init__(self, text_len: int = 512, dtype: torch.dtype = torch.bfloat16, **_: Any) -> None:
+        super().__init__()
+        self.text_len, self.dtype = text_len, dtype
+        self.model = torch.nn.Linear(8, 8).to(dtype)  # WanGP's handler hands this part to mmgp
+
+    def __call__(self, prompts: list[str], device: Any = None) -> list[torch.Tensor]:
+        return [
+            _normal(prompt, (min(len(prompt.split()) + 1, self.text_len), TEXT_DIM)).to(self.dtype)
+            for prompt in prompts
+        ]
+
+
+class StandInCLIP:
+    """A fixed random projection of the mean colour."""
+
+    def __init__(self, **_: Any) -> None:
+        self.dtype = torch.float32
+        self.model = torch.nn.Linear(3, CLIP_DIM, bias=False)
+        self.model.weight.data = _normal("clip", (CLIP_DIM, 3))
+        self.model.image_size = 224
+
+    def visual(self, videos: list[torch.Tensor]) -> torch.Tensor:
+        colours = torch.stack([video.float().mean(dim=(1, 2, 3)) for video in videos])
+        features = self.model(colours.to(self.model.weight))
+        return features[:, None].expand(-1, CLIP_TOKENS, -1).to(torch.bfloat16)
+
+
+def _normal(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+
+
+def _random_weights(model: torch.nn.Module, salt: str) -> dict[str, torch.Tensor]:
+    """The model's state, drawn by name: matrices and kernels keep the variance, biases are small, norms stay one.
+
+    A bias of zero would let the VAE turn grey frames into subnormal numbers, ten times slower on a CPU.
+    """
+
+    def draw(name: str, value: torch.Tensor) -> torch.Tensor:
+        if value.squeeze().dim() < 2 and not name.endswith("bias"):
+            return torch.ones_like(value)
+        scale = 0.1 if name.endswith("bias") else value[0].numel() ** -0.5
+        return scale * _normal(f"{salt} {name}", tuple(value.shape))
+
+    return {name: draw(name, value) for name, value in model.state_dict().items()}
+
+
+def _save(path: Path, tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
+    partial = path.with_suffix(f".{os.getpid()}")
+    save_file({name: tensor.to(dtype).contiguous() for name, tensor in tensors.items()}, partial)
+    partial.replace(path)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")

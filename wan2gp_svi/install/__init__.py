@@ -1,0 +1,19 @@
+"""The installer: one-line hooks into WanGP, package and profiles beside them, and all of it out again.
+
+Standard library only. Nothing of the package is imported here but ``wan2gp_svi.variants``.
+
+    patches   hooks in and out of the text of a file (pure)
+    locate    which folder is WanGP, and is it one that the hooks fit
+    shipped   what the distribution holds, and where in WanGP it goes
+    state     what an installation has written, by hash
+    plan      from all of this to a list of changes (reads, never writes)
+    writing   carries the changes out, all or none
+    loras     where WanGP keeps LoRA files, and how they get there
+    cli       arguments and messages
+"""
+
+from __future__ import annotations
+
+
+class Refused(Exception):
+    """The installer cannot do what was asked. The message is one line: what, why, and what to do."""

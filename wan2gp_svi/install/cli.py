@@ -1,0 +1,186 @@
+"""The installer's arguments and messages."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import wan2gp_svi
+from wan2gp_svi import variants
+from wan2gp_svi.install import Refused, locate, loras
+from wan2gp_svi.install.patches import present, read_series
+from wan2gp_svi.install.plan import Change, Plan, compare, install_plan, uninstall_plan
+from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
+from wan2gp_svi.install.state import load
+from wan2gp_svi.install.writing import carry_out, remove_if_empty
+
+NAME = "SVI for WanGP"
+NEXT = (
+    'Next: start WanGP anew, choose Image2Video 14B, pick "SVI-Shot Infinite - 50 Steps" under Settings, '
+    "give a start image and the number of frames."
+)
+EXAMPLES = """examples:
+  python install.py                                install into the WanGP beside or around this folder
+  python install.py "D:\\AI\\Wan2GP"                 install into this one
+  python install.py "D:\\AI\\Wan2GP" --download film-opt
+  python install.py --status                       what is installed; belongs in every bug report
+  python install.py --uninstall                    take everything back
+Run it again after WanGP has been updated, and after this folder has been.
+"""
+
+
+def main(argv: Sequence[str] | None = None, home: Path | None = None) -> int:
+    """Run the installer of the distribution `home`. Returns 0: done, or 1: refused; exits with 2: usage."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a console with an old code page must not stop the installation
+            stream.reconfigure(errors="backslashreplace")
+    options = _parser().parse_args(argv)
+    try:
+        _run(options, Distribution(home or Path(__file__).resolve().parents[2], wan2gp_svi.__version__))
+    except (Refused, OSError) as error:
+        print(f"{NAME}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{NAME}: stopped; run it again to go on", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="install.py",
+        description="Installs Stable Video Infinity (SVI) into WanGP.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "wangp", nargs="?", metavar="WANGP_FOLDER", help="where wgp.py is (default: look around)"
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--status", action="store_true", help="say what is installed and whether it is whole")
+    what.add_argument("--uninstall", action="store_true", help="take everything back; your own edits stay")
+    what.add_argument(
+        "--download",
+        nargs="+",
+        metavar="VARIANT",
+        default=[],
+        choices=list(variants.VARIANTS),
+        help=f"install, and download the LoRA files of: {', '.join(variants.VARIANTS)}",
+    )
+    parser.add_argument(
+        "--lora-dir", metavar="FOLDER", help="where LoRA files go, if WanGP is started with such an option"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
+    return parser
+
+
+def _run(options: argparse.Namespace, distribution: Distribution) -> None:
+    wangp = locate.find(options.wangp, distribution.root, Path.cwd())
+    print(f"WanGP: {wangp} (version {locate.version(wangp)})")
+    if options.status:
+        return _status(wangp, distribution, options.lora_dir)
+    plan = (uninstall_plan if options.uninstall else install_plan)(wangp, distribution)
+    if options.dry_run:
+        print("Dry run, nothing is written.")
+        _list(plan.changes)
+    else:
+        carry_out(wangp, plan.changes)
+        remove_if_empty(wangp / folder for folder in plan.folders)
+    if options.uninstall:
+        _uninstalled(plan, options.dry_run)
+    else:
+        _installed(wangp, distribution, plan, options.dry_run)
+    files = loras.downloads(wangp, options.download, options.lora_dir)
+    if options.dry_run:
+        for file in files:
+            print(f"would download {file.source} to {file.target}")
+    elif files:
+        loras.fetch(files, print)
+    return None
+
+
+def _installed(wangp: Path, distribution: Distribution, plan: Plan, dry: bool) -> None:
+    _kept(plan, "Yours, edited, and left as it is (for the new one rename or delete it and install again)")
+    if not plan.changes:
+        return print(f"Nothing to do: {NAME} {distribution.release} is installed and whole.")
+    if dry:
+        return None
+    hooks = ", ".join(f"{patch.path} {len(patch.hunks)}" for patch in read_series(distribution.patches))
+    print(f"Hooks: {hooks}")
+    if plan.in_place:
+        print(f"Package and profiles: used where they lie in {distribution.root}, not copied")
+    else:
+        print(f"Profiles: {_profiles(wangp, distribution, plan)}")
+    print(f"{NAME} {distribution.release} is installed.")
+    return print(NEXT)
+
+
+def _uninstalled(plan: Plan, dry: bool) -> None:
+    _kept(plan, "Yours, edited, and kept")
+    if plan.in_place:
+        print("Kept, because this distribution lies in the WanGP folder itself: its package and its profiles")
+    if not plan.changes:
+        print(f"Nothing to do: {NAME} is not installed.")
+    elif not dry:
+        print("Uninstalled.")
+
+
+def _kept(plan: Plan, why: str) -> None:
+    for name in plan.kept:
+        print(f"{why}: {name}")
+
+
+def _profiles(wangp: Path, distribution: Distribution, plan: Plan) -> str:
+    """How many profiles of ours are there, by folder."""
+    names = [name for name in distribution.files() if name not in plan.in_place and (wangp / name).is_file()]
+    counts = {folder: sum(name.startswith(f"{folder}/") for name in names) for folder in PROFILES}
+    return ", ".join(f"{count} in {folder}" for folder, count in counts.items())
+
+
+def _list(changes: Sequence[Change]) -> None:
+    """The changes, a line each, those in one folder of ours together."""
+    verbs: Counter[tuple[str, str]] = Counter()
+    for change in changes:
+        verb = "create" if change.before is None else "delete" if change.after is None else "change"
+        folder = next((f"{f}/" for f in (PACKAGE, *PROFILES) if change.path.startswith(f"{f}/")), None)
+        verbs[verb, folder or change.path] += 1
+    for (verb, place), count in verbs.items():
+        print(
+            f"would {verb} {place}" + (f" ({count} file{'s' * (count > 1)})" if place.endswith("/") else "")
+        )
+
+
+def _status(wangp: Path, distribution: Distribution, lora_dir: str | None) -> None:
+    state = load(wangp)
+    print(f"Installed: {f'{NAME} {state.release}' if state else 'no'} (this folder: {distribution.release})")
+    for patch in read_series(distribution.patches):
+        source = (wangp / patch.path).read_bytes() if (wangp / patch.path).is_file() else b""
+        print(f"Hooks: {patch.path} {present(source, patch)} of {len(patch.hunks)}")
+    if distribution.in_place(wangp):
+        print(f"Package and profiles: used where they lie in {distribution.root}")
+    writes, edited = compare(wangp, distribution)
+    for title, places in (("Package", (PACKAGE,)), ("Profiles", PROFILES)):
+        files = [change for change in writes if change.path.startswith(places)]
+        lost = [change.path for change in files if change.before is None]
+        mine = [name for name in edited if name.startswith(places)]
+        if not files and not mine:
+            continue
+        print(f"{title}: {len(files) - len(lost)} present, {len(mine)} edited, {len(lost)} missing")
+        for name in mine:
+            print(f"  edited: {name}")
+        for name in lost if state else ():
+            print(f"  missing: {name}")
+    for path, title in loras.found(wangp, lora_dir):
+        print(f"LoRA: {path} ({title}, {loras.gigabytes(path.stat().st_size)})")
+    try:
+        if install_plan(wangp, distribution).changes and state:
+            print("Not whole: run install.py again.")
+    except Refused as error:
+        print(f"Problem: {error}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

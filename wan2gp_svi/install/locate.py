@@ -1,0 +1,68 @@
+"""Which folder is WanGP, and is it one that the hooks can go into."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from wan2gp_svi.install import Refused
+
+SIGNS = ("wgp.py", "models/wan/any2video.py")
+OLD_HOOKS = b"[SVI Mode]"  # in the log lines that the earlier distribution put into WanGP's files
+HOW = "python install.py PATH_OF_WANGP"
+
+
+def is_wangp(folder: Path) -> bool:
+    """Whether `folder` is a WanGP."""
+    return not _missing(folder)
+
+
+def _missing(folder: Path) -> list[str]:
+    # os.path.isfile says False where Path.is_file raises PermissionError, in folders that are not ours to see
+    return [sign for sign in SIGNS if not os.path.isfile(folder / sign)]  # noqa: PTH113
+
+
+def find(given: str | None, home: Path, here: Path) -> Path:
+    """The WanGP folder: `given`, or else what is found around `home`, our distribution folder, and `here`.
+
+    In this order: `home` itself and its parent (the distribution was copied into WanGP), a folder beside
+    `home`, `here`. Raises Refused if there is none, or if there are several beside `home`.
+    """
+    if given is not None:
+        # 'install.bat "D:\WanGP\"' arrives with the closing quote in the name
+        folder = Path(given.rstrip('"') or ".").expanduser()
+        if not is_wangp(folder):
+            raise Refused(
+                f"{folder} is not a WanGP folder: there is no {' and no '.join(_missing(folder))} in it"
+            )
+        return folder.resolve()
+    for folder in (home, home.parent):
+        if is_wangp(folder):
+            return folder.resolve()
+    beside = sorted(folder for folder in home.parent.iterdir() if is_wangp(folder))
+    if len(beside) > 1:
+        names = ", ".join(str(folder) for folder in beside)
+        raise Refused(f"there are several WanGP folders here ({names}): say which one, {HOW}")
+    if not beside and not is_wangp(here):
+        raise Refused(f"no WanGP ({' and '.join(SIGNS)}) around {home} or in {here}: say where it is, {HOW}")
+    return (beside or [here])[0].resolve()
+
+
+def version(wangp: Path) -> str:
+    """WanGP's version as wgp.py has it, "?" if it does not say. For messages only: it orders nothing."""
+    source = (wangp / "wgp.py").read_bytes()
+    found = re.search(rb"""^WanGP_version *= *["']([^"'\r\n]*)""", source, re.MULTILINE)
+    return found.group(1).decode("latin-1") if found else "?"
+
+
+def check(wangp: Path) -> None:
+    """Raises Refused if WanGP is too old, or has the hooks of the earlier distribution in it."""
+    if not (wangp / "profiles").is_dir():
+        raise Refused(f"WanGP {version(wangp)} is too old, it has no profiles folder: update WanGP first")
+    for sign in SIGNS:
+        if OLD_HOOKS in (wangp / sign).read_bytes():
+            raise Refused(
+                f"{sign} has the changes of an earlier SVI distribution in it ({OLD_HOOKS.decode()}): put "
+                "WanGP's own files back first (in a git clone: git checkout -- wgp.py models)"
+            )

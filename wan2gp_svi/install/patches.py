@@ -1,0 +1,213 @@
+"""Hooks: read from patch files, put into a source text, taken out of it again.
+
+A patch is a unified diff with a DEP-3 header above. Every hunk has one context line, the anchor, and one to
+three added lines before or after it, each ending in MARKER. The anchor is found by its text without
+indentation, and must occur exactly once. Texts are bytes from end to end: what is not a hook line stays as it
+was, whatever its encoding and line endings.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from wan2gp_svi.install import Refused
+
+MARKER = "# wan2gp_svi"
+BOM = b"\xef\xbb\xbf"
+MOST_LINES = 3
+HUNK_HEAD = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+
+
+class PatchError(Refused):
+    """A patch is malformed, or does not fit the file."""
+
+
+@dataclass(frozen=True)
+class Hunk:
+    """One hook: `lines` go before or after the one line `anchor`.
+
+    `lines` are (cut, indent, text): the indentation of a line is that of the anchor in the file, less `cut`
+    characters, plus `indent`.
+    """
+
+    anchor: str
+    lines: tuple[tuple[int, str, str], ...]
+    before: bool
+
+
+@dataclass(frozen=True)
+class Patch:
+    """All hooks of one file; `path` is relative to the WanGP folder, with forward slashes."""
+
+    path: str
+    hunks: tuple[Hunk, ...]
+
+
+def parse_patch(text: str) -> Patch:
+    """Read one patch. Raises PatchError if it is anything but hooks for one file."""
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    starts = [i for i, line in enumerate(lines) if line.startswith("+++ ")]
+    if len(starts) != 1:
+        raise PatchError(f"a patch must be for one file, and this one has {len(starts)} lines with +++")
+    path = _path(lines[starts[0]])
+    hunks: list[Hunk] = []
+    at = starts[0] + 1
+    while at < len(lines):
+        head = HUNK_HEAD.match(lines[at])
+        if head:
+            old, new = (int(count) if count is not None else 1 for count in head.groups())
+            hunk, at = _hunk(path, lines, at + 1, old, new)
+            hunks.append(hunk)
+        elif lines[at].rstrip() == "--":  # the signature of git format-patch, to the end
+            break
+        elif lines[at].strip() and not lines[at].startswith("\\"):
+            raise PatchError(f"patch for {path}: line {at + 1} is not part of a hunk: {lines[at]!r}")
+        else:
+            at += 1
+    if not hunks:
+        raise PatchError(f"patch for {path}: no hunk in it")
+    return Patch(path, tuple(hunks))
+
+
+def _path(line: str) -> str:
+    path = line[4:].split("\t")[0].strip()
+    path = path[2:] if path.startswith("b/") else path
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or ":" in path or "\\" in path:
+        raise PatchError(f"a patch must name a file inside WanGP, not {path!r}")
+    return path
+
+
+def _hunk(path: str, lines: list[str], at: int, old: int, new: int) -> tuple[Hunk, int]:
+    """The hunk that begins at line `at` and has `old` and `new` lines, and the index of the line after it."""
+    where = f"patch for {path}, hunk at line {at}"
+    added: list[str] = []
+    context: list[tuple[int, str]] = []  # how many lines were added before it, and the line
+    while old > 0 or new > 0:
+        if at == len(lines):
+            raise PatchError(f"{where}: it is shorter than its @@ line says")
+        sign, body = lines[at][:1], lines[at][1:]
+        if sign == "+":
+            added.append(body)
+        elif sign == " ":
+            context.append((len(added), body))
+        elif sign == "-":
+            raise PatchError(f"{where}: it removes a line, and hooks only add: {body.strip()!r}")
+        elif sign != "\\":  # "\ No newline at end of file" counts for nothing
+            raise PatchError(f"{where}: a line of it is neither added nor context: {lines[at]!r}")
+        old -= sign == " "
+        new -= sign in ("+", " ")
+        at += 1
+    if old or new:
+        raise PatchError(f"{where}: its lines do not add up to its @@ line")
+    if len(context) != 1 or not context[0][1].strip():
+        raise PatchError(f"{where}: it must have one context line that is not empty, and has {len(context)}")
+    if not 1 <= len(added) <= MOST_LINES:
+        raise PatchError(f"{where}: it must add 1 to {MOST_LINES} lines, and adds {len(added)}")
+    above, anchor = context[0]
+    if above not in (0, len(added)):
+        raise PatchError(f"{where}: the added lines must be all before or all after the context line")
+    for line in added:
+        if not line.rstrip().endswith(MARKER):
+            raise PatchError(f"{where}: an added line does not end in {MARKER!r}: {line.strip()!r}")
+    shifts = tuple(_shift(where, anchor, line) for line in added)
+    return Hunk(anchor.strip(), shifts, before=above > 0), at
+
+
+def _shift(where: str, anchor: str, line: str) -> tuple[int, str, str]:
+    base, own = (text[: len(text) - len(text.lstrip())] for text in (anchor, line))
+    if own.startswith(base):
+        return 0, own[len(base) :], line.strip()
+    if base.startswith(own):
+        return len(base) - len(own), "", line.strip()
+    raise PatchError(f"{where}: tabs and blanks are mixed in the indentation of {line.strip()!r}")
+
+
+def read_series(folder: Path) -> list[Patch]:
+    """The patches named in `folder`/series, one name a line, in order; `#` begins a comment."""
+    patches: list[Patch] = []
+    for line in _read(folder / "series").splitlines():
+        name = line.split("#")[0].strip()
+        if not name:
+            continue
+        try:
+            patch = parse_patch(_read(folder / name))
+        except PatchError as error:
+            raise PatchError(f"{name}: {error}") from None
+        if any(patch.path == other.path for other in patches):
+            raise PatchError(f"{name}: another patch of the series is for {patch.path} too")
+        patches.append(patch)
+    return patches
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PatchError(f"{path} cannot be read ({error}): unpack SVI for WanGP again") from None
+
+
+def unhooked(source: bytes) -> bytes:
+    """`source` without the lines that end in MARKER; a missing last newline stays missing."""
+    lines = source.splitlines(keepends=True)
+    kept = [line for line in lines if not is_hook(line)]
+    if kept and kept[-1] is not lines[-1] and not lines[-1].endswith((b"\n", b"\r")):
+        kept[-1] = kept[-1].rstrip(b"\r\n")  # the hook came after a last line that had no newline
+    if source.startswith(BOM) and not b"".join(kept[:1]).startswith(BOM):
+        kept.insert(0, BOM)  # the hook came before the first line
+    return b"".join(kept)
+
+
+def is_hook(line: bytes) -> bool:
+    """Whether a line is one that an installation has added."""
+    return line.rstrip().endswith(MARKER.encode())
+
+
+def hooked(source: bytes, patch: Patch) -> bytes:
+    """`source` with the hooks of `patch` in it; hooks that it already has are taken out first.
+
+    Raises PatchError, naming file, anchor and count, if an anchor does not occur exactly once.
+    """
+    bare = unhooked(source)
+    bom = BOM if bare.startswith(BOM) else b""
+    lines = bare[len(bom) :].splitlines(keepends=True)
+    texts = [line.strip() for line in lines]
+    newline = _ending(lines[0]) if lines else b""
+    before: dict[int, list[bytes]] = {}
+    after: dict[int, list[bytes]] = {}
+    for hunk in patch.hunks:
+        found = texts.count(hunk.anchor.encode())
+        if found != 1:
+            raise PatchError(f"{patch.path}: the line {hunk.anchor!r} was found {found} times, not once")
+        at = texts.index(hunk.anchor.encode())
+        ending = _ending(lines[at]) or newline or b"\n"
+        block = [_indented(line, lines[at], patch, hunk) + ending for line in hunk.lines]
+        (before if hunk.before else after).setdefault(at, []).extend(block)
+    result: list[bytes] = []
+    for at, line in enumerate(lines):
+        block = after.get(at, [])
+        if block and not _ending(line):  # a last line without newline: the file goes on ending without one
+            ending = _ending(block[-1])
+            block, line = [*block[:-1], block[-1][: -len(ending)]], line + ending
+        result += [*before.get(at, []), line, *block]
+    return bom + b"".join(result)
+
+
+def _ending(line: bytes) -> bytes:
+    return line[len(line.rstrip(b"\r\n")) :]
+
+
+def _indented(line: tuple[int, str, str], anchor: bytes, patch: Patch, hunk: Hunk) -> bytes:
+    cut, indent, text = line
+    base = anchor[: len(anchor) - len(anchor.lstrip())]
+    if cut > len(base):
+        raise PatchError(f"{patch.path}: the line {hunk.anchor!r} is indented too little for {text!r}")
+    return base[: len(base) - cut] + indent.encode() + text.encode()
+
+
+def present(source: bytes, patch: Patch) -> int:
+    """How many of the hooks of `patch` are in `source`."""
+    texts = {line.strip() for line in source.splitlines() if is_hook(line)}
+    return sum(all(text.encode() in texts for _, _, text in hunk.lines) for hunk in patch.hunks)

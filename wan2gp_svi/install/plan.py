@@ -1,0 +1,166 @@
+"""What is to be done, worked out and checked before anything is written.
+
+A Plan is a list of changes in an order in which every beginning of it leaves a WanGP that starts: the hooks
+go in after the package that they call, and come out before it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from wan2gp_svi.install import Refused, locate
+from wan2gp_svi.install.patches import Patch, PatchError, hooked, read_series, unhooked
+from wan2gp_svi.install.shipped import PACKAGE, STATE, UNFINISHED, Distribution
+from wan2gp_svi.install.state import State, load, sha256
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file: `path` relative to WanGP, its content before and after; None means that there is no file."""
+
+    path: str
+    before: bytes | None
+    after: bytes | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do, in order, and what not.
+
+    `kept` are files of ours that the user has edited, `folders` are to be removed if they end up empty, and
+    `in_place` are files that are neither written nor deleted, because the distribution itself lies there.
+    """
+
+    changes: tuple[Change, ...]
+    kept: tuple[str, ...]
+    folders: tuple[str, ...]
+    in_place: frozenset[str]
+
+
+def install_plan(wangp: Path, distribution: Distribution) -> Plan:
+    """Bring WanGP to this release. Raises Refused (PatchError) if a hook does not fit."""
+    locate.check(wangp)
+    state = load(wangp) or State()
+    files, in_place = distribution.files(), distribution.in_place(wangp)
+    hooks, hashes = _hooks(wangp, read_series(distribution.patches), state)
+    writes, kept = compare(wangp, distribution)
+    old = {name: state.files[name] for name in (*kept, *in_place) if name in state.files}
+    ours = old | {change.path: sha256(change.after or b"") for change in writes}
+    gone, edited = _removals(wangp, state.files.keys() - files.keys(), {}, state)
+    changes = [
+        *_unfinished(wangp, [*files, *hashes], state),
+        *writes,
+        *hooks,
+        *gone,
+        Change(STATE, _read(wangp / STATE), State(distribution.release, ours, hashes).text()),
+    ]
+    folders = _folders(change.path for change in gone)
+    return Plan(_real(changes), (*kept, *edited), folders, in_place)
+
+
+def compare(wangp: Path, distribution: Distribution) -> tuple[list[Change], list[str]]:
+    """The files that are shipped: those that are ours to write, and those that the user has edited."""
+    state = load(wangp) or State()
+    files, in_place = distribution.files(), distribution.in_place(wangp)
+    writes: list[Change] = []
+    edited: list[str] = []
+    for name in sorted(files.keys() - in_place, key=lambda name: (not name.startswith(PACKAGE), name)):
+        before, after = _read(wangp / name), files[name].read_bytes()
+        if before is None or before == after or sha256(before) == state.files.get(name):
+            writes.append(Change(name, before, after))
+        else:
+            edited.append(name)
+    return writes, edited
+
+
+def uninstall_plan(wangp: Path, distribution: Distribution) -> Plan:
+    """Take back what was installed, by this release or by the one that the state names."""
+    state = load(wangp) or State()
+    files, in_place = distribution.files(), distribution.in_place(wangp)
+    names = [patch.path for patch in read_series(distribution.patches)]
+    sources = {name: _read(wangp / name) for name in dict.fromkeys([*reversed(names), *sorted(state.hooked)])}
+    hooks = [Change(name, source, unhooked(source)) for name, source in sources.items() if source is not None]
+    gone, kept = _removals(wangp, (files.keys() | state.files.keys()) - in_place, files, state)
+    litter = _unfinished(wangp, [*files, *names], state)
+    changes = [*litter, *hooks, *gone, Change(STATE, _read(wangp / STATE), None)]
+    folders = _folders([*(files.keys() - in_place), *state.files, STATE])
+    return Plan(_real(changes), kept, folders, in_place)
+
+
+def _hooks(wangp: Path, patches: list[Patch], state: State) -> tuple[list[Change], dict[str, str]]:
+    """The changes to WanGP's own files, and their hashes with the hooks in."""
+    changes: list[Change] = []
+    for patch in patches:
+        before = _read(wangp / patch.path)
+        try:
+            if before is None:
+                raise PatchError(f"{patch.path} is missing")
+            after = hooked(before, patch)
+            if after != before and (fault := _fault(after)):
+                whose = "as it is" if _fault(before) else "with the hooks"
+                raise PatchError(f"{patch.path}, {whose}, is not valid Python ({fault})")
+        except PatchError as error:
+            advice = "update WanGP, or get a newer release of SVI for WanGP"
+            raise PatchError(f"WanGP {locate.version(wangp)} does not fit: {error}. Try: {advice}") from None
+        changes.append(Change(patch.path, before, after))
+    hashes = {change.path: sha256(change.after or b"") for change in changes}
+    for name in sorted(state.hooked.keys() - hashes.keys()):  # a release before this one had hooks there
+        before = _read(wangp / name)
+        changes += [] if before is None else [Change(name, before, unhooked(before))]
+    return changes, hashes
+
+
+def _fault(source: bytes) -> str:
+    """What keeps this Python from compiling `source`; "" if nothing does."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # WanGP's own matter
+            compile(source, "?", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        return f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
+    return ""
+
+
+def _removals(
+    wangp: Path, names: Iterable[str], files: dict[str, Path], state: State
+) -> tuple[list[Change], tuple[str, ...]]:
+    """Of `names`, what is there unedited and goes, profiles first, and what is edited and stays."""
+    gone: list[Change] = []
+    kept: list[str] = []
+    for name in sorted(names, key=lambda name: (name.startswith(PACKAGE), name)):
+        before = _read(wangp / name)
+        if before is None:
+            continue
+        if sha256(before) == state.files.get(name) or (name in files and before == files[name].read_bytes()):
+            gone.append(Change(name, before, None))
+        else:
+            kept.append(name)
+    return gone, tuple(kept)
+
+
+def _unfinished(wangp: Path, names: Iterable[str], state: State) -> list[Change]:
+    """What a run that was killed has left half written."""
+    names = {name + UNFINISHED for name in (*names, *state.files, *state.hooked, STATE)}
+    return [Change(name, _read(wangp / name), None) for name in sorted(names)]
+
+
+def _folders(names: Iterable[str]) -> tuple[str, ...]:
+    """The folders that only exist for these files, innermost first."""
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    return tuple(sorted(folders - {".", "profiles"}, key=lambda folder: (-folder.count("/"), folder)))
+
+
+def _real(changes: Iterable[Change]) -> tuple[Change, ...]:
+    return tuple(change for change in changes if change.before != change.after)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except IsADirectoryError:
+        raise Refused(f"{path} is a folder where a file should be: move it away") from None

@@ -1,0 +1,59 @@
+"""What the distribution holds, and where in WanGP each file goes. Nothing is written here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = "wan2gp_svi"
+PROFILES = ("profiles/wan_i2v", "profiles/wan_2_2")
+STATE = f"{PACKAGE}/state.json"
+UNFINISHED = ".svi-unfinished"  # the name of a file that is being written ends so
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The folder with wan2gp_svi/, patches/ and profiles/ in it, and the release that it is.
+
+    An installed copy is one as well (its root is WanGP): its patches lie inside the package.
+    """
+
+    root: Path
+    release: str
+
+    @property
+    def patches(self) -> Path:
+        """The folder with the series of patches."""
+        outside = self.root / "patches"
+        return outside if (outside / "series").is_file() else self.root / PACKAGE / "patches"
+
+    def files(self) -> dict[str, Path]:
+        """Every file that is shipped: its place in WanGP, with forward slashes, and where it lies now."""
+        package = self.root / PACKAGE
+        files = {f"{PACKAGE}/{name}": path for name, path in _below(package) if _belongs(name)}
+        files |= {f"{PACKAGE}/patches/{name}": path for name, path in _below(self.patches) if _belongs(name)}
+        for folder in PROFILES:
+            files |= {f"{folder}/{path.name}": path for path in sorted((self.root / folder).glob("*.json"))}
+        files.pop(STATE, None)
+        return files
+
+    def in_place(self, wangp: Path) -> frozenset[str]:
+        """Files whose place in WanGP is where they lie: the distribution was unpacked straight into WanGP.
+
+        They are the user's only copy, so they are neither written nor deleted.
+        """
+        return frozenset(name for name, path in self.files().items() if _same(path, wangp / name))
+
+
+def _below(folder: Path) -> list[tuple[str, Path]]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [(path.relative_to(folder).as_posix(), path) for path in files]
+
+
+def _belongs(name: str) -> bool:
+    hidden = any(part.startswith(".") or part == "__pycache__" for part in name.split("/"))
+    return not hidden and not name.endswith((".pyc", UNFINISHED))
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.is_file() and other.samefile(one)
