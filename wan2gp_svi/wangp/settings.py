@@ -161,8 +161,8 @@ def custom_settings() -> list[dict[str, Any]]:
 _LABELS = {
     "svi_variant": "SVI variant",
     "num_motion_frames": "SVI motion frames (num_motion_frames)",
-    "ref_pad_num": "SVI padding (ref_pad_num: auto, -1 reference, 0 grey, or a number of frames)",
-    "ref_pad_cfg": "SVI mask keeps all motion frames (ref_pad_cfg)",
+    "ref_pad_num": "SVI padding: auto, -1 image, 0 grey, k frames (ref_pad_num)",
+    "ref_pad_cfg": "SVI mask on all motion frames (ref_pad_cfg)",
     "seed_times": "SVI seed step from clip to clip (seed_times)",
 }
 
