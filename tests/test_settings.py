@@ -58,7 +58,7 @@ def test_overrides():
     ("i2v", [SHOT], {"ref_pad_num": "all"}, "is all; it can be auto or -1 to 80"),
     ("i2v", [SHOT], {"seed_times": 0}, "1 to 1000"),
     ("i2v", [SHOT], {"ref_pad_cfg": "maybe"}, "auto, yes, no"),
-    ("i2v_2_2", PRO, {"num_motion_frames": "5"}, r"chains latents.*Set SVI motion frames \(num_motion_frames\) to auto"),
+    ("i2v_2_2", PRO, {"num_motion_frames": "5"}, r"chains latents.*\(num_motion_frames\) to auto"),
     ("i2v_2_2", PRO, {"ref_pad_num": 0}, "chains latents"),
 ])
 def test_what_cannot_be_is_refused(architecture, loras, custom, said):

@@ -47,6 +47,8 @@ def _missing(config: pytest.Config) -> str:
 def _checkout(config: pytest.Config) -> Path | None:
     # the option is unknown when this file was found too late, as in `pytest tests`
     folder = config.getoption("--wangp", None) or os.environ.get("WANGP_DIR")
+    if folder and not Path(folder, "wgp.py").is_file():
+        raise pytest.UsageError(f"{folder} holds no wgp.py: --wangp and WANGP_DIR name a WanGP checkout")
     return Path(folder).resolve() if folder else None
 
 

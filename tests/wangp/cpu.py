@@ -16,7 +16,10 @@ from typing import Any
 CAPABILITY = (8, 0)  # an Ampere card: WanGP then works in bf16 and leaves fp8 alone
 
 # Imported at the top of WanGP's modules, heavy or without a CPU wheel, and never used by image-to-video.
-STUBBED = ("rembg", "decord", "smplfitter", "smplfitter.pt", "chumpy", "whisper")
+STUBBED = (
+    "rembg", "decord", "smplfitter", "smplfitter.pt", "chumpy", "whisper",
+    "s3tokenizer", "s3tokenizer.utils", "s3tokenizer.model_v2", "conformer",
+)
 
 FACTORIES = (
     "zeros ones empty full rand randn randint randperm arange linspace logspace eye tensor as_tensor empty_strided "

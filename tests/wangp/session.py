@@ -135,7 +135,9 @@ def loop(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path
 
 def process(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path) -> dict[str, Any]:
     """The real wgp.py, run as a program on one file of settings."""
-    (work / "settings.json").write_text(json.dumps(complete(job["settings"], start)), encoding="utf-8")
+    # settings without a version are taken for very old ones, and changed
+    settings = {"settings_version": float(_constant(root, "settings_version")), **complete(job["settings"], start)}
+    (work / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     recorder.start_task()
     begin = time.monotonic()
     code = run_wgp(root, work, "--process", work / "settings.json", "--output-dir", work / "outputs", *job.get("cli", []))
@@ -225,6 +227,9 @@ def build_pipe(checkpoints: Path, name: str, vae_precision: str) -> Any:
 
 def serve(job: dict[str, Any], root: Path, work: Path) -> None:
     """The real UI, until the process is ended."""
+    from gradio import networking
+
+    networking.url_ok = lambda url: True  # gradio gives its first page 3 seconds, too few on a busy machine
     run_wgp(root, work, "--server-name", "127.0.0.1", "--server-port", job["port"], *job.get("cli", []))
 
 
@@ -288,8 +293,8 @@ def accept_mmgp(root: Path) -> None:
 
 
 def _constant(root: Path, name: str) -> str:
-    """The value of a text constant of wgp.py, which need not be imported for it."""
-    match = re.search(rf'^{name} = "(.*)"', (root / "wgp.py").read_text(encoding="utf-8"), re.MULTILINE)
+    """A constant of wgp.py as text; wgp.py need not be imported for it."""
+    match = re.search(rf'^{name} = "?([^"\n]*)', (root / "wgp.py").read_text(encoding="utf-8"), re.MULTILINE)
     return match[1] if match else ""
 
 

@@ -1,4 +1,4 @@
-"""The real WanGP with SVI installed: what its transformer is given, what its files hold, and that it is itself without."""
+"""The real WanGP with SVI installed: what its transformer is given, what its files hold; and itself, with SVI off."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to 
 import tiny  # noqa: E402
 import torch  # noqa: E402
 import trees  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.conditioning import condition, condition_pro  # noqa: E402
@@ -147,7 +147,7 @@ SHOT = "SVI-Shot Infinite - 50 Steps"
 
 @pytest.fixture(scope="module")
 def overridden(run_wangp, svi) -> trees.Outcome:
-    custom = json.loads(next(path for path in PROFILES if path.stem == SHOT).read_text(encoding="utf-8"))["custom_settings"]
+    custom = task(SHOT, 2)["custom_settings"]
     pair = task("SVI-2.0 - 50 Steps", 2)["activated_loras"]
     loras = task(SHOT, 2)["activated_loras"]
     tasks = [
@@ -159,7 +159,12 @@ def overridden(run_wangp, svi) -> trees.Outcome:
         task(SHOT, 2, custom_settings={**custom, "num_motion_frames": "1", "ref_pad_num": "-7"}),
         task(SHOT, 2, image_prompt_type="SE", image_end=str(svi / "icons" / "none.png")),
         task(SHOT, 1, video_length=49),
+        task(SHOT, 1, activated_loras=["svi-shot-broken.safetensors"]),
     ]
+    tiny.write_lora(svi / "loras/wan_i2v/svi-shot-broken.safetensors", "svi")
+    stray = {key.replace("ffn", "fnn"): tensor
+             for key, tensor in load_file(svi / "loras/wan_i2v/svi-shot-broken.safetensors").items()}
+    save_file(stray, svi / "loras/wan_i2v/svi-shot-broken.safetensors")
     return run_wangp(svi, {"level": "loop", "tasks": tasks, "setup": "svi_jobs:keep_saved"}, timeout=600)
 
 
@@ -182,6 +187,7 @@ def test_custom_settings_override_the_variant(overridden):
     (3, "is made for Wan 2.2, and the model chosen is Wan 2.1"),
     (4, "it can be auto or -1 to 80"),
     (5, "end image"),
+    (7, "these keys were not: pipe.dit.blocks.0.fnn.0.lora_A.default.weight"),
 ])
 def test_what_cannot_be_is_said_before_anything_is_generated(number, said, overridden):
     report = overridden.report["tasks"][number]
@@ -229,35 +235,37 @@ def test_a_16_bit_vae_is_encoded_in_32_bit_where_it_fits_and_else_it_is_said(run
     assert "[SVI] VAE: the clips are encoded in tiles of" in short.log
 
 
-@pytest.mark.parametrize("variant", ["shot", "film-opt", "2.0-wan22", "2.0-pro"])
+PIPELINES = [VARIANTS[id] for id in ("shot", "film-opt", "2.0-wan22", "2.0-pro")]
+
+
 @pytest.mark.parametrize("version", trees.COMMITS)
-def test_the_pipeline_of_every_version(version, variant, run_wangp, wangp_at, tmp_path_factory):
-    variant = VARIANTS[variant]
-    tree = wangp_at(version)
-    if not (tree / "wan2gp_svi").exists():
-        install(tree)
-    job = {"level": "any2video", "model": MODEL["i2v" if variant.wan == "2.1" else "i2v_2_2"],
-           "windows": [{}, {}], "overlap": variant.motion_frames, "args": {"loras": [x.name for x in variant.loras]},
-           "setup": "svi_jobs:prepare_clips", "each": "svi_jobs:attach_clip"}
-    outcome = run_wangp(tree, job)
-    tensors, previous = outcome.tensors, None
-    reference = tensors["task0.window1.arguments.input_video"][:, 0]
-    for clip in (0, 1):
-        name = f"task0.window{clip + 1}"
-        assert len(outcome.report["windows"][clip]["encodes"]) == 1
-        latents = tensors[f"{name}.encode0.latents"]
-        if variant.pro:
-            y = condition_pro(reference, lambda video, latents=latents: latents, previous_latents=previous)
-            previous = tensors[f"{name}.latent_slice"][0]
-        else:
-            motion = tensors[f"{name}.arguments.input_video"]
-            assert motion.shape[1] == (variant.motion_frames if clip else 1)
+def test_the_pipeline_of_every_version(version, run_wangp, wangp_at, wangp_copy):
+    tree = wangp_copy(wangp_at(version))
+    install(tree)
+    tasks = [{"model": MODEL["i2v" if variant.wan == "2.1" else "i2v_2_2"], "windows": [{}, {}],
+              "overlap": variant.motion_frames, "loras": [lora.name for lora in variant.loras],
+              "setup": "svi_jobs:choose_variant", "each": "svi_jobs:attach_clip"} for variant in PIPELINES]
+    outcome = run_wangp(tree, {"level": "any2video", "tasks": tasks})
+    assert outcome.report["version"] == version
+    tensors = outcome.tensors
+    for number, variant in enumerate(PIPELINES):
+        previous = None
+        reference = tensors[f"task{number}.window1.arguments.input_video"][:, 0]
+        for clip in (0, 1):
+            name = f"task{number}.window{clip + 1}"
+            assert len(outcome.report["tasks"][number]["windows"][clip]["encodes"]) == 1
 
-            def encode(video, name=name, latents=latents):
+            def encode(video, name=name):
                 assert torch.equal(video, tensors[f"{name}.encode0"])
-                return latents
+                return tensors[f"{name}.encode0.latents"]
 
-            y = condition(motion, reference, encode, ref_pad_num=variant.ref_pad_num)
-        assert torch.equal(tensors[f"{name}.y"], y)
-        noise = torch.randn(1, 16, 21, 8, 8, generator=torch.Generator().manual_seed(42 + 42 * clip))
-        assert torch.equal(tensors[f"{name}.noise"], noise)
+            if variant.pro:
+                y = condition_pro(reference, encode, previous_latents=previous)
+                previous = tensors[f"{name}.latent_slice"][0]
+            else:
+                motion = tensors[f"{name}.arguments.input_video"]
+                assert motion.shape[1] == (variant.motion_frames if clip else 1)
+                y = condition(motion, reference, encode, ref_pad_num=variant.ref_pad_num)
+            assert torch.equal(tensors[f"{name}.y"], y), variant.id
+            noise = torch.randn(1, 16, 21, 8, 8, generator=torch.Generator().manual_seed(42 + 42 * clip))
+            assert torch.equal(tensors[f"{name}.noise"], noise), variant.id

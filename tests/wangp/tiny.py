@@ -20,7 +20,13 @@ VAE_SHAPE = {"dim": 8, "num_res_blocks": 1}
 CLIP_TOKENS, CLIP_DIM = 257, 1280
 CLIP_FILE = "xlm-roberta-large/models_clip_open-clip-xlm-roberta-large-vit-huge-14-bf16.safetensors"
 TEXT_ENCODER_FILE = "umt5-xxl/tiny_text_encoder_bf16.safetensors"
-LOCATED_FILES = (CLIP_FILE, TEXT_ENCODER_FILE, "umt5-xxl/tokenizer_config.json", "xlm-roberta-large/tokenizer.json")
+LOCATED_FILES = (
+    CLIP_FILE,
+    "xlm-roberta-large/tokenizer.json",
+    TEXT_ENCODER_FILE,
+    Path(TEXT_ENCODER_FILE).name,  # where versions before v10.80 look
+    "umt5-xxl/tokenizer_config.json",
+)
 
 LORA_LAYERS = (
     *(f"{kind}_attn.{layer}" for kind in ("self", "cross") for layer in "qkvo"),

@@ -17,13 +17,14 @@ from typing import Any
 
 HERE = Path(__file__).parent
 
-# The last first-parent commit of each version that starts.
+# The last first-parent commit of each version that can start; later ones of 9.91 and 12.00 import a module that
+# was committed with the version after.
 COMMITS = {
-    "9.91": "18f165e060335d6259df2026100d81040cd25c52",
+    "9.91": "fac2659756848fc680c79c369cb8fb833bf61a56",
     "10.12": "ef3dd17eb2831cc143d3604fe6ce0c61a3196d18",
     "10.80": "0eda02c45784c6e13a8da6906393ecd6b0255cd5",
     "11.30": "ecfe88b7760213e50f974abdc5374a2f028e1762",
-    "12.00": "c2a1fdf9e95dc60776347282272c5525f3b8158a",  # the last one names a module it lacks, and cannot start
+    "12.00": "c2a1fdf9e95dc60776347282272c5525f3b8158a",
     "12.60": "8681e9f777f9f847f74a0bdefd13d5b9a6efe12d",
 }
 
@@ -63,8 +64,6 @@ def wanted(path: Path, size: int) -> bool:
 
 def copy(checkout: Path, target: Path) -> Path:
     """Copies what WanGP needs to run; models, outputs and settings of the user stay where they are."""
-    if not (checkout / "wgp.py").is_file():
-        raise NoTree(f"{checkout} holds no wgp.py: it is not a WanGP checkout")
     for folder, folders, files in os.walk(checkout):
         here = Path(folder).relative_to(checkout)
         folders[:] = [name for name in folders if name != "__pycache__" and (here.parts or name in FOLDERS)]

@@ -1,0 +1,75 @@
+"""SVI as a person meets it: WanGP's own page in a browser, from the profile to the finished video."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("playwright", reason="needs playwright and chromium")
+
+import browser  # noqa: E402
+import tiny  # noqa: E402
+from test_svi import install  # noqa: E402
+
+if not Path(browser.CHROMIUM).exists():
+    pytest.skip(f"needs chromium ({browser.CHROMIUM}, or set CHROMIUM)", allow_module_level=True)
+
+SETTINGS = 3  # the fourth dropdown from the top: presets, settings files and profiles
+
+
+@pytest.fixture
+def form(wangp, tmp_path, serve_wangp):
+    """The page with the tiny model chosen, on a WanGP with SVI and its LoRA; the server's log beside it."""
+    tree = Path(shutil.copytree(wangp, tmp_path / "Wän GP (1)"))
+    install(tree)
+    (tree / "loras/wan_i2v").mkdir(parents=True)
+    tiny.write_lora(tree / "loras/wan_i2v/svi-shot.safetensors", scale=0.05)
+    (tree / "resolutions.json").write_text(json.dumps([["64x64 (1:1)", "64x64"]]), encoding="utf-8")
+    job = {"config": {"last_model_type": "tiny_i2v", "last_resolution_choice": "64x64"}}
+    with serve_wangp(tree, job) as address, browser.open_page(address) as page:
+        page.wait_for_timeout(2000)
+        yield page, tmp_path / "ui/log.txt"
+
+
+def apply(page, profile: str) -> None:
+    browser.choose(page, browser.dropdowns(page)[SETTINGS], profile)
+    page.get_by_role("button", name="Apply").locator("visible=true").first.click()
+    page.get_by_text("SVI-Shot: one scene without cuts").first.wait_for()  # the profile's help pops up
+
+
+def fill(page, label: str, value: str) -> None:
+    field = page.get_by_label(re.compile(label)).locator("visible=true").first
+    field.fill(value)
+    field.press("Tab")
+
+
+def test_six_clicks_to_a_running_svi_video(form, tmp_path):
+    page, log = form
+    assert "SVI-Shot Infinite - 50 Steps" in browser.options(page, browser.dropdowns(page)[SETTINGS])
+    apply(page, "SVI-Shot Infinite - 50 Steps")
+    from PIL import Image
+
+    picture = tmp_path / "start.png"
+    Image.linear_gradient("L").convert("RGB").resize((64, 64)).save(picture)
+    page.locator("input[type=file]").first.set_input_files(picture)
+    fill(page, "Number of frames", "162")
+    fill(page, "ref_pad_num", "99")
+    generate = page.get_by_role("button", name="Generate").locator("visible=true").first
+    generate.click()
+    page.get_by_text("SVI padding").and_(page.get_by_text("it can be auto or -1 to 80")).first.wait_for()
+    fill(page, "ref_pad_num", "auto")
+    generate.click()
+    text = ""
+    for _ in range(180):
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if "clip 2/2 done" in text:
+            break
+        page.wait_for_timeout(1000)
+    assert "[SVI] SVI-Shot (svi-shot.safetensors): 2 clips of 81 frames, 161 frames, 10.1 s." in text, text[-3000:]
+    assert "[SVI] clip 2/2 done" in text
+    page.locator("video").first.wait_for()
+    page.screenshot(path=tmp_path / "done.png")
