@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp.profiles import profiles, write
+from wan2gp_svi.wangp.profiles import profiles, table, write
 from wan2gp_svi.wangp.settings import plan, prepare
 
 SHIPPED = Path(__file__).parents[1] / "profiles"
@@ -44,3 +44,7 @@ def test_the_profiles_users_look_for():
     assert {profile.variant.id for profile in ALL.values()} == set(VARIANTS) - {"film", "talk", "dance"}
     assert ALL["wan_2_2/SVI-2.0 Pro Lightning - 4 Steps"].settings["loras_multipliers"] == "1;0 0;1 0.5;0 0;1"
     assert ALL["wan_i2v/SVI-Shot Infinite LightX2V - 4 Steps"].settings["loras_multipliers"] == "1 0.5"
+
+
+def test_the_readme_shows_the_table_of_the_variants():
+    assert table() in (SHIPPED.parent / "README.md").read_text(encoding="utf-8"), table()

@@ -96,7 +96,7 @@ VARIANTS: dict[str, Variant] = {
         Variant("2.0-wan22", "SVI-2.0 (Wan 2.2)", "2.2", _pair(""),
                 "SVI 2.0 for the two experts of Wan 2.2", keep_new=False, stream=True, fps=15),
         Variant("2.0-pro", "SVI-2.0 Pro (Wan 2.2)", "2.2", _pair("_pro"),
-                "chains latents instead of decoded frames: livelier, the best of Wan 2.2",
+                "chains latents instead of decoded frames, for livelier motion",
                 motion_latents=1, overlap=5, keep_new=False, stream=True, cfg=4.0, fps=15),
     )
 }

@@ -140,7 +140,8 @@ def process(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: P
     (work / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     recorder.start_task()
     begin = time.monotonic()
-    code = run_wgp(root, work, "--process", work / "settings.json", "--output-dir", work / "outputs", *job.get("cli", []))
+    arguments = ["--process", work / "settings.json", "--output-dir", work / "outputs", *job.get("cli", [])]
+    code = run_wgp(root, work, *arguments)
     task = {
         "success": not code,
         "seconds": time.monotonic() - begin,

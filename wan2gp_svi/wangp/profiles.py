@@ -125,6 +125,20 @@ def _help(variant: Variant, recipe: Recipe) -> str:
             f"{CLIP_FRAMES} frames are one clip of 5 seconds. {prompts} {recipe.help}{film}")
 
 
+def table() -> str:
+    """The README's table of profiles (Markdown)."""
+    lines = ["| profile | Wan | for | prompts | conditioning | steps |", "|---|---|---|---|---|---|"]
+    for title, id, accelerators in _SETS:
+        v = VARIANTS[id]
+        prompts = "one" if not v.stream else "stream" + (f", each for {v.prompt_repeat} clips" * (v.prompt_repeat > 1))
+        rest = {-1: "image", 0: "grey"}[v.ref_pad_num]
+        inside = f"image, last latent, zeros (clips share {v.overlap} frames)" if v.pro else (
+            f"last {v.motion_frames} frames, then {rest}" if v.motion_frames > 1 else f"last frame, then {rest}")
+        steps = ", ".join([str(v.steps), *(f"{recipe.steps} ({recipe.name})" for recipe in accelerators)])
+        lines.append(f"| **{title}** | {v.wan} | {v.about} | {prompts} | {inside} | {steps} |")
+    return "\n".join(lines)
+
+
 def write(folder: Path) -> list[Path]:
     """Writes all profiles below `folder` and returns their paths."""
     paths = []
