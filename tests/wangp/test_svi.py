@@ -269,3 +269,27 @@ def test_the_pipeline_of_every_version(version, run_wangp, wangp_at, wangp_copy)
             assert torch.equal(tensors[f"{name}.y"], y), variant.id
             noise = torch.randn(1, 16, 21, 8, 8, generator=torch.Generator().manual_seed(42 + 42 * clip))
             assert torch.equal(tensors[f"{name}.noise"], noise), variant.id
+
+
+@pytest.mark.parametrize("version", trees.COMMITS)
+def test_the_program_of_every_version(version, run_wangp, wangp_at, wangp_copy):
+    """`wgp.py --process` on settings as the profile has them: the loop's hooks, from the prompt to the metadata."""
+    tree = wangp_copy(wangp_at(version))
+    install(tree)
+    write_loras(tree)
+    outcome = run_wangp(tree, {"level": "process", "settings": task("SVI-2.0 Unified - 50 Steps", 2)})
+    report, = outcome.report["tasks"]
+    assert report["success"] and [window["arguments"]["frame_num"] for window in report["windows"]] == [81, 81]
+    tensors = outcome.tensors
+    first, second = (tensors[f"task0.window{window}.encode0"] for window in (1, 2))
+    reference = tensors["task0.window1.arguments.pre_video_frame"].movedim(-1, 0)
+    assert (first - unit(reference)[:, None]).abs().max() < 0.01  # WanGP's own copy is cut to 8 bit, not rounded
+    assert torch.equal(second[:, 5:], first[:, :1].expand(-1, 76, -1, -1))
+    frames = tensors["task0.window1.frames"]
+    last = unit(frames) if frames.dtype == torch.uint8 else frames.clamp(-1, 1)
+    assert (second[:, :5] - last[:, -5:]).abs().max() <= 1 / 255 + 1e-6
+    assert [file["frames"] for file in report["files"]] == [76, 157]
+    assert report["files"][-1]["metadata"]["svi"]["seeds"] == [SEED, SEED + 42]
+    for clip in (0, 1):
+        noise = torch.randn(1, 16, 21, 8, 8, generator=torch.Generator().manual_seed(chain.seed(SEED, clip)))
+        assert torch.equal(tensors[f"task0.window{clip + 1}.noise"], noise)

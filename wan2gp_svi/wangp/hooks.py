@@ -81,7 +81,8 @@ def clip(asked: tuple[str, Any], pipe: Any, scope: _Scope) -> tuple[str, Any]:
                             "Generate the video anew.")
     pipe.svi = Clip(
         run, number, total, chain.seed(scope["seed"], number, run.seed_step),
-        reference=scope["image_start_tensor"].float().cpu() if first else before.reference,
+        # a copy, since WanGP turns its own into 8 bit in place when it saves the first window
+        reference=scope["image_start_tensor"].float().cpu().clone() if first else before.reference,
         motion_frames=_eight_bit(scope["pre_video_guide"]),
         previous_latents=None if first or not run.variant.pro else scope["overlapped_latents"][0],
         tail_given_up=not first and before.tail_given_up,
