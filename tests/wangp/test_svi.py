@@ -280,6 +280,8 @@ def test_the_program_of_every_version(version, run_wangp, wangp_at, wangp_copy):
     outcome = run_wangp(tree, {"level": "process", "settings": task("SVI-2.0 Unified - 50 Steps", 2)})
     report, = outcome.report["tasks"]
     assert report["success"] and [window["arguments"]["frame_num"] for window in report["windows"]] == [81, 81]
+    prompts = [window["arguments"]["input_prompt"] for window in report["windows"]]
+    assert prompts == PROMPTS.split("\n\n")[:2], "two clips: a prompt each"
     tensors = outcome.tensors
     first, second = (tensors[f"task0.window{window}.encode0"] for window in (1, 2))
     reference = tensors["task0.window1.arguments.pre_video_frame"].movedim(-1, 0)

@@ -90,9 +90,8 @@ def clip(asked: tuple[str, Any], pipe: Any, scope: _Scope) -> tuple[str, Any]:
     if first:
         say(run.describe(total, scope["seed"], scope["fps"]))
     prompt, latents = asked
-    prompts = scope["prompts"]
-    if run.variant.prompt_repeat > 1:
-        prompt = prompts[chain.prompt_index(number, len(prompts), run.variant.prompt_repeat, total)]
+    prompts = [text for text in scope["prompts"] if text.strip()] or [prompt]  # older WanGPs keep empty lines
+    prompt = prompts[chain.prompt_index(number, len(prompts), run.variant.prompt_repeat, total)]
     return prompt, slice(-run.variant.motion_latents, None) if run.variant.pro else latents
 
 
