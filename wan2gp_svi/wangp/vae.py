@@ -23,17 +23,17 @@ def encode(pipe: Any, video: Tensor, *, tile_size: int, say: Callable[[str], Non
     """
     wanted = _BYTES_PER_PIXEL * video.shape[2] * video.shape[3] + _BYTES_ENCODER
     free = _free_vram()
+    why = f"{free / 2**30:.1f} GB of VRAM are free and 32 bit untiled takes {wanted / 2**30:.1f} GB"
     if free >= wanted:
         try:
             return _encode_exactly(pipe, video)
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             torch.cuda.empty_cache()
+            why = f"32 bit untiled did not fit into the {free / 2**30:.1f} GB of VRAM that were free"
     if say is not None:
         how = f"in tiles of {tile_size} pixels" if tile_size else "untiled"
-        bits = torch.finfo(pipe.vae.dtype).bits
-        say(f"VAE: the clips are encoded {how} in {bits} bit, since {free / 2**30:.1f} GB of VRAM are free and 32 bit "
-            f"untiled takes {wanted / 2**30:.1f} GB. Still backgrounds may slowly gain artefacts; a smaller resolution "
-            "avoids that.")
+        say(f"VAE: the clips are encoded {how} in {torch.finfo(pipe.vae.dtype).bits} bit, since {why}. Still backgrounds "
+            "may slowly gain artefacts; a smaller resolution avoids that.")
     return pipe.vae.encode([video.to(pipe.vae.dtype)], tile_size)[0]
 
 

@@ -1,0 +1,148 @@
+"""The hooks without WanGP: the identity while SVI is off, and seams as WanGP's loop makes them."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from wan2gp_svi import chain
+from wan2gp_svi.variants import VARIANTS
+from wan2gp_svi.wangp import hooks, svi, vae
+from wan2gp_svi.wangp.settings import Plan, SettingsError
+
+
+def scope(window=1, windows=1, **changes):
+    start = torch.rand(3, 16, 16).mul(255).round().div(127.5).sub(1)
+    return {"image_mode": 0, "base_model_type": "i2v", "model_def": {}, "activated_loras": ["svi-shot.safetensors"],
+            "custom_settings": None, "window_no": window, "total_windows": windows, "current_video_length": 81,
+            "reuse_frames": 1, "seed": 7, "fps": 16, "prompts": ["a", "", "b"], "overlapped_latents": None,
+            "image_start_tensor": start if window == 1 else None, "image_end_tensor": None,
+            "pre_video_guide": start[:, None], "gen": {}, "video_path": "v.mp4"} | changes
+
+
+def test_with_svi_off_every_hook_hands_back_what_it_was_given():
+    pipe, given = SimpleNamespace(vae=SimpleNamespace()), object()
+    off = scope(activated_loras=["other.safetensors"])
+    assert svi("clip", given, pipe, off) is given and not hasattr(pipe, "svi")
+    for hook in ("seed", "clip_image", "mask", "injected_latents", "whole"):
+        assert svi(hook, given, pipe) is given
+    for hook in ("kept", "saved"):
+        assert svi(hook, given, pipe, off) is given
+    tensors = {"blocks.0.ffn.0.lora_A.weight": given}
+    assert svi("lora", tensors, None) is tensors
+
+
+def test_pipelines_of_other_models_are_left_alone():
+    class Sealed:
+        __slots__ = ()
+
+    assert svi("clip", ("p", None), Sealed(), scope(base_model_type="flux")) == ("p", None)
+
+
+def test_a_run_without_svi_forgets_the_clip_of_the_run_before():
+    pipe = SimpleNamespace(vae=SimpleNamespace())
+    svi("clip", ("p", None), pipe, scope())
+    svi("clip_image", torch.zeros(3, 16, 16), pipe)
+    assert "encode" in vars(pipe.vae)  # and the run breaks off here
+    assert svi("clip", ("p", None), pipe, scope(activated_loras=[])) == ("p", None)
+    assert pipe.svi is None
+    svi("clip_image", torch.zeros(3, 16, 16), pipe)
+    assert "encode" not in vars(pipe.vae)
+
+
+def test_the_reference_does_not_change_with_wangps_tensor(capsys):
+    pipe, first = SimpleNamespace(), scope(1, 2)
+    expected = first["image_start_tensor"].clone()
+    assert svi("clip", ("p", None), pipe, first) == ("a", None)
+    first["image_start_tensor"].mul_(127.5)
+    assert svi("clip", ("p", None), pipe, scope(2, 2)) == ("b", None)
+    assert pipe.svi.reference.equal(expected) and pipe.svi.seed == 49
+    assert "2 clips of 81 frames, 161 frames" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("window", "changes", "said"), [
+    (1, dict(current_video_length=49), "windows of 81 frames"),
+    (2, dict(reuse_frames=5), "overlap of 1"),
+    (1, dict(image_end_tensor=1), "end image"),
+    (1, dict(image_start_tensor=None), "start image"),
+    (2, dict(), "made without SVI"),
+])
+def test_a_window_that_is_no_clip_is_refused(window, changes, said):
+    with pytest.raises(SettingsError, match=said):
+        svi("clip", ("p", None), SimpleNamespace(), scope(window, 2, **changes))
+
+
+def join(variant, windows, extra_after=()):
+    """WanGP's loop as far as seams go: a later window loses its first frames, what is left is appended."""
+    pipe, parts = SimpleNamespace(), []
+    total, overlap, number = windows, variant.overlap, 0
+    extra = list(extra_after)
+    while number < total:
+        number += 1
+        before = getattr(pipe, "svi", None)
+        pipe.svi = hooks.Clip(Plan(variant, 42, ()), number - 1, total, 0, None, None,
+                              tail_given_up=before is not None and before.tail_given_up)
+        start = (number - 1) * (81 - overlap)
+        sample = torch.arange(start, start + 81).expand(1, 81).clone()
+        if number > 1:
+            sample = svi("whole", sample, pipe)[:, overlap:]
+        at_once = number in extra and extra.remove(number) is None  # pressed while this window was made
+        here = scope(number, total, gen={"extra_windows": 1} if at_once else {})
+        parts.append(svi("kept", sample, pipe, here))
+        total += at_once or (-number in extra and extra.remove(-number) is None)  # or just after it was joined
+    return torch.cat(parts, dim=1)[0].tolist(), [part.shape[1] for part in parts], total
+
+
+@pytest.mark.parametrize("id", ["shot", "film", "2.0", "2.0-wan22", "2.0-pro"])
+@pytest.mark.parametrize("extra", [(), (3,), (-3,), (3, 4), (-3, -4), (-3, 4)])
+def test_seams_have_no_gap_and_no_frame_twice_also_with_windows_added_late(id, extra):
+    variant = VARIANTS[id]
+    moments, lengths, total = join(variant, 3, extra)
+    assert moments == list(range(chain.length(total, variant.overlap)))
+    if not extra:
+        kept = [len(range(81)[chain.kept(k, 3, variant.overlap, variant.keep_new)]) for k in range(3)]
+        assert lengths == kept
+
+
+class StandInVAE:
+    """WanGP's VAE as far as `vae.encode` sees it; latents tell how they were made."""
+
+    def __init__(self, vae_pth="", dtype=torch.float32, device="cpu"):
+        self.dtype, self.device, self.model = dtype, device, torch.nn.Module()
+        self.model.decoder = self.model.conv2 = None
+
+    def encode(self, videos, tile_size):
+        return [(self.dtype, videos[0].dtype, tile_size)]
+
+
+@pytest.fixture
+def card(monkeypatch):
+    def of(gigabytes):
+        monkeypatch.setattr(vae, "_free_vram", lambda: int(gigabytes * 2**30))
+    return of
+
+
+def test_the_vae_is_exact_where_it_fits_and_the_user_is_told_where_not(card):
+    video, lines = torch.zeros(3, 81, 480, 832), []
+    pipe = SimpleNamespace(vae=StandInVAE(dtype=torch.float32))
+    card(12)
+    assert vae.encode(pipe, video, tile_size=256, say=lines.append) == (torch.float32, torch.float32, 0)
+    assert not lines
+    card(4)
+    assert vae.encode(pipe, video, tile_size=256, say=lines.append) == (torch.float32, torch.float32, 256)
+    assert "in tiles of 256 pixels in 32 bit, since 4.0 GB of VRAM are free and 32 bit untiled takes 5.9 GB" in lines[0]
+    pipe.vae.dtype = torch.float16
+    assert vae.encode(pipe, video, tile_size=0) == (torch.float16, torch.float16, 0)
+    assert len(lines) == 1
+
+
+def test_out_of_memory_falls_back_to_wangps_own_way(card, monkeypatch):
+    def fail(pipe, video):
+        raise torch.OutOfMemoryError("full")
+
+    card(100)
+    monkeypatch.setattr(vae, "_encode_exactly", fail)
+    pipe = SimpleNamespace(vae=StandInVAE(dtype=torch.float16))
+    lines = []
+    assert vae.encode(pipe, torch.zeros(3, 81, 16, 16), tile_size=128, say=lines.append)[2] == 128
+    assert "tiles of 128" in lines[0] and "did not fit into the 100.0 GB" in lines[0]
