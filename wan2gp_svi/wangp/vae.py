@@ -32,8 +32,8 @@ def encode(pipe: Any, video: Tensor, *, tile_size: int, say: Callable[[str], Non
             why = f"32 bit untiled did not fit into the {free / 2**30:.1f} GB of VRAM that were free"
     if say is not None:
         how = f"in tiles of {tile_size} pixels" if tile_size else "untiled"
-        say(f"VAE: the clips are encoded {how} in {torch.finfo(pipe.vae.dtype).bits} bit, since {why}. Still backgrounds "
-            "may slowly gain artefacts; a smaller resolution avoids that.")
+        say(f"VAE: the clips are encoded {how} in {torch.finfo(pipe.vae.dtype).bits} bit, since {why}. Still "
+            "backgrounds may slowly gain artefacts; a smaller resolution avoids that.")
     return pipe.vae.encode([video.to(pipe.vae.dtype)], tile_size)[0]
 
 
