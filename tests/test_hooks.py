@@ -1,13 +1,16 @@
 """The hooks without WanGP: the identity while SVI is off, and seams as WanGP's loop makes them."""
 
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from wan2gp_svi import chain
+from wan2gp_svi.install.patches import hooked, read_series
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp import hooks, svi, vae
+from wan2gp_svi.wangp import hooks, svi, vae, why_off
 from wan2gp_svi.wangp.settings import Plan, SettingsError
 
 
@@ -146,3 +149,20 @@ def test_out_of_memory_falls_back_to_wangps_own_way(card, monkeypatch):
     lines = []
     assert vae.encode(pipe, torch.zeros(3, 81, 16, 16), tile_size=128, say=lines.append)[2] == 128
     assert "tiles of 128" in lines[0] and "did not fit into the 100.0 GB" in lines[0]
+
+
+def test_svi_is_off_as_a_whole_where_a_hook_is_missing(tmp_path):
+    patches = Path(__file__).parents[1] / "patches"
+    shutil.copytree(patches, tmp_path / "wan2gp_svi/patches")
+    assert why_off(tmp_path) == ""  # no WanGP here
+    for patch in read_series(patches):
+        file = tmp_path / patch.path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        source = "\n".join(hunk.anchor for hunk in patch.hunks).encode()
+        file.write_bytes(hooked(source, patch))
+    assert why_off(tmp_path) == ""
+    model = tmp_path / "models/wan/modules/model.py"
+    model.write_bytes(model.read_bytes().replace(b'sd = svi("lora", sd, self)  # wan2gp_svi\n', b""))
+    assert "models/wan/modules/model.py has 1 of 2 hooks. Run install.py again" in why_off(tmp_path)
+    model.unlink()
+    assert "has 0 of 2 hooks" in why_off(tmp_path)

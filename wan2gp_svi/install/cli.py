@@ -11,6 +11,8 @@ from pathlib import Path
 import wan2gp_svi
 from wan2gp_svi import variants
 from wan2gp_svi.install import Refused, locate, loras
+from wan2gp_svi.install.filter import clone
+from wan2gp_svi.install.filter import state as filter_state
 from wan2gp_svi.install.patches import present, read_series
 from wan2gp_svi.install.plan import Change, Plan, compare, install_plan, uninstall_plan
 from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
@@ -28,7 +30,7 @@ EXAMPLES = """examples:
   python install.py "D:\\AI\\Wan2GP" --download film-opt
   python install.py --status                       what is installed; belongs in every bug report
   python install.py --uninstall                    take everything back
-Run it again after WanGP has been updated, and after this folder has been.
+Run it again after this folder has been updated; and after WanGP has been, if that is not a git clone.
 """
 
 
@@ -89,6 +91,8 @@ def _run(options: argparse.Namespace, distribution: Distribution) -> None:
     else:
         carry_out(wangp, plan.changes)
         remove_if_empty(wangp / folder for folder in plan.folders)
+        if plan.clone:
+            plan.clone.settle(plan.hooked)
     if options.uninstall:
         _uninstalled(plan, options.dry_run)
     else:
@@ -114,8 +118,16 @@ def _installed(wangp: Path, distribution: Distribution, plan: Plan, dry: bool) -
         print(f"Package and profiles: used where they lie in {distribution.root}, not copied")
     else:
         print(f"Profiles: {_profiles(wangp, distribution, plan)}")
+    print(f"Updates: {_updates(wangp, distribution)}")
     print(f"{NAME} {distribution.release} is installed.")
     return print(NEXT)
+
+
+def _updates(wangp: Path, distribution: Distribution) -> str:
+    """What an update of WanGP does to the hooks."""
+    git = clone(wangp)
+    hooked = [patch.path for patch in read_series(distribution.patches)]
+    return filter_state(wangp, git.wanted(hooked, distribution.files()) if git else {})
 
 
 def _uninstalled(plan: Plan, dry: bool) -> None:
@@ -159,6 +171,7 @@ def _status(wangp: Path, distribution: Distribution, lora_dir: str | None) -> No
     for patch in read_series(distribution.patches):
         source = (wangp / patch.path).read_bytes() if (wangp / patch.path).is_file() else b""
         print(f"Hooks: {patch.path} {present(source, patch)} of {len(patch.hunks)}")
+    print(f"Updates: {_updates(wangp, distribution) if state else 'not installed'}")
     if distribution.in_place(wangp):
         print(f"Package and profiles: used where they lie in {distribution.root}")
     writes, edited = compare(wangp, distribution)

@@ -9,6 +9,7 @@ was, whatever its encoding and line endings.
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -147,6 +148,17 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PatchError(f"{path} cannot be read ({error}): unpack SVI for WanGP again") from None
+
+
+def fault(source: bytes) -> str:
+    """What keeps this Python from compiling `source`; "" if nothing does."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # WanGP's own matter
+            compile(source, "?", "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        return f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
+    return ""
 
 
 def unhooked(source: bytes) -> bytes:

@@ -6,13 +6,13 @@ go in after the package that they call, and come out before it.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from wan2gp_svi.install import Refused, locate
-from wan2gp_svi.install.patches import Patch, PatchError, hooked, read_series, unhooked
+from wan2gp_svi.install.filter import Clone, clone, usable
+from wan2gp_svi.install.patches import Patch, PatchError, fault, hooked, read_series, unhooked
 from wan2gp_svi.install.shipped import PACKAGE, STATE, UNFINISHED, Distribution
 from wan2gp_svi.install.state import State, load, sha256
 
@@ -31,13 +31,16 @@ class Plan:
     """What to do, in order, and what not.
 
     `kept` are files of ours that the user has edited, `folders` are to be removed if they end up empty, and
-    `in_place` are files that are neither written nor deleted, because the distribution itself lies there.
+    `in_place` are files that are neither written nor deleted, because the distribution itself lies there. `clone`
+    is to look anew at the files `hooked`, when all is done.
     """
 
     changes: tuple[Change, ...]
     kept: tuple[str, ...]
     folders: tuple[str, ...]
     in_place: frozenset[str]
+    hooked: tuple[str, ...]
+    clone: Clone | None
 
 
 def install_plan(wangp: Path, distribution: Distribution) -> Plan:
@@ -45,20 +48,25 @@ def install_plan(wangp: Path, distribution: Distribution) -> Plan:
     locate.check(wangp)
     state = load(wangp) or State()
     files, in_place = distribution.files(), distribution.in_place(wangp)
-    hooks, hashes = _hooks(wangp, read_series(distribution.patches), state)
+    patches = read_series(distribution.patches)
+    names = tuple(patch.path for patch in patches)
+    hooks = _hooks(wangp, patches, state)
+    git = clone(wangp) if usable(wangp) else None
+    outside = _git_changes(wangp, git.wanted(names, files) if git else {})
     writes, kept = compare(wangp, distribution)
     old = {name: state.files[name] for name in (*kept, *in_place) if name in state.files}
     ours = old | {change.path: sha256(change.after or b"") for change in writes}
     gone, edited = _removals(wangp, state.files.keys() - files.keys(), {}, state)
     changes = [
-        *_unfinished(wangp, [*files, *hashes], state),
+        *_unfinished(wangp, [*files, *names, *(change.path for change in outside)], state),
+        *outside,
         *writes,
         *hooks,
         *gone,
-        Change(STATE, _read(wangp / STATE), State(distribution.release, ours, hashes).text()),
+        Change(STATE, _read(wangp / STATE), State(distribution.release, ours, names).text()),
     ]
     folders = _folders(change.path for change in gone)
-    return Plan(_real(changes), (*kept, *edited), folders, in_place)
+    return Plan(_real(changes), (*kept, *edited), folders, in_place, names, git)
 
 
 def compare(wangp: Path, distribution: Distribution) -> tuple[list[Change], list[str]]:
@@ -81,17 +89,24 @@ def uninstall_plan(wangp: Path, distribution: Distribution) -> Plan:
     state = load(wangp) or State()
     files, in_place = distribution.files(), distribution.in_place(wangp)
     names = [patch.path for patch in read_series(distribution.patches)]
-    sources = {name: _read(wangp / name) for name in dict.fromkeys([*reversed(names), *sorted(state.hooked)])}
+    sources = {name: _read(wangp / name) for name in dict.fromkeys([*reversed(names), *state.hooked])}
     hooks = [Change(name, source, unhooked(source)) for name, source in sources.items() if source is not None]
     gone, kept = _removals(wangp, (files.keys() | state.files.keys()) - in_place, files, state)
-    litter = _unfinished(wangp, [*files, *names], state)
-    changes = [*litter, *hooks, *gone, Change(STATE, _read(wangp / STATE), None)]
+    git = clone(wangp)
+    outside = _git_changes(wangp, git.without() if git else {})
+    litter = _unfinished(wangp, [*files, *names, *(change.path for change in outside)], state)
+    changes = [*litter, *hooks, *outside, *gone, Change(STATE, _read(wangp / STATE), None)]
     folders = _folders([*(files.keys() - in_place), *state.files, STATE])
-    return Plan(_real(changes), kept, folders, in_place)
+    folders += (str(PurePosixPath(git.script).parent),) if git else ()
+    return Plan(_real(changes), kept, folders, in_place, tuple(sources), git)
 
 
-def _hooks(wangp: Path, patches: list[Patch], state: State) -> tuple[list[Change], dict[str, str]]:
-    """The changes to WanGP's own files, and their hashes with the hooks in."""
+def _git_changes(wangp: Path, files: dict[str, bytes | None]) -> list[Change]:
+    return [Change(name, _read(wangp / name), content) for name, content in files.items()]
+
+
+def _hooks(wangp: Path, patches: list[Patch], state: State) -> list[Change]:
+    """The changes to WanGP's own files."""
     changes: list[Change] = []
     for patch in patches:
         before = _read(wangp / patch.path)
@@ -99,29 +114,17 @@ def _hooks(wangp: Path, patches: list[Patch], state: State) -> tuple[list[Change
             if before is None:
                 raise PatchError(f"{patch.path} is missing")
             after = hooked(before, patch)
-            if after != before and (fault := _fault(after)):
-                whose = "as it is" if _fault(before) else "with the hooks"
-                raise PatchError(f"{patch.path}, {whose}, is not valid Python ({fault})")
+            if after != before and (wrong := fault(after)):
+                whose = "as it is" if fault(before) else "with the hooks"
+                raise PatchError(f"{patch.path}, {whose}, is not valid Python ({wrong})")
         except PatchError as error:
             advice = "update WanGP, or get a newer release of SVI for WanGP"
             raise PatchError(f"WanGP {locate.version(wangp)} does not fit: {error}. Try: {advice}") from None
         changes.append(Change(patch.path, before, after))
-    hashes = {change.path: sha256(change.after or b"") for change in changes}
-    for name in sorted(state.hooked.keys() - hashes.keys()):  # a release before this one had hooks there
+    for name in sorted(set(state.hooked) - {patch.path for patch in patches}):  # an older release had hooks there
         before = _read(wangp / name)
         changes += [] if before is None else [Change(name, before, unhooked(before))]
-    return changes, hashes
-
-
-def _fault(source: bytes) -> str:
-    """What keeps this Python from compiling `source`; "" if nothing does."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # WanGP's own matter
-            compile(source, "?", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError) as error:
-        return f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
-    return ""
+    return changes
 
 
 def _removals(

@@ -16,11 +16,11 @@ from wan2gp_svi.install.shipped import PACKAGE, STATE
 
 @dataclass(frozen=True)
 class State:
-    """The release, and by path in WanGP the sha256 as written: of our files, and of the hooked ones."""
+    """The release; our files by path in WanGP, with the sha256 as written; WanGP's files that have hooks."""
 
     release: str = ""
     files: dict[str, str] = field(default_factory=dict)
-    hooked: dict[str, str] = field(default_factory=dict)
+    hooked: tuple[str, ...] = ()
 
     def text(self) -> bytes:
         """The state as it is stored."""
@@ -31,12 +31,12 @@ def load(wangp: Path) -> State | None:
     """The state of an installation; None if there is none, or none that can be read."""
     try:
         stored = json.loads((wangp / STATE).read_text(encoding="utf-8"))
-        state = State(**stored)
-        hashes = [*state.files.values(), *state.hooked.values(), state.release]
+        state = State(**{**stored, "hooked": tuple(stored["hooked"])})
+        hashes = [*state.files.values(), *state.hooked, state.release]
         # Whatever the file says, nothing outside our own folders is ever taken for ours.
         places = [name for name in state.files if name.split("/")[0] not in (PACKAGE, "profiles")]
         outside = [name for name in (*state.files, *state.hooked) if ".." in name.split("/") or ":" in name]
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return None
     bad = places or outside or not all(isinstance(value, str) for value in hashes)
     return None if bad else state

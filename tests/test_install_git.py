@@ -1,0 +1,246 @@
+"""A WanGP that is a git clone: git sees nothing of an install, and whatever it does to the files, the hooks stay."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wan2gp_svi.install import Refused
+from wan2gp_svi.install.filter import with_block, without_block
+from wan2gp_svi.install.patches import MARKER, present, read_series, unhooked
+
+REPO = Path(__file__).resolve().parents[1]
+PATCHES = read_series(REPO / "patches")
+HOOKED = tuple(patch.path for patch in PATCHES)
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+
+
+def source(patch, release=1):
+    """A small file that every hook of the patch fits, and that compiles."""
+    lines = [f"release = {release}", 'WanGP_version = "12.60"']
+    for hunk in patch.hunks:
+        line = hunk.anchor
+        before = ["if 0:", "    pass"] if line.startswith("elif") else []
+        after = [")"] if line.endswith("(") else ["    pass"] if line.endswith(":") else []
+        lines += [*before, line, *after]
+    return "\n".join([*lines, f"last = {release}", ""]).encode()
+
+
+def git(folder, *arguments, check=True):
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1",
+                   "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a",
+                   "GIT_COMMITTER_EMAIL": "a@b"}
+    done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, env=environment)
+    out, err = (stream.decode("utf-8", "replace") for stream in (done.stdout, done.stderr))
+    assert not check or done.returncode == 0, err
+    return out + err
+
+
+def commit(folder, release, change=lambda path, content: content):
+    for patch in PATCHES:
+        path = folder / patch.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(change(patch.path, source(patch, release)))
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", f"release {release}")
+    return git(folder, "rev-parse", "HEAD").strip()
+
+
+@pytest.fixture
+def upstream(tmp_path):
+    folder = tmp_path / "upstream"
+    (folder / "profiles/wan_i2v").mkdir(parents=True)
+    (folder / "profiles/wan_i2v/Own.json").write_text("{}", encoding="utf-8")
+    git(tmp_path, "init", "-q", "-b", "main", folder)
+    commit(folder, 1)
+    return folder
+
+
+@pytest.fixture
+def wangp(upstream, tmp_path):
+    folder = tmp_path / "Wän GP (1) it's & co"
+    git(tmp_path, "clone", "-q", upstream, folder)
+    return folder
+
+
+def install(wangp, *options):
+    done = subprocess.run([sys.executable, REPO / "install.py", wangp, *options], capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def hooks(wangp):
+    return [present((wangp / patch.path).read_bytes(), patch) for patch in PATCHES]
+
+
+def assert_whole(wangp):
+    assert hooks(wangp) == [len(patch.hunks) for patch in PATCHES]
+    assert git(wangp, "status", "--porcelain") == "" and git(wangp, "diff") == ""
+
+
+def metadata(wangp):
+    return {name: (wangp / ".git" / name).read_bytes() if (wangp / ".git" / name).exists() else None
+            for name in ("config", "info/attributes", "info/exclude")}
+
+
+def test_git_sees_nothing_of_an_install_and_everything_is_as_it_was_after_an_uninstall(wangp):
+    before = metadata(wangp)
+    assert "Updates: git keeps the hooks" in install(wangp)
+    assert_whole(wangp)
+    assert "Nothing to do" in install(wangp)
+    install(wangp, "--uninstall")
+    assert metadata(wangp) == before and not (wangp / ".git/wan2gp_svi").exists()
+    assert hooks(wangp) == [0, 0, 0]
+    assert git(wangp, "status", "--porcelain", "--ignored") == ""
+
+
+def test_pull_reset_stash_checkout_and_merge_leave_working_hooks(wangp, upstream):
+    install(wangp)
+    for release in (2, 3):
+        commit(upstream, release)
+        assert "conflict" not in git(wangp, "pull", "--ff-only").lower()
+        assert_whole(wangp)
+        assert f"last = {release}".encode() in (wangp / "wgp.py").read_bytes()
+    git(wangp, "checkout", "-q", "HEAD~2")
+    assert_whole(wangp)
+    git(wangp, "checkout", "-q", "main")
+    (wangp / "wgp.py").write_bytes((wangp / "wgp.py").read_bytes() + b"mine = 1\n")
+    assert git(wangp, "diff", "--stat").count("|") == 1
+    git(wangp, "stash")
+    assert_whole(wangp)
+    git(wangp, "stash", "pop")
+    assert (wangp / "wgp.py").read_bytes().endswith(b"mine = 1\n") and hooks(wangp)[-1] == len(PATCHES[-1].hunks)
+    git(wangp, "commit", "-qam", "mine")
+    assert MARKER.encode() not in git(wangp, "show", "HEAD:wgp.py").encode()
+    commit(upstream, 4, lambda path, content: content.replace(b"release = 4", b"release = 4\nmore = 4"))
+    git(wangp, "checkout", "-q", "--detach", "HEAD~1")
+    git(wangp, "fetch", "-q")
+    git(wangp, "merge", "-q", "origin/main")
+    assert_whole(wangp)
+    git(wangp, "reset", "-q", "--hard", "main")
+    assert_whole(wangp)
+    (wangp / "wgp.py").unlink()
+    git(wangp, "checkout", "--", "wgp.py")
+    assert_whole(wangp)
+
+
+def test_a_version_that_a_hook_does_not_fit_is_left_as_upstream_wrote_it(wangp, upstream):
+    install(wangp)
+    gone = PATCHES[0].hunks[-1].anchor.encode()
+    commit(upstream, 2, lambda path, content: content.replace(gone, b"rewritten = 1") if path == HOOKED[0] else content)
+    said = git(wangp, "pull", "--ff-only")
+    assert f"[SVI] SVI is off: {HOOKED[0]}: the line {gone.decode()!r} was found 0 times" in said
+    assert hooks(wangp) == [0, *(len(patch.hunks) for patch in PATCHES[1:])]
+    assert git(wangp, "status", "--porcelain") == ""
+    assert "Problem: " in install(wangp, "--status")
+    commit(upstream, 3)
+    git(wangp, "pull", "--ff-only")
+    assert_whole(wangp)
+
+
+def test_edits_of_the_user_stay_theirs_staged_or_not(wangp):
+    path = wangp / "wgp.py"
+    path.write_bytes(path.read_bytes() + b"staged = 1\n")
+    git(wangp, "add", "wgp.py")
+    path.write_bytes(path.read_bytes() + b"loose = 1\n")
+    before, loose, staged = path.read_bytes(), git(wangp, "diff"), git(wangp, "diff", "--cached")
+    install(wangp)
+    assert unhooked(path.read_bytes()) == before
+    assert (git(wangp, "diff"), git(wangp, "diff", "--cached")) == (loose, staged)
+    install(wangp, "--uninstall")
+    assert path.read_bytes() == before
+    assert (git(wangp, "diff"), git(wangp, "diff", "--cached")) == (loose, staged)
+
+
+def test_windows_line_endings(upstream, tmp_path):
+    wangp = tmp_path / "crlf"
+    git(tmp_path, "-c", "core.autocrlf=true", "clone", "-q", "-c", "core.autocrlf=true", upstream, wangp)
+    assert b"\r\n" in (wangp / "wgp.py").read_bytes()
+    install(wangp)
+    assert_whole(wangp)
+    assert (wangp / "wgp.py").read_bytes().count(b"\n") == (wangp / "wgp.py").read_bytes().count(b"\r\n")
+    commit(upstream, 2)
+    git(wangp, "pull", "--ff-only")
+    assert_whole(wangp)
+    assert (wangp / "wgp.py").read_bytes().count(b"\n") == (wangp / "wgp.py").read_bytes().count(b"\r\n")
+
+
+def test_the_clone_can_be_moved(wangp, upstream, tmp_path):
+    install(wangp)
+    moved = wangp.rename(tmp_path / "elsewhere")
+    commit(upstream, 2)
+    git(moved, "pull", "--ff-only")
+    assert_whole(moved)
+
+
+def test_without_the_package_the_clone_works_on_without_hooks(wangp, upstream):
+    install(wangp)
+    shutil.rmtree(wangp / "wan2gp_svi")
+    assert git(wangp, "status", "--porcelain") == ""
+    commit(upstream, 2)
+    git(wangp, "pull", "--ff-only")
+    assert hooks(wangp) == [0, 0, 0] and git(wangp, "status", "--porcelain") == ""
+    install(wangp)
+    assert_whole(wangp)
+
+
+def test_without_any_python_the_clone_works_on_without_hooks(wangp, upstream, tmp_path):
+    install(wangp)
+    script = wangp / ".git/wan2gp_svi/filter"
+    text = script.read_text(encoding="utf-8")
+    script.write_text(text.replace(f"for python in '{Path(sys.executable).as_posix()}' python3 python py;",
+                                   "for python in no-such-python;"), encoding="utf-8")
+    assert script.read_text(encoding="utf-8") != text
+    commit(upstream, 2)
+    git(wangp, "pull", "--ff-only")
+    assert hooks(wangp) == [0, 0, 0] and git(wangp, "status", "--porcelain") == ""
+    install(wangp)
+    assert_whole(wangp)
+
+
+def test_an_interrupted_install_is_finished_by_the_next(wangp):
+    install(wangp)
+    path = wangp / "wgp.py"
+    path.write_bytes(unhooked(path.read_bytes()))  # as if killed before the last file
+    install(wangp)
+    assert_whole(wangp)
+
+
+def test_a_worktree_of_a_clone(wangp, tmp_path):
+    tree = tmp_path / "tree"
+    git(wangp, "worktree", "add", "-q", tree)
+    install(tree)
+    assert_whole(tree)
+    assert git(wangp, "status", "--porcelain") == "" and hooks(wangp) == [0, 0, 0]
+    install(tree, "--uninstall")
+    assert git(tree, "status", "--porcelain") == "" and hooks(tree) == [0, 0, 0]
+
+
+def test_a_folder_inside_another_repository_is_no_clone(tmp_path, upstream):
+    outer = tmp_path / "outer"
+    git(tmp_path, "init", "-q", outer)
+    wangp = Path(shutil.copytree(upstream, outer / "Wan2GP", ignore=shutil.ignore_patterns(".git")))
+    assert "Updates: not a git clone: install again after every update" in install(wangp)
+    assert not (outer / ".git/info/attributes").exists()
+    assert hooks(wangp) == [len(patch.hunks) for patch in PATCHES]
+
+
+@pytest.mark.parametrize("text", [None, b"a\n", b"a\nb", b"a\r\nb\r\n", b"\n", b"x = 1"])
+def test_a_block_goes_in_and_out_byte_for_byte(text):
+    once = with_block(text, ["one", "two"])
+    assert b"one\ntwo\n" in once and once.startswith(text or b"")
+    assert with_block(once, ["one", "two"]) == once
+    assert without_block(with_block(once, ["three"])) == text
+    assert without_block(once) == text
+    newline = b"" if not text or text.endswith(b"\n") else b"\n"
+    assert without_block(once + b"behind\n") == (text or b"") + newline + b"behind\n"
+    assert with_block(once + b"behind\n", ["one", "two"]) == once + b"behind\n"
+
+
+def test_a_block_without_its_end_is_not_guessed_at():
+    with pytest.raises(Refused, match="is missing"):
+        without_block(with_block(b"a\n", ["one"]).replace(b"# wan2gp_svi: end\n", b"") + b"mine\n")

@@ -1,0 +1,159 @@
+"""Finds the earlier SVI distribution (TeaRexcellence/wan2gp-svi) in WanGP, and takes it out again.
+
+It changed WanGP's three files in the middle of their code, with patches of many lines and no marker. So its changes
+are found as the difference to the file that git has, and known by their hash: a difference is taken back if every
+line of it is what that distribution wrote, and left alone if it has none of its names. Anything between is somebody's
+edit of those very lines, and is refused. WanGP has names in ``svi_`` of its own since v10.0; they are not touched.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from wan2gp_svi.install import Refused
+from wan2gp_svi.install.patches import is_hook, unhooked
+
+FILES = ("wgp.py", "models/wan/any2video.py", "models/wan/modules/model.py")
+
+#: Names and log words that are in that distribution's lines and in no version of WanGP.
+_NAMES = re.compile(
+    rb"\[SVI Mode\]|\[SVI Encoding\]|SVI/DiffSynth|\bsvi_(?:num_motion_frames|ref_pad_cfg|random_ref_frame)\b"
+)
+#: The same, and what may be WanGP's too: for lines that WanGP's own file has not.
+_MARKS = re.compile(_NAMES.pattern + rb"|\bsvi_(?:mode|ref_pad_num)\b|(?i:svi mode)")
+#: What the distribution put in place of WanGP's lines, a hash for each place, over all of its releases.
+_BLOCKS = frozenset("""
+    096ed078f156 23a9f5980a98 2a79a6a29310 4d0d02d74c7e 524f4aba6d1e 59232a9537ea 72f5ae00b3ba 88881b2db694
+    8f49daabaa64 9ac2e5c42528 b3c6503a591a d19136a55d0e dccd87dd61d0 de74ac3ca6b4 fc5725aa25a6 fecd5e7aa6f0
+""".split())
+#: Its profiles as they were published.
+_PROFILES = frozenset("""
+    177b82d02977 22fd00693422 3298daf9ec85 34f147ce036f 57f676a2199c 638b1b97b6ba 6e43ff9b9621 759dc3c483ff
+    8d32be89398b b84d94c35848 c3b91e256d05 cc28aca6837a cf4323a62647 e922f3172619
+""".split())
+_GIT_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set while git runs somebody's hook
+_SAVED_BY_WANGP = {"type", "settings_version", "prompt", "model_type"}  # what a user saves has these, its profiles not
+
+
+def traces(source: bytes) -> list[str]:
+    """What the earlier distribution has left in a file of WanGP's, a sentence each; empty if it has not been there."""
+    found: dict[str, list[int]] = {}
+    for number, line in enumerate(source.splitlines(), 1):
+        for name in _NAMES.findall(line):
+            found.setdefault(name.decode(), []).append(number)
+    return [f"{name} is in {_lines(len(set(at)))}, first in line {at[0]}" for name, at in found.items()]
+
+
+def _lines(count: int) -> str:
+    return "1 line" if count == 1 else f"{count} lines"
+
+
+def original(wangp: Path, path: str) -> bytes:
+    """The file as WanGP's authors wrote it, from the git clone. Refused if `wangp` is none, or git has no such file."""
+    again = f"unpack WanGP's own {', '.join(FILES)} over yours"
+    if not (wangp / ".git").exists():
+        raise Refused(f"the earlier SVI distribution can only be taken out of a git clone: {again} and install again")
+    try:
+        # not "git show", which would put a text conversion of the user's upon it
+        done = subprocess.run(["git", "-C", str(wangp), "cat-file", "blob", f"HEAD:./{path}"], capture_output=True,
+                              env={name: value for name, value in os.environ.items() if name not in _GIT_ELSEWHERE})
+    except OSError:
+        raise Refused(f"git was not found, and without it WanGP's own {path} is not known: {again}") from None
+    if done.returncode:
+        reason = " ".join(done.stderr.decode("utf-8", "replace").split())
+        raise Refused(f"git cannot give WanGP's own {path} ({reason}): {again}")
+    return done.stdout
+
+
+def cleaned(source: bytes, path: str, original: bytes) -> bytes:
+    """`source`, the file `path` as it is, without what the earlier distribution put in; `original` is WanGP's own.
+
+    All other differences stay, line endings too. Hooks of this distribution come out as well, if there are any.
+    Raises Refused if a change of that distribution's has been edited, or touches an edit.
+    """
+    if not traces(source):
+        return source
+    if traces(original):
+        raise Refused(f"{path}: the changes of the earlier SVI distribution are committed in your clone: take them back "
+                      "there first (git revert)")
+    bare = unhooked(source)
+    ending = b"\r\n" if bare.count(b"\r\n") * 2 > bare.count(b"\n") else b"\n"
+    current, own = bare.splitlines(keepends=True), original.splitlines(keepends=True)
+    texts, own_texts = ([line.rstrip(b"\r\n") for line in lines] for lines in (current, own))
+    result: list[bytes] = []
+    for tag, i, i_end, j, j_end in difflib.SequenceMatcher(None, own_texts, texts).get_opcodes():
+        kept = current[j:j_end]
+        if tag != "equal" and _known(texts, i == i_end, j, j_end):
+            kept = [line.rstrip(b"\r\n") + (ending if line.endswith(b"\n") else b"") for line in own[i:i_end]]
+        elif tag != "equal" and any(map(_MARKS.search, texts[j:j_end])):
+            numbers = [number for number, line in enumerate(source.splitlines(), 1) if not is_hook(line)]
+            raise Refused(f"{path}, from line {numbers[j]} on: lines of the earlier SVI distribution and other edits are mixed "
+                          f"and cannot be told apart: take them out by hand, or all of them (git checkout -- {path})")
+        result += kept
+    clean = b"".join(result)
+    if traces(clean):
+        raise Refused(f"{path}: {traces(clean)[0]}, and where it came from is not known: git checkout -- {path}")
+    return clean
+
+
+def _known(texts: list[bytes], inserted: bool, j: int, j_end: int) -> bool:
+    """Whether the lines j to j_end were written by the earlier distribution."""
+    return any(digest(texts[k : k + j_end - j]) in _BLOCKS for k in (_slides(texts, j, j_end) if inserted else [j]))
+
+
+def _slides(texts: list[bytes], j: int, j_end: int) -> Iterator[int]:
+    """Where else the same insertion can be said to begin: a block between two equal lines can take either."""
+    size = j_end - j
+    up = down = j
+    yield j
+    while up and texts[up - 1] == texts[up - 1 + size]:
+        up -= 1
+        yield up
+    while down + size < len(texts) and texts[down] == texts[down + size]:
+        down += 1
+        yield down
+
+
+def digest(lines: list[bytes]) -> str:
+    """Some lines, without their endings, as a short hash."""
+    return hashlib.sha256(b"\n".join(lines)).hexdigest()[:12]
+
+
+def is_old_profile(content: bytes) -> bool:
+    """Whether this is a profile of the earlier distribution, edited or not; what WanGP's "Save" has written is none."""
+    try:
+        profile = json.loads(content.decode("utf-8-sig"))
+    except (UnicodeDecodeError, ValueError, RecursionError):
+        return False
+    return isinstance(profile, dict) and "svi_mode" in profile and not _SAVED_BY_WANGP & profile.keys()
+
+
+def is_unedited_profile(content: bytes) -> bool:
+    """Whether this is a profile of the earlier distribution as it was published."""
+    return digest(content.splitlines()) in _PROFILES
+
+
+def taken_out(wangp: Path) -> tuple[dict[str, bytes | None], list[str]]:
+    """What each file of `wangp` that holds something of the earlier distribution is to be, None: deleted; and its
+    profiles that have been edited, which stay. Nothing is written. Raises Refused as `cleaned` and `original` do."""
+    files: dict[str, bytes | None] = {}
+    for path in FILES:
+        source = (wangp / path).read_bytes() if (wangp / path).is_file() else b""
+        if traces(source):
+            files[path] = cleaned(source, path, original(wangp, path))
+    edited = []
+    for place in ("profiles", "loras/wan_i2v"):  # where its install.bat has put them
+        for profile in sorted((wangp / place).rglob("*.json")):
+            name, content = profile.relative_to(wangp).as_posix(), profile.read_bytes()
+            if is_unedited_profile(content):
+                files[name] = None
+            elif is_old_profile(content):
+                edited.append(name)
+    return files, edited
