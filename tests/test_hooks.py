@@ -133,22 +133,38 @@ def test_the_vae_is_exact_where_it_fits_and_the_user_is_told_where_not(card):
     assert not lines
     card(4)
     assert vae.encode(pipe, video, tile_size=256, say=lines.append) == (torch.float32, torch.float32, 256)
-    assert "in tiles of 256 pixels in 32 bit, since 4.0 GB of VRAM are free and 32 bit untiled takes 5.9 GB" in lines[0]
-    pipe.vae.dtype = torch.float16
-    assert vae.encode(pipe, video, tile_size=0) == (torch.float16, torch.float16, 0)
-    assert len(lines) == 1
+    assert "in 32 bit, in tiles of 256 pixels: 4.0 GB of VRAM are free, and 32 bit untiled wants 6.6 GB" in lines[0]
+    assert "artefacts" in lines[0]
 
 
-def test_out_of_memory_falls_back_to_wangps_own_way(card, monkeypatch):
+@pytest.mark.parametrize(("gigabytes", "tile_size", "expected"), [(4, 256, 0), (4, 0, 0), (3, 256, 256)])
+def test_tiles_are_given_up_before_32_bit(card, gigabytes, tile_size, expected):
+    lines = []
+    pipe = SimpleNamespace(vae=StandInVAE(dtype=torch.float16))
+    card(gigabytes)
+    made = vae.encode(pipe, torch.zeros(3, 81, 480, 832), tile_size=tile_size, say=lines.append)
+    assert made == (torch.float16, torch.float16, expected)
+    assert ("in 16 bit, untiled:" in lines[0]) == (expected == 0) and ("artefacts" in lines[0]) == (expected > 0)
+
+
+def test_out_of_memory_falls_back_to_wangps_own_precision(card, monkeypatch):
     def fail(pipe, video):
-        raise torch.OutOfMemoryError("full")
+        raise torch.cuda.OutOfMemoryError("full")
 
     card(100)
     monkeypatch.setattr(vae, "_encode_exactly", fail)
-    pipe = SimpleNamespace(vae=StandInVAE(dtype=torch.float16))
     lines = []
-    assert vae.encode(pipe, torch.zeros(3, 81, 16, 16), tile_size=128, say=lines.append)[2] == 128
-    assert "tiles of 128" in lines[0] and "did not fit into the 100.0 GB" in lines[0]
+    video = torch.zeros(3, 81, 16, 16)
+    for dtype, tiled in ((torch.float16, 0), (torch.float32, 128)):
+        pipe = SimpleNamespace(vae=StandInVAE(dtype=dtype))
+        assert vae.encode(pipe, video, tile_size=128, say=lines.append) == (dtype, dtype, tiled)
+    assert len(lines) == 2
+    pipe.vae.dtype = torch.float16
+    encode = pipe.vae.encode
+    pipe.vae.encode = lambda videos, tile: encode(videos, tile) if tile else fail(pipe, videos)
+    assert vae.encode(pipe, video, tile_size=128)[2] == 128
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        vae.encode(pipe, video, tile_size=0)
 
 
 def test_svi_is_off_as_a_whole_where_a_hook_is_missing(tmp_path):
