@@ -26,7 +26,7 @@ def form(wangp, tmp_path, serve_wangp):
     """The page with the tiny model chosen, on a WanGP with SVI and its LoRA; the server's log beside it."""
     tree = Path(shutil.copytree(wangp, tmp_path / "Wän GP (1)"))
     install(tree)
-    (tree / "loras/wan_i2v").mkdir(parents=True)
+    (tree / "loras/wan_i2v").mkdir(parents=True, exist_ok=True)
     tiny.write_lora(tree / "loras/wan_i2v/svi-shot.safetensors", scale=0.05)
     (tree / "resolutions.json").write_text(json.dumps([["64x64 (1:1)", "64x64"]]), encoding="utf-8")
     job = {"config": {"last_model_type": "tiny_i2v", "last_resolution_choice": "64x64"}}
