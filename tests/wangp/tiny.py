@@ -135,7 +135,7 @@ class StandInT5(torch.nn.Module):
 
     def __call__(self, prompts: list[str], device: Any = None) -> list[torch.Tensor]:
         return [
-            _normal(prompt, (min(len(prompt.split()) + 1, self.text_len), TEXT_DIM)).to(self.dtype)
+            _normal(prompt, (min(len(prompt.split()) + 1, self.text_len), TEXT_DIM)).to(device, self.dtype)
             for prompt in prompts
         ]
 
@@ -152,11 +152,12 @@ class StandInCLIP:
     def visual(self, videos: list[torch.Tensor]) -> torch.Tensor:
         colours = torch.stack([video.float().mean(dim=(1, 2, 3)) for video in videos])
         features = self.model(colours.to(self.model.weight))
-        return features[:, None].expand(-1, CLIP_TOKENS, -1).to(torch.bfloat16)
+        return features[:, None].expand(-1, CLIP_TOKENS, -1).to(videos[0].device, torch.bfloat16)
 
 
 def _normal(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+    # mmgp makes the card torch's default device
+    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(zlib.crc32(name.encode())), device="cpu")
 
 
 def _random_weights(model: torch.nn.Module, salt: str) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ from wan2gp_svi.install.patches import present, read_series
 from wan2gp_svi.install.plan import Change, Plan, compare, install_plan, uninstall_plan
 from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
 from wan2gp_svi.install.state import load
-from wan2gp_svi.install.writing import carry_out, remove_if_empty
+from wan2gp_svi.install.writing import alone, carry_out, remove_if_empty
 
 NAME = "SVI for WanGP"
 NEXT = (
@@ -84,15 +84,16 @@ def _run(options: argparse.Namespace, distribution: Distribution) -> None:
     print(f"WanGP: {wangp} (version {locate.version(wangp)})")
     if options.status:
         return _status(wangp, distribution, options.lora_dir)
-    plan = (uninstall_plan if options.uninstall else install_plan)(wangp, distribution)
-    if options.dry_run:
-        print("Dry run, nothing is written.")
-        _list(plan.changes)
-    else:
-        carry_out(wangp, plan.changes)
-        remove_if_empty(wangp / folder for folder in plan.folders)
-        if plan.clone:
-            plan.clone.settle(plan.hooked)
+    with alone(wangp):
+        plan = (uninstall_plan if options.uninstall else install_plan)(wangp, distribution)
+        if options.dry_run:
+            print("Dry run, nothing is written.")
+            _list(plan.changes)
+        else:
+            carry_out(wangp, plan.changes)
+            remove_if_empty(wangp / folder for folder in plan.folders)
+            if plan.clone:
+                plan.clone.settle(plan.hooked)
     if options.uninstall:
         _uninstalled(plan, options.dry_run)
     else:

@@ -28,17 +28,19 @@ _NAMES = re.compile(
 )
 #: The same, and what may be WanGP's too: for lines that WanGP's own file has not.
 _MARKS = re.compile(_NAMES.pattern + rb"|\bsvi_(?:mode|ref_pad_num)\b|(?i:svi mode)")
-#: What the distribution put in place of WanGP's lines, a hash for each place, over all of its releases.
-_BLOCKS = frozenset("""
-    096ed078f156 23a9f5980a98 2a79a6a29310 4d0d02d74c7e 524f4aba6d1e 59232a9537ea 72f5ae00b3ba 88881b2db694
-    8f49daabaa64 9ac2e5c42528 b3c6503a591a d19136a55d0e dccd87dd61d0 de74ac3ca6b4 fc5725aa25a6 fecd5e7aa6f0
-""".split())
+_ARROW = b"-->"  # between the lines that were and the lines that are
+#: What the distribution put in place of which lines, a hash for each place, over all of its releases.
+_BLOCKS = {
+    "07b6200aff4c", "12bd0887d5b3", "13888799d1ad", "2a3821b12065", "2aefb789b114", "35440a561ad3", "3a383a88f9a7",
+    "3f74a76fa42d", "6182c62d3cdb", "65e19764411d", "6e5236280be5", "8d648b19512b", "a3e9a7016d43", "a8f3da1ed004",
+    "ae585a4c5ba7", "b726ea7a993a",
+}
 #: Its profiles as they were published.
-_PROFILES = frozenset("""
-    177b82d02977 22fd00693422 3298daf9ec85 34f147ce036f 57f676a2199c 638b1b97b6ba 6e43ff9b9621 759dc3c483ff
-    8d32be89398b b84d94c35848 c3b91e256d05 cc28aca6837a cf4323a62647 e922f3172619
-""".split())
-_GIT_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set while git runs somebody's hook
+_PROFILES = {
+    "177b82d02977", "22fd00693422", "3298daf9ec85", "34f147ce036f", "57f676a2199c", "638b1b97b6ba", "6e43ff9b9621",
+    "759dc3c483ff", "8d32be89398b", "b84d94c35848", "c3b91e256d05", "cc28aca6837a", "cf4323a62647", "e922f3172619",
+}
+GIT_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set while git runs somebody's hook
 _SAVED_BY_WANGP = {"type", "settings_version", "prompt", "model_type"}  # what a user saves has these, its profiles not
 
 
@@ -63,7 +65,7 @@ def original(wangp: Path, path: str) -> bytes:
     try:
         # not "git show", which would put a text conversion of the user's upon it
         done = subprocess.run(["git", "-C", str(wangp), "cat-file", "blob", f"HEAD:./{path}"], capture_output=True,
-                              env={name: value for name, value in os.environ.items() if name not in _GIT_ELSEWHERE})
+                              env={name: value for name, value in os.environ.items() if name not in GIT_ELSEWHERE})
     except OSError:
         raise Refused(f"git was not found, and without it WanGP's own {path} is not known: {again}") from None
     if done.returncode:
@@ -75,14 +77,15 @@ def original(wangp: Path, path: str) -> bytes:
 def cleaned(source: bytes, path: str, original: bytes) -> bytes:
     """`source`, the file `path` as it is, without what the earlier distribution put in; `original` is WanGP's own.
 
-    All other differences stay, line endings too. Hooks of this distribution come out as well, if there are any.
+    All other differences stay, line endings too, and blanks at the end of a line that it took off beside an edit.
+    Hooks of this distribution come out as well, if there are any.
     Raises Refused if a change of that distribution's has been edited, or touches an edit.
     """
     if not traces(source):
         return source
     if traces(original):
-        raise Refused(f"{path}: the changes of the earlier SVI distribution are committed in your clone: take them back "
-                      "there first (git revert)")
+        raise Refused(f"{path}: the changes of the earlier SVI distribution are committed in your clone: take them "
+                      "back there first (git revert)")
     bare = unhooked(source)
     ending = b"\r\n" if bare.count(b"\r\n") * 2 > bare.count(b"\n") else b"\n"
     current, own = bare.splitlines(keepends=True), original.splitlines(keepends=True)
@@ -90,12 +93,12 @@ def cleaned(source: bytes, path: str, original: bytes) -> bytes:
     result: list[bytes] = []
     for tag, i, i_end, j, j_end in difflib.SequenceMatcher(None, own_texts, texts).get_opcodes():
         kept = current[j:j_end]
-        if tag != "equal" and _known(texts, i == i_end, j, j_end):
+        if tag != "equal" and _known(own_texts[i:i_end], texts, j, j_end):
             kept = [line.rstrip(b"\r\n") + (ending if line.endswith(b"\n") else b"") for line in own[i:i_end]]
         elif tag != "equal" and any(map(_MARKS.search, texts[j:j_end])):
             numbers = [number for number, line in enumerate(source.splitlines(), 1) if not is_hook(line)]
-            raise Refused(f"{path}, from line {numbers[j]} on: lines of the earlier SVI distribution and other edits are mixed "
-                          f"and cannot be told apart: take them out by hand, or all of them (git checkout -- {path})")
+            raise Refused(f"{path}, from line {numbers[j]} on: lines of the earlier SVI distribution are mixed with "
+                          f"other edits and cannot be told apart: edit them by hand, or git checkout -- {path}")
         result += kept
     clean = b"".join(result)
     if traces(clean):
@@ -103,9 +106,10 @@ def cleaned(source: bytes, path: str, original: bytes) -> bytes:
     return clean
 
 
-def _known(texts: list[bytes], inserted: bool, j: int, j_end: int) -> bool:
-    """Whether the lines j to j_end were written by the earlier distribution."""
-    return any(digest(texts[k : k + j_end - j]) in _BLOCKS for k in (_slides(texts, j, j_end) if inserted else [j]))
+def _known(before: list[bytes], texts: list[bytes], j: int, j_end: int) -> bool:
+    """Whether it was the earlier distribution that put the lines j to j_end of `texts` in the place of `before`."""
+    starts = [j] if before else _slides(texts, j, j_end)
+    return any(digest([*before, _ARROW, *texts[k : k + j_end - j]]) in _BLOCKS for k in starts)
 
 
 def _slides(texts: list[bytes], j: int, j_end: int) -> Iterator[int]:

@@ -65,7 +65,7 @@ def install_plan(wangp: Path, distribution: Distribution) -> Plan:
         *gone,
         Change(STATE, _read(wangp / STATE), State(distribution.release, ours, names).text()),
     ]
-    folders = _folders(change.path for change in gone)
+    folders = _folders([change.path for change in gone]) + _ours(wangp)
     return Plan(_real(changes), (*kept, *edited), folders, in_place, names, git)
 
 
@@ -96,7 +96,7 @@ def uninstall_plan(wangp: Path, distribution: Distribution) -> Plan:
     outside = _git_changes(wangp, git.without() if git else {})
     litter = _unfinished(wangp, [*files, *names, *(change.path for change in outside)], state)
     changes = [*litter, *hooks, *outside, *gone, Change(STATE, _read(wangp / STATE), None)]
-    folders = _folders([*(files.keys() - in_place), *state.files, STATE])
+    folders = _ours(wangp) + _folders([*(files.keys() - in_place), *state.files, STATE])
     folders += (str(PurePosixPath(git.script).parent),) if git else ()
     return Plan(_real(changes), kept, folders, in_place, tuple(sources), git)
 
@@ -154,6 +154,14 @@ def _folders(names: Iterable[str]) -> tuple[str, ...]:
     """The folders that only exist for these files, innermost first."""
     folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     return tuple(sorted(folders - {".", "profiles"}, key=lambda folder: (-folder.count("/"), folder)))
+
+
+def _ours(wangp: Path) -> tuple[str, ...]:
+    """All folders inside the package's, innermost first: a run that was killed may have left one empty."""
+    if (wangp / PACKAGE).is_symlink():
+        return ()
+    folders = [path for path in (wangp / PACKAGE).rglob("*") if path.is_dir() and path.name != "__pycache__"]
+    return tuple(path.relative_to(wangp).as_posix() for path in sorted(folders, reverse=True))
 
 
 def _real(changes: Iterable[Change]) -> tuple[Change, ...]:

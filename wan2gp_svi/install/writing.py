@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
 
 from wan2gp_svi.install import Refused
 from wan2gp_svi.install.plan import Change
@@ -24,37 +33,52 @@ def carry_out(wangp: Path, changes: Sequence[Change]) -> None:
             raise Refused(
                 f"{wangp / change.path} is write-protected, nothing was changed: allow writing to it"
             )
+    litter = [change for change in changes if change.path.endswith(UNFINISHED)]
+    changes = [change for change in changes if change not in litter]
+    staged: list[tuple[Path, Path]] = []
     done: list[tuple[Path, bytes | None, int | None]] = []
     folders: list[Path] = []
     try:
+        for change in litter:
+            (wangp / change.path).unlink(missing_ok=True)
+        for change in changes:  # first all that needs room on the disk: it changes nothing yet
+            if change.after is not None:
+                path = (wangp / change.path).resolve()  # a link stays a link
+                folders += [parent for parent in path.parents if not parent.exists()]
+                staged.append((path, _staged(path, change.after, _mode(path))))
+        ready = dict(staged)
         for change in changes:
-            path = wangp / change.path
-            folders += [parent for parent in path.parents if not parent.exists()]
-            mode = None if change.before is None else stat.S_IMODE(path.stat().st_mode)
-            done.append((path, change.before, mode))
-            _put(path, change.after, mode)
+            path = (wangp / change.path).resolve()
+            done.append((path, change.before, _mode(path)))
+            if change.after is None:
+                (wangp / change.path).unlink(missing_ok=True)
+            else:
+                ready[path].replace(path)
     except BaseException as error:
-        for path, before, mode in reversed(done):
-            with contextlib.suppress(OSError):  # the first error is the one to report
-                _put(path, before, mode)
+        lost = [path.name for path, before, mode in reversed(done) if not _restored(path, before, mode)]
+        for path, _ in staged:
+            with contextlib.suppress(OSError):
+                _unfinished(path).unlink(missing_ok=True)
         remove_if_empty(sorted(folders, reverse=True))
         if isinstance(error, OSError):
             reason = f"{error.filename or wangp}: {error.strerror or error}"
-            raise Refused(
-                f"{reason}; nothing was changed. Close what uses it, allow writing, run again"
-            ) from error
+            what = f"and {', '.join(lost)} could not be put back" if lost else "nothing was changed"
+            raise Refused(f"{reason}; {what}. Close what uses it, make room, allow writing, run again") from error
         raise
 
 
-def _put(path: Path, data: bytes | None, mode: int | None) -> None:
-    """Give `path` this content in one step, or delete it if `data` is None."""
-    if data is None:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        return
-    path = path.resolve()  # a link stays a link
+def _unfinished(path: Path) -> Path:
+    return path.with_name(path.name + UNFINISHED)
+
+
+def _mode(path: Path) -> int | None:
+    return stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+
+
+def _staged(path: Path, data: bytes, mode: int | None) -> Path:
+    """A file beside `path` with this content, on the disk for good, to take its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + UNFINISHED)
+    unfinished = _unfinished(path)
     try:
         with unfinished.open("wb") as file:
             file.write(data)
@@ -62,16 +86,55 @@ def _put(path: Path, data: bytes | None, mode: int | None) -> None:
             os.fsync(file.fileno())
         if mode is not None:
             unfinished.chmod(mode)
-        unfinished.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             unfinished.unlink()
         raise
+    return unfinished
+
+
+def _restored(path: Path, before: bytes | None, mode: int | None) -> bool:
+    """Whether `path` has, or has again, the content that it had before."""
+    try:
+        if before is None:
+            path.unlink(missing_ok=True)
+        elif not path.is_file() or path.read_bytes() != before:
+            _staged(path, before, mode).replace(path)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def alone(wangp: Path) -> Iterator[None]:
+    """Keeps other runs of the installer out of this WanGP, until it is done or, however that comes about, ended."""
+    handle = -1
+    try:
+        if fcntl:
+            handle = os.open(wangp, os.O_RDONLY)  # the folder itself: no file of a lock is left behind
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            name = hashlib.sha256(str(wangp).lower().encode("utf-8")).hexdigest()[:16]
+            handle = os.open(Path(tempfile.gettempdir()) / f"wan2gp_svi-{name}.lock", os.O_RDWR | os.O_CREAT)
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        if handle >= 0 and error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+            os.close(handle)
+            raise Refused(f"another installer is at work in {wangp}: wait until it is done") from None
+        # a disk that knows no locks: as good as it goes
+    try:
+        yield
+    finally:
+        if handle >= 0:
+            os.close(handle)
 
 
 def remove_if_empty(folders: Iterable[Path]) -> None:
     """Remove Python's cache from each folder, and the folder itself if it then holds nothing."""
     for folder in folders:
+        with contextlib.suppress(OSError):
+            if any(path.name != "__pycache__" for path in folder.iterdir()):
+                continue
         shutil.rmtree(folder / "__pycache__", ignore_errors=True)
         with contextlib.suppress(OSError):  # it holds files of the user's, or is gone already
             folder.rmdir()

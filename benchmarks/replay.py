@@ -1,0 +1,551 @@
+"""Which WanGP versions the hooks fit: all of them are tried.
+
+    python benchmarks/replay.py PATH/TO/Wan2GP [--every N] [--earlier CHECKOUT] [--out FOLDER]
+
+Reads the first-parent history of a full WanGP clone from v9.0 to its HEAD, and writes nothing into it.
+
+versions   every distinct set of contents of the three hooked files: the hooks go in, the result compiles, every hook
+           stands where it must (asked of the syntax tree, not of the text), and they come out again to the byte, with
+           LF and with CRLF line endings
+pulls      one clone with SVI for WanGP installed is pulled along all commits, one at a time: no conflict, a clean
+           `git status`, and all hooks in the files
+
+Writes RESULTS.md, replay.csv (a row per version) and, with matplotlib, replay.png. Ends with 1 if anything did not fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import csv
+import datetime
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from wan2gp_svi.install.patches import Patch, PatchError, fault, hooked, present, read_series, unhooked  # noqa: E402
+
+OUT = ROOT / "benchmarks/replay"
+START = "5d021575044913e0d72ac11fbbcaedf8234d5958"  # v9.0, 21 October 2025
+WGP, ANY2VIDEO, MODEL = FILES = ("wgp.py", "models/wan/any2video.py", "models/wan/modules/model.py")
+PULLED = ("wgp.py", "models/wan", "profiles", "shared")  # of a clone that is pulled: all that the installer touches
+ENVIRONMENT = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_NO_LAZY_FETCH": "1"}
+
+
+class GitError(Exception):
+    """git refused; the message is git's."""
+
+
+def git(folder: Path, *arguments: str | Path, given: bytes | None = None) -> bytes:
+    """The output of git, which knows nothing of the user's own configuration."""
+    done = subprocess.run(["git", "-C", folder, *arguments], input=given, capture_output=True, env=ENVIRONMENT)
+    if done.returncode:
+        raise GitError(f"git {arguments[0]}: {' '.join((done.stderr or done.stdout).decode(errors='replace').split())}")
+    return done.stdout
+
+
+# ---------------------------------------------------------------------------------------------- where a hook must stand
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Where a hook stands. Neighbours are statements as ast.unparse spells them, given by their beginning."""
+
+    file: str
+    inside: tuple[str, ...]  # class and function
+    above: str = ""
+    below: str = ""
+    opens: str = ""  # the hook is the first statement of a block with this head
+    later: str = ""  # a statement that must come in the same block after it, or further in
+    looped: bool = False
+
+
+LOOP = ("generate_video", "generate_media")  # its name before v12.21, and since
+GENERATE = ("WanAny2V.generate",)
+CLIP_IMAGES, ENCODE = "clip_image_start, clip_image_end = ", "lat_y = self.vae.encode([enc]"
+IMPORT = "try:\n    from wan2gp_svi.wangp import svi\nexcept ImportError:\n    svi = lambda "
+WINDOW = "if sliding_window and window_no > 1 and (reuse_frames > 0):"
+RULES = {
+    "start": Rule(WGP, ("",), above=IMPORT),
+    "clip": Rule(WGP, LOOP, below="samples = wan_model.generate(input_prompt=prompt, ", looped=True),
+    "whole": Rule(WGP, LOOP, opens=WINDOW, looped=True),
+    "kept": Rule(WGP, LOOP, below="num_frames_generated = ", looped=True),
+    "saved": Rule(WGP, LOOP, above="configs['generation_time'] = ", looped=True),
+    "seed": Rule(ANY2VIDEO, GENERATE, below="seed_g.manual_seed(seed)"),
+    "clip_image": Rule(ANY2VIDEO, GENERATE, above=CLIP_IMAGES, later=ENCODE),
+    "mask": Rule(ANY2VIDEO, GENERATE, above="msk = msk.transpose(1, 2)[0]"),
+    "injected_latents": Rule(ANY2VIDEO, GENERATE, above="overlapped_latents_frames_num = "),
+    "lora": Rule(MODEL, ("WanModel.preprocess_loras",), below="first = ", opens="def preprocess_loras("),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A statement in a syntax tree: `block[index]`, within the nodes `outer`, outermost first."""
+
+    block: list[ast.stmt]
+    index: int
+    outer: tuple[ast.AST, ...]
+
+    @property
+    def statement(self) -> ast.stmt:
+        return self.block[self.index]
+
+    @property
+    def hook(self) -> str:
+        """The name of the hook that the statement calls; "" if it is none."""
+        match getattr(self.statement, "value", None):
+            case ast.Call(func=ast.Name("svi"), args=[ast.Constant(str(name)), *_]):
+                return name
+        return ""
+
+    @property
+    def function(self) -> ast.FunctionDef | None:
+        return next((node for node in reversed(self.outer) if isinstance(node, ast.FunctionDef)), None)
+
+    def at(self, offset: int) -> str:
+        """A neighbour's text; the same whether or not this Python puts the tuple of an assignment in parentheses."""
+        index = self.index + offset
+        text = ast.unparse(self.block[index]) if 0 <= index < len(self.block) else ""
+        return re.sub(r"^\(([\w, ]+)\) =", r"\1 =", text)
+
+    def keeps(self, rule: Rule) -> bool:
+        """Whether the statement stands where the rule says, and what it assigns is used after it."""
+        inside = ".".join(node.name for node in self.outer if isinstance(node, (ast.FunctionDef, ast.ClassDef)))
+        looped = any(isinstance(node, (ast.For, ast.While)) for node in self.outer)
+        after = (node for statement in self.block[self.index + 1 :] for node in ast.walk(statement))
+        assigned = (ast.unparse(node) for node in after if isinstance(node, ast.Assign))
+        return (
+            inside in rule.inside
+            and self.at(-1).startswith(rule.above)
+            and self.at(1).startswith(rule.below)
+            and (not rule.opens or self.index == 0 and ast.unparse(self.outer[-1]).startswith(rule.opens))
+            and (not rule.later or any(text.startswith(rule.later) for text in assigned))
+            and looped >= rule.looped
+            and self._used()
+        )
+
+    def _used(self) -> bool:
+        names = {node.id for node in ast.walk(self.statement) if isinstance(node, ast.Name) and _stores(node)}
+        after = (node for node in ast.walk(self.function or self.statement) if isinstance(node, ast.Name))
+        return names <= {node.id for node in after if not _stores(node) and node.lineno > self.statement.lineno}
+
+
+def _stores(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
+
+
+def places(tree: ast.Module) -> Iterator[Place]:
+    """All statements."""
+    todo: list[tuple[ast.AST, tuple[ast.AST, ...]]] = [(tree, ())]
+    blocks = (ast.stmt, ast.ExceptHandler, ast.match_case)
+    while todo:
+        node, outer = todo.pop()
+        inner = outer if isinstance(node, ast.Module) else (*outer, node)
+        for _, value in ast.iter_fields(node):
+            if isinstance(value, list) and value and isinstance(value[0], blocks):
+                todo += [(child, inner) for child in value]
+                yield from (Place(value, at, inner) for at, child in enumerate(value) if isinstance(child, ast.stmt))
+
+
+def bound(body: Sequence[ast.AST]) -> dict[str, int]:
+    """The names that the statements of a function or module bind, and the first line that does."""
+    scopes = (ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    names: dict[str, int] = {}
+    shared: set[str] = set()
+    todo = list(body)
+    while todo:
+        node = todo.pop()
+        match node:
+            case ast.Name(name, ast.Store()) | ast.FunctionDef(name) | ast.ClassDef(name) | ast.arg(name):
+                names[name] = min(names.get(name, node.lineno), node.lineno)
+            case ast.ImportFrom(names=aliases) | ast.Import(aliases):
+                names |= {(alias.asname or alias.name).split(".")[0]: node.lineno for alias in aliases}
+            case ast.Global(others):
+                shared.update(others)
+        todo += [] if isinstance(node, scopes) else ast.iter_child_nodes(node)
+    return {name: line for name, line in names.items() if name not in shared}
+
+
+def scope_reads() -> dict[str, set[str]]:
+    """hook -> the local variables of WanGP's loop that it cannot do without: scope["..."], also in what it calls."""
+    tree = ast.parse((ROOT / "wan2gp_svi/wangp/hooks.py").read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+    def reads(name: str, above: frozenset[str] = frozenset()) -> set[str]:
+        found: set[str] = set()
+        for node in ast.walk(functions[name]):
+            match node:
+                case ast.Subscript(ast.Name("scope"), ast.Constant(str(key))):
+                    found.add(key)
+                case ast.Call(ast.Name(called), [*_, ast.Name("scope")]) if called in functions.keys() - above:
+                    found |= reads(called, above | {name})
+        return found
+
+    return {name: reads(name) for name in functions}
+
+
+def misplaced(tree: ast.Module, patch: Patch, reads: Mapping[str, set[str]]) -> list[str]:
+    """What is wrong with the hooks of `patch` in the syntax tree of its file; empty when they stand as they must."""
+    everywhere = list(places(tree))
+    standing = [place for place in everywhere if place.hook]
+    lines = "\n".join(text for hunk in patch.hunks for _, _, text in hunk.lines)
+    found, wanted = (sorted(names) for names in ((p.hook for p in standing), re.findall(r'\bsvi\("(\w+)"', lines)))
+    faults = [] if found == wanted else [f"hooks {found}, not {wanted}"]
+    tries = [place for place in everywhere if not place.outer and isinstance(place.statement, ast.Try)]
+    imports = [place.statement.lineno for place in tries if place.at(0).startswith(IMPORT)]
+    if len(imports) != 1 or any(place.statement.lineno < imports[0] for place in standing):
+        faults.append("svi is not imported once, at module level, before the hooks")
+    shared = bound(tree.body)
+    for place in standing:
+        rule = RULES.get(place.hook)
+        if rule is None or rule.file != patch.path:
+            faults.append(f"{place.hook}: there is no rule for it in {patch.path}")
+        elif not place.keeps(rule):
+            faults.append(f"{place.hook}: not where it must stand")
+        elif place.function:
+            faults += _unbound(place, shared, reads.get(place.hook, set()))
+    return faults
+
+
+def _unbound(place: Place, shared: Iterable[str], reads: set[str]) -> Iterator[str]:
+    """Names that a hook reads, and that its function (for an argument also the module) does not bind before it."""
+    local = bound([place.function.args, *place.function.body])
+    arguments = {node.id for node in ast.walk(place.statement.value) if isinstance(node, ast.Name)} - {"svi", "locals"}
+    for name in sorted(arguments | reads):
+        elsewhere = name not in local and name in shared and name not in reads
+        if not elsewhere and local.get(name, place.statement.lineno) >= place.statement.lineno:
+            yield f"{place.hook}: {name} is not bound before it"
+
+
+# ------------------------------------------------------------------------------------------------------------- versions
+
+
+@dataclass(frozen=True)
+class Version:
+    """A set of contents of the three files, where it came into the history; `blobs` in the order of FILES."""
+
+    date: str
+    name: str
+    commit: str
+    blobs: tuple[str, ...]
+
+
+@dataclass
+class Result:
+    """What became of one content of one file; `earlier`: whether the earlier distribution's patch applies to it."""
+
+    faults: list[str] = field(default_factory=list)
+    broken: str = ""  # why it does not compile as upstream wrote it
+    earlier: bool = False
+
+
+def commits(clone: Path, *paths: str, every: int = 1) -> list[str]:
+    """First-parent commits from START to HEAD that change any of `paths`, oldest first; every Nth and the last."""
+    try:
+        later = git(clone, "rev-list", "--first-parent", "--reverse", f"{START}..HEAD", "--", *paths).decode().split()
+    except GitError as error:
+        raise GitError(f"{clone} does not hold WanGP's history since v9.0: a full clone is needed ({error})") from None
+    return _thin([START, *later], every)
+
+
+def _thin(items: Sequence, every: int) -> list:
+    return [*items[:-1:every], items[-1]]
+
+
+def versions(clone: Path, every: int = 1) -> list[Version]:
+    """Every distinct set of contents of the three files, oldest first; of these every Nth and the last."""
+    found: dict[tuple[str, ...], str] = {}
+    for commit in commits(clone, *FILES):
+        blobs = git(clone, "rev-parse", *(f"{commit}:{name}" for name in FILES)).decode().split()
+        found.setdefault(tuple(blobs), commit)
+    return [_version(clone, commit, blobs) for blobs, commit in _thin(list(found.items()), every)]
+
+
+def _version(clone: Path, commit: str, blobs: tuple[str, ...]) -> Version:
+    name = re.search(rb"""^WanGP_version *= *["']([^"']+)""", git(clone, "cat-file", "blob", blobs[0]), re.MULTILINE)
+    date = git(clone, "log", "-1", "--format=%cs", commit).decode().strip()
+    return Version(date, name[1].decode() if name else "?", commit, blobs)
+
+
+def replay(
+    clone: Path, chosen: Sequence[Version], patches: Iterable[Patch], earlier: Mapping[str, bytes]
+) -> dict[str, Result]:
+    """blob -> what became of it, for every content in the chosen versions."""
+    names = {blob: name for version in chosen for name, blob in zip(FILES, version.blobs, strict=True)}
+    by_path, reads = {patch.path: patch for patch in patches}, scope_reads()
+    tasks = [
+        (git(clone, "cat-file", "blob", blob), by_path[name], reads, earlier.get(name)) for blob, name in names.items()
+    ]
+    found: dict[str, Result] = {}
+    with ProcessPoolExecutor() as pool:
+        for blob, result in zip(names, pool.map(examine, *zip(*tasks, strict=True)), strict=True):
+            found[blob] = result
+            _progress(f"versions: {len(found)} of {len(names)} files")
+    return found
+
+
+def examine(source: bytes, patch: Patch, reads: Mapping[str, set[str]], earlier: bytes | None = None) -> Result:
+    """The hooks into one content of one file, looked at, and out again."""
+    result = Result(broken=fault(source), earlier=earlier is not None and applies(earlier, source, patch.path))
+    try:
+        for text in (source, _crlf(source)):
+            result.faults += [] if unhooked(hooked(text, patch)) == text else ["not in and out to the byte"]
+        whole = hooked(source, patch)
+    except PatchError as error:
+        result.faults.append(str(error))
+        return result
+    if present(whole, patch) != len(patch.hunks) or hooked(_crlf(source), patch) != _crlf(whole):
+        result.faults.append("not all hooks, or not in every line ending")
+    if not result.broken:
+        result.faults += [fault(whole)] if fault(whole) else misplaced(ast.parse(whole), patch, reads)
+    return result
+
+
+def _crlf(source: bytes) -> bytes:
+    return source.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def applies(diff: bytes, source: bytes, name: str) -> bool:
+    """Whether `git apply` takes a patch, in any pairing of line endings, with white space minded or not."""
+    with tempfile.TemporaryDirectory() as folder:
+        git(Path(folder), "init", "-q")  # outside of a repository, or deep in another one, git apply has other rules
+        file = Path(folder, name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        for text in (source, _crlf(source)):
+            file.write_bytes(text)
+            for each in (diff, _crlf(diff)):
+                for option in ([], ["--ignore-whitespace"]):
+                    try:
+                        git(Path(folder), "apply", "--check", *option, "-", given=each)
+                        return True
+                    except GitError:
+                        continue
+    return False
+
+
+def read_earlier(checkout: Path) -> tuple[dict[str, bytes], str]:
+    """The earlier distribution's patches, by the file that they change, and its last commit with its day."""
+    names = git(checkout, "ls-tree", "--name-only", "HEAD").decode().splitlines()
+    patches = [git(checkout, "cat-file", "blob", f"HEAD:{name}") for name in names if name.endswith(".patch")]
+    by_path = {re.search(rb"^\+\+\+ b/(\S+)", patch, re.MULTILINE)[1].decode(): patch for patch in patches}
+    return by_path, git(checkout, "log", "-1", "--format=%h %cs").decode().strip()
+
+
+# ---------------------------------------------------------------------------------------------------------------- pulls
+
+
+def install(clone: Path, commit: str, work: Path, windows: bool = False) -> tuple[Path, Path]:
+    """An upstream whose main is `commit`, and a user's clone of it with SVI for WanGP installed.
+
+    Both borrow the objects of `clone`. `windows`: with line endings as a clone on Windows has them (core.autocrlf).
+    """
+    upstream, user = work / "upstream.git", work / "user"
+    objects = clone / git(clone, "rev-parse", "--git-path", "objects").decode().strip()
+    git(work, "init", "-q", "--bare", "--initial-branch=main", upstream)
+    (upstream / "objects/info/alternates").write_text(f"{objects.resolve().as_posix()}\n", encoding="utf-8")
+    git(upstream, "update-ref", "refs/heads/main", commit)
+    git(work, "clone", "-q", "--shared", "--no-checkout", upstream, user)
+    git(user, "config", "core.autocrlf", str(windows).lower())
+    git(user, "sparse-checkout", "set", "--no-cone", "/.gitignore", "/.gitattributes", *(f"/{name}" for name in PULLED))
+    git(user, "checkout", "-q", "main")
+    subprocess.run([sys.executable, ROOT / "install.py", user], check=True, capture_output=True, env=ENVIRONMENT)
+    return upstream, user
+
+
+def pull(upstream: Path, user: Path, commit: str, patches: Iterable[Patch], windows: bool = False) -> str:
+    """Upstream goes on to `commit`, the user pulls -> what is wrong then; "" if nothing is."""
+    git(upstream, "update-ref", "refs/heads/main", commit)
+    try:
+        git(user, "pull", "-q", "--ff-only")
+    except GitError as error:
+        return str(error)
+    if git(user, "rev-parse", "HEAD").decode().strip() != commit:
+        return "HEAD is another commit"
+    if status := git(user, "status", "--porcelain").decode().strip():
+        return f"git status: {status}"
+    for patch in patches:
+        source = git(user, "cat-file", "blob", f"HEAD:{patch.path}")
+        if (user / patch.path).read_bytes() != hooked(_crlf(source) if windows else source, patch):
+            return f"{patch.path} is not upstream's file with all hooks"
+    return ""
+
+
+def pulls(clone: Path, chain: Sequence[str], patches: Sequence[Patch], windows: bool = False) -> dict[str, str]:
+    """Install at the first commit and pull every one -> commit: what was wrong after it."""
+    outcome: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as work:
+        upstream, user = install(clone, chain[0], Path(work), windows)
+        for commit in chain:
+            outcome[commit] = pull(upstream, user, commit, patches, windows)
+            _progress(f"pulls, {'CRLF' if windows else 'LF'}: {len(outcome)} of {len(chain)}")
+    return outcome
+
+
+def _progress(line: str) -> None:
+    print(f"\r{line:<60}", end="", file=sys.stderr, flush=True)
+
+
+# --------------------------------------------------------------------------------------------------------------- record
+
+Row = dict[str, str]  # a row of replay.csv
+Pulls = Mapping[str, Mapping[str, str]]  # line endings -> commit -> what was wrong after it was pulled
+
+
+def row(version: Version, files: Sequence[Result], pulled: Pulls) -> Row:
+    named = list(zip(FILES, files, strict=True))
+    faults = [f"{name}: {wrong}" for name, result in named for wrong in result.faults]
+    after = {ending: outcome.get(version.commit) for ending, outcome in pulled.items()}
+    return {
+        "date": version.date,
+        "wangp": version.name,
+        "commit": version.commit,
+        "fits": "no" if faults else "yes",
+        "why_not": "; ".join(faults),
+        "upstream_syntax_error": "; ".join(f"{name}: {result.broken}" for name, result in named if result.broken),
+        "earlier_fits": "yes" if all(result.earlier for result in files) else "no",
+        **{f"pull_{ending}": "" if wrong is None else wrong or "ok" for ending, wrong in after.items()},
+    }
+
+
+def _fitting(record: Iterable[Row], column: str = "fits") -> int:
+    return sum(row[column] == "yes" for row in record)
+
+
+def _by_month(record: Iterable[Row]) -> dict[str, list[Row]]:
+    months: dict[str, list[Row]] = {}
+    for each in record:
+        months.setdefault(each["date"][:7], []).append(each)
+    return months
+
+
+def results(record: Sequence[Row], pulled: Pulls, command: str, head: str, earlier: str) -> str:
+    """RESULTS.md."""
+    heads = ["month", "WanGP", "versions", "fit", "do not fit", "upstream's own syntax error"]
+    heads += ["the earlier distribution fits"] if earlier else []
+    table = []
+    for month, each in [*_by_month(record).items(), ("all", record)]:
+        fit, broken = _fitting(each), sum(bool(row["upstream_syntax_error"]) for row in each)
+        span = " to ".join(dict.fromkeys((each[0]["wangp"], each[-1]["wangp"])))
+        line = [month, span, len(each), fit, len(each) - fit, broken, _fitting(each, "earlier_fits")]
+        table.append(line[: len(heads)])
+    ends = []
+    for ending, outcome in pulled.items():
+        ends.append([ending.upper(), len(outcome), sum(not wrong for wrong in outcome.values())])
+    lines = [
+        "# Which WanGP versions the hooks fit",
+        f"    {command}",
+        f"Printed on {datetime.date.today()} with Python {sys.version.split()[0]} and "
+        f"{git(ROOT, '--version').decode().strip()}, for WanGP's first-parent history from v9.0 ({record[0]['date']}) "
+        f"to {head}. A row per version: [replay.csv](replay.csv).",
+        f"**{_fitting(record)} of {len(record)} versions fit.** A version is one set of contents of the three hooked "
+        "files. It fits if all hooks go in, the files compile, each hook stands where it must and finds bound what it "
+        "reads (asked of the syntax tree), and taking the hooks out gives the same bytes; with LF and with CRLF line "
+        "endings. Where upstream's own file does not compile, the hooks must go in and out, and no more is asked.",
+        _markdown(heads, table),
+        *_listed("Upstream's own syntax errors:", record, "upstream_syntax_error"),
+        *_listed("What does not fit:", record, "why_not"),
+        "![Share of versions that fit, by month](replay.png)",
+        *([_beside(record, *earlier.split())] if earlier else []),
+        "## Pulls",
+        f"A clone (sparse: {', '.join(PULLED)}) with SVI for WanGP installed at v9.0 is brought by `git pull "
+        "--ff-only` to every commit that changes these paths, one at a time. It is clean and whole if git ends with 0, "
+        "`git status --porcelain` says nothing, and all three files are upstream's to the byte, with every hook in its "
+        "place.",
+        _markdown(["line endings", "commits", "clean and whole"], ends),
+        *(f"{ending}, {c[:8]}: {wrong}" for ending, outcome in pulled.items() for c, wrong in outcome.items() if wrong),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _listed(title: str, record: Iterable[Row], column: str) -> list[str]:
+    found = [f"- {row['wangp']}, {row['date']}, {row['commit'][:8]}: {row[column]}" for row in record if row[column]]
+    return [title, "\n".join(found)] if found else []
+
+
+def _beside(record: Iterable[Row], commit: str, day: str) -> str:
+    since = [row for row in record if row["date"] >= day]
+    return (
+        f"The earlier distribution is TeaRexcellence/wan2gp-svi at {commit}, its last commit, of {day}. It fits if "
+        "`git apply --check` takes all three of its patches, with LF or CRLF in files and patches, with or without "
+        f"`--ignore-whitespace`. Of the {len(since)} versions since that day it fits "
+        f"{_fitting(since, 'earlier_fits')}, and the hooks fit {_fitting(since)}."
+    )
+
+
+def _markdown(heads: Sequence[str], table: Iterable[Sequence[object]]) -> str:
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (heads, ["---"] * len(heads), *table))
+
+
+def plot(record: Sequence[Row], path: Path, earlier: bool) -> None:
+    """Share of versions that fit, by month. Raises ImportError without matplotlib."""
+    from matplotlib.figure import Figure
+
+    months = _by_month(record)
+    kinds = [("fits", "SVI for WanGP", "#1f6fb2")]
+    kinds += [("earlier_fits", "the earlier distribution", "#d9822b")] if earlier else []
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(kinds)
+    for at, (column, name, colour) in enumerate(kinds):
+        shares = [100 * _fitting(each, column) / len(each) for each in months.values()]
+        left = [month + (at - (len(kinds) - 1) / 2) * width for month in range(len(months))]
+        label = f"{name}: {_fitting(record, column)} of {len(record)}"
+        bars = axes.bar(left, shares, width * 0.92, color=colour, label=label)
+        axes.bar_label(bars, [f"{share:.0f}" for share in shares], color=colour, fontsize=9, padding=1)
+    ticks = [f"{month}\nfrom {each[0]['wangp']}\nn = {len(each)}" for month, each in months.items()]
+    axes.set_xticks(range(len(months)), ticks, fontsize=8)
+    axes.set(ylabel="versions that fit, %", ylim=(0, 112), yticks=range(0, 101, 25))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle("WanGP versions that the changes fit, by month", x=0.01, ha="left", fontsize=13)
+    figure.legend(loc="outside upper right", ncols=2, frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wangp", type=Path, help="a WanGP clone with its history")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth version and commit")
+    parser.add_argument("--earlier", type=Path, metavar="CHECKOUT", help="the earlier distribution, measured beside")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", default=OUT, help="for the results (benchmarks/replay)")
+    options = parser.parse_args(argv)
+    patches = read_series(ROOT / "patches")
+    try:
+        chosen = versions(options.wangp, options.every)
+        earlier, published = read_earlier(options.earlier) if options.earlier else ({}, "")
+        examined = replay(options.wangp, chosen, patches, earlier)
+        chain = commits(options.wangp, *PULLED, every=options.every)
+        pulled = {name: pulls(options.wangp, chain, patches, name == "crlf") for name in ("lf", "crlf")}
+        head = git(options.wangp, "log", "-1", "--format=%h (%cs)").decode().strip()
+    except GitError as error:
+        parser.exit(1, f"\n{error}\n")
+    record = [row(version, [examined[blob] for blob in version.blobs], pulled) for version in chosen]
+    every = f" --every {options.every}" if options.every > 1 else ""
+    beside = " --earlier PATH/TO/wan2gp-svi" if earlier else ""
+    command = f"python benchmarks/replay.py PATH/TO/Wan2GP{every}{beside}"
+    report = results(record, pulled, command, head, published)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "RESULTS.md").write_text(report, encoding="utf-8")
+    with (options.out / "replay.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, record[0], lineterminator="\n")
+        table.writeheader()
+        table.writerows(record)
+    try:
+        plot(record, options.out / "replay.png", bool(earlier))
+    except ImportError:
+        print("no replay.png: matplotlib is not installed")
+    print(f"\n{report}")
+    return int(_fitting(record) < len(record) or any(any(outcome.values()) for outcome in pulled.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

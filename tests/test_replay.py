@@ -1,0 +1,97 @@
+"""The hooks in WanGP's history: the quick form of benchmarks/replay.py. Needs a WanGP clone with its history.
+
+    WANGP_DIR=DIR pytest tests/test_replay.py          (WanGP's own packages are not needed)
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks import replay
+from wan2gp_svi.install.patches import hooked, read_series
+
+PATCHES = {patch.path: patch for patch in read_series(replay.ROOT / "patches")}
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+
+
+@pytest.fixture(scope="module")
+def clone(pytestconfig: pytest.Config) -> Path:
+    folder = pytestconfig.getoption("--wangp", None) or os.environ.get("WANGP_DIR")
+    if not folder:
+        pytest.skip("needs a WanGP clone with its history: set WANGP_DIR")
+    try:
+        replay.commits(Path(folder))
+    except replay.GitError as error:
+        pytest.skip(str(error))
+    return Path(folder).resolve()
+
+
+@pytest.fixture(scope="module")
+def newest(clone: Path) -> dict[str, bytes]:
+    """The three files at the clone's HEAD."""
+    return {name: replay.git(clone, "cat-file", "blob", f"HEAD:{name}") for name in replay.FILES}
+
+
+def test_the_hooks_fit_thirty_versions_spread_over_the_history(clone):
+    chosen = replay.versions(clone, every=12)
+    assert len(chosen) >= 30 and chosen[0].name == "9.0"
+    results = replay.replay(clone, chosen, PATCHES.values(), {})
+    names = {blob: f"{version.name}, {version.commit[:8]}" for version in chosen for blob in version.blobs}
+    assert {names[blob]: result.faults for blob, result in results.items() if result.faults} == {}
+
+
+@pytest.mark.parametrize("windows", [False, True], ids=["LF", "CRLF"])
+def test_pulls_over_the_history_stay_clean_and_whole(clone, windows):
+    every = len(replay.commits(clone, *replay.PULLED)) // 7
+    chain = replay.commits(clone, *replay.PULLED, every=every)
+    outcome = replay.pulls(clone, chain, list(PATCHES.values()), windows)
+    assert len(outcome) >= 8
+    assert {commit: wrong for commit, wrong in outcome.items() if wrong} == {}
+
+
+def test_a_pull_without_the_filter_is_found_wanting(clone, tmp_path):
+    chain = replay.commits(clone, *replay.FILES, every=10**6)
+    upstream, user = replay.install(clone, chain[0], tmp_path)
+    assert replay.pull(upstream, user, chain[0], PATCHES.values()) == ""
+    (user / ".git/info/attributes").unlink()
+    assert replay.pull(upstream, user, chain[-1], PATCHES.values()) != ""
+
+
+@pytest.mark.parametrize("name", replay.FILES)
+def test_every_hook_that_stands_elsewhere_is_found(newest, name):
+    patch = PATCHES[name]
+    tree = ast.parse(hooked(newest[name], patch))
+    assert replay.misplaced(tree, patch, {}) == []
+    standing = {place.hook: place for place in replay.places(tree) if place.hook}
+    assert standing
+    for hook, place in standing.items():
+        place.block.append(place.block.pop(place.index))
+        assert f"{hook}: not where it must stand" in replay.misplaced(tree, patch, {})
+        place.block.insert(place.index, place.block.pop())
+
+
+def test_missing_hooks_and_names_that_are_not_bound_are_found(newest):
+    patch = PATCHES[replay.WGP]
+    assert replay.misplaced(ast.parse(newest[replay.WGP]), patch, {})
+    tree = ast.parse(hooked(newest[replay.WGP], patch))
+    assert replay.misplaced(tree, patch, {"kept": {"no_such_name"}}) == ["kept: no_such_name is not bound before it"]
+    assert replay.misplaced(tree, patch, {"clip": {"num_frames_generated"}}) == []
+    assert replay.misplaced(tree, patch, {"clip": {"sample"}}) == ["clip: sample is not bound before it"]
+
+
+def test_what_the_hooks_read_of_the_loop_is_known():
+    reads = replay.scope_reads()
+    assert {"window_no", "current_video_length"} <= reads["clip"]  # the second in a function that clip calls
+    assert "window_no" in reads["kept"] and reads["seed"] == set()
+
+
+def test_the_earlier_distribution_is_tried_with_both_line_endings():
+    diff = b"--- a/wgp.py\n+++ b/wgp.py\n@@ -1,2 +1,3 @@\n one\n+more\n two\n"
+    assert replay.applies(diff, b"one\ntwo\n", "wgp.py") and replay.applies(diff, b"one\r\ntwo\r\n", "wgp.py")
+    assert not replay.applies(diff, b"one\n\nthree\n", "wgp.py")
