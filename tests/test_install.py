@@ -289,7 +289,7 @@ def test_dry_run_writes_nothing(run, wangp):
 
 def test_status_says_what_is_there(run, wangp):
     code, out, _ = run("--status")
-    assert code == 0 and "Installed: no" in out and "version 12.60" in out
+    assert code == 0 and "not installed" in out and "version 12.60" in out
     run()
     (wangp / "profiles/wan_i2v/SVI-Shot.json").write_text("edited", encoding="utf-8")
     (wangp / "profiles/wan_2_2/SVI-Pro.json").unlink()
@@ -297,10 +297,10 @@ def test_status_says_what_is_there(run, wangp):
     before = tree(wangp)
     code, out, _ = run("--status")
     assert code == 0 and tree(wangp) == before
-    assert "Installed: SVI for WanGP 1" in out and "wgp.py 1 of 1" in out
+    assert "SVI for WanGP: 1 installed" in out and "wgp.py 1 of 1" in out
     assert "1 present, 1 edited, 1 missing" in out and "missing: profiles/wan_2_2/SVI-Pro.json" in out
-    assert "svi-shot.safetensors (SVI-Shot, 3 MB)" in out
-    assert "Not whole" in out
+    assert "svi-shot.safetensors (SVI-Shot, 3 MB, incomplete?)" in out
+    assert "Profiles: profiles/wan_2_2/SVI-Pro.json is missing: run install.py." in out
 
 
 def refused(result, *words):
@@ -315,7 +315,7 @@ def refused(result, *words):
 def test_status_of_a_wangp_that_the_hooks_do_not_fit_still_says_the_rest(run, wangp):
     (wangp / HOOKED[1]).write_text("nothing here\n", encoding="utf-8")
     code, out, _ = run("--status")
-    assert code == 0 and "was found 0 times" in out and "Installed: no" in out
+    assert code == 0 and "was found 0 times" in out and "not installed" in out
 
 
 def test_refusals_are_one_line_and_change_nothing(run, wangp, tmp_path):

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import wan2gp_svi
 from wan2gp_svi import variants
-from wan2gp_svi.install import Refused, locate, loras
+from wan2gp_svi.install import Refused, doctor, legacy, locate, loras
 from wan2gp_svi.install.filter import clone
 from wan2gp_svi.install.filter import state as filter_state
-from wan2gp_svi.install.patches import present, read_series
-from wan2gp_svi.install.plan import Change, Plan, compare, install_plan, uninstall_plan
+from wan2gp_svi.install.patches import read_series
+from wan2gp_svi.install.plan import Change, Plan, install_plan, uninstall_plan
 from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
-from wan2gp_svi.install.state import load
 from wan2gp_svi.install.writing import alone, carry_out, remove_if_empty
 
 NAME = "SVI for WanGP"
@@ -28,7 +27,8 @@ EXAMPLES = """examples:
   python install.py                                install into the WanGP beside or around this folder
   python install.py "D:\\AI\\Wan2GP"                 install into this one
   python install.py "D:\\AI\\Wan2GP" --download film-opt
-  python install.py --status                       what is installed; belongs in every bug report
+  python install.py --status                       what is installed
+  python install.py --doctor                       the same and more; belongs in every bug report
   python install.py --uninstall                    take everything back
 Run it again after this folder has been updated; and after WanGP has been, if that is not a git clone.
 """
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--status", action="store_true", help="say what is installed and whether it is whole")
+    what.add_argument("--doctor", action="store_true", help="the same and all else that a bug report needs")
     what.add_argument("--uninstall", action="store_true", help="take everything back; your own edits stay")
     what.add_argument(
         "--download",
@@ -75,16 +76,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--lora-dir", metavar="FOLDER", help="where LoRA files go, if WanGP is started with such an option"
     )
+    parser.add_argument(
+        "--replace-old", action="store_true", help="first take out the earlier SVI distribution (wan2gp-svi)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
     return parser
 
 
 def _run(options: argparse.Namespace, distribution: Distribution) -> None:
     wangp = locate.find(options.wangp, distribution.root, Path.cwd())
+    if options.status or options.doctor:
+        updates = _updates(wangp, distribution)
+        lines = doctor.report(wangp, distribution, options.lora_dir, sys.executable, updates, brief=options.status)
+        return print("\n".join(lines))
     print(f"WanGP: {wangp} (version {locate.version(wangp)})")
-    if options.status:
-        return _status(wangp, distribution, options.lora_dir)
     with alone(wangp):
+        if options.replace_old and not _replace_old(wangp, options.dry_run):
+            return None
         plan = (uninstall_plan if options.uninstall else install_plan)(wangp, distribution)
         if options.dry_run:
             print("Dry run, nothing is written.")
@@ -92,8 +100,9 @@ def _run(options: argparse.Namespace, distribution: Distribution) -> None:
         else:
             carry_out(wangp, plan.changes)
             remove_if_empty(wangp / folder for folder in plan.folders)
-            if plan.clone:
-                plan.clone.settle(plan.hooked)
+            if plan.clone and not plan.clone.settle(plan.hooked):
+                print("git is busy (.git/index.lock) and takes the hooked files for modified: run install.py once more "
+                      "when it is done")
     if options.uninstall:
         _uninstalled(plan, options.dry_run)
     else:
@@ -105,6 +114,21 @@ def _run(options: argparse.Namespace, distribution: Distribution) -> None:
     elif files:
         loras.fetch(files, print)
     return None
+
+
+def _replace_old(wangp: Path, dry: bool) -> bool:
+    """Takes out what the earlier distribution has put into WanGP; whether the installation can go on."""
+    files, edited = legacy.taken_out(wangp)
+    for name, content in files.items():
+        done = "deleted" if content is None else "cleaned of it"
+        print(f"Earlier SVI distribution: {name} {'would be ' if dry else ''}{done}")
+    for name in edited:
+        print(f"Yours, edited, and kept; it does nothing any more: {name}")
+    if dry and files:
+        print("Dry run, nothing is written. What would be installed then shows when this is done.")
+        return False
+    carry_out(wangp, [Change(name, (wangp / name).read_bytes(), content) for name, content in files.items()])
+    return True
 
 
 def _installed(wangp: Path, distribution: Distribution, plan: Plan, dry: bool) -> None:
@@ -164,36 +188,6 @@ def _list(changes: Sequence[Change]) -> None:
         print(
             f"would {verb} {place}" + (f" ({count} file{'s' * (count > 1)})" if place.endswith("/") else "")
         )
-
-
-def _status(wangp: Path, distribution: Distribution, lora_dir: str | None) -> None:
-    state = load(wangp)
-    print(f"Installed: {f'{NAME} {state.release}' if state else 'no'} (this folder: {distribution.release})")
-    for patch in read_series(distribution.patches):
-        source = (wangp / patch.path).read_bytes() if (wangp / patch.path).is_file() else b""
-        print(f"Hooks: {patch.path} {present(source, patch)} of {len(patch.hunks)}")
-    print(f"Updates: {_updates(wangp, distribution) if state else 'not installed'}")
-    if distribution.in_place(wangp):
-        print(f"Package and profiles: used where they lie in {distribution.root}")
-    writes, edited = compare(wangp, distribution)
-    for title, places in (("Package", (PACKAGE,)), ("Profiles", PROFILES)):
-        files = [change for change in writes if change.path.startswith(places)]
-        lost = [change.path for change in files if change.before is None]
-        mine = [name for name in edited if name.startswith(places)]
-        if not files and not mine:
-            continue
-        print(f"{title}: {len(files) - len(lost)} present, {len(mine)} edited, {len(lost)} missing")
-        for name in mine:
-            print(f"  edited: {name}")
-        for name in lost if state else ():
-            print(f"  missing: {name}")
-    for path, title in loras.found(wangp, lora_dir):
-        print(f"LoRA: {path} ({title}, {loras.gigabytes(path.stat().st_size)})")
-    try:
-        if install_plan(wangp, distribution).changes and state:
-            print("Not whole: run install.py again.")
-    except Refused as error:
-        print(f"Problem: {error}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a bug report needs: the lines of ``python install.py --doctor``.
+"""What a bug report needs: the lines of ``python install.py --doctor``, and in brief of ``--status``.
 
 Nothing is written, imported, downloaded or started but git and nvidia-smi. Names of the user's folders are left out, as
 far as they are not WanGP's own: the home directory is ``~``.
@@ -29,17 +29,22 @@ NOTHING = "Nothing wrong was found."
 
 
 def report(
-    wangp: Path, distribution: Distribution, lora_dir: str | None, python: str, filter_state: str = ""
+    wangp: Path, distribution: Distribution, lora_dir: str | None, python: str, filter_state: str = "",
+    brief: bool = False,
 ) -> list[str]:
-    """The lines. `python` is the program that runs this, `filter_state` a sentence on what a git update does."""
+    """The lines. `python` is the program that runs this, `filter_state` a sentence on what a git update does; `brief`
+    leaves out the machine."""
     patches = read_series(distribution.patches)
     wrong: list[str] = []
-    lines = [
-        *_releases(wangp, distribution, wrong),
+    machine = [] if brief else [
         *_git(wangp, patches),
         *_pythons(wangp, python, wrong),
         f"System: {platform.platform()}",
         *(_gpus() or ["GPU: none that nvidia-smi knows"]),
+    ]
+    lines = [
+        *_releases(wangp, distribution, wrong),
+        *machine,
         *_hooks(wangp, patches, bool(load(wangp)), wrong),
         *([f"Updates: {filter_state}"] if filter_state else []),
         *_files(wangp, distribution, wrong),

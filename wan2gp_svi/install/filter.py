@@ -75,10 +75,10 @@ class Clone:
     def read(self, name: str) -> bytes | None:
         return _read(self.root / self.git / name)
 
-    def settle(self, paths: Iterable[str]) -> None:
+    def settle(self, paths: Iterable[str]) -> bool:
         """Lets git look at these files anew: it takes a file of another size for modified without asking the filter.
 
-        What is staged stays staged, and a file that the user has edited stays modified.
+        What is staged stays staged, and a file that the user has edited stays modified. False if the index is locked.
         """
         staged = _git(self.root, "ls-files", "--stage", "-z", "--", *paths)
         for entry in filter(None, staged.split("\0")):
@@ -87,6 +87,7 @@ class Clone:
             if stage == "0":
                 _git(self.root, "update-index", "--cacheinfo", f"{mode},{blob},{path}")
         _git(self.root, "update-index", "-q", "--refresh")
+        return not (self.root / _git(self.root, "rev-parse", "--git-path", "index.lock").strip()).is_file()
 
 
 def clone(wangp: Path) -> Clone | None:

@@ -6,10 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from wan2gp_svi.install import Refused
+from wan2gp_svi.install import Refused, legacy
 
 SIGNS = ("wgp.py", "models/wan/any2video.py")
-OLD_HOOKS = b"[SVI Mode]"  # in the log lines that the earlier distribution put into WanGP's files
 HOW = "python install.py PATH_OF_WANGP"
 
 
@@ -60,9 +59,7 @@ def check(wangp: Path) -> None:
     """Raises Refused if WanGP is too old, or has the hooks of the earlier distribution in it."""
     if not (wangp / "profiles").is_dir():
         raise Refused(f"WanGP {version(wangp)} is too old, it has no profiles folder: update WanGP first")
-    for sign in SIGNS:
-        if OLD_HOOKS in (wangp / sign).read_bytes():
-            raise Refused(
-                f"{sign} has the changes of an earlier SVI distribution in it ({OLD_HOOKS.decode()}): put "
-                "WanGP's own files back first (in a git clone: git checkout -- wgp.py models)"
-            )
+    for name in legacy.FILES:
+        if (wangp / name).is_file() and (found := legacy.traces((wangp / name).read_bytes())):
+            raise Refused(f"{name} has the changes of an earlier SVI distribution in it ({found[0]}): run this with "
+                          "--replace-old to take them out, your own edits stay")

@@ -31,7 +31,7 @@ def load(wangp: Path) -> State | None:
     """The state of an installation; None if there is none, or none that can be read."""
     try:
         stored = json.loads((wangp / STATE).read_text(encoding="utf-8"))
-        state = State(**{**stored, "hooked": tuple(stored["hooked"])})
+        state = State(stored["release"], stored["files"], tuple(stored["hooked"]))  # a newer release may have more
         hashes = [*state.files.values(), *state.hooked, state.release]
         # Whatever the file says, nothing outside our own folders is ever taken for ours.
         places = [name for name in state.files if name.split("/")[0] not in (PACKAGE, "profiles")]
