@@ -13,7 +13,6 @@ import pytest
 
 from wan2gp_svi.install import Refused, cli, locate, loras
 from wan2gp_svi.install.patches import MARKER, hooked, read_series
-from wan2gp_svi.install.shipped import UNFINISHED
 
 REPO = Path(__file__).resolve().parents[1]
 WANGP_DIR = os.environ.get("WANGP_DIR")
@@ -490,75 +489,6 @@ def test_ctrl_c_is_rolled_back(run, wangp, monkeypatch):
     assert tree(wangp) == before
 
 
-KILLER = """
-import os, sys
-at = int(sys.argv.pop(1)); calls = 0
-def deadly(real, before):
-    def call(*arguments, **options):
-        global calls
-        calls += 1
-        if calls == at and before: os._exit(99)
-        result = real(*arguments, **options)
-        if calls == at: os._exit(99)
-        return result
-    return call
-before = sys.argv.pop(1) == "before"
-from wan2gp_svi.install import cli
-from pathlib import Path
-Path.replace, Path.unlink = deadly(Path.replace, before), deadly(Path.unlink, before)
-sys.exit(cli.main(sys.argv[2:], home=Path(sys.argv[1])))
-"""
-
-
-def kill(at, when, home, *arguments):
-    """Run the installer in its own process, killed before or after its `at`-th replace or unlink."""
-    done = subprocess.run(
-        [sys.executable, "-c", KILLER, str(at), when, str(home), *map(str, arguments)],
-        cwd=REPO, env={**os.environ, "PYTHONPATH": str(REPO)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode in (0, 99), done.stderr
-    return done.returncode == 99
-
-
-def starts(wangp):
-    """Whether every hooked file is whole, and no hook is there without the package it calls."""
-    for name in HOOKED:
-        source = (wangp / name).read_bytes()
-        compile(source, name, "exec")
-        if MARKER.encode() in source:
-            assert (wangp / "wan2gp_svi/wangp/hooks.py").is_file()
-    return True
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("first", ["install", "update", "uninstall"])
-def test_a_run_that_was_killed_anywhere_is_completed_by_the_next(run, wangp, home, tmp_path, first, when):
-    clean = tree(wangp)
-    old = make_distribution(tmp_path / "old", "0", {"wan2gp_svi/gone.py": "1"})
-    for at in range(1, 100):
-        if first != "install":
-            run(home=old if first == "update" else home, release="0" if first == "update" else "1")
-        arguments = ["--uninstall"] if first == "uninstall" else []
-        killed = kill(at, when, home, wangp, *arguments)
-        assert starts(wangp)
-        code, out, err = run(*arguments)
-        assert (code, err) == (0, "") and "Yours" not in out
-        if not arguments:
-            assert not list(wangp.rglob(f"*{UNFINISHED}"))
-            assert not (wangp / "wan2gp_svi/gone.py").exists()
-            assert "Nothing to do" in run()[1]
-            for name in ("wan2gp_svi/chain.py", "profiles/wan_2_2/SVI-Pro.json"):
-                assert (wangp / name).read_bytes() == (home / name).read_bytes()
-            if at % 3 == 0:  # sometimes an uninstall follows the kill
-                run("--uninstall")
-                kill(at, when, home, wangp)
-            run("--uninstall")
-        assert tree(wangp) == clean, at
-        if not killed:
-            break
-    assert at > {"install": 15, "update": 8, "uninstall": 15}[first]
-
-
 def test_a_console_with_an_old_code_page_stops_nothing(wangp, home, monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
@@ -672,3 +602,17 @@ def test_the_real_hooks_go_into_a_real_wangp_and_come_out(tmp_path, capsys, endi
     assert "Nothing to do" in capsys.readouterr().out
     assert cli.main([str(wangp), "--uninstall"]) == 0
     assert tree(wangp) == before
+
+
+def test_replace_old_takes_the_earlier_distribution_out_and_installs(run, wangp, monkeypatch):
+    any2video = wangp / HOOKED[1]
+    good = any2video.read_bytes()
+    any2video.write_bytes(good + b'print("[SVI Mode] on")\n')
+    assert refused(run(), "earlier", "--replace-old") and refused(run("--replace-old"), "git clone")
+    before = tree(wangp)
+    monkeypatch.setattr(cli.legacy, "taken_out", lambda folder: ({HOOKED[1]: good}, ["profiles/old.json"]))
+    code, out, _ = run("--replace-old", "--dry-run")
+    assert code == 0 and f"{HOOKED[1]} would be cleaned of it" in out and tree(wangp) == before
+    code, out, _ = run("--replace-old")
+    assert code == 0 and "is installed" in out and "kept; it does nothing any more: profiles/old.json" in out
+    assert b"[SVI Mode]" not in any2video.read_bytes() and MARKER.encode() in any2video.read_bytes()
