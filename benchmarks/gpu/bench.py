@@ -1,0 +1,351 @@
+"""What an SVI clip costs beside a window of stock WanGP: time and memory, side by side in one run.
+
+    python benchmarks/gpu/bench.py WANGP [--model i2v|i2v_2_2] [--size 832x480] [--steps 4] [--repeats 3] [--vram 12]
+    python benchmarks/gpu/bench.py WANGP --tiny        the same code on a CPU with tiny models, in seconds
+
+WANGP is a WanGP folder with this distribution installed. Its own pipeline runs (`WanAny2V.generate`) with mmgp's
+low-VRAM profile 4, its VAE at full size, its transformer at full size with random weights in bf16, and a random LoRA of
+SVI's shape, since random weights cost what trained ones cost. T5 and CLIP are stand-ins: a clip needs them as a window
+does. The settings take turns; the table has medians, and the spread of the totals. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import importlib.util
+import os
+import statistics
+import sys
+import time
+import types
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HOME = Path(__file__).resolve().parents[2]
+GIB = 2**30
+FRAMES = 81
+NOT_NEEDED = {"gradio", "librosa", "soundfile", "rembg", "decord", "smplfitter", "chumpy", "whisper", "s3tokenizer",
+              "conformer", "pydub", "gguf", "ffmpeg", "onnxruntime", "torchaudio", "cv2", "imageio"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to make the second clip of a video: `variant` of SVI, or "" for stock; with the LoRA or without."""
+
+    name: str
+    variant: str
+    lora: bool
+
+
+@dataclass
+class Cost:
+    """One clip: seconds in all and by part, GiB at the peak."""
+
+    total: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+    allocated: float = 0.0
+    reserved: float = 0.0
+
+
+SETTINGS = {
+    "i2v": (Setting("stock", "", False), Setting("stock, the LoRA on", "", True), Setting("SVI-Shot", "shot", True),
+            Setting("SVI-2.0", "2.0", True)),
+    "i2v_2_2": (Setting("stock", "", False), Setting("stock, the LoRA on", "", True),
+                Setting("SVI-2.0 (Wan 2.2)", "2.0-wan22", True), Setting("SVI-2.0 Pro", "2.0-pro", True)),
+}
+
+
+def main() -> None:
+    options = parse()
+    wangp = Path(options.wangp).resolve()
+    sys.path[:0] = [str(wangp), str(HOME / "tests/wangp")]
+    sys.argv = sys.argv[:1]  # some of WanGP's modules read the command line
+    os.chdir(wangp)
+    if options.tiny:
+        import cpu
+
+        cpu.apply()
+    stub_missing()
+    import torch
+
+    torch.set_grad_enabled(False)
+    torch.manual_seed(0)
+    pipe, offload_object, lora_seconds = build(options, wangp)
+    if options.vram:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(options.vram * GIB / total)
+    costs: dict[Setting, list[Cost]] = {setting: [] for setting in SETTINGS[options.model]}
+    for turn in range(options.repeats + 1):
+        for setting, found in costs.items():
+            cost = clip(pipe, offload_object, setting, options)
+            print(f"turn {turn}: {setting.name}: {cost.total:.2f} s", file=sys.stderr, flush=True)
+            if turn:  # the first turn warms up
+                found.append(cost)
+    print(report(costs, options, lora_seconds, wangp))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("wangp", help="a WanGP folder with SVI installed")
+    parser.add_argument("--model", choices=list(SETTINGS), default="i2v")
+    parser.add_argument("--size", default="832x480", help="width x height")
+    parser.add_argument("--steps", type=int, default=4, help="denoising steps, without guidance")
+    parser.add_argument("--repeats", type=int, default=3, help="turns that count, after one that warms up")
+    parser.add_argument("--vram", type=float, default=0, help="GiB that torch may take (0: all there is)")
+    parser.add_argument("--weights", default="", help="folder for the random weights (default: ckpts in WANGP)")
+    parser.add_argument("--tiny", action="store_true", help="tiny models on a CPU, to try the benchmark itself")
+    options = parser.parse_args()
+    if options.tiny:
+        options.size = "64x64"
+    return options
+
+
+def stub_missing() -> None:
+    """Empty modules for packages that image-to-video only imports, where they are not installed."""
+    class Nothing:
+        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+        def __call__(self, *args: Any, **kwargs: Any) -> Any: return args[0] if args else self
+        def __getattr__(self, name: str) -> Any: return Nothing()
+
+    class Stub(types.ModuleType):
+        __path__: list[str] = []
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return Nothing
+
+    class Finder:
+        def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+            top = name.partition(".")[0]
+            return importlib.util.spec_from_loader(name, self, is_package=True) if top in missing else None
+        def create_module(self, spec: Any) -> Any: return Stub(spec.name)
+        def exec_module(self, module: Any) -> None: ...
+
+    missing = {name for name in NOT_NEEDED if name not in sys.modules and importlib.util.find_spec(name) is None}
+    sys.meta_path.append(Finder())
+
+
+def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
+    """WanGP's pipeline under mmgp, with the LoRA loaded; and how long that took."""
+    import tiny
+    import torch
+    from mmgp import offload
+
+    folder = Path(options.weights or wangp / "ckpts").resolve()
+    architecture = options.model
+    if options.tiny:
+        tiny.install(wangp)
+        folder = wangp / "ckpts"
+    tiny_vae = tiny.VAE_SHAPE
+    if not options.tiny:
+        tiny.VAE_SHAPE = {}
+    tiny.replace_encoders()
+    tiny.VAE_SHAPE = tiny_vae
+    from models.wan.any2video import WanAny2V
+    from models.wan.configs import WAN_CONFIGS
+    from models.wan.wan_handler import test_class_i2v
+    from shared.utils import files_locator
+
+    # all that the pipeline wants of wgp.py, whose page and plugins have no part in this
+    sys.modules["wgp"] = types.ModuleType("wgp")
+    sys.modules["wgp"].test_class_i2v = test_class_i2v
+    files = tiny.MODELS["tiny_i2v" if architecture == "i2v" else "tiny_i2v22"][2] if options.tiny else \
+        ["wan_random_mbf16.safetensors"] * (1 if architecture == "i2v" else 2)
+    if not options.tiny:
+        write_weights(wangp, folder, architecture)
+    files_locator.set_checkpoints_paths([str(folder)])
+    offload.shared_state["_attention"] = "sdpa"
+    definition: dict[str, Any] = {"i2v_class": True}
+    if architecture == "i2v_2_2":
+        definition |= {"i2v_2_2": True, "URLs2": ["x"]}
+    pipe = WanAny2V(
+        config=WAN_CONFIGS["i2v-14B"], checkpoint_dir=str(folder),
+        model_filename=[str(folder / file) for file in files], submodel_no_list=[1, 2][: len(files)],
+        model_type=architecture, model_def=definition, base_model_type=architecture, text_encoder_filename="",
+        dtype=torch.bfloat16, VAE_dtype=torch.float32 if options.tiny else torch.float16)
+    pipe._interrupt = False
+    parts = {"transformer": pipe.model, "vae": pipe.vae.model}
+    if pipe.model2 is not None:
+        parts["transformer2"] = pipe.model2
+    for model in filter(None, (pipe.model, pipe.model2)):
+        model.cache = None
+    budgets = {"transformer": 100, "transformer2": 100, "*": 3000}
+    offload_object = offload.profile(parts, profile_no=4, quantizeTransformer=False, budgets=budgets, verboseLevel=0,
+                                     loras=[name for name in parts if name.startswith("transformer")])
+    begin = time.monotonic()
+    loras = [str(write_lora(folder, options.tiny))]
+    offload.load_loras_into_model(pipe.model, loras, [1.0], activate_all_loras=True, pinnedLora=not options.tiny,
+                                  preprocess_sd=lambda sd: pipe.model.preprocess_loras(architecture, sd))
+    if pipe.model._loras_errors:
+        sys.exit(f"the LoRA was not loaded: {pipe.model._loras_errors}")
+    if pipe.model2 is not None:
+        offload.sync_models_loras(pipe.model, pipe.model2)
+    return pipe, offload_object, time.monotonic() - begin
+
+
+def write_weights(wangp: Path, folder: Path, architecture: str) -> None:
+    """Random weights at full size: one transformer for all experts, and the VAE."""
+    import json
+
+    import torch
+    from models.wan.modules.model import WanModel
+    from models.wan.modules.vae import WanVAE_
+    from safetensors.torch import save_file
+
+    def draw(name: str, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+        if len(shape) < 2 and not name.endswith("bias"):
+            return torch.ones(shape, dtype=dtype)
+        scale = 0.01 if name.endswith("bias") else shape[1:].numel() ** -0.5
+        return (torch.randn(shape, device="cuda") * scale).to(dtype).cpu()
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = json.loads((wangp / f"models/wan/configs/{architecture}.json").read_text(encoding="utf-8"))
+    with torch.device("meta"):
+        model = WanModel(**{key: value for key, value in shape.items() if not key.startswith("_")})
+        vae = WanVAE_(dim=96, z_dim=16, temperal_downsample=[False, True, True])
+    for network, name, dtype in ((model, "wan_random_mbf16.safetensors", torch.bfloat16),
+                                 (vae, "Wan2.1_VAE.safetensors", torch.float32)):
+        if not (folder / name).exists():
+            state = network.state_dict()
+            save_file({key: draw(key, value.shape, dtype) for key, value in state.items()}, folder / name)
+            print(f"{name}: {(folder / name).stat().st_size / GIB:.1f} GiB", file=sys.stderr, flush=True)
+    for name in ("xlm-roberta-large/models_clip_open-clip-xlm-roberta-large-vit-huge-14-bf16.safetensors",
+                 "xlm-roberta-large/tokenizer.json", "umt5-xxl/tokenizer_config.json"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+
+
+def write_lora(folder: Path, is_tiny: bool) -> Path:
+    """A random LoRA of SVI's shape: rank 128 in 400 layers, 2.4 GB in 32 bit, with the authors' keys."""
+    import tiny
+
+    path = folder / "svi-shot.safetensors"
+    if path.exists():
+        return path
+    if is_tiny:
+        return tiny.write_lora(path, scale=0.05)
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {}
+    for block in range(40):
+        for layer in tiny.LORA_LAYERS:
+            inside, outside = 13824 if layer == "ffn.2" else 5120, 13824 if layer == "ffn.0" else 5120
+            for side, shape in (("A", (128, inside)), ("B", (outside, 128))):
+                name = tiny.LORA_KEYS["svi"].format(block=block, layer=layer, side=side)
+                tensors[name] = (torch.randn(shape, device="cuda") * 0.001).cpu()
+    save_file(tensors, path)
+    return path
+
+
+@contextmanager
+def timed(cost: Cost, part: str, owner: Any, *names: str) -> Iterator[None]:
+    """Adds the seconds of every call of these methods to a part of the cost; the card is waited for."""
+    import torch
+
+    def wrap(original: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            torch.cuda.synchronize()
+            begin = time.perf_counter()
+            result = original(*args, **kwargs)
+            torch.cuda.synchronize()
+            cost.parts[part] = cost.parts.get(part, 0.0) + time.perf_counter() - begin
+            cost.steps += part == "denoise"
+            return result
+        return call
+
+    originals = {name: getattr(owner, name) for name in names if hasattr(owner, name)}
+    for name, original in originals.items():
+        setattr(owner, name, wrap(original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(owner, name, original)
+
+
+def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Namespace) -> Cost:
+    """The second clip of a video: its motion frames are there, its reference is the first image."""
+    import torch
+    from shared.utils.loras_mutipliers import parse_loras_multipliers
+
+    from wan2gp_svi.variants import VARIANTS
+    from wan2gp_svi.wangp.hooks import Clip
+    from wan2gp_svi.wangp.settings import Plan
+
+    width, height = map(int, options.size.split("x"))
+    variant = VARIANTS[setting.variant] if setting.variant else None
+    n = variant.motion_frames if variant else 1
+    video = torch.rand(3, n, height, width) * 2 - 1
+    pipe.svi = None
+    if variant:
+        latents = torch.randn(16, 1, height // 8, width // 8) if variant.pro else None
+        pipe.svi = Clip(Plan(variant, 42, ()), 1, 2, 1, reference=video[:, 0].clone(), motion_frames=video,
+                        previous_latents=latents)
+    _, strengths, _ = parse_loras_multipliers("1" if setting.lora else "", int(setting.lora), options.steps)
+    phases = {"guide_phases": 2, "switch_threshold": 900} if pipe.model2 is not None else {}
+    cost = Cost()
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    experts = [timed(cost, "denoise", model, "forward") for model in filter(None, (pipe.model, pipe.model2))]
+    with ExitStack() as stack:
+        for timer in (*experts, timed(cost, "encode", type(pipe.vae), "encode"),
+                      timed(cost, "decode", type(pipe.vae), "decode", "decode_to_cpu_uint8")):
+            stack.enter_context(timer)
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        frames = pipe.generate(
+            input_prompt="a boat on a lake", n_prompt="", input_video=video, frame_num=FRAMES, width=width,
+            height=height, sampling_steps=options.steps, guide_scale=1.0, guide2_scale=1.0, shift=5.0,
+            sample_solver="unipc", seed=1, joint_pass=True, VAE_tile_size=0 if not 0 < options.vram < 24 else 256,
+            cfg_star_switch=False, prefix_frames_count=n, overlap_size=n, window_no=2, window_start_frame_no=80,
+            model_type=options.model, offloadobj=offload_object, loras_slists=strengths, color_correction_strength=0,
+            callback=lambda *args, **kwargs: None, set_header_text=lambda text: None, **phases)
+        torch.cuda.synchronize()
+        cost.total = time.perf_counter() - begin
+    video = frames["x"] if isinstance(frames, dict) else frames
+    assert tuple(video.shape) == (3, FRAMES, height, width), video.shape
+    cost.allocated, cost.reserved = torch.cuda.max_memory_allocated() / GIB, torch.cuda.max_memory_reserved() / GIB
+    offload_object.unload_all()
+    return cost
+
+
+def report(costs: dict[Setting, list[Cost]], options: argparse.Namespace, lora_seconds: float, wangp: Path) -> str:
+    import torch
+
+    version = next((line.split('"')[1] for line in (wangp / "wgp.py").read_text(encoding="utf-8").splitlines()
+                    if line.startswith("WanGP_version")), "?")
+    lines = [
+        f"{datetime.date.today()}, {torch.cuda.get_device_name(0)}, torch {torch.__version__}, WanGP {version}, "
+        f"{options.model}, {options.size}, {FRAMES} frames, {options.steps} steps, "
+        + (f"{options.vram:g} GiB of VRAM" if options.vram else "all VRAM") + f", LoRA loaded in {lora_seconds:.1f} s",
+        "",
+        "| | seconds a clip (spread) | / stock | encode | a step | decode | peak GiB allocated | reserved | / stock |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    stock = costs[next(iter(costs))]
+    base, peak = median(stock, "total"), median(stock, "allocated") or 1
+    for setting, found in costs.items():
+        total, allocated = median(found, "total"), median(found, "allocated")
+        spread = (max(cost.total for cost in found) - min(cost.total for cost in found)) / total
+        names = ("encode", "denoise", "decode")
+        part = {name: statistics.median(cost.parts.get(name, 0) for cost in found) for name in names}
+        lines.append(f"| {setting.name} | {total:.2f} ({spread:.1%}) | {total / base:.3f} | {part['encode']:.2f} | "
+                     f"{part['denoise'] / max(found[0].steps, 1):.3f} | {part['decode']:.2f} | {allocated:.2f} | "
+                     f"{median(found, 'reserved'):.2f} | {allocated / peak:.3f} |")
+    return "\n".join(lines)
+
+
+def median(costs: list[Cost], name: str) -> float:
+    return statistics.median(getattr(cost, name) for cost in costs)
+
+
+if __name__ == "__main__":
+    main()
