@@ -3,7 +3,7 @@
 The authors found that a 16-bit or tiled VAE leaves artefacts that add up from clip to clip on still backgrounds. WanGP
 fixes the VAE's precision when it loads the model (16 bit by default), and casts whatever it is given; so a second VAE
 is read from the same file in 32 bit, its encoder alone, which waits in RAM (0.2 GB) between the clips. Of the two,
-tiles are the larger fault: measured on an H200, with random weights, they change the latents by 3 %, 16 bit by 0.1 %.
+tiles are by far the larger change of the latents, so they are given up first.
 """
 
 from collections.abc import Callable
