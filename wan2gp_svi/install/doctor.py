@@ -14,10 +14,11 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.install import Refused, legacy, locate, loras
 from wan2gp_svi.install.patches import Patch, PatchError, hooked, present, read_series, unhooked
 from wan2gp_svi.install.plan import compare
-from wan2gp_svi.install.shipped import PACKAGE, PROFILES, UNFINISHED, Distribution
+from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
 from wan2gp_svi.install.state import load
 
 PACKAGES = ("torch", "mmgp", "gradio", "huggingface_hub")

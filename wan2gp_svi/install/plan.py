@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.install import Refused, locate
 from wan2gp_svi.install.filter import Clone, clone, usable
 from wan2gp_svi.install.patches import Patch, PatchError, fault, hooked, read_series, unhooked
-from wan2gp_svi.install.shipped import PACKAGE, STATE, UNFINISHED, Distribution
+from wan2gp_svi.install.shipped import PACKAGE, STATE, Distribution
 from wan2gp_svi.install.state import State, load, sha256
 
 

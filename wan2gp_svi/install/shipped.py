@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from wan2gp_svi.files import UNFINISHED
+
 PACKAGE = "wan2gp_svi"
 PROFILES = ("profiles/wan_i2v", "profiles/wan_2_2")
 STATE = f"{PACKAGE}/state.json"
-UNFINISHED = ".svi-unfinished"  # the name of a file that is being written ends so
 
 
 @dataclass(frozen=True)

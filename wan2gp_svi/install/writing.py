@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-    import msvcrt
-
+from wan2gp_svi.files import UNFINISHED, Busy, lock
 from wan2gp_svi.install import Refused
 from wan2gp_svi.install.plan import Change
-from wan2gp_svi.install.shipped import UNFINISHED
 
 
 def carry_out(wangp: Path, changes: Sequence[Change]) -> None:
@@ -107,26 +98,15 @@ def _restored(path: Path, before: bytes | None, mode: int | None) -> bool:
 
 @contextlib.contextmanager
 def alone(wangp: Path) -> Iterator[None]:
-    """Keeps other runs of the installer out of this WanGP, until it is done or, however that comes about, ended."""
-    handle = -1
+    """Keeps other runs of the installer out of this WanGP."""
     try:
-        if fcntl:
-            handle = os.open(wangp, os.O_RDONLY)  # the folder itself: no file of a lock is left behind
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            name = hashlib.sha256(str(wangp).lower().encode("utf-8")).hexdigest()[:16]
-            handle = os.open(Path(tempfile.gettempdir()) / f"wan2gp_svi-{name}.lock", os.O_RDWR | os.O_CREAT)
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-    except OSError as error:
-        if handle >= 0 and error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
-            os.close(handle)
-            raise Refused(f"another installer is at work in {wangp}: wait until it is done") from None
-        # a disk that knows no locks: as good as it goes
+        release = lock(wangp)
+    except Busy:
+        raise Refused(f"another installer is at work in {wangp}: wait until it is done") from None
     try:
         yield
     finally:
-        if handle >= 0:
-            os.close(handle)
+        release()
 
 
 def remove_if_empty(folders: Iterable[Path]) -> None:
