@@ -136,7 +136,8 @@ class Place:
 
     def _used(self) -> bool:
         names = {node.id for node in ast.walk(self.statement) if isinstance(node, ast.Name) and _stores(node)}
-        after = (node for node in ast.walk(self.function or self.statement) if isinstance(node, ast.Name))
+        scope = [self.function] if self.function else self.block
+        after = (node for statement in scope for node in ast.walk(statement) if isinstance(node, ast.Name))
         return names <= {node.id for node in after if not _stores(node) and node.lineno > self.statement.lineno}
 
 
@@ -177,9 +178,11 @@ def bound(body: Sequence[ast.AST]) -> dict[str, int]:
 
 
 def scope_reads() -> dict[str, set[str]]:
-    """hook -> the local variables of WanGP's loop that it cannot do without: scope["..."], also in what it calls."""
-    tree = ast.parse((ROOT / "wan2gp_svi/wangp/hooks.py").read_text(encoding="utf-8"))
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    """hook -> the variables of WanGP's loop that it cannot do without: scope["..."], also in what it calls."""
+    sources = (ROOT / f"wan2gp_svi/wangp/{name}.py" for name in ("runs", "hooks"))
+    trees = [ast.parse(source.read_text(encoding="utf-8")) for source in sources]
+    functions = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
+    hooks = [node.name for node in trees[-1].body if isinstance(node, ast.FunctionDef)]
 
     def reads(name: str, above: frozenset[str] = frozenset()) -> set[str]:
         found: set[str] = set()
@@ -187,11 +190,13 @@ def scope_reads() -> dict[str, set[str]]:
             match node:
                 case ast.Subscript(ast.Name("scope"), ast.Constant(str(key))):
                     found.add(key)
-                case ast.Call(ast.Name(called), [*_, ast.Name("scope")]) if called in functions.keys() - above:
+                case ast.Call(ast.Name(called) | ast.Attribute(attr=called), arguments) if (
+                    called in functions.keys() - above and any(ast.unparse(one) == "scope" for one in arguments)
+                ):
                     found |= reads(called, above | {name})
         return found
 
-    return {name: reads(name) for name in functions}
+    return {name: reads(name) for name in hooks}
 
 
 def misplaced(tree: ast.Module, patch: Patch, reads: Mapping[str, set[str]]) -> list[str]:
@@ -218,11 +223,13 @@ def misplaced(tree: ast.Module, patch: Patch, reads: Mapping[str, set[str]]) -> 
 
 
 def _unbound(place: Place, shared: Iterable[str], reads: set[str]) -> Iterator[str]:
-    """Names that a hook reads, and that its function (for an argument also the module) does not bind before it."""
+    """Names that a hook reads, and that its function does not bind before it; nor, for an argument and for a hook that
+    is given the module's names too, the module."""
     local = bound([place.function.args, *place.function.body])
-    arguments = {node.id for node in ast.walk(place.statement.value) if isinstance(node, ast.Name)} - {"svi", "locals"}
-    for name in sorted(arguments | reads):
-        elsewhere = name not in local and name in shared and name not in reads
+    arguments = {node.id for node in ast.walk(place.statement.value) if isinstance(node, ast.Name)}
+    of_module = "globals" in arguments
+    for name in sorted(arguments - {"svi", "locals", "globals"} | reads):
+        elsewhere = name not in local and name in shared and (of_module or name not in reads)
         if not elsewhere and local.get(name, place.statement.lineno) >= place.statement.lineno:
             yield f"{place.hook}: {name} is not bound before it"
 

@@ -91,7 +91,7 @@ def join(variant, windows, extra_after=()):
             sample = svi("whole", sample, pipe)[:, overlap:]
         at_once = number in extra and extra.remove(number) is None  # pressed while this window was made
         here = scope(number, total, gen={"extra_windows": 1} if at_once else {})
-        parts.append(svi("kept", sample, pipe, here))
+        parts.append(svi("kept", (sample, None), pipe, here)[0])
         total += at_once or (-number in extra and extra.remove(-number) is None)  # or just after it was joined
     return torch.cat(parts, dim=1)[0].tolist(), [part.shape[1] for part in parts], total
 

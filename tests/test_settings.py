@@ -34,14 +34,18 @@ def test_svi_is_off(architecture, loras, custom):
 
 
 def test_overrides():
-    custom = {"num_motion_frames": "5", "ref_pad_num": " 3 ", "ref_pad_cfg": "yes", "seed_times": 7}
+    custom = {"num_motion_frames": "5 cfg", "ref_pad_num": " 3 ", "seed_times": 7}
     run = plan("i2v", [SHOT], custom)
     v = run.variant
     assert (v.motion_frames, v.overlap, v.ref_pad_num, v.ref_pad_cfg, run.seed_step) == (5, 5, 3, True, 7)
+    v = plan("i2v", [SHOT], {"num_motion_frames": "5"}).variant
+    assert (v.motion_frames, v.overlap, v.ref_pad_num, v.ref_pad_cfg) == (5, 5, -1, False)
     assert plan("i2v", [SHOT], {"svi_variant": "film"}).variant.id == "film"
     assert plan("i2v", [], {"svi_variant": "shot"}).variant.id == "shot"
-    auto = {"num_motion_frames": "auto", "ref_pad_num": "", "ref_pad_cfg": "auto", "seed_times": 42.0}
-    assert plan("i2v", [FILM], auto).variant == VARIANTS["film"]
+    auto = {"num_motion_frames": "auto", "ref_pad_num": "", "seed_times": 42.0, "svi_run": " "}
+    assert plan("i2v", [FILM], auto) == plan("i2v", [FILM], None)
+    assert plan("i2v", [FILM], None).variant == VARIANTS["film"] and plan("i2v", [FILM], None).run == "auto"
+    assert plan("i2v", [FILM], {"svi_run": " 7F3A@5"}).run == "7f3a@5"
 
 
 @pytest.mark.parametrize(("architecture", "loras", "custom", "said"), [
@@ -57,7 +61,6 @@ def test_overrides():
     ("i2v", [SHOT], {"ref_pad_num": "1.5"}, "-1 to 80"),
     ("i2v", [SHOT], {"ref_pad_num": "all"}, "is all; it can be auto or -1 to 80"),
     ("i2v", [SHOT], {"seed_times": 0}, "1 to 1000"),
-    ("i2v", [SHOT], {"ref_pad_cfg": "maybe"}, "auto, yes, no"),
     ("i2v_2_2", PRO, {"num_motion_frames": "5"}, r"chains latents.*\(num_motion_frames\) to auto"),
     ("i2v_2_2", PRO, {"ref_pad_num": 0}, "chains latents"),
 ])
@@ -86,14 +89,17 @@ def test_without_svi_nothing_is_touched():
 
 @pytest.mark.parametrize(("changes", "said"), [
     (dict(image_prompt_type="SE", image_end=object()), "an end image"),
-    (dict(image_prompt_type="V"), "continuing a video"),
-    (dict(image_prompt_type="L"), "continuing a video"),
     (dict(image_prompt_type=""), "a start image is needed"),
     (dict(image_prompt_type=None), "a start image is needed"),
     (dict(frame_scheduler={"active": True}), "prompt commands"),
 ])
 def test_what_svi_cannot_do_yet_is_said(changes, said):
     assert said in prepare("i2v", {}, inputs(**changes))
+
+
+@pytest.mark.parametrize("letter", "VL")
+def test_a_video_can_be_continued(letter):
+    assert prepare("i2v", {}, inputs(image_prompt_type=letter)) == ""
 
 
 def test_an_end_image_that_is_not_used_does_not_matter():
@@ -143,7 +149,7 @@ def test_wangp_is_taught_the_overlap_and_the_custom_settings():
     assert extra["sliding_window_defaults"] == {"overlap_min": 1, "overlap_max": 5, "overlap_step": 4,
                                                 "overlap_default": 1}
     ids = [setting["id"] for setting in extra["custom_settings"]]
-    assert ids == ["svi_variant", "num_motion_frames", "ref_pad_num", "ref_pad_cfg", "seed_times"]
+    assert ids == ["svi_variant", "num_motion_frames", "ref_pad_num", "seed_times", "svi_run"]
     assert handler().query_model_def("t2v", {}) == Handler.query_model_def("t2v", {})
     assert handler().query_model_def("none", {}) is None
 

@@ -3,24 +3,26 @@ goes on with: the same value wherever SVI is off.
 
 In the order of a run: `start` when wgp.py is loaded; `lora` when a LoRA file is; for every window of a generation
 `clip`, then in the model's `generate` `seed`, `clip_image`, `mask`, `injected_latents`, and back in the loop `whole`,
-`kept`, `saved`. `pipe` is WanGP's pipeline object, which carries the clip that is being made; `scope` are the local
-variables of WanGP's generation loop.
+`kept`, `saved`. `pipe` is WanGP's pipeline object, which carries the clip that is being made; `scope` are the
+variables that WanGP's generation loop sees.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .. import __version__, chain
+from .. import __version__, chain, clips
 from .. import lora as lora_keys
 from ..conditioning import check, condition_pro, pad_
 from ..conditioning import mask as keep_mask
 from ..variants import CLIP_FRAMES
-from . import vae
+from . import runs, vae
+from .recording import Frames, Recording, eight_bit
 from .settings import Plan, SettingsError, active_loras, extend, plan
 
 _Scope = dict[str, Any]
@@ -29,7 +31,8 @@ _Scope = dict[str, Any]
 @dataclass
 class Clip:
     """One clip of a run; `number` counts from 0. `motion_frames` [3, N, H, W] and `reference` [3, H, W] are float32 in
-    [-1, 1]; `previous_latents` [16, t, h, w], of SVI 2.0 Pro alone, are None in the first clip."""
+    [-1, 1]; `previous_latents` [16, t, h, w], of SVI 2.0 Pro alone, are None in the first clip. `recording` is None
+    where this WanGP keeps its frames in a way that leaves no room for it."""
 
     plan: Plan
     number: int
@@ -39,6 +42,8 @@ class Clip:
     motion_frames: Tensor
     previous_latents: Tensor | None = None
     tail_given_up: bool = False
+    recording: Recording | None = None
+    stored: clips.Clip | None = None
     started: float = field(default_factory=time.monotonic)
 
 
@@ -46,8 +51,9 @@ def say(line: str) -> None:
     print(f"[SVI] {line}", flush=True)
 
 
-def start(_: None = None) -> None:
-    """Extends WanGP's Wan handler. Whatever fails here must not keep WanGP from starting."""
+def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
+    """Extends WanGP's Wan handler, and returns its `save_video` for SVI's clips as well. Whatever fails here must not
+    keep WanGP from starting."""
     try:
         from models.wan.wan_handler import family_handler
         from shared.utils import prompt_parser
@@ -56,6 +62,14 @@ def start(_: None = None) -> None:
     except Exception as error:
         say(f"is off: this WanGP could not be extended ({type(error).__name__}: {error}). WanGP itself is not "
             "affected. Please report this line.")
+
+    @wraps(save_video)
+    def save(tensor: Any = None, save_file: Any = None, *arguments: Any, **options: Any) -> Any:
+        if isinstance(tensor, Frames) and not arguments:
+            return tensor.recording.save(tensor[-1], save_file, save_video, **options)
+        return save_video(tensor, save_file, *arguments, **options)
+
+    return save
 
 
 # ---------------------------------------------------------------------------------------------- the loop over windows
@@ -68,31 +82,51 @@ def clip(asked: tuple[str, Any], pipe: Any, scope: _Scope) -> tuple[str, Any]:
     if not scope.get("image_mode"):
         run = plan(scope["base_model_type"], active_loras(scope["activated_loras"], scope["model_def"]),
                    scope.get("custom_settings"))
+    if before is not None and (run is None or scope["window_no"] == 1):
+        pipe.svi = None
+        if before.recording is not None:
+            before.recording.close()
     if run is None:
-        if before is not None:
-            pipe.svi = None
         return asked
-    pipe.svi = None
     number, total = scope["window_no"] - 1, scope["total_windows"]
     _check_window(run, number, scope)
-    first = number == 0
-    if not first and before is None:
+    current = _first(run, total, scope) if number == 0 else _next(run, number, total, scope, before)
+    prompt, latents = asked
+    prompts, repeat = _said(scope["prompts"]) or [prompt], run.variant.prompt_repeat  # older WanGPs keep empty lines
+    recording, whole = current.recording, total
+    if recording is not None:
+        about = recording.run.about
+        prompts, repeat, whole = about.prompts, about.repeat, None
+        current.seed = chain.seed(about.seed, number, run.seed_step)
+    prompt = prompts[chain.prompt_index(number, len(prompts), repeat, whole)]
+    if recording is not None:
+        current.stored = recording.begin(number, pipe, prompt, current.seed, scope.get("send_cmd"))
+    pipe.svi = current
+    return prompt, slice(-run.variant.motion_latents, None) if run.variant.pro else latents
+
+
+def _first(run: Plan, total: int, scope: _Scope) -> Clip:
+    latents = None
+    if scope.get("image_start_tensor") is not None:
+        # a copy, since WanGP turns its own into 8 bit in place when it saves the first window
+        reference, motion = scope["image_start_tensor"].float().cpu().clone(), _on_grid(scope["pre_video_guide"])
+    else:
+        reference, motion, latents = runs.source(scope, run.variant.overlap, say)
+    recording = runs.begin(scope, run, reference, motion, say)
+    seed = scope["seed"] if recording is None else recording.run.about.seed
+    say(run.describe(total, seed, scope["fps"]))
+    return Clip(run, 0, total, seed, reference, motion, None if latents is None else latents[0], recording=recording)
+
+
+def _next(run: Plan, number: int, total: int, scope: _Scope, before: Clip | None) -> Clip:
+    if before is None:
         raise SettingsError("the first clips of this video were made without SVI, so it cannot go on with it. "
                             "Generate the video anew.")
-    pipe.svi = Clip(
-        run, number, total, chain.seed(scope["seed"], number, run.seed_step),
-        # a copy, since WanGP turns its own into 8 bit in place when it saves the first window
-        reference=scope["image_start_tensor"].float().cpu().clone() if first else before.reference,
-        motion_frames=_eight_bit(scope["pre_video_guide"]),
-        previous_latents=None if first or not run.variant.pro else scope["overlapped_latents"][0],
-        tail_given_up=not first and before.tail_given_up,
-    )
-    if first:
-        say(run.describe(total, scope["seed"], scope["fps"]))
-    prompt, latents = asked
-    prompts = [text for text in scope["prompts"] if text.strip()] or [prompt]  # older WanGPs keep empty lines
-    prompt = prompts[chain.prompt_index(number, len(prompts), run.variant.prompt_repeat, total)]
-    return prompt, slice(-run.variant.motion_latents, None) if run.variant.pro else latents
+    if before.recording is not None and run.variant.keep_new and not before.tail_given_up:
+        before.recording.follow()
+    return Clip(run, number, total, chain.seed(scope["seed"], number, run.seed_step), before.reference,
+                _on_grid(scope["pre_video_guide"]), scope["overlapped_latents"][0] if run.variant.pro else None,
+                tail_given_up=before.tail_given_up, recording=before.recording)
 
 
 def _check_window(run: Plan, number: int, scope: _Scope) -> None:
@@ -103,14 +137,18 @@ def _check_window(run: Plan, number: int, scope: _Scope) -> None:
                             "Generate again, without window commands in the prompt.")
     if scope.get("image_end_tensor") is not None:
         raise SettingsError("an end image cannot be used with SVI yet. Take it away.")
-    if number == 0 and scope.get("image_start_tensor") is None:
+    if number == 0 and scope.get("image_start_tensor") is None and scope.get("prefix_video") is None:
         raise SettingsError("a start image is needed: it is the reference that every clip returns to.")
 
 
-def _eight_bit(frames: Tensor) -> Tensor:
+def _on_grid(frames: Tensor) -> Tensor:
     """Frames as a video file would hold them, as in the authors' scripts; for the 8-bit frames that newer WanGPs hand
     on this only takes float rounding away."""
-    return (frames.float().cpu() + 1).mul_(127.5).round_().clamp_(0, 255).div_(127.5).sub_(1)
+    return eight_bit(frames).float().div_(127.5).sub_(1)
+
+
+def _said(prompts: list[str]) -> list[str]:
+    return [text for text in prompts if text.strip()]
 
 
 def whole(sample: Tensor, pipe: Any) -> Tensor:
@@ -121,29 +159,71 @@ def whole(sample: Tensor, pipe: Any) -> Tensor:
     return torch.cat([sample[:, :current.plan.variant.overlap], sample], dim=1) if current.tail_given_up else sample
 
 
-def kept(sample: Tensor, pipe: Any, scope: _Scope) -> Tensor:
-    """After WanGP has joined a window: where the new clip is kept whole, the old one loses its last frames here."""
+def kept(joined: tuple[Tensor, Any], pipe: Any, scope: _Scope) -> tuple[Tensor, Any]:
+    """After WanGP has joined a window: its frames [3, T, H, W] and the list of those before. Where the new clip is kept
+    whole, the old one loses its last frames here."""
     current = getattr(pipe, "svi", None)
     if current is None:
-        return sample
-    variant = current.plan.variant
+        return joined
+    sample, frames = joined
+    variant, recording = current.plan.variant, current.recording
     last = scope["window_no"] >= scope["total_windows"] and not scope["gen"].get("extra_windows", 0)
     last = last or scope.get("stop_current_sample", False)
     end = chain.kept(0, 1 if last else 2, variant.overlap, variant.keep_new).stop
     current.tail_given_up = end < CLIP_FRAMES
-    return sample[:, :sample.shape[1] - (CLIP_FRAMES - end)]
+    if current.stored is not None and current.stored.tail_stays:
+        end, current.tail_given_up = CLIP_FRAMES, False
+    result = _continued(sample, current, scope)[:, :sample.shape[1] - (CLIP_FRAMES - end)]
+    if recording is None:
+        return result, frames
+    tail = variant.overlap if last and variant.keep_new else 0
+    recording.keep(sample, result, tail, last, scope["overlapped_latents"] if variant.pro else None, variant.overlap)
+    if not isinstance(frames, Frames):
+        frames = Frames(recording, everything=bool(scope.get("api_return_video_uint8")))
+    if current.stored is not None and not (scope.get("postprocess_audio") or scope.get("audio_source")):
+        result = result[:, -2:]  # upsampling need not go over all of it again; a soundtrack is as long as they are
+    return result, frames
 
 
-def saved(configs: dict[str, Any], pipe: Any, scope: _Scope) -> dict[str, Any]:
-    """After a window is written: a line in the log, and how the video was made into its metadata."""
+def _continued(sample: Tensor, current: Clip, scope: _Scope) -> Tensor:
+    """The seam to a video that is continued: WanGP has put its frames before the clip's, as if they shared one."""
+    source, shared = scope.get("source_video_frames_count") or 0, current.plan.variant.overlap
+    if current.number or source < 2 or shared < 2:
+        return sample
+    if current.plan.variant.keep_new:
+        return torch.cat([sample[:, :source - shared + 1], sample[:, source:]], dim=1)
+    return torch.cat([sample[:, :source], sample[:, source + shared - 1:]], dim=1)
+
+
+def saved(written: tuple[dict[str, Any], Any], pipe: Any, scope: _Scope) -> tuple[dict[str, Any], Any]:
+    """After a window is written: a line in the log, and how the video was made into its metadata. `written` are these,
+    and the path of the file."""
     current = getattr(pipe, "svi", None)
     if current is None:
-        return configs
-    say(f"clip {current.number + 1}/{current.total} done in {time.monotonic() - current.started:.1f} s: "
-        f"{scope['video_path']} ({CLIP_FRAMES} frames)")
-    run = current.plan
-    seeds = [chain.seed(scope["seed"], number, run.seed_step) for number in range(current.number + 1)]
-    return {**configs, "svi": {"version": __version__, "variant": run.variant.id, "seeds": seeds}}
+        return written
+    (configs, path), run, recording = written, current.plan, current.recording
+    if recording is None:
+        seeds = [chain.seed(scope["seed"], number, run.seed_step) for number in range(current.number + 1)]
+        configs = {**configs, "svi": {"version": __version__, "variant": run.variant.id, "seeds": seeds}}
+    else:
+        configs, path = recording.saved(configs, path)
+        _only_once(path, scope)
+    how = "is on disk" if current.stored else f"done in {time.monotonic() - current.started:.1f} s"
+    say(f"clip {current.number + 1}/{current.total} {how}: {path} ({CLIP_FRAMES} frames)")
+    return configs, path
+
+
+def _only_once(path: str, scope: _Scope) -> None:
+    """Takes the video out of WanGP's gallery, to which it is about to be added again, grown. Where intermediate files
+    are not kept, WanGP replaces the last entry itself, and removes its file if it is another one."""
+    gen, server = scope["gen"], scope.get("server_config") or {}
+    shown, settings = gen.get("file_list"), gen.get("file_settings_list")
+    if not shown or not settings or len(shown) != len(settings):
+        return
+    if not server.get("keep_intermediate_sliding_windows", 1) and scope["window_no"] > 1:
+        return
+    for at in reversed([at for at, other in enumerate(shown) if other == path]):
+        del shown[at], settings[at]
 
 
 # ------------------------------------------------------------------------------------------- the pipeline's `generate`

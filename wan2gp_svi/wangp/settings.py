@@ -17,7 +17,7 @@ ARCHITECTURES = {"i2v": "2.1", "i2v_2_2": "2.2"}
 
 _BUILT_IN = "i2v_2_2_svi2pro"  # WanGP's own SVI 2 Pro
 
-_AUTO, _OFF = "auto", "off"
+_AUTO, _OFF, _MASKED = "auto", "off", "5 cfg"
 _MAX_CUSTOM_SETTINGS = 5  # that WanGP draws
 _MAX_FRAMES = CLIP_FRAMES * 125  # ten minutes at 16 frames a second, for the slider
 
@@ -28,11 +28,13 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Plan:
-    """What SVI does in a run: the variant with the user's overrides, and the SVI LoRA files that are active."""
+    """What SVI does in a run: the variant with the user's overrides, and the SVI LoRA files that are active. `run` is
+    the run on disk to go on with, see `runs.begin`."""
 
     variant: Variant
     seed_step: int
     loras: tuple[str, ...]
+    run: str = _AUTO
 
     def describe(self, clips: int, seed: int, fps: float) -> str:
         v = self.variant
@@ -76,7 +78,7 @@ def plan(architecture: str, loras: list[str], custom_settings: Mapping[str, Any]
             raise SettingsError(f"{one.title} is made for Wan {one.wan}, and the model chosen is Wan {wan}. "
                                 f"Choose Image2Video 14B of Wan {one.wan}, or a profile of SVI for Wan {wan}.")
     _check_experts(variant, list(found))
-    return Plan(chosen.override(variant), chosen.seed_step, tuple(found))
+    return Plan(chosen.override(variant), chosen.seed_step, tuple(found), chosen.run)
 
 
 def _variant(found: Mapping[str, Variant], chosen: str) -> Variant | None:
@@ -107,19 +109,20 @@ class _Custom:
         self._values = values
         self.variant = self._choice("svi_variant", (_AUTO, _OFF, *VARIANTS)) or _AUTO
         self.seed_step = self._number("seed_times", range(1, 1001), SEED_STEP)
+        self.run = self._text("svi_run") or _AUTO
 
     def override(self, variant: Variant) -> Variant:
         if variant.pro:
-            for name in ("num_motion_frames", "ref_pad_num", "ref_pad_cfg"):
+            for name in ("num_motion_frames", "ref_pad_num"):
                 if self._text(name) not in ("", _AUTO):
                     raise SettingsError(f"{variant.title} chains latents and has neither motion frames nor padding to "
                                         f"choose. Set {_label(name)} to {_AUTO}.")
             return variant
-        n = self._number("num_motion_frames", (1, 5), variant.motion_frames)
         pad = self._number("ref_pad_num", range(-1, CLIP_FRAMES), variant.ref_pad_num)
-        cfg = self._choice("ref_pad_cfg", (_AUTO, "yes", "no")) or _AUTO
-        return replace(variant, motion_frames=n, overlap=n, ref_pad_num=pad,
-                       ref_pad_cfg=variant.ref_pad_cfg if cfg == _AUTO else cfg == "yes")
+        if self._text("num_motion_frames") == _MASKED:
+            return replace(variant, motion_frames=5, overlap=5, ref_pad_num=pad, ref_pad_cfg=True)
+        n = self._number("num_motion_frames", (1, 5), variant.motion_frames)
+        return replace(variant, motion_frames=n, overlap=n, ref_pad_num=pad)
 
     def _text(self, name: str) -> str:
         value = self._values.get(name)
@@ -150,11 +153,12 @@ def custom_settings() -> list[dict[str, Any]]:
     variants = [(variant.title, variant.id) for variant in VARIANTS.values()]
     return [
         _dropdown("svi_variant", [("auto: by the SVI LoRA that is active", _AUTO), ("off", _OFF), *variants]),
-        _dropdown("num_motion_frames", [("auto: by the variant", _AUTO), ("1", "1"), ("5", "5")]),
-        {"id": "ref_pad_num", "name": "ref_pad_num", "label": _label("ref_pad_num"), "type": "text", "default": _AUTO},
-        _dropdown("ref_pad_cfg", [("auto: by the variant", _AUTO), ("yes", "yes"), ("no", "no")]),
+        _dropdown("num_motion_frames", [("auto: by the variant", _AUTO), ("1", "1"), ("5", "5"),
+                                        ("5, all of them in the mask (ref_pad_cfg)", _MASKED)]),
+        _text_box("ref_pad_num"),
         {"id": "seed_times", "name": "seed_times", "label": _label("seed_times"), "type": "int", "default": SEED_STEP,
          "min": 1, "max": 1000, "inc": 1},
+        _text_box("svi_run"),
     ]
 
 
@@ -162,13 +166,17 @@ _LABELS = {
     "svi_variant": "SVI variant",
     "num_motion_frames": "SVI motion frames (num_motion_frames)",
     "ref_pad_num": "SVI padding: auto, -1 image, 0 grey, k frames (ref_pad_num)",
-    "ref_pad_cfg": "SVI mask on all motion frames (ref_pad_cfg)",
     "seed_times": "SVI seed step from clip to clip (seed_times)",
+    "svi_run": "SVI run: auto, new, a run to go on with, or run@clip to redo from",
 }
 
 
 def _label(name: str) -> str:
     return _LABELS[name]
+
+
+def _text_box(name: str) -> dict[str, Any]:
+    return {"id": name, "name": name, "label": _label(name), "type": "text", "default": _AUTO}
 
 
 def _dropdown(name: str, choices: list[tuple[str, str]]) -> dict[str, Any]:
@@ -206,10 +214,7 @@ def _refuse(inputs: Mapping[str, Any]) -> None:
     if "E" in prompt_type and inputs.get("image_end") is not None:
         raise SettingsError("an end image cannot be used with SVI yet. Take the end image away, or take the SVI LoRA "
                             "out to make a video without SVI.")
-    if any(letter in prompt_type for letter in "VL"):
-        raise SettingsError("continuing a video is not possible with SVI yet, because the reference image would be "
-                            "lost. Choose \"Start Video with Image\".")
-    if "S" not in prompt_type:
+    if not any(letter in prompt_type for letter in "SVL"):
         raise SettingsError("a start image is needed: it is the reference that every clip returns to. Choose "
                             "\"Start Video with Image\" and give one.")
     scheduler = inputs.get("frame_scheduler")

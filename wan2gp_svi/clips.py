@@ -1,0 +1,294 @@
+"""Finished clips on disk: what a run needs to go on after a crash, to be changed from a clip on, or to be made longer.
+
+    STORE/20261120-7f3a/          a run
+        run.json                  how it is made: settings, seed, prompts, all that decides the picture
+        start.png  reference.png  the user's image as given, and as every clip is conditioned on it
+        0001.mp4  0001-tail.mp4   the pieces of the video that a clip gives, as encoded once
+        0001.safetensors          what the next clip is conditioned on, bit for bit
+        0001.json                 seed, prompt, hashes; written last: without it there is no clip
+
+Clips are counted from 1 in the names of files, from 0 elsewhere.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from . import __version__, files, mp4
+
+FORMAT = 1  #: of run.json and of a clip's json; a store of another format is shown and left alone
+
+
+Piece = tuple[Path, int]  #: a file with a part of the video, and its frames
+
+
+class StoreError(ValueError):
+    """What cannot be done with the clips of a run. The message says what, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A finished clip. `frames` are those of its first piece. A clip that was the last of its video has a second
+    piece of `tail` frames, which it gives up when it is followed by another clip, unless `tail_stays`.
+
+    `after` is the hash of the state of the clip before, `holds` the hash and the size of each file.
+    """
+
+    number: int
+    prompt: str
+    seed: int
+    frames: int
+    tail: int = 0
+    tail_stays: bool = False
+    after: str = ""
+    holds: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class About:
+    """How a run is made. `asked` are the prompts as the user wrote them, `prompts` as the model gets them, each for
+    `repeat` clips; `decides` is all else that decides the picture; `settings` are WanGP's own, to make it again.
+    `base` names the run and the number of clips that were taken over from it. `ended`: `stopped` by the user, else
+    why it broke off, or "". `video` is the file that the user sees."""
+
+    variant: str
+    title: str
+    clips: int
+    seed: int
+    fps: float
+    asked: list[str]
+    prompts: list[str]
+    repeat: int
+    decides: dict[str, Any]
+    settings: dict[str, Any] = field(default_factory=dict)
+    base: tuple[str, int] | None = None
+    ended: str = ""
+    video: str = ""
+    made: str = ""
+    version: str = __version__
+
+
+class Run:
+    """The folder of a run."""
+
+    def __init__(self, folder: Path, about: About):
+        self.folder, self.about = folder, about
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def path(self, number: int, ending: str) -> Path:
+        return self.folder / f"{number + 1:04d}{ending}"
+
+    def change(self, about: About) -> None:
+        self.about = about
+        files.write(self.folder / "run.json", _json(about))
+
+    def add(self, clip: Clip, pieces: Sequence[Path], state: Mapping[str, Tensor]) -> Clip:
+        """Writes the state of a clip and then its record; `pieces` are in the folder already."""
+        path = self.path(clip.number, ".safetensors")
+        data = save({name: value.contiguous() for name, value in state.items()})
+        files.write(path, data)
+        clip = replace(clip, holds={one.name: (_hash(one), one.stat().st_size) for one in (*pieces, path)})
+        self.record(clip)
+        return clip
+
+    def record(self, clip: Clip) -> None:
+        files.write(self.path(clip.number, ".json"), _json(clip))
+
+    def seal(self, clip: Clip) -> str:
+        """The hash of what the clip after this one is conditioned on."""
+        return clip.holds[self.path(clip.number, ".safetensors").name][0]
+
+    def clip(self, number: int) -> Clip | None:
+        """A clip that is there and whole; None where it is missing. Raises StoreError where it is damaged."""
+        path = self.path(number, ".json")
+        if not path.is_file():
+            return None
+        clip = _read(path, Clip)
+        for name, (_, size) in clip.holds.items():
+            found = (self.folder / name).stat().st_size if (self.folder / name).is_file() else 0
+            if found != size:
+                raise StoreError(f"clip {number + 1} of run {self.name} is damaged: {name} has {found} of {size} bytes")
+        return clip
+
+    def done(self) -> list[Clip]:
+        """The clips from the first one on that are there and whole."""
+        found: list[Clip] = []
+        try:
+            while clip := self.clip(len(found)):
+                found.append(clip)
+        except StoreError:
+            pass
+        return found
+
+    def state(self, clip: Clip) -> dict[str, Tensor]:
+        """What the clip after this one is conditioned on. Raises StoreError where it is not what was written."""
+        path = self.path(clip.number, ".safetensors")
+        try:
+            if _hash(path) == self.seal(clip):
+                return load_file(path)
+        except (OSError, KeyError, SafetensorError):
+            pass
+        raise StoreError(f"clip {clip.number + 1} of run {self.name} is damaged: {path.name} is not as it was written")
+
+    def pieces(self, clip: Clip, last: bool) -> list[Piece]:
+        """What a clip gives to the video; `last`: nothing follows it, so it keeps its tail."""
+        paths = [self.folder / name for name in clip.holds if not name.endswith(".safetensors")]
+        pieces = [*zip(paths, (clip.frames, clip.tail), strict=False)]
+        return pieces if clip.tail_stays or last else pieces[:1]
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+
+    def lock(self) -> Callable[[], None]:
+        """Keeps other WanGPs out until the function that is returned is called. Raises StoreError."""
+        try:
+            return files.lock(self.folder)
+        except files.Busy:
+            raise StoreError(f"run {self.name} is being made by another WanGP at this moment. Wait until it is done, "
+                             "or start a new run") from None
+
+
+class Store:
+    """A folder of runs."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def runs(self) -> Iterator[Run]:
+        """The runs that this version can read, the newest first."""
+        for name in self._names():
+            try:
+                yield self.open(name)
+            except StoreError:
+                continue
+
+    def unreadable(self) -> Iterator[tuple[Path, str]]:
+        """The folders of runs that this version cannot read, and why."""
+        for name in self._names():
+            try:
+                self.open(name)
+            except StoreError as error:
+                yield self.folder / name, str(error)
+
+    def open(self, name: str) -> Run:
+        folder = self.folder / name
+        return Run(folder, _read(folder / "run.json", About))
+
+    def find(self, name: str) -> Run:
+        """The run of that name, or whose name alone ends in it. Raises StoreError."""
+        found = [one for one in self._names() if one.endswith(name.strip().lower())] if name.strip() else []
+        if name in found:
+            found = [name]
+        if len(found) != 1:
+            what = "there is no run" if not found else f"{len(found)} runs have names that end in"
+            known = ", ".join(self._names()[:5]) or "none"
+            raise StoreError(f"{what} {name!r} in {self.folder}. Runs that are there: {known}")
+        return self.open(found[0])
+
+    def new(self, about: About, images: Mapping[str, bytes]) -> Run:
+        """A run without clips. `images` are files of its folder."""
+        now = datetime.datetime.now()
+        while True:
+            folder = self.folder / f"{now:%Y%m%d}-{secrets.token_hex(2)}"
+            try:
+                folder.mkdir(parents=True)
+                break
+            except FileExistsError:
+                continue
+        for name, data in images.items():
+            files.write(folder / name, data)
+        run = Run(folder, about)
+        run.change(replace(about, made=now.isoformat(timespec="seconds"), version=__version__))
+        return run
+
+    def fork(self, run: Run, clips: int, about: About) -> Run:
+        """A new run that begins with the first `clips` clips of another, which stays as it is."""
+        done = run.done()
+        if not 0 < clips <= len(done):
+            raise StoreError(f"run {run.name} has {len(done)} finished clips, so clip {clips + 1} cannot be made anew")
+        images = {path.name: path.read_bytes() for path in run.folder.glob("*.png")}
+        new = self.new(about, images)
+        for clip in done[:clips]:
+            for name in clip.holds:
+                files.write(new.folder / name, lambda path, name=name: shutil.copyfile(run.folder / name, path))
+            new.record(clip)
+        return new
+
+    def remove(self, run: Run) -> int:
+        """Removes a run for good, its video aside -> the bytes that it took."""
+        release, size = run.lock(), run.size
+        try:
+            (run.folder / "run.json").unlink()  # killed here, the rest is no run any more
+            shutil.rmtree(run.folder)
+        finally:
+            release()
+        return size
+
+    def _names(self) -> list[str]:
+        if not self.folder.is_dir():
+            return []
+        found = [path.parent for path in self.folder.glob("*/run.json")]
+        return [path.name for path in sorted(found, key=lambda path: (path / "run.json").stat().st_mtime, reverse=True)]
+
+
+def holds(video: Path, pieces: Sequence[Piece]) -> int | None:
+    """How many of the pieces, from the first one on, are just what `video` holds; None where it is something else."""
+    try:
+        left = mp4.frames(video)
+    except (OSError, mp4.VideoError):
+        return None
+    for number, (_, frames) in enumerate(pieces):
+        if left <= 0:
+            return number if left == 0 and number else None
+        left -= frames
+    return len(pieces) if left == 0 else None
+
+
+def room(clips: Sequence[Clip], pixels: int) -> int:
+    """Bytes that one more clip takes, its share of the video included: as the newest of `clips`, else a guess."""
+    if not clips:
+        return 81 * pixels // 2 + 20 * pixels
+    return max(sum(size if name.endswith(".safetensors") else 2 * size for name, (_, size) in clip.holds.items())
+               for clip in clips[-8:])
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps({"format": FORMAT, **asdict(value)}, ensure_ascii=False, indent=1).encode("utf-8")
+
+
+def _read(path: Path, kind: type[Any]) -> Any:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data.pop("format") != FORMAT:
+            raise StoreError(f"{path} was written by another version of SVI for WanGP, and this one cannot read it")
+        value = kind(**data)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{path} cannot be read: {error}") from None
+    return value
+
+
+def _hash(path: Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(2**20):
+            found.update(data)
+    return found.hexdigest()

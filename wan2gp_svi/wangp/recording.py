@@ -1,0 +1,309 @@
+"""The clips of a run on their way to the disk, and the video that grows from them.
+
+In WanGP the frames of all windows are a list in RAM, and each window saves the whole list anew. Here the list holds
+the newest clip alone, its piece is encoded by WanGP's own `save_video` while the next clip is made, and the video is
+put together from pieces. A clip that is on disk already is handed out by `generate` instead of being made: WanGP's
+loop goes through all its windows as ever, and so all its counters are right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import __version__, files, mp4
+from ..clips import Clip, Run, StoreError, holds, room
+from ..variants import CLIP_FRAMES
+from .settings import SettingsError
+
+_SPARE = 200 * 2**20  # bytes that are to stay free on the disk
+
+
+class Frames(list):
+    """WanGP's list of the frames that it has so far. It holds the newest alone, the others are on the disk, unless
+    WanGP's caller wants them in RAM (`everything`)."""
+
+    def __init__(self, recording: Recording, everything: bool):
+        super().__init__()
+        self.recording, self.everything = recording, everything
+
+    def append(self, frames: Tensor) -> None:
+        if not self.everything:
+            self.clear()
+        super().append(frames)
+
+
+@dataclass
+class _Making:
+    """The clip that is being made, or handed out (`stored`)."""
+
+    number: int
+    prompt: str
+    seed: int
+    stored: Clip | None = None
+    state: dict[str, Tensor] | None = None
+    given: int = 0  # frames handed to WanGP, of which the last `tail` may be given up again
+    tail: int = 0
+    last: bool = False
+
+
+class Recording:
+    """The clips of a run on their way to the disk, and the video that grows from them. One thread beside WanGP's own
+    does the work; what goes wrong there is raised at the next call."""
+
+    def __init__(self, run: Run, total: int, pixels: int, say: Callable[[str], None]):
+        self.run, self.total, self.say, self._pixels = run, total, say, pixels
+        self.clips: list[Clip] = run.done()[:total]
+        self.taken_over = len(self.clips)
+        self._pieces = [piece for clip in self.clips for piece in run.pieces(clip, last=False)]
+        self._grown = 0  # pieces that the video has
+        self._seeds: list[int] = []
+        self._video: Path | None = None
+        self._making: _Making | None = None
+        self._jobs: list[Future[Any]] = []
+        self._worker = ThreadPoolExecutor(1, "svi-clips")
+        self._release = weakref.finalize(self, run.lock())
+
+    # ------------------------------------------------------------------------------------ in the order of a clip
+
+    def begin(self, number: int, pipe: Any, prompt: str, seed: int, send_cmd: Callable[..., None] | None
+              ) -> Clip | None:
+        """Before the pipeline is called for a clip: returns the clip if it is on disk, and `generate` hands it out."""
+        if not self._release.alive:  # one more clip after the last
+            self._release = weakref.finalize(self, self.run.lock())
+        self._settle(wait=number >= self.taken_over and self.run.path(number, ".json").exists())
+        if self._video is not None:
+            self._later(self._grow, send_cmd)
+        stored = self._stored(number, prompt, seed)
+        self._making = _Making(number, prompt, seed, stored)
+        self._seeds = [*self._seeds[:number], seed if stored is None else stored.seed]
+        if stored is None:
+            self._check_room(number)
+        pipe.generate = partial(self._generate, pipe)
+        return stored
+
+    def _stored(self, number: int, prompt: str, seed: int) -> Clip | None:
+        if number < len(self.clips):
+            return self.clips[number]
+        try:
+            found = self.run.clip(number)
+        except StoreError as error:
+            self.say(f"{error}. It is made anew.")
+            return None
+        after = self.run.seal(self.clips[-1]) if self.clips else ""
+        if found is None or (found.prompt, found.seed, found.after) != (prompt, seed, after):
+            return None
+        self._add(found)
+        return found
+
+    def _generate(self, pipe: Any, *arguments: Any, **keywords: Any) -> Any:
+        """Stands in for one call of the pipeline's `generate`."""
+        del pipe.generate
+        making = self._making
+        if making.stored is not None:
+            return self._handed_out(making.stored)
+        try:
+            result = pipe.generate(*arguments, **keywords)
+        except BaseException as error:
+            self.close(f"{type(error).__name__}: {error}")
+            raise
+        if result is None:
+            self.close("stopped")
+        return result
+
+    def _handed_out(self, clip: Clip) -> dict[str, Any]:
+        """A clip as the pipeline would return it, as far as anything after this one depends on it: its last frames."""
+        state = self.run.state(clip)
+        motion, shown = state["motion_frames"], state["last_frame"]
+        frames = torch.cat([shown.expand(-1, CLIP_FRAMES - motion.shape[1], -1, -1), motion], dim=1)
+        if "float" in state:
+            frames = frames.float().div_(127.5).sub_(1)
+        return {"x": frames, "latent_slice": state.get("latents")}
+
+    def keep(self, sample: Tensor, kept: Tensor, tail: int, last: bool, latents: Tensor | None, overlap: int) -> None:
+        """A clip as WanGP has joined it: `sample` [3, T, H, W] with its last frames, `kept` what goes into the video;
+        the last `tail` frames of that would be given up to a clip that follows."""
+        making = self._making
+        making.given, making.tail, making.last = kept.shape[1], tail, last
+        if making.stored is None:
+            shown = kept[:, kept.shape[1] - tail - 1 : kept.shape[1] - tail]
+            making.state = {"motion_frames": eight_bit(sample[:, -overlap:]), "last_frame": eight_bit(shown)}
+            if latents is not None:
+                making.state["latents"] = latents.detach().cpu()
+            if sample.is_floating_point():
+                making.state["float"] = torch.ones(1)
+
+    def save(self, frames: Tensor, save_file: str, write: Callable[..., Any], **options: Any) -> str:
+        """Stands in for WanGP's `save_video`: `frames` [3, T, H, W] are the newest clip as it is to be seen."""
+        making, target = self._making, Path(save_file)
+        sound = target.stem.endswith("_tmp")  # WanGP will lay sound under this file, and then remove it
+        if making.stored is None:
+            self._later(self._encode, making, frames, partial(write, **options), target.suffix)
+        if self._video is None or sound or making.last:
+            self._later(self._show, target, sound)
+            self._settle(wait=True)
+        return save_file
+
+    def _encode(self, making: _Making, frames: Tensor, write: Callable[..., Any], suffix: str) -> None:
+        tail = round(making.tail * frames.shape[1] / making.given) if making.last else 0
+        pieces: list[Path] = []
+        for ending, part in (("", frames[:, : frames.shape[1] - tail]), ("-tail", frames[:, frames.shape[1] - tail :])):
+            if part.shape[1]:
+                path = self.run.path(making.number, ending + suffix)
+                files.write(path, partial(_encoded, write, part))
+                pieces.append(path)
+        clip = Clip(making.number, making.prompt, making.seed, frames.shape[1] - tail, tail,
+                    after=self.run.seal(self.clips[-1]) if self.clips else "")
+        self._add(self.run.add(clip, pieces, making.state))
+
+    def _add(self, clip: Clip) -> None:
+        self.clips.append(clip)
+        self._pieces += self.run.pieces(clip, last=False)
+
+    def _show(self, target: Path, sound: bool) -> None:
+        """The video up to the newest clip, in the file that WanGP asks for or in the one that the user sees already."""
+        if self._video is None:
+            before = Path(self.run.about.video or "none")
+            held = holds(before, self._pieces) if before.suffix == target.suffix else None
+            self._video = self.run.folder / f"video{target.suffix}" if sound else target if held is None else before
+            self._grown = held or 0 if self._video == before else 0
+        self._grow(None)
+        if sound:
+            files.write(target, lambda path: shutil.copyfile(self._video, path))
+
+    def _grow(self, send_cmd: Callable[..., None] | None) -> None:
+        making = self._making
+        pieces, video = list(self._pieces), self._video
+        clip = self.clips[-1]
+        if making.last and making.number == clip.number and clip.tail and not clip.tail_stays:
+            pieces += self.run.pieces(clip, last=True)[1:]
+        if video.suffix.lower() in mp4.SUFFIXES:
+            for number, (piece, _) in enumerate(pieces[self._grown :], self._grown):
+                if number:
+                    mp4.append(video, piece)
+                else:
+                    files.write(video, lambda path, piece=piece: shutil.copyfile(piece, path))
+                self._grown = number + 1
+        elif len(pieces) > self._grown:
+            files.write(video, partial(_joined, [piece for piece, _ in pieces]))
+            self._grown = len(pieces)
+        if send_cmd is not None:
+            send_cmd("output")
+
+    def saved(self, configs: dict[str, Any], video_path: str) -> tuple[dict[str, Any], str]:
+        """After WanGP has written a window's file: its settings and path as they are to be recorded and shown."""
+        about, making = self.run.about, self._making
+        settings = _own(configs, seed=about.seed)
+        inside = {"version": __version__, "variant": about.variant, "run": self.run.name, "seeds": self._seeds}
+        shown = str(self._video) if self._video.parent != self.run.folder else video_path
+        change = replace(about, video=shown, ended="", clips=self.total)
+        if not about.settings:
+            decides = {name: value for name, value in about.decides.items() if name in configs or " " in name}
+            change = replace(change, settings=settings, decides=decides)
+        if change != about:
+            self.run.change(change)
+        if making.last:
+            self.close()
+        return {**settings, "svi": inside}, shown
+
+    # -------------------------------------------------------------------------------------------------- all the while
+
+    def follow(self) -> None:
+        """One more clip is wanted after the one that was to be the last: what that one has shown stays."""
+        clip = self.clips[-1]
+        if clip.tail and not clip.tail_stays:
+            self.clips[-1] = clip = replace(clip, tail_stays=True)
+            self.run.record(clip)
+            self._pieces += self.run.pieces(clip, last=True)[1:]
+
+    def close(self, ended: str = "") -> None:
+        """Finishes what is on its way, and lets go of the run. `ended`: why it did not come to its end."""
+        if not self._release.alive:
+            return
+        with contextlib.suppress(StoreError):
+            if self._video is not None:
+                self._later(self._grow, None)
+            self._settle(wait=True)
+        if ended and self.run.about.settings:
+            with contextlib.suppress(OSError):
+                self.run.change(replace(self.run.about, ended=ended))
+        self._release()
+
+    def _later(self, work: Callable[..., Any], *arguments: Any) -> None:
+        self._jobs.append(self._worker.submit(work, *arguments))
+
+    def _settle(self, wait: bool = False) -> None:
+        """Raises what went wrong in the work beside, as a sentence."""
+        while self._jobs and (wait or self._jobs[0].done()):
+            try:
+                self._jobs.pop(0).result()
+            except (OSError, mp4.VideoError, StoreError) as error:
+                number = self._making.number + 1
+                raise StoreError(f"the clips of run {self.run.name} cannot be written ({error}). Those that are in "
+                                 f"{self.run.folder} are safe: make room or close what holds the file, and press "
+                                 f"Generate again; it goes on from clip {min(number, len(self.clips) + 1)}.") from error
+
+    def _check_room(self, number: int) -> None:
+        free, one = shutil.disk_usage(self.run.folder).free - _SPARE, room(self.clips, self._pixels)
+        left = self.total - number
+        if free < one:
+            on = f"; it goes on from clip {number + 1}" if number else ""
+            raise SettingsError(
+                f"the disk is nearly full: clip {number + 1} needs about {_megabytes(one)}, and "
+                f"{_megabytes(max(free, 0))} are free beside a reserve of {_megabytes(_SPARE)}. Make room on the disk "
+                f"of {self.run.folder}, and press Generate again{on}.")
+        if free < one * left and number in (0, 1, self.taken_over):
+            self.say(f"the disk has room for about {free // one} of the {left} clips to come ({_megabytes(one)} each).")
+
+
+def _own(configs: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """A video's settings as they make it again: with its own seed, and without the name of the run that it is."""
+    custom = configs.get("custom_settings")
+    if isinstance(custom, Mapping) and "@" not in str(custom.get("svi_run", "")):
+        custom = {name: value for name, value in custom.items() if name != "svi_run"} or None
+    return {**configs, "seed": seed, "custom_settings": custom}
+
+
+def _encoded(write: Callable[..., Any], frames: Tensor, path: Path) -> None:
+    write(tensor=[frames], save_file=str(path))  # tells of a failure in its log alone
+    made = path.is_file() and path.stat().st_size
+    if not made or path.suffix.lower() in mp4.SUFFIXES and mp4.frames(path) != frames.shape[1]:
+        raise StoreError(f"{path.name} could not be encoded, WanGP's log says why")
+
+
+def _joined(pieces: Sequence[Path], path: Path) -> None:
+    """The pieces in one file, for containers that do not grow in place: every frame is copied, none encoded."""
+    import imageio_ffmpeg
+
+    with tempfile.TemporaryDirectory() as folder:
+        listing = Path(folder) / "pieces.txt"
+        quoted = (str(piece.resolve()).replace("'", r"'\''") for piece in pieces)
+        listing.write_text("".join(f"file '{name}'\n" for name in quoted), encoding="utf-8")
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "concat", "-safe", "0", "-i", listing,
+                   "-c", "copy", path]
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise StoreError(f"the pieces cannot be joined: {done.stderr.decode(errors='replace').strip()}")
+
+
+def eight_bit(frames: Tensor) -> Tensor:
+    """Frames in [-1, 1] as 8 bit; frames of 8 bit as they are."""
+    if frames.dtype == torch.uint8:
+        return frames.cpu().clone()
+    return (frames.float().cpu() + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 10**6:.0f} MB" if size < 10**9 else f"{size / 10**9:.1f} GB"

@@ -1,0 +1,340 @@
+"""Which run on disk a run of WanGP's loop goes on with, and WanGP's settings to resume, extend or redo one."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import chain
+from ..clips import About, Clip, Run, Store, StoreError
+from .recording import Recording, eight_bit
+from .settings import Plan, SettingsError
+
+FOLDER = "svi"  #: of the runs, in WanGP's folder for videos
+
+# settings that do not decide what a clip shows, or that stand in `About` under a name of their own
+_FREE = {"activated_loras", "alt_prompt", "client_id", "custom_settings", "image_end", "image_start",
+         "keep_frames_video_source", "mode", "model_filename", "output_filename", "prompt", "prompt_enhancer",
+         "repeat_generation", "seed", "settings_version", "type", "video_length", "video_source", "window_no"}
+_START = "start image"
+_FREE_BEGINNINGS = ("audio", "creation_", "generation_", "MMAudio", "postprocess_audio", "remux", "replace_voice")
+_SERVER = ("transformer_quantization", "transformer_dtype_policy", "text_encoder_quantization", "vae_precision",
+           "video_output_codec", "video_container")
+
+_Scope = Mapping[str, Any]
+
+
+def begin(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor, say: Callable[[str], None]) -> Recording | None:
+    """At the first window of a video: the run that it goes on with, or a new one. None where this WanGP keeps its
+    frames in another way (before v10.50). Raises SettingsError.
+
+    `reference` [3, H, W] and the `motion` frames [3, N, H, W] of the first clip are float32 in [-1, 1].
+    """
+    if not isinstance(scope.get("frames_already_processed"), list) or "save_path" not in scope:
+        return None
+    wish, store = plan.run, Store(Path(scope["save_path"]) / FOLDER)
+    total = scope["total_windows"]
+    about = _about(scope, plan, reference, motion)
+    random = scope["repeat_no"] > 1 or _asked_seed(scope) < 0
+    try:
+        if wish in ("", "auto"):
+            run = None
+            if scope["repeat_no"] == 1 and not scope.get("api_return_video_uint8"):
+                run = _same(store, about, random, say)
+        elif wish == "new":
+            run = None
+        else:
+            run = _named(store, wish, about, random)
+        if run is None:
+            run = store.new(about, _images(scope, reference))
+        recording = Recording(run, total, reference.shape[1] * reference.shape[2], say)
+    except StoreError as error:
+        raise SettingsError(f"{error}.") from error
+    except OSError as error:
+        raise SettingsError(f"the clips cannot be kept in {store.folder} ({error}). Make room or allow writing there, "
+                            "or choose another folder for videos in WanGP's configuration.") from error
+    if recording.taken_over:
+        done = recording.taken_over
+        if recording.run.about.clips != total:
+            recording.run.change(replace(recording.run.about, clips=total))
+        why = f"it broke off: {ended}" if (ended := recording.run.about.ended) not in ("", "stopped") else ended
+        say(f"going on with run {recording.run.name} from clip {done + 1} of {total}{f' ({why})' if why else ''}. "
+            "To start anew instead, set \"SVI run\" to new.")
+    return recording
+
+
+def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) -> Run | None:
+    """The newest run that is what `about` asks for, as far as it has come, and that lacks clips. Where one would be
+    but for some settings, the user is told; with a seed drawn at random, one that was stopped is not meant."""
+    near = ""
+    for run in store.runs():
+        had = run.about
+        if had.base is not None or (had.ended == "stopped" if random else had.seed != about.seed):
+            continue
+        done, different = run.done(), _differences(had, about)
+        wanted = min(had.clips, about.clips) if random else about.clips
+        if not 0 < len(done) < wanted or not _prompts_fit(run, done, about):
+            continue
+        if different:
+            if had.decides.get(_START) == about.decides[_START]:
+                near = near or (f"this is a new run: run {run.name} has {len(done)} clips of the same start and seed, "
+                                f"but was made with other settings: {'; '.join(different)}.")
+            continue
+        try:
+            run.lock()()
+        except StoreError as error:
+            near = near or f"{error}. This is a new run."
+            continue
+        return _with_prompts(run, about)
+    if near:
+        say(near)
+    return None
+
+
+def _named(store: Store, wish: str, about: About, random: bool) -> Run:
+    """The run that the user names, or (`NAME@CLIP`) a new one with the clips before that one. Raises StoreError."""
+    name, _, clip = wish.partition("@")
+    run = store.find(name)
+    different = _differences(run.about, about)
+    if not clip and not random and run.about.seed != about.seed:
+        different.append(f"seed {about.seed} (it has {run.about.seed})")
+    if different:
+        raise StoreError(f"run {run.name} was made with other settings, and the clips would not fit together: "
+                         f"{'; '.join(different)}. Set them back, or clear \"SVI run\" to start anew")
+    if clip:
+        if not clip.isdecimal() or int(clip) < 2:
+            raise StoreError(f"\"SVI run\" is {wish}; the clip from which it is made anew is a number from 2 on")
+        keep, base = int(clip) - 1, [run.name, int(clip) - 1]
+        for other in store.runs():
+            done = other.done()
+            if (list(other.about.base or []) == base and len(done) < about.clips and other.about.seed == about.seed
+                    and not _differences(other.about, about) and _prompts_fit(other, done[keep:], about)):
+                return _with_prompts(other, about)
+        return store.fork(run, keep, replace(about, base=(run.name, keep), ended=""))
+    done = run.done()
+    if not done:
+        raise StoreError(f"run {run.name} has no finished clip to go on from")
+    if len(done) >= about.clips:
+        raise StoreError(f"run {run.name} has all of its {len(done)} clips. Ask for more frames to make it longer, "
+                         f"write {run.name}@K to make it anew from clip K on, or clear \"SVI run\" to start anew")
+    if not _prompts_fit(run, done, about):
+        raise StoreError(f"the prompts of the clips that run {run.name} has are others now. Set them back, or write "
+                         f"{run.name}@K to make it anew from clip K on")
+    return _with_prompts(run, about)
+
+
+def _with_prompts(run: Run, about: About) -> Run:
+    """The run with the prompts as they are asked for now, where these are more. What an enhancer once made of them
+    stays."""
+    had = run.about
+    if had.asked != about.asked:
+        run.change(replace(had, asked=about.asked, prompts=about.prompts))
+    return run
+
+
+def _prompts_fit(run: Run, done: Sequence[Clip], about: About) -> bool:
+    """Whether the clips that there are have the prompts that are asked for. Compared as the user wrote them."""
+    had = run.about
+
+    def at(prompts: Sequence[str], clip: int) -> str:
+        return prompts[chain.prompt_index(clip, len(prompts), had.repeat)]
+
+    return all(at(had.asked, clip.number) == at(about.asked, clip.number) for clip in done)
+
+
+def _differences(had: About, now: About) -> list[str]:
+    """What decides the picture and is another now, in words."""
+    return [f"{name} {_short(now.decides.get(name))} (it has {_short(value)})"
+            for name, value in had.decides.items() if now.decides.get(name) != value]
+
+
+def _about(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor) -> About:
+    """The run that the loop asks for. `decides` holds more than that until WanGP says which are its settings."""
+    variant, server = plan.variant, scope.get("server_config") or {}
+    asked = _said(scope.get("original_prompts") or scope["prompts"]) or [""]
+    prompts = _said(scope["prompts"]) or [""]
+    total = scope["total_windows"]
+    decides = {name: value for name, value in scope.items() if name not in _FREE and _plain(value)
+               and not name.startswith(("_", *_FREE_BEGINNINGS))}
+    decides |= {  # names with a blank are ours
+        "model type": scope["model_type"], "video size": f"{reference.shape[2]}x{reference.shape[1]}",
+        "SVI variant": variant.id, "motion frames": variant.motion_frames, "SVI padding": variant.ref_pad_num,
+        "SVI mask": variant.ref_pad_cfg, "SVI seed step": plan.seed_step,
+        _START: _digest(eight_bit(torch.cat([reference[:, None], motion], dim=1))),
+        "LoRA files": [_file(Path(path)) for path in scope.get("loras_selected") or []],
+        **{f"server {name}": server.get(name) for name in _SERVER},
+    }
+    return About(
+        variant=variant.id, title=variant.title, clips=total, seed=scope["seed"], fps=float(scope["fps"]),
+        asked=asked, prompts=prompts, repeat=max(1, min(variant.prompt_repeat, total // len(prompts))),
+        decides=json.loads(json.dumps(decides)),
+    )
+
+
+def source(scope: _Scope, frames: int, say: Callable[[str], None]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Of a video that is continued: the reference [3, H, W], its last `frames` frames [3, N, H, W], and, if a run has
+    them, its last latents.
+
+    The reference is that of the run which made the video, or the start image in its metadata; only where neither is to
+    be had, and the user is told, its last frame.
+    """
+    video = scope["prefix_video"]
+    video = video[:, -frames:].float().cpu()
+    if scope["prefix_video"].dtype == torch.uint8 or video.max() > 1.5:
+        video = video.div(127.5).sub(1)
+    inside = _metadata(scope["video_source"])
+    size = video.shape[2:]
+    made = inside.get("svi") if isinstance(inside.get("svi"), dict) else {}
+    with contextlib.suppress(StoreError, OSError, KeyError, IndexError):
+        run = Store(Path(scope["save_path"]) / FOLDER).find(str(made.get("run") or "?"))
+        picture = _picture(run.folder / "reference.png")
+        clip = run.done()[-1]
+        whole = sum(count for each in run.done() for _, count in run.pieces(each, last=each is clip))
+        if picture.shape[1:] == size:
+            state = run.state(clip) if whole == scope["source_video_frames_count"] else {}
+            say(f"the reference is that of run {run.name}, which made this video"
+                + (", and so are the motion frames, bit for bit." if state else "."))
+            motion = state["motion_frames"].float().div(127.5).sub(1) if state else video
+            return picture, motion[:, -frames:], state.get("latents")
+    with contextlib.suppress(Exception):  # whatever the video holds, it can be continued
+        picture = _embedded(scope["video_source"], size)
+        say("the reference is the start image in the video's metadata.")
+        return picture, video, None
+    say("the reference is the LAST FRAME of the video, because neither its run nor its start image is to be had: what "
+        "has drifted there stays so. WanGP can keep the start image in each video (Configuration, Outputs).")
+    return video[:, -1], video, None
+
+
+def resumed(run: Run) -> dict[str, Any]:
+    """WanGP's settings to go on with a run, for `--process` or for the form."""
+    return _settings(run, run.about.clips, run.name, run.about.asked, run.about.seed)
+
+
+def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any]:
+    """WanGP's settings to make a run `clips` clips longer; `prompts` are for these. Raises StoreError."""
+    about, done = run.about, run.done()
+    if clips < 1:
+        raise StoreError(f"a run is made longer by 1 clip or more, not {clips}")
+    if not done:
+        raise StoreError(f"run {run.name} has no finished clip to go on from")
+    asked = list(about.asked)
+    if prompts:
+        asked = chain.stream(about.asked, len(done), about.repeat) + list(prompts)
+    return _settings(run, len(done) + clips, run.name, asked, about.seed)
+
+
+def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> dict[str, Any]:
+    """WanGP's settings to make a run anew from clip `clip` on (counted from 1), with another prompt for as long as the
+    old one lasted, or another seed. Raises StoreError."""
+    about, done = run.about, len(run.done())
+    if not 2 <= clip <= done + 1:
+        raise StoreError(f"run {run.name} has {done} finished clips, so it can be made anew from clip 2 to {done + 1}")
+    stream = chain.stream(about.asked, about.clips, about.repeat)
+    if prompt:
+        old, at = stream[clip - 1], clip - 1
+        while at < len(stream) and stream[at] == old:
+            stream[at] = prompt
+            at += 1
+    asked = stream if prompt else about.asked
+    return _settings(run, about.clips, f"{run.name}@{clip}", asked, about.seed if seed is None else seed)
+
+
+def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) -> dict[str, Any]:
+    about = run.about
+    overlap = int(about.settings["sliding_window_overlap"])
+    start = run.folder / "start.png"
+    custom = {**(about.settings.get("custom_settings") or {}), "svi_run": wish}
+    between = "\n\n" if about.settings.get("multi_prompts_gen_type") == "PW" else "\n"
+    images = {"image_start": str(start)} if start.is_file() else {}
+    return {**about.settings, **images, "seed": seed, "prompt": between.join(asked), "custom_settings": custom,
+            "video_length": chain.length(clips, overlap)}
+
+
+def _images(scope: _Scope, reference: Tensor) -> dict[str, bytes]:
+    images = {"reference.png": _png(reference)}
+    given = scope.get("image_start")
+    given = given[0] if isinstance(given, (list, tuple)) and given else given
+    if hasattr(given, "save"):
+        buffer = io.BytesIO()
+        given.save(buffer, format="PNG")
+        images["start.png"] = buffer.getvalue()
+    return images
+
+
+def _png(image: Tensor) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(eight_bit(image).movedim(0, -1).contiguous().numpy()).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _picture(path: Any, size: Sequence[int] | None = None) -> Tensor:
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    image = Image.open(path).convert("RGB")
+    if size is not None:
+        image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(image)).movedim(-1, 0).float().div(127.5).sub(1)
+
+
+def _metadata(video: Any) -> dict[str, Any]:
+    from shared.utils.video_metadata import read_metadata_from_video
+
+    found = read_metadata_from_video(str(video)) if isinstance(video, (str, Path)) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _embedded(video: Any, size: Sequence[int]) -> Tensor:
+    from shared.utils.video_metadata import extract_source_images
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = extract_source_images(str(video), folder)
+        path = found["image_start"]
+        return _picture(path[0] if isinstance(path, (list, tuple)) else path, size)
+
+
+def _asked_seed(scope: _Scope) -> int:
+    """The seed in the user's settings; -1 is a new one each time."""
+    task = scope.get("task")
+    seed = task.get("params", {}).get("seed") if isinstance(task, Mapping) else None
+    return -1 if seed in (None, "") else int(seed)
+
+
+def _said(prompts: Sequence[str]) -> list[str]:
+    return [text for text in prompts if text.strip()]
+
+
+def _digest(frames: Tensor) -> str:
+    return hashlib.sha256(frames.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def _file(path: Path) -> str:
+    """Name, size and a hash of both ends of a file of gigabytes, which take no time to read."""
+    try:
+        with path.open("rb") as file:
+            head, size = file.read(2**20), file.seek(0, 2)
+            file.seek(max(0, size - 2**20))
+            return f"{path.name} {size} {hashlib.sha256(head + file.read()).hexdigest()[:16]}"
+    except OSError:
+        return path.name
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
