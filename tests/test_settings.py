@@ -99,7 +99,11 @@ def test_what_svi_cannot_do_yet_is_said(changes, said):
 
 @pytest.mark.parametrize("letter", "VL")
 def test_a_video_can_be_continued(letter):
-    assert prepare("i2v", {}, inputs(image_prompt_type=letter)) == ""
+    """WanGP adds the overlap, less one frame, to what is asked for."""
+    given = inputs(image_prompt_type=letter, activated_loras=[FILM], video_length=162)
+    assert prepare("i2v", {}, given) == "" and given["video_length"] == 157 - 4
+    again = dict(given)
+    assert prepare("i2v", {}, again) == "" and again == given
 
 
 def test_an_end_image_that_is_not_used_does_not_matter():
@@ -117,13 +121,13 @@ def test_loras_of_the_model_definition_count():
 
 
 def test_the_line_that_tells_what_is_done():
-    line = plan("i2v", [SHOT], None).describe(3, 1234, 16)
+    line = plan("i2v", [SHOT], None).describe([1234, 1276, 1318], 16)
     assert line == ("SVI-Shot (svi-shot.safetensors): 3 clips of 81 frames, 241 frames, 15.1 s. Motion frames 1, "
                     "padding: reference, seeds 1234, 1276, 1318")
-    line = plan("i2v", [FILM], {"ref_pad_num": 2}).describe(10, 0, 16)
+    line = plan("i2v", [FILM], {"ref_pad_num": 2}).describe(range(0, 420, 42), 16)
     assert "padding: reference for 2 frames, then grey, seeds 0, 42, 84, ..., 378" in line
-    assert "padding: reference, seed 5" in plan("i2v", [SHOT], {"ref_pad_num": 80}).describe(1, 5, 16)
-    assert "Motion latents 1, padding: latent zeros" in plan("i2v_2_2", PRO, None).describe(2, 0, 16)
+    assert "padding: reference, seed 5" in plan("i2v", [SHOT], {"ref_pad_num": 80}).describe([5], 16)
+    assert "Motion latents 1, padding: latent zeros" in plan("i2v_2_2", PRO, None).describe([0, 42], 16)
 
 
 class Handler:

@@ -22,12 +22,13 @@ def length(clips: int, overlap: int) -> int:
     return (CLIP_FRAMES - overlap) * clips + overlap
 
 
-def clips_of(frames: int, overlap: int) -> int:
+def clips_of(frames: int, overlap: int, of_source: int = 0) -> int:
     """Clips of a request for `frames` frames: of the chain that is exactly so long, else `num_clips`.
 
     The first rule makes a finished video's own length stand for that video when its settings are used again.
+    `of_source`: frames of the chain that a request does not count, since a video that is continued has them already.
     """
-    clips, rest = divmod(frames - overlap, CLIP_FRAMES - overlap)
+    clips, rest = divmod(frames + of_source - overlap, CLIP_FRAMES - overlap)
     return clips if rest == 0 and clips > 0 else num_clips(frames)
 
 

@@ -113,8 +113,9 @@ def _first(run: Plan, total: int, scope: _Scope) -> Clip:
     else:
         reference, motion, latents = runs.source(scope, run.variant.overlap, say)
     recording = runs.begin(scope, run, reference, motion, say)
-    seed = scope["seed"] if recording is None else recording.run.about.seed
-    say(run.describe(total, seed, scope["fps"]))
+    seed, done = (scope["seed"], []) if recording is None else (recording.run.about.seed, recording.clips)
+    seeds = [clip.seed for clip in done] + [chain.seed(seed, k, run.seed_step) for k in range(len(done), total)]
+    say(run.describe(seeds, scope["fps"]))
     return Clip(run, 0, total, seed, reference, motion, None if latents is None else latents[0], recording=recording)
 
 
@@ -173,7 +174,8 @@ def kept(joined: tuple[Tensor, Any], pipe: Any, scope: _Scope) -> tuple[Tensor, 
     current.tail_given_up = end < CLIP_FRAMES
     if current.stored is not None and current.stored.tail_stays:
         end, current.tail_given_up = CLIP_FRAMES, False
-    result = _continued(sample, current, scope)[:, :sample.shape[1] - (CLIP_FRAMES - end)]
+    sample = _continued(sample, current, scope)
+    result = sample[:, :sample.shape[1] - (CLIP_FRAMES - end)]
     if recording is None:
         return result, frames
     tail = variant.overlap if last and variant.keep_new else 0
@@ -252,8 +254,11 @@ def _encode(pipe: Any, current: Clip, videos: list[Tensor], tile_size: int = 0, 
     reference, variant = current.reference.to(device), current.plan.variant
     encode = partial(vae.encode, pipe, tile_size=tile_size, say=say if current.number == 0 else None)
     if variant.pro:
+        previous, source = current.previous_latents, current.motion_frames
+        if previous is None and source.shape[1] > 1:  # a video is continued that no run has the latents of
+            previous = encode(source.to(device))[:, -variant.motion_latents:]
         y = condition_pro(reference, encode, num_frames=videos[0].shape[1], num_motion_latent=variant.motion_latents,
-                          previous_latents=current.previous_latents)
+                          previous_latents=previous)
         return [y[4:]]
     video = videos[0].float()  # no copy where the VAE runs in 32 bit
     n = current.motion_frames.shape[1]

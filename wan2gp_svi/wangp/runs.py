@@ -198,10 +198,10 @@ def source(scope: _Scope, frames: int, say: Callable[[str], None]) -> tuple[Tens
     with contextlib.suppress(StoreError, OSError, KeyError, IndexError):
         run = Store(Path(scope["save_path"]) / FOLDER).find(str(made.get("run") or "?"))
         picture = _picture(run.folder / "reference.png")
-        clip = run.done()[-1]
-        whole = sum(count for each in run.done() for _, count in run.pieces(each, last=each is clip))
+        done = run.done()
+        whole = sum(count for clip in done for _, count in run.pieces(clip, last=clip is done[-1]))
         if picture.shape[1:] == size:
-            state = run.state(clip) if whole == scope["source_video_frames_count"] else {}
+            state = run.state(done[-1]) if whole == scope["source_video_frames_count"] else {}
             say(f"the reference is that of run {run.name}, which made this video"
                 + (", and so are the motion frames, bit for bit." if state else "."))
             motion = state["motion_frames"].float().div(127.5).sub(1) if state else video
@@ -237,8 +237,10 @@ def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> di
     """WanGP's settings to make a run anew from clip `clip` on (counted from 1), with another prompt for as long as the
     old one lasted, or another seed. Raises StoreError."""
     about, done = run.about, len(run.done())
-    if not 2 <= clip <= done + 1:
-        raise StoreError(f"run {run.name} has {done} finished clips, so it can be made anew from clip 2 to {done + 1}")
+    most = min(done + 1, about.clips)
+    if not 2 <= clip <= most:
+        raise StoreError(f"run {run.name} has {done} finished clips of {about.clips}, so it can be made anew from clip "
+                         f"2 to {most}")
     stream = chain.stream(about.asked, about.clips, about.repeat)
     if prompt:
         old, at = stream[clip - 1], clip - 1

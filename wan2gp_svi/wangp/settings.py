@@ -4,7 +4,7 @@ WanGP names used here: the family handler of the Wan models (`models/wan/wan_han
 `validate_generative_prompt` and `fix_settings`; the keys of its model definitions and of its settings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
@@ -36,16 +36,16 @@ class Plan:
     loras: tuple[str, ...]
     run: str = _AUTO
 
-    def describe(self, clips: int, seed: int, fps: float) -> str:
-        v = self.variant
+    def describe(self, seeds: Sequence[int], fps: float) -> str:
+        v, clips = self.variant, len(seeds)
         frames = chain.length(clips, v.overlap)
         files = ", ".join(_file(name) for name in self.loras) or "no SVI LoRA"
-        seeds = [str(chain.seed(seed, clip, self.seed_step)) for clip in range(clips)]
+        names = [str(seed) for seed in seeds]
         if clips > 6:
-            seeds[3:-1] = ["..."]
+            names[3:-1] = ["..."]
         inside = f"Motion latents {v.motion_latents}" if v.pro else f"Motion frames {v.motion_frames}"
         return (f"{v.title} ({files}): {_count(clips, 'clip')} of {CLIP_FRAMES} frames, {frames} frames, "
-                f"{frames / fps:.1f} s. {inside}, padding: {self.padding}, {_plural(clips, 'seed')} {', '.join(seeds)}")
+                f"{frames / fps:.1f} s. {inside}, padding: {self.padding}, {_plural(clips, 'seed')} {', '.join(names)}")
 
     @property
     def padding(self) -> str:
@@ -198,8 +198,10 @@ def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, A
     except SettingsError as error:
         return f"SVI: {error}"
     overlap = run.variant.overlap
-    clips = chain.clips_of(int(inputs["video_length"]), overlap)
-    inputs.update(video_length=chain.length(clips, overlap), sliding_window_size=CLIP_FRAMES,
+    # WanGP adds all but one of the frames that a window shares with a video that is continued
+    of_source = overlap - 1 if set(inputs.get("image_prompt_type") or "") & set("VL") else 0
+    clips = chain.clips_of(int(inputs["video_length"]), overlap, of_source)
+    inputs.update(video_length=chain.length(clips, overlap) - of_source, sliding_window_size=CLIP_FRAMES,
                   sliding_window_overlap=overlap)
     # what would repaint, shift or cut the frames that the next clip is conditioned on; not every WanGP has all of them
     for name, value in {"sliding_window_discard_last_frames": 0, "sliding_window_trim_first_frames": 0,

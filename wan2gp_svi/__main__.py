@@ -1,0 +1,163 @@
+"""python -m wan2gp_svi: what has been made, and how to go on with it.
+
+    runs                                    the runs that are on disk
+    runs --remove RUN ...                   removes their clips for good; the videos stay
+    resume RUN                              settings to go on with a run that broke off
+    extend RUN --clips M [--prompt TEXT]    settings to make it M clips longer
+    redo RUN --clip K [--prompt TEXT] [--seed N]
+                                            settings to make it anew from clip K on, in a run of its own
+    drift VIDEO                             how its colours, contrast and motion hold up
+
+RUN is a run's name or its end ("7f3a"). Settings are written as a file for `python wgp.py --process FILE`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import files
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    from . import drift
+    from .clips import StoreError
+
+    options = _parser(drift.add_arguments).parse_args(argv)
+    if options.command == "drift":
+        return drift.run(options)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a prompt in letters that the console does not have
+    try:
+        _COMMANDS[options.command](options)
+    except (StoreError, OSError) as error:
+        text = str(error).rstrip(".")
+        print(f"{text[:1].upper()}{text[1:]}.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser(add_drift: Any) -> argparse.ArgumentParser:
+    head, _, rest = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser("python -m wan2gp_svi", description=head.partition(": ")[2], epilog=rest,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    drift = commands.add_parser("drift", help="how a video holds up")
+    add_drift(drift)
+    store = argparse.ArgumentParser(add_help=False)
+    store.add_argument("--outputs", metavar="FOLDER", type=Path, help="WanGP's folder for videos (default: as WanGP is "
+                       "configured, where this package is in a WanGP or the current folder is one)")
+    one = argparse.ArgumentParser(add_help=False, parents=[store])
+    one.add_argument("run", metavar="RUN", help="a run's name or its end")
+    one.add_argument("-o", "--out", metavar="FILE", type=Path, help="where the settings are written (default: into the "
+                     "run's own folder)")
+    runs = commands.add_parser("runs", parents=[store], help="the runs that are on disk")
+    runs.add_argument("--remove", metavar="RUN", nargs="+", help="remove the clips of these runs; the videos stay")
+    runs.add_argument("--yes", action="store_true", help="do not ask before removing")
+    commands.add_parser("resume", parents=[one], help="go on with a run that broke off")
+    extend = commands.add_parser("extend", parents=[one], help="make a run longer")
+    extend.add_argument("--clips", metavar="M", type=int, required=True, help="clips to add")
+    extend.add_argument("--prompt", metavar="TEXT", action="append", default=[], help="for the clips to come; once for "
+                        "each, the last one for all that follow")
+    redo = commands.add_parser("redo", parents=[one], help="make a run anew from a clip on")
+    redo.add_argument("--clip", metavar="K", type=int, required=True, help="the first clip that is made anew (2 on)")
+    redo.add_argument("--prompt", metavar="TEXT", default="", help="instead of clip K's, for as long as that lasted")
+    redo.add_argument("--seed", metavar="N", type=int, help="instead of the run's; clip K then has N + 42 (K - 1)")
+    return parser
+
+
+def _runs(options: argparse.Namespace) -> None:
+    store = _store(options)
+    if options.remove:
+        for run in [store.find(name) for name in options.remove]:
+            size = _size(run.size)
+            if not options.yes:
+                answer = input(f"Remove the clips of run {run.name} ({size})? They cannot be brought back. [y/N] ")
+                if answer.strip().lower() not in ("y", "yes"):
+                    print(f"Run {run.name} stays.")
+                    continue
+            store.remove(run)
+            print(f"Run {run.name} is removed, {size} are free. Its video stays: {run.about.video or 'there is none'}")
+        return
+    rows = [("RUN", "MADE", "VARIANT", "CLIPS", "SIZE", "STATE", "FIRST PROMPT")]
+    for run in store.runs():
+        about, done = run.about, len(run.done())
+        state = "finished" if done >= about.clips else about.ended or "broke off, or is being made"
+        rows.append((run.name, about.made.replace("T", " ")[:16], about.title, f"{done}/{about.clips}",
+                     _size(run.size), _cut(state, 40), _cut(about.asked[0], 40)))
+    if len(rows) == 1:
+        print(f"There are no runs in {store.folder}")
+    else:
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for folder, why in store.unreadable():
+        print(f"{folder.name}: {why}")
+
+
+def _resume(options: argparse.Namespace) -> None:
+    from .wangp import runs
+
+    run = _store(options).find(options.run)
+    _give(options, run, runs.resumed(run), "resume")
+
+
+def _extend(options: argparse.Namespace) -> None:
+    from .wangp import runs
+
+    run = _store(options).find(options.run)
+    _give(options, run, runs.extended(run, options.clips, options.prompt), "extend")
+
+
+def _redo(options: argparse.Namespace) -> None:
+    from .wangp import runs
+
+    run = _store(options).find(options.run)
+    _give(options, run, runs.redone(run, options.clip, options.prompt, options.seed), f"redo-{options.clip}")
+
+
+def _give(options: argparse.Namespace, run: Any, settings: dict[str, Any], name: str) -> None:
+    path = options.out or run.folder / f"{name}.json"
+    if options.out and path.exists():
+        raise OSError(f"{path} is there already, and nothing was written: choose another name")
+    files.write(path.resolve(), json.dumps(settings, ensure_ascii=False, indent=1).encode("utf-8"))
+    print(f"{run.about.title}, run {run.name}: {len(run.done())} of {run.about.clips} clips are on disk.\n"
+          f"Written: {path}\nNext, in the folder of WanGP:  python wgp.py --process \"{path.resolve()}\"")
+
+
+def _store(options: argparse.Namespace) -> Any:
+    from .clips import Store, StoreError
+
+    if options.outputs is not None:
+        outputs = options.outputs
+        if not outputs.is_dir():
+            raise StoreError(f"there is no folder {outputs}")
+    else:
+        places = (Path(__file__).resolve().parents[1], Path.cwd())
+        wangp = next((place for place in places if (place / "wgp.py").is_file()), None)
+        if wangp is None:
+            raise StoreError("which WanGP? Run this in its folder, or name its folder for videos: --outputs FOLDER")
+        try:
+            outputs = wangp / json.loads((wangp / "wgp_config.json").read_text(encoding="utf-8"))["save_path"]
+        except (OSError, ValueError, KeyError, TypeError):
+            outputs = wangp / "outputs"
+    return Store(outputs / "svi")
+
+
+def _size(size: int) -> str:
+    return f"{size / 10**6:.1f} MB" if size < 10**9 else f"{size / 10**9:.1f} GB"
+
+
+def _cut(text: str, width: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+_COMMANDS = {"runs": _runs, "resume": _resume, "extend": _extend, "redo": _redo}
+
+if __name__ == "__main__":
+    sys.exit(main())
