@@ -25,11 +25,12 @@ from . import files
 
 def main(argv: Sequence[str] | None = None) -> int:
     from . import drift
-    from .clips import StoreError
 
     options = _parser(drift.add_arguments).parse_args(argv)
     if options.command == "drift":
         return drift.run(options)
+    from .clips import StoreError  # torch comes with it
+
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a prompt in letters that the console does not have
     try:

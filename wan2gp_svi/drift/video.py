@@ -1,0 +1,100 @@
+"""A video as a stream of small pictures, and what WanGP has written into it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .layout import DriftError
+from .metrics import Pictures, small
+
+CHUNK = 16  #: frames that are held at once
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video file. `frames` is what the file announces; `settings` are WanGP's, {} where it wrote none."""
+
+    path: Path
+    width: int
+    height: int
+    fps: float
+    frames: int
+    settings: dict[str, Any]
+
+
+def probe(path: Path) -> Source:
+    """Reads all but the pictures. Raises DriftError."""
+    with _open(path) as (container, stream):
+        tags = {key.lower(): value for key, value in (stream.metadata | container.metadata).items()}
+        texts = [tags[name] for name in ("comment", "description") if name in tags]
+        beside = path.with_suffix(".json")  # where WanGP writes its settings if it is told to
+        if beside.is_file():
+            texts.append(beside.read_text(encoding="utf-8", errors="replace"))
+        settings = next((found for text in texts if (found := _settings(text))), {})
+        packets = sum(packet.size > 0 for packet in container.demux(stream))  # headers of some containers do not say
+        rate = float(stream.average_rate or stream.guessed_rate or Fraction(0))
+        return Source(path, stream.width, stream.height, rate, packets, settings)
+
+
+def read(path: Path, chunk: int = CHUNK) -> Iterator[Pictures]:
+    """The frames of a video as `small` pictures, [up to `chunk`, h, w, 3] at a time. Raises DriftError."""
+    with _open(path) as (container, stream):
+        stream.thread_type = "AUTO"
+        held: list[Pictures] = []
+        for frame in container.decode(stream):
+            held.append(small(frame.to_ndarray(format="rgb24")))
+            if (frame.width, frame.height) != (stream.width, stream.height):
+                raise DriftError(f"{path.name}: the size of the picture changes within the video.")
+            if len(held) == chunk:
+                yield np.stack(held)
+                held = []
+        if held:
+            yield np.stack(held)
+
+
+def read_image(image: Path | str | Pictures, like: Source) -> Pictures:
+    """An image of any size, a file or uint8 [H, W, 3], on the size of a video, then `small`. Raises DriftError."""
+    opened = Image.fromarray(image) if isinstance(image, np.ndarray) else _image(Path(image))
+    return small(np.asarray(opened.resize((like.width, like.height), Image.Resampling.LANCZOS)))
+
+
+def _image(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise DriftError(f"There is no image {path}.")
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
+        raise DriftError(f"{path} is not an image that can be read.") from error
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[Any, Any]]:
+    if not path.is_file():
+        raise DriftError(f"There is no video {path}.")
+    try:
+        with av.open(path, metadata_errors="replace") as container:
+            stream = next(iter(container.streams.video), None)
+            if stream is None or not stream.width:
+                raise DriftError(f"{path} has no pictures.")
+            yield container, stream
+    except (av.FFmpegError, OSError) as error:
+        raise DriftError(f"{path} is not a video that can be read ({error.strerror or error}).") from error
+
+
+def _settings(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text.strip("\0 \r\n\ufeff"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
