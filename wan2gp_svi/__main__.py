@@ -2,6 +2,7 @@
 
     runs                                    the runs that are on disk
     runs --remove RUN ...                   removes their clips for good; the videos stay
+    stop [RUN]                              ends the run that is being made when its clip is done
     resume RUN                              settings to go on with a run that broke off
     extend RUN --clips M [--prompt TEXT]    settings to make it M clips longer
     redo RUN --clip K [--prompt TEXT] [--seed N]
@@ -59,6 +60,8 @@ def _parser(add_drift: Any) -> argparse.ArgumentParser:
     runs = commands.add_parser("runs", parents=[store], help="the runs that are on disk")
     runs.add_argument("--remove", metavar="RUN", nargs="+", help="remove the clips of these runs; the videos stay")
     runs.add_argument("--yes", action="store_true", help="do not ask before removing")
+    stop = commands.add_parser("stop", parents=[store], help="end the run that is being made with its current clip")
+    stop.add_argument("run", metavar="RUN", nargs="?", default="", help="which, where several are being made")
     commands.add_parser("resume", parents=[one], help="go on with a run that broke off")
     extend = commands.add_parser("extend", parents=[one], help="make a run longer")
     extend.add_argument("--clips", metavar="M", type=int, required=True, help="clips to add")
@@ -87,7 +90,7 @@ def _runs(options: argparse.Namespace) -> None:
     rows = [("RUN", "MADE", "VARIANT", "CLIPS", "SIZE", "STATE", "FIRST PROMPT")]
     for run in store.runs():
         about, done = run.about, len(run.done())
-        state = "finished" if done >= about.clips else about.ended or "broke off, or is being made"
+        state = "finished" if done >= about.clips else "being made" if _is_made(run) else about.ended or "broke off"
         rows.append((run.name, about.made.replace("T", " ")[:16], about.title, f"{done}/{about.clips}",
                      _size(run.size), _cut(state, 40), _cut(about.asked[0], 40)))
     if len(rows) == 1:
@@ -98,6 +101,29 @@ def _runs(options: argparse.Namespace) -> None:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for folder, why in store.unreadable():
         print(f"{folder.name}: {why}")
+
+
+def _stop(options: argparse.Namespace) -> None:
+    from .clips import STOP, StoreError
+
+    store = _store(options)
+    made = [run for run in ([store.find(options.run)] if options.run else store.runs()) if _is_made(run)]
+    if len(made) != 1:
+        names = ", ".join(run.name for run in made)
+        raise StoreError(f"several runs are being made: {names}. Say which one" if made else
+                         "no run is being made at this moment")
+    files.write(made[0].folder / STOP, b"")
+    print(f"Run {made[0].name} ends when the clip that is being made is done. The same settings go on from there.")
+
+
+def _is_made(run: Any) -> bool:
+    from .clips import StoreError
+
+    try:
+        run.lock()()
+    except StoreError:
+        return True
+    return False
 
 
 def _resume(options: argparse.Namespace) -> None:
@@ -158,7 +184,7 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
-_COMMANDS = {"runs": _runs, "resume": _resume, "extend": _extend, "redo": _redo}
+_COMMANDS = {"runs": _runs, "stop": _stop, "resume": _resume, "extend": _extend, "redo": _redo}
 
 if __name__ == "__main__":
     sys.exit(main())

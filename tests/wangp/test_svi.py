@@ -124,8 +124,10 @@ def test_each_profile_chains_as_the_authors_do(number, all_profiles):
     assert report["files"][-1]["frames"] == chain.length(clips, overlap)
     joined = torch.cat([part[:, chain.kept(clip, clips, overlap, variant.keep_new)]
                         for clip, part in enumerate(frames)], dim=1)
-    last = sum(len(one["windows"]) for one in all_profiles.report["tasks"][:number + 1]) - 1
-    assert torch.equal(load_file(all_profiles.work / f"saved-{last}.safetensors")["frames"], joined)
+    first = sum(len(one["windows"]) for one in all_profiles.report["tasks"][:number])
+    saved = [load_file(all_profiles.work / f"saved-{first + clip}.safetensors")["frames"] for clip in range(clips)]
+    assert torch.equal(torch.cat(saved, dim=1), joined), "each window saves its own frames alone"
+    assert len(report["files"]) == 1, "one video, which grows"
     lines = [line for line in report["log"].splitlines() if line.startswith("[SVI]")]
     seeds = ", ".join(str(chain.seed(SEED, clip)) for clip in range(clips))
     assert any(f"{variant.title} (" in line and f"seeds {seeds}" in line for line in lines)
@@ -157,8 +159,7 @@ def overridden(run_wangp, svi) -> trees.Outcome:
     pair = task("SVI-2.0 - 50 Steps", 2)["activated_loras"]
     loras = task(SHOT, 2)["activated_loras"]
     tasks = [
-        task(SHOT, 2, custom_settings={**custom, "num_motion_frames": "5", "ref_pad_num": "3", "ref_pad_cfg": "yes",
-                                       "seed_times": 7}),
+        task(SHOT, 2, custom_settings={**custom, "num_motion_frames": "5 cfg", "ref_pad_num": "3", "seed_times": 7}),
         task(SHOT, 2, custom_settings={**custom, "svi_variant": "off"}, video_length=161),
         task(SHOT, 2, activated_loras=[*loras, "svi-film-opt-10212025.safetensors"], loras_multipliers="1 1"),
         task(SHOT, 2, activated_loras=pair, loras_multipliers="1 1"),
@@ -298,7 +299,8 @@ def test_the_program_of_every_version(version, run_wangp, wangp_at, wangp_copy):
     frames = tensors["task0.window1.frames"]
     last = unit(frames) if frames.dtype == torch.uint8 else frames.clamp(-1, 1)
     assert (second[:, :5] - last[:, -5:]).abs().max() <= 1 / 255 + 1e-6
-    assert [file["frames"] for file in report["files"]] == [76, 157]
+    videos = [76, 157] if version in ("9.91", "10.12") else [157]  # those keep a file for each window
+    assert [file["frames"] for file in report["files"]] == videos
     assert report["files"][-1]["metadata"]["svi"]["seeds"] == [SEED, SEED + 42]
     for clip in (0, 1):
         noise = torch.randn(1, 16, 21, 8, 8, generator=torch.Generator().manual_seed(chain.seed(SEED, clip)))

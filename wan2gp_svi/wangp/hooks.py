@@ -7,10 +7,12 @@ In the order of a run: `start` when wgp.py is loaded; `lora` when a LoRA file is
 variables that WanGP's generation loop sees.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial, wraps
+from statistics import median
 from typing import Any
 
 import torch
@@ -32,7 +34,7 @@ _Scope = dict[str, Any]
 class Clip:
     """One clip of a run; `number` counts from 0. `motion_frames` [3, N, H, W] and `reference` [3, H, W] are float32 in
     [-1, 1]; `previous_latents` [16, t, h, w], of SVI 2.0 Pro alone, are None in the first clip. `recording` is None
-    where this WanGP keeps its frames in a way that leaves no room for it."""
+    where this WanGP keeps its frames in a way that leaves no room for it. `seconds`: what each clip so far took."""
 
     plan: Plan
     number: int
@@ -44,6 +46,7 @@ class Clip:
     tail_given_up: bool = False
     recording: Recording | None = None
     stored: clips.Clip | None = None
+    seconds: tuple[float, ...] = ()
     started: float = field(default_factory=time.monotonic)
 
 
@@ -102,6 +105,7 @@ def clip(asked: tuple[str, Any], pipe: Any, scope: _Scope) -> tuple[str, Any]:
     if recording is not None:
         current.stored = recording.begin(number, pipe, prompt, current.seed, scope.get("send_cmd"))
     pipe.svi = current
+    _tell_progress(current, scope["gen"])
     return prompt, slice(-run.variant.motion_latents, None) if run.variant.pro else latents
 
 
@@ -125,9 +129,26 @@ def _next(run: Plan, number: int, total: int, scope: _Scope, before: Clip | None
                             "Generate the video anew.")
     if before.recording is not None and run.variant.keep_new and not before.tail_given_up:
         before.recording.follow()
+    seconds = before.seconds if before.stored else (*before.seconds, time.monotonic() - before.started)
     return Clip(run, number, total, chain.seed(scope["seed"], number, run.seed_step), before.reference,
                 _on_grid(scope["pre_video_guide"]), scope["overlapped_latents"][0] if run.variant.pro else None,
-                tail_given_up=before.tail_given_up, recording=before.recording)
+                tail_given_up=before.tail_given_up, recording=before.recording, seconds=seconds)
+
+
+def _tell_progress(current: Clip, gen: dict[str, Any]) -> None:
+    """Which clip of how many, and how long all that are left will take, in WanGP's line of progress."""
+    told = f"Clip {current.number + 1}/{current.total}"
+    if current.seconds:
+        told += f", about {_duration(median(current.seconds) * (current.total - current.number))} left"
+    status = gen.get("progress_status") or ""
+    gen["progress_status"] = re.sub(r"Sliding Window \d+/\d+", told, status) if "Sliding Window" in status else told
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _check_window(run: Plan, number: int, scope: _Scope) -> None:
@@ -169,7 +190,7 @@ def kept(joined: tuple[Tensor, Any], pipe: Any, scope: _Scope) -> tuple[Tensor, 
     sample, frames = joined
     variant, recording = current.plan.variant, current.recording
     last = scope["window_no"] >= scope["total_windows"] and not scope["gen"].get("extra_windows", 0)
-    last = last or scope.get("stop_current_sample", False)
+    last = last or scope.get("stop_current_sample", False) or recording is not None and recording.stop_asked()
     end = chain.kept(0, 1 if last else 2, variant.overlap, variant.keep_new).stop
     current.tail_given_up = end < CLIP_FRAMES
     if current.stored is not None and current.stored.tail_stays:
@@ -179,7 +200,10 @@ def kept(joined: tuple[Tensor, Any], pipe: Any, scope: _Scope) -> tuple[Tensor, 
     if recording is None:
         return result, frames
     tail = variant.overlap if last and variant.keep_new else 0
-    recording.keep(sample, result, tail, last, scope["overlapped_latents"] if variant.pro else None, variant.overlap)
+    state = {"motion_frames": scope["pre_video_guide"] if scope["sliding_window"] else sample[:, -variant.overlap:]}
+    if variant.pro:
+        state["latents"] = scope["overlapped_latents"]
+    recording.keep(result, tail, last, state, in_floats=scope["samples"].is_floating_point())
     if not isinstance(frames, Frames):
         frames = Frames(recording, everything=bool(scope.get("api_return_video_uint8")))
     if current.stored is not None and not (scope.get("postprocess_audio") or scope.get("audio_source")):

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__, files, mp4
-from ..clips import Clip, Run, StoreError, holds, room
+from ..clips import STOP, Clip, Run, StoreError, holds, room
 from ..variants import CLIP_FRAMES
 from .settings import SettingsError
 
@@ -70,11 +70,13 @@ class Recording:
         self._pieces = [piece for clip in self.clips for piece in run.pieces(clip, last=False)]
         self._grown = 0  # pieces that the video has
         self._seeds: list[int] = []
+        self._stop = False
         self._video: Path | None = None
         self._making: _Making | None = None
         self._jobs: list[Future[Any]] = []
         self._worker = ThreadPoolExecutor(1, "svi-clips")
         self._release = weakref.finalize(self, run.lock())
+        (run.folder / STOP).unlink(missing_ok=True)  # meant for somebody who is not there any more
 
     # ------------------------------------------------------------------------------------ in the order of a clip
 
@@ -112,6 +114,10 @@ class Recording:
         """Stands in for one call of the pipeline's `generate`."""
         del pipe.generate
         making = self._making
+        if self._stop:
+            self.say(f"stopped after clip {making.number}, as asked. The same settings go on from there.")
+            self.close("stopped")
+            return None
         if making.stored is not None:
             return self._handed_out(making.stored)
         try:
@@ -128,21 +134,21 @@ class Recording:
         state = self.run.state(clip)
         motion, shown = state["motion_frames"], state["last_frame"]
         frames = torch.cat([shown.expand(-1, CLIP_FRAMES - motion.shape[1], -1, -1), motion], dim=1)
-        if "float" in state:
-            frames = frames.float().div_(127.5).sub_(1)
+        if "float" in state:  # a quarter of a step more, since an older WanGP cuts them to 8 bit
+            frames = frames.float().add_(0.25).div_(127.5).sub_(1).clamp_(max=1)
         return {"x": frames, "latent_slice": state.get("latents")}
 
-    def keep(self, sample: Tensor, kept: Tensor, tail: int, last: bool, latents: Tensor | None, overlap: int) -> None:
-        """A clip as WanGP has joined it: `sample` [3, T, H, W] with its last frames, `kept` what goes into the video;
-        the last `tail` frames of that would be given up to a clip that follows."""
+    def keep(self, kept: Tensor, tail: int, last: bool, state: Mapping[str, Tensor], in_floats: bool) -> None:
+        """A clip as WanGP has joined it. `kept` [3, T, H, W] goes into the video; the last `tail` frames of that would
+        be given up to a clip that follows. `state` is what such a clip is conditioned on, `motion_frames` [3, N, H, W]
+        and for SVI 2.0 Pro `latents`; `in_floats`: the pipeline returns floats rather than 8 bit."""
         making = self._making
         making.given, making.tail, making.last = kept.shape[1], tail, last
         if making.stored is None:
             shown = kept[:, kept.shape[1] - tail - 1 : kept.shape[1] - tail]
-            making.state = {"motion_frames": eight_bit(sample[:, -overlap:]), "last_frame": eight_bit(shown)}
-            if latents is not None:
-                making.state["latents"] = latents.detach().cpu()
-            if sample.is_floating_point():
+            making.state = {**{name: value.detach().cpu() for name, value in state.items()},
+                            "motion_frames": eight_bit(state["motion_frames"]), "last_frame": eight_bit(shown)}
+            if in_floats:
                 making.state["float"] = torch.ones(1)
 
     def save(self, frames: Tensor, save_file: str, write: Callable[..., Any], **options: Any) -> str:
@@ -227,6 +233,13 @@ class Recording:
             self.clips[-1] = clip = replace(clip, tail_stays=True)
             self.run.record(clip)
             self._pieces += self.run.pieces(clip, last=True)[1:]
+
+    def stop_asked(self) -> bool:
+        """Whether the user wants the run to end with the clip that has just been made."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.run.folder / STOP).unlink()
+            self._stop = True
+        return self._stop
 
     def close(self, ended: str = "") -> None:
         """Finishes what is on its way, and lets go of the run. `ended`: why it did not come to its end."""

@@ -23,9 +23,10 @@ from .settings import Plan, SettingsError
 FOLDER = "svi"  #: of the runs, in WanGP's folder for videos
 
 # settings that do not decide what a clip shows, or that stand in `About` under a name of their own
-_FREE = {"activated_loras", "alt_prompt", "client_id", "custom_settings", "image_end", "image_start",
-         "keep_frames_video_source", "mode", "model_filename", "output_filename", "prompt", "prompt_enhancer",
-         "repeat_generation", "seed", "settings_version", "type", "video_length", "video_source", "window_no"}
+_FREE = {"activated_loras", "alt_prompt", "base_model_type", "client_id", "custom_settings", "image_end",
+         "image_start", "keep_frames_video_source", "mode", "model_filename", "model_type", "output_filename",
+         "prompt", "prompt_enhancer", "repeat_generation", "seed", "settings_version", "type", "video_length",
+         "video_source", "window_no"}
 _START = "start image"
 _FREE_BEGINNINGS = ("audio", "creation_", "generation_", "MMAudio", "postprocess_audio", "remux", "replace_voice")
 _SERVER = ("transformer_quantization", "transformer_dtype_policy", "text_encoder_quantization", "vae_precision",
@@ -76,7 +77,7 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor, say: Cal
 def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) -> Run | None:
     """The newest run that is what `about` asks for, as far as it has come, and that lacks clips. Where one would be
     but for some settings, the user is told; with a seed drawn at random, one that was stopped is not meant."""
-    near = ""
+    near: dict[int, str] = {}
     for run in store.runs():
         had = run.about
         if had.base is not None or (had.ended == "stopped" if random else had.seed != about.seed):
@@ -86,18 +87,18 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
         if not 0 < len(done) < wanted or not _prompts_fit(run, done, about):
             continue
         if different:
-            if had.decides.get(_START) == about.decides[_START]:
-                near = near or (f"this is a new run: run {run.name} has {len(done)} clips of the same start and seed, "
-                                f"but was made with other settings: {'; '.join(different)}.")
+            if had.variant == about.variant and had.decides.get(_START) == about.decides[_START]:
+                near[len(different)] = (f"this is a new run: run {run.name} has the same start and seed, but was made "
+                                        f"with other settings: {'; '.join(different)}.")
             continue
         try:
             run.lock()()
         except StoreError as error:
-            near = near or f"{error}. This is a new run."
+            near[0] = f"{error}. This is a new run."
             continue
         return _with_prompts(run, about)
     if near:
-        say(near)
+        say(near[min(near)])
     return None
 
 
