@@ -7,6 +7,7 @@
     extend RUN --clips M [--prompt TEXT]    settings to make it M clips longer
     redo RUN --clip K [--prompt TEXT] [--seed N]
                                             settings to make it anew from clip K on, in a run of its own
+    check FILE                              what speaks against settings, before they are run
     drift VIDEO                             how its colours, contrast and motion hold up
 
 RUN is a run's name or its end ("7f3a"). Settings are written as a file for `python wgp.py --process FILE`.
@@ -26,12 +27,12 @@ from . import files
 
 def main(argv: Sequence[str] | None = None) -> int:
     from . import drift
+    from .clips import StoreError
+    from .wangp import preflight
 
-    options = _parser(drift.add_arguments).parse_args(argv)
-    if options.command == "drift":
-        return drift.run(options)
-    from .clips import StoreError  # torch comes with it
-
+    options = _parser(drift, preflight).parse_args(argv)
+    if options.command in ("check", "drift"):
+        return {"check": preflight, "drift": drift}[options.command].run(options)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a prompt in letters that the console does not have
     try:
@@ -43,13 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser(add_drift: Any) -> argparse.ArgumentParser:
+def _parser(drift: Any, preflight: Any) -> argparse.ArgumentParser:
     head, _, rest = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser("python -m wan2gp_svi", description=head.partition(": ")[2], epilog=rest,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    drift = commands.add_parser("drift", help="how a video holds up")
-    add_drift(drift)
+    preflight.add_arguments(commands.add_parser("check", help="what speaks against settings, before they are run"))
+    drift.add_arguments(commands.add_parser("drift", help="how a video holds up"))
     store = argparse.ArgumentParser(add_help=False)
     store.add_argument("--outputs", metavar="FOLDER", type=Path, help="WanGP's folder for videos (default: as WanGP is "
                        "configured, where this package is in a WanGP or the current folder is one)")
@@ -90,7 +91,7 @@ def _runs(options: argparse.Namespace) -> None:
     rows = [("RUN", "MADE", "VARIANT", "CLIPS", "SIZE", "STATE", "FIRST PROMPT")]
     for run in store.runs():
         about, done = run.about, len(run.done())
-        state = "finished" if done >= about.clips else "being made" if _is_made(run) else about.ended or "broke off"
+        state = "being made" if _is_made(run) else about.ended or "broke off"
         rows.append((run.name, about.made.replace("T", " ")[:16], about.title, f"{done}/{about.clips}",
                      _size(run.size), _cut(state, 40), _cut(about.asked[0], 40)))
     if len(rows) == 1:
@@ -99,6 +100,7 @@ def _runs(options: argparse.Namespace) -> None:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(f"{_size(sum(run.size for run in store.runs()))} in all, the videos aside, in {store.folder}")
     for folder, why in store.unreadable():
         print(f"{folder.name}: {why}")
 

@@ -12,6 +12,7 @@ Clips are counted from 1 in the names of files, from 0 elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -31,6 +32,8 @@ from . import __version__, files, mp4
 FORMAT = 1  #: of run.json and of a clip's json; a store of another format is shown and left alone
 
 
+FINISHED, STOPPED = "finished", "stopped"  #: how a run ended, if not by an error
+STOP = "stop"  #: a file of that name in a run's folder ends it with the clip that is being made
 Piece = tuple[Path, int]  #: a file with a part of the video, and its frames
 
 
@@ -60,8 +63,8 @@ class Clip:
 class About:
     """How a run is made. `asked` are the prompts as the user wrote them, `prompts` as the model gets them, each for
     `repeat` clips; `decides` is all else that decides the picture; `settings` are WanGP's own, to make it again.
-    `base` names the run and the number of clips that were taken over from it. `ended`: `stopped` by the user, else
-    why it broke off, or "". `video` is the file that the user sees."""
+    `base` names the run and the number of clips that were taken over from it. `ended`: FINISHED, STOPPED by the
+    user, why it broke off, or "" where nobody can say. `video` is the file that the user sees."""
 
     variant: str
     title: str
@@ -98,13 +101,19 @@ class Run:
         files.write(self.folder / "run.json", _json(about))
 
     def add(self, clip: Clip, pieces: Sequence[Path], state: Mapping[str, Tensor]) -> Clip:
-        """Writes the state of a clip and then its record; `pieces` are in the folder already."""
+        """Writes the state of a clip and then its record; `pieces` are in the folder already. A clip of that number
+        that was there is none any more from the first byte on."""
         path = self.path(clip.number, ".safetensors")
         data = save({name: value.contiguous() for name, value in state.items()})
+        self.forget(clip.number)
         files.write(path, data)
         clip = replace(clip, holds={one.name: (_hash(one), one.stat().st_size) for one in (*pieces, path)})
         self.record(clip)
         return clip
+
+    def forget(self, number: int) -> None:
+        """From here on there is no such clip, whatever is left of it."""
+        self.path(number, ".json").unlink(missing_ok=True)
 
     def record(self, clip: Clip) -> None:
         files.write(self.path(clip.number, ".json"), _json(clip))
@@ -135,14 +144,20 @@ class Run:
             pass
         return found
 
-    def state(self, clip: Clip) -> dict[str, Tensor]:
-        """What the clip after this one is conditioned on. Raises StoreError where it is not what was written."""
+    def is_intact(self, clip: Clip) -> bool:
+        """Whether what the clip after this one is conditioned on is as it was written."""
         path = self.path(clip.number, ".safetensors")
         try:
-            if _hash(path) == self.seal(clip):
+            return _hash(path) == self.seal(clip)
+        except (OSError, KeyError):
+            return False
+
+    def state(self, clip: Clip) -> dict[str, Tensor]:
+        """What the clip after this one is conditioned on. Raises StoreError where it is not as it was written."""
+        path = self.path(clip.number, ".safetensors")
+        if self.is_intact(clip):
+            with contextlib.suppress(OSError, SafetensorError):
                 return load_file(path)
-        except (OSError, KeyError, SafetensorError):
-            pass
         raise StoreError(f"clip {clip.number + 1} of run {self.name} is damaged: {path.name} is not as it was written")
 
     def pieces(self, clip: Clip, last: bool) -> list[Piece]:
@@ -154,7 +169,11 @@ class Run:
     @property
     def size(self) -> int:
         """Bytes on the disk."""
-        return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+        size = 0
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a run that is being made
+                size += path.stat().st_size
+        return size
 
     def lock(self) -> Callable[[], None]:
         """Keeps other WanGPs out until the function that is returned is called. Raises StoreError."""
@@ -180,12 +199,15 @@ class Store:
                 continue
 
     def unreadable(self) -> Iterator[tuple[Path, str]]:
-        """The folders of runs that this version cannot read, and why."""
-        for name in self._names():
+        """The folders that this version cannot read as runs, and why."""
+        for folder in sorted(self.folder.glob("*/")):
+            if not (folder / "run.json").is_file():
+                yield folder, "is no run: it is being made or removed, or was when that was killed"
+                continue
             try:
-                self.open(name)
+                self.open(folder.name)
             except StoreError as error:
-                yield self.folder / name, str(error)
+                yield folder, str(error)
 
     def open(self, name: str) -> Run:
         folder = self.folder / name
@@ -193,17 +215,17 @@ class Store:
 
     def find(self, name: str) -> Run:
         """The run of that name, or whose name alone ends in it. Raises StoreError."""
-        found = [one for one in self._names() if one.endswith(name.strip().lower())] if name.strip() else []
-        if name in found:
-            found = [name]
+        wanted = name.strip().lower()
+        found = [one for one in self._names() if wanted and one.lower().endswith(wanted)]
+        found = [one for one in found if one.lower() == wanted] or found
         if len(found) != 1:
             what = "there is no run" if not found else f"{len(found)} runs have names that end in"
             known = ", ".join(self._names()[:5]) or "none"
             raise StoreError(f"{what} {name!r} in {self.folder}. Runs that are there: {known}")
         return self.open(found[0])
 
-    def new(self, about: About, images: Mapping[str, bytes]) -> Run:
-        """A run without clips. `images` are files of its folder."""
+    def new(self, about: About, images: Mapping[str, bytes], fill: Callable[[Run], None] = lambda run: None) -> Run:
+        """A run without clips, or with those that `fill` puts into it. `images` are files of its folder."""
         now = datetime.datetime.now()
         while True:
             folder = self.folder / f"{now:%Y%m%d}-{secrets.token_hex(2)}"
@@ -212,10 +234,15 @@ class Store:
                 break
             except FileExistsError:
                 continue
-        for name, data in images.items():
-            files.write(folder / name, data)
         run = Run(folder, about)
-        run.change(replace(about, made=now.isoformat(timespec="seconds"), version=__version__))
+        try:
+            for name, data in images.items():
+                files.write(folder / name, data)
+            fill(run)  # killed here, it is no run
+            run.change(replace(about, made=now.isoformat(timespec="seconds"), version=__version__))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return run
 
     def fork(self, run: Run, clips: int, about: About) -> Run:
@@ -223,13 +250,14 @@ class Store:
         done = run.done()
         if not 0 < clips <= len(done):
             raise StoreError(f"run {run.name} has {len(done)} finished clips, so clip {clips + 1} cannot be made anew")
-        images = {path.name: path.read_bytes() for path in run.folder.glob("*.png")}
-        new = self.new(about, images)
-        for clip in done[:clips]:
-            for name in clip.holds:
-                files.write(new.folder / name, lambda path, name=name: shutil.copyfile(run.folder / name, path))
-            new.record(clip)
-        return new
+
+        def fill(new: Run) -> None:
+            for clip in done[:clips]:
+                for name in clip.holds:
+                    files.write(new.folder / name, lambda path, name=name: shutil.copyfile(run.folder / name, path))
+                new.record(clip)
+
+        return self.new(about, {path.name: path.read_bytes() for path in run.folder.glob("*.png")}, fill)
 
     def remove(self, run: Run) -> int:
         """Removes a run for good, its video aside -> the bytes that it took."""

@@ -62,6 +62,8 @@ def append(video: Path, piece: Path) -> None:
         old, new = _read(file), _read(source)
         if new.timescale != old.timescale:
             raise VideoError(f"{piece.name} counts time in 1/{new.timescale} s and {video.name} in 1/{old.timescale} s")
+        if len({(codec[4:8], codec[32:36]) for codec in old.codecs + new.codecs}) > 1:
+            raise VideoError(f"{piece.name} has another codec or size than {video.name}")
         if (old.offsets + old.sizes).max() > old.start:
             raise VideoError(f"{video.name} has its index before its frames")
         size = int(new.sizes.sum())
@@ -95,7 +97,10 @@ def _read(file: BinaryIO) -> _Movie:
             break
         if name == b"moov":
             file.seek(at)
-            return _movie(file.read(size), at)
+            movie = _movie(file.read(size), at)
+            if (movie.offsets + movie.sizes).max() > length:
+                break
+            return movie
         at += size
     raise VideoError(f"{Path(file.name).name} is no whole video file")
 
@@ -104,9 +109,11 @@ def _movie(data: bytes, start: int) -> _Movie:
     try:
         (_, boxes), = _boxes(data)
         track, = (content for name, content in boxes if name == b"trak")
+        if _inside(track, b"mdia", b"hdlr")[8:12] != b"vide":
+            raise VideoError("the track is none of pictures")
         table = dict(_inside(track, b"mdia", b"minf", b"stbl"))
         sizes = _sizes(table[b"stsz"])
-        codecs = [data for _, data in _entries(table[b"stsd"][8:])]
+        codecs = [_codec(data) for _, data in _entries(table[b"stsd"][8:])]
         offsets, codec = _places(table, sizes)
         count = len(sizes)
         shifts = _spread(table[b"ctts"], ">i4") if b"ctts" in table else np.zeros(count, np.int64)
@@ -116,8 +123,8 @@ def _movie(data: bytes, start: int) -> _Movie:
             keys[np.frombuffer(table[b"stss"], ">u4")[2:].astype(np.int64) - 1] = True
         head = _inside(track, b"mdia", b"mdhd")
         durations = _spread(table[b"stts"], ">u4")
-        if not count == len(durations) == len(shifts) == len(offsets):
-            raise VideoError("the tables of frames differ in length")
+        if not 0 < count == len(durations) == len(shifts) == len(offsets):
+            raise VideoError("the tables of frames are empty or differ in length")
         return _Movie(boxes, start, start + len(data), *struct.unpack_from(">I", head, 20 if head[0] else 12),
                       _delay(track), codecs, codec, sizes, offsets, durations, shifts, keys)
     except (KeyError, ValueError, IndexError, struct.error) as error:
@@ -132,6 +139,12 @@ def _entries(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise VideoError(f"a broken box {name!r}")
         yield name, data[at : at + size]
         at += size
+
+
+def _codec(data: bytes) -> bytes:
+    """A codec's description without its bit rate, the one thing in which pieces with the same settings differ."""
+    before, found, after = data.partition(b"\0\0\0\x14btrt")
+    return struct.pack(">I", len(data) - 20) + before[4:] + after[12:] if found else data
 
 
 def _boxes(data: bytes) -> list[Any]:

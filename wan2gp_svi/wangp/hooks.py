@@ -127,8 +127,10 @@ def _next(run: Plan, number: int, total: int, scope: _Scope, before: Clip | None
     if before is None:
         raise SettingsError("the first clips of this video were made without SVI, so it cannot go on with it. "
                             "Generate the video anew.")
-    if before.recording is not None and run.variant.keep_new and not before.tail_given_up:
-        before.recording.follow()
+    if before.recording is not None:
+        before.recording.total = total  # the user may have asked for one window more
+        if run.variant.keep_new and not before.tail_given_up:
+            before.recording.follow()
     seconds = before.seconds if before.stored else (*before.seconds, time.monotonic() - before.started)
     return Clip(run, number, total, chain.seed(scope["seed"], number, run.seed_step), before.reference,
                 _on_grid(scope["pre_video_guide"]), scope["overlapped_latents"][0] if run.variant.pro else None,

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__, files, mp4
-from ..clips import STOP, Clip, Run, StoreError, holds, room
+from ..clips import FINISHED, STOP, STOPPED, Clip, Run, StoreError, holds, room
 from ..variants import CLIP_FRAMES
 from .settings import SettingsError
 
@@ -65,7 +66,7 @@ class Recording:
 
     def __init__(self, run: Run, total: int, pixels: int, say: Callable[[str], None]):
         self.run, self.total, self.say, self._pixels = run, total, say, pixels
-        self.clips: list[Clip] = run.done()[:total]
+        self.clips: list[Clip] = [*takewhile(run.is_intact, run.done()[:total])]
         self.taken_over = len(self.clips)
         self._pieces = [piece for clip in self.clips for piece in run.pieces(clip, last=False)]
         self._grown = 0  # pieces that the video has
@@ -101,6 +102,8 @@ class Recording:
             return self.clips[number]
         try:
             found = self.run.clip(number)
+            if found is not None:
+                self.run.state(found)
         except StoreError as error:
             self.say(f"{error}. It is made anew.")
             return None
@@ -116,7 +119,7 @@ class Recording:
         making = self._making
         if self._stop:
             self.say(f"stopped after clip {making.number}, as asked. The same settings go on from there.")
-            self.close("stopped")
+            self.close(STOPPED)
             return None
         if making.stored is not None:
             return self._handed_out(making.stored)
@@ -126,7 +129,7 @@ class Recording:
             self.close(f"{type(error).__name__}: {error}")
             raise
         if result is None:
-            self.close("stopped")
+            self.close(STOPPED)
         return result
 
     def _handed_out(self, clip: Clip) -> dict[str, Any]:
@@ -153,6 +156,7 @@ class Recording:
 
     def save(self, frames: Tensor, save_file: str, write: Callable[..., Any], **options: Any) -> str:
         """Stands in for WanGP's `save_video`: `frames` [3, T, H, W] are the newest clip as it is to be seen."""
+        self._settle(wait=True)  # one clip at a time waits for the encoder, and nothing is appended while WanGP writes
         making, target = self._making, Path(save_file)
         sound = target.stem.endswith("_tmp")  # WanGP will lay sound under this file, and then remove it
         if making.stored is None:
@@ -163,6 +167,7 @@ class Recording:
         return save_file
 
     def _encode(self, making: _Making, frames: Tensor, write: Callable[..., Any], suffix: str) -> None:
+        self.run.forget(making.number)  # its pieces are about to be others
         tail = round(making.tail * frames.shape[1] / making.given) if making.last else 0
         pieces: list[Path] = []
         for ending, part in (("", frames[:, : frames.shape[1] - tail]), ("-tail", frames[:, frames.shape[1] - tail :])):
@@ -190,9 +195,10 @@ class Recording:
             files.write(target, lambda path: shutil.copyfile(self._video, path))
 
     def _grow(self, send_cmd: Callable[..., None] | None) -> None:
-        making = self._making
+        if not self.clips:
+            return
+        making, clip = self._making, self.clips[-1]
         pieces, video = list(self._pieces), self._video
-        clip = self.clips[-1]
         if making.last and making.number == clip.number and clip.tail and not clip.tail_stays:
             pieces += self.run.pieces(clip, last=True)[1:]
         if video.suffix.lower() in mp4.SUFFIXES:
@@ -214,10 +220,8 @@ class Recording:
         settings = _own(configs, seed=about.seed)
         inside = {"version": __version__, "variant": about.variant, "run": self.run.name, "seeds": self._seeds}
         shown = str(self._video) if self._video.parent != self.run.folder else video_path
-        change = replace(about, video=shown, ended="", clips=self.total)
-        if not about.settings:
-            decides = {name: value for name, value in about.decides.items() if name in configs or " " in name}
-            change = replace(change, settings=settings, decides=decides)
+        ended = "" if not making.last else FINISHED if making.number + 1 >= self.total else STOPPED
+        change = replace(about, video=shown, ended=ended, clips=self.total, settings=about.settings or settings)
         if change != about:
             self.run.change(change)
         if making.last:
@@ -229,7 +233,7 @@ class Recording:
     def follow(self) -> None:
         """One more clip is wanted after the one that was to be the last: what that one has shown stays."""
         clip = self.clips[-1]
-        if clip.tail and not clip.tail_stays:
+        if clip.number == self._making.number and clip.tail and not clip.tail_stays:
             self.clips[-1] = clip = replace(clip, tail_stays=True)
             self.run.record(clip)
             self._pieces += self.run.pieces(clip, last=True)[1:]
@@ -263,10 +267,12 @@ class Recording:
             try:
                 self._jobs.pop(0).result()
             except (OSError, mp4.VideoError, StoreError) as error:
-                number = self._making.number + 1
+                for job in self._jobs:  # what follows would leave a gap
+                    job.cancel()
+                self._jobs.clear()
                 raise StoreError(f"the clips of run {self.run.name} cannot be written ({error}). Those that are in "
                                  f"{self.run.folder} are safe: make room or close what holds the file, and press "
-                                 f"Generate again; it goes on from clip {min(number, len(self.clips) + 1)}.") from error
+                                 f"Generate again; it goes on from clip {len(self.clips) + 1}.") from error
 
     def _check_room(self, number: int) -> None:
         free, one = shutil.disk_usage(self.run.folder).free - _SPARE, room(self.clips, self._pixels)

@@ -9,6 +9,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .. import chain
-from ..clips import About, Clip, Run, Store, StoreError
+from ..clips import FINISHED, STOPPED, About, Clip, Run, Store, StoreError
 from .recording import Recording, eight_bit
 from .settings import Plan, SettingsError
 
@@ -37,7 +38,7 @@ _Scope = Mapping[str, Any]
 
 def begin(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor, say: Callable[[str], None]) -> Recording | None:
     """At the first window of a video: the run that it goes on with, or a new one. None where this WanGP keeps its
-    frames in another way (before v10.50). Raises SettingsError.
+    frames in another way (before 19 January 2026, v10.41). Raises SettingsError.
 
     `reference` [3, H, W] and the `motion` frames [3, N, H, W] of the first clip are float32 in [-1, 1].
     """
@@ -47,18 +48,23 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor, say: Cal
     total = scope["total_windows"]
     about = _about(scope, plan, reference, motion)
     random = scope["repeat_no"] > 1 or _asked_seed(scope) < 0
+    in_memory = bool(scope.get("api_return_video_uint8"))  # its caller wants all frames, which a run no longer has
     try:
-        if wish in ("", "auto"):
-            run = None
-            if scope["repeat_no"] == 1 and not scope.get("api_return_video_uint8"):
-                run = _same(store, about, random, say)
-        elif wish == "new":
-            run = None
-        else:
+        run = None
+        if wish not in ("", "auto", "new"):
+            if in_memory:
+                raise StoreError("a caller that wants all frames in memory cannot have those of a run on disk. Clear "
+                                 "\"SVI run\"")
             run = _named(store, wish, about, random)
-        if run is None:
-            run = store.new(about, _images(scope, reference))
-        recording = Recording(run, total, reference.shape[1] * reference.shape[2], say)
+        elif wish != "new" and scope["repeat_no"] == 1 and not in_memory:
+            run = _same(store, about, random, say)
+        recording = Recording(run or store.new(about, _images(scope, reference)), total,
+                              reference.shape[1] * reference.shape[2], say)
+        had = recording.run.about
+        prompts = {} if had.asked == about.asked else {"asked": about.asked, "prompts": about.prompts,
+                                                       "repeat": about.repeat}
+        if replace(had, clips=total, **prompts) != had:
+            recording.run.change(replace(had, clips=total, **prompts))
     except StoreError as error:
         raise SettingsError(f"{error}.") from error
     except OSError as error:
@@ -66,11 +72,10 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor, say: Cal
                             "or choose another folder for videos in WanGP's configuration.") from error
     if recording.taken_over:
         done = recording.taken_over
-        if recording.run.about.clips != total:
-            recording.run.change(replace(recording.run.about, clips=total))
-        why = f"it broke off: {ended}" if (ended := recording.run.about.ended) not in ("", "stopped") else ended
-        say(f"going on with run {recording.run.name} from clip {done + 1} of {total}{f' ({why})' if why else ''}. "
-            "To start anew instead, set \"SVI run\" to new.")
+        why = f"it broke off: {ended}" if (ended := recording.run.about.ended) not in ("", FINISHED, STOPPED) else ended
+        what = f" from clip {done + 1} of {total}" if done < total else f", all of its {total} clips are on disk"
+        say(f"going on with run {recording.run.name}{what}{f' ({why})' if why else ''}. To start anew instead, set "
+            "\"SVI run\" to new.")
     return recording
 
 
@@ -80,11 +85,12 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
     near: dict[int, str] = {}
     for run in store.runs():
         had = run.about
-        if had.base is not None or (had.ended == "stopped" if random else had.seed != about.seed):
+        if had.base is not None or (had.ended == STOPPED if random else had.seed != about.seed):
             continue
         done, different = run.done(), _differences(had, about)
         wanted = min(had.clips, about.clips) if random else about.clips
-        if not 0 < len(done) < wanted or not _prompts_fit(run, done, about):
+        lacks = 0 < len(done) < wanted or len(done) == wanted and had.ended != FINISHED
+        if not lacks or not _prompts_fit(run, done, about):
             continue
         if different:
             if had.variant == about.variant and had.decides.get(_START) == about.decides[_START]:
@@ -96,7 +102,7 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
         except StoreError as error:
             near[0] = f"{error}. This is a new run."
             continue
-        return _with_prompts(run, about)
+        return run
     if near:
         say(near[min(near)])
     return None
@@ -118,39 +124,32 @@ def _named(store: Store, wish: str, about: About, random: bool) -> Run:
         keep, base = int(clip) - 1, [run.name, int(clip) - 1]
         for other in store.runs():
             done = other.done()
-            if (list(other.about.base or []) == base and len(done) < about.clips and other.about.seed == about.seed
+            if (list(other.about.base or []) == base and other.about.ended != FINISHED
+                    and len(done) <= about.clips and other.about.seed == about.seed
                     and not _differences(other.about, about) and _prompts_fit(other, done[keep:], about)):
-                return _with_prompts(other, about)
+                return other
         return store.fork(run, keep, replace(about, base=(run.name, keep), ended=""))
     done = run.done()
     if not done:
         raise StoreError(f"run {run.name} has no finished clip to go on from")
-    if len(done) >= about.clips:
+    if len(done) > about.clips or len(done) == about.clips and run.about.ended == FINISHED:
         raise StoreError(f"run {run.name} has all of its {len(done)} clips. Ask for more frames to make it longer, "
                          f"write {run.name}@K to make it anew from clip K on, or clear \"SVI run\" to start anew")
     if not _prompts_fit(run, done, about):
         raise StoreError(f"the prompts of the clips that run {run.name} has are others now. Set them back, or write "
                          f"{run.name}@K to make it anew from clip K on")
-    return _with_prompts(run, about)
-
-
-def _with_prompts(run: Run, about: About) -> Run:
-    """The run with the prompts as they are asked for now, where these are more. What an enhancer once made of them
-    stays."""
-    had = run.about
-    if had.asked != about.asked:
-        run.change(replace(had, asked=about.asked, prompts=about.prompts))
     return run
 
 
 def _prompts_fit(run: Run, done: Sequence[Clip], about: About) -> bool:
-    """Whether the clips that there are have the prompts that are asked for. Compared as the user wrote them."""
+    """Whether the clips that there are have the prompts that are asked for. Compared as the user wrote them, so that
+    what an enhancer once made of them stays."""
     had = run.about
 
-    def at(prompts: Sequence[str], clip: int) -> str:
-        return prompts[chain.prompt_index(clip, len(prompts), had.repeat)]
+    def at(one: About, clip: int) -> str:
+        return one.asked[chain.prompt_index(clip, len(one.asked), one.repeat)]
 
-    return all(at(had.asked, clip.number) == at(about.asked, clip.number) for clip in done)
+    return had.asked == about.asked or all(at(had, clip.number) == at(about, clip.number) for clip in done)
 
 
 def _differences(had: About, now: About) -> list[str]:
@@ -160,13 +159,14 @@ def _differences(had: About, now: About) -> list[str]:
 
 
 def _about(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor) -> About:
-    """The run that the loop asks for. `decides` holds more than that until WanGP says which are its settings."""
+    """The run that the loop asks for. WanGP's settings are what its function takes."""
     variant, server = plan.variant, scope.get("server_config") or {}
     asked = _said(scope.get("original_prompts") or scope["prompts"]) or [""]
     prompts = _said(scope["prompts"]) or [""]
     total = scope["total_windows"]
-    decides = {name: value for name, value in scope.items() if name not in _FREE and _plain(value)
-               and not name.startswith(("_", *_FREE_BEGINNINGS))}
+    loop = scope.get("generate_media") or scope.get("generate_video")  # its name before v12.21
+    decides = {name: scope[name] for name in signature(loop).parameters
+               if name in scope and name not in _FREE and _plain(scope[name]) and not name.startswith(_FREE_BEGINNINGS)}
     decides |= {  # names with a blank are ours
         "model type": scope["model_type"], "video size": f"{reference.shape[2]}x{reference.shape[1]}",
         "SVI variant": variant.id, "motion frames": variant.motion_frames, "SVI padding": variant.ref_pad_num,
@@ -230,7 +230,7 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
         raise StoreError(f"run {run.name} has no finished clip to go on from")
     asked = list(about.asked)
     if prompts:
-        asked = chain.stream(about.asked, len(done), about.repeat) + list(prompts)
+        asked = chain.stream(about.asked, len(done), about.repeat) + chain.stream(prompts, clips)
     return _settings(run, len(done) + clips, run.name, asked, about.seed)
 
 
@@ -254,6 +254,8 @@ def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> di
 
 def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) -> dict[str, Any]:
     about = run.about
+    if not about.settings:
+        raise StoreError(f"run {run.name} broke off before WanGP had written its settings: generate the video anew")
     overlap = int(about.settings["sliding_window_overlap"])
     start = run.folder / "start.png"
     custom = {**(about.settings.get("custom_settings") or {}), "svi_run": wish}

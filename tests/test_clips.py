@@ -1,0 +1,362 @@
+"""Finished clips on disk: what is read is what was written, and what is damaged, foreign or taken is said so."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import videos
+from hypothesis import given
+from hypothesis import strategies as st
+from kills import killed, needs_fork
+
+from wan2gp_svi import clips, files
+from wan2gp_svi.clips import About, Clip, Run, Store, StoreError, holds, room
+
+STATES = {
+    "frames": {"motion_frames": torch.arange(3 * 5 * 8 * 8).remainder(256).to(torch.uint8).view(3, 5, 8, 8)},
+    "frames that are no block": {"motion_frames": torch.arange(960).remainder(256).to(torch.uint8).view(5, 3, 8, 8
+                                                                                                   ).movedim(0, 1)},
+    "latents of 16 bit": {"latents": torch.randn(1, 16, 1, 4, 4).bfloat16()},
+    "latents of 32 bit": {"latents": torch.randn(1, 16, 1, 4, 4), "float": torch.ones(1)},
+    "what is no number": {"latents": torch.tensor([float("nan"), float("inf"), -0.0, 1e-45])},
+}
+ABOUT = About(variant="shot", title="SVI-Shot", clips=4, seed=7, fps=16.0, asked=["Über „alles“"], prompts=["a\nb"],
+              repeat=1, decides={"steps": 4, "scale": 1.5, "none": None, "list": [1, "x"]}, settings={"prompt": "ü"})
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "Meine Videos ü" / "svi")
+
+
+@pytest.fixture
+def run(store: Store) -> Run:
+    return store.new(ABOUT, {"start.png": b"a picture", "reference.png": b"another"})
+
+
+def add(run: Run, number: int, tail: int = 0, **changes: Any) -> Clip:
+    """A clip of 3 frames, and of a tail."""
+    pieces = [run.path(number, ".mp4")]
+    videos.write(pieces[0], videos.noise(3, number, side=16))
+    if tail:
+        pieces.append(videos.write(run.path(number, "-tail.mp4"), videos.noise(tail, number, side=16)))
+    state = {"motion_frames": torch.full((3, 1, 16, 16), number, dtype=torch.uint8)}
+    return run.add(Clip(number, "a prompt", 7 + 42 * number, 3, tail, **changes), pieces, state)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# --------------------------------------------------------------------------------------------------- there and back
+
+@pytest.mark.parametrize("what", STATES)
+def test_a_state_comes_back_bit_for_bit(run: Run, what: str):
+    written = run.add(Clip(0, "", 0, 1), [], STATES[what])
+    clip = Store(run.folder.parent).open(run.name).clip(0)
+    found = run.state(clip)
+    assert found.keys() == STATES[what].keys() and run.seal(clip) == run.seal(written)
+    for name, tensor in STATES[what].items():
+        assert found[name].dtype == tensor.dtype and found[name].shape == tensor.shape
+        assert found[name].contiguous().view(torch.uint8).equal(tensor.contiguous().view(torch.uint8))
+
+
+def test_the_same_state_has_the_same_seal_and_another_has_another(run: Run):
+    one, two, three = ({"a": torch.tensor(values)} for values in ([1.0, 2.0], [1.0, 2.0], [1.0, 2.1]))
+    seals = [run.seal(run.add(Clip(number, "", 0, 1), [], state)) for number, state in enumerate((one, two, three))]
+    assert seals[0] == seals[1] != seals[2]
+
+
+def test_a_run_and_its_clips_come_back(store: Store, run: Run):
+    written = [add(run, 0, after=""), add(run, 1, tail=2, tail_stays=True, after="x")]
+    found = store.open(run.name)
+    assert found.about == run.about == replace(ABOUT, made=run.about.made) and run.about.made
+    assert [replace(clip, holds={}) for clip in found.done()] == [replace(clip, holds={}) for clip in written]
+    assert [{name: tuple(value) for name, value in clip.holds.items()} for clip in found.done()] == [
+        clip.holds for clip in written]
+    assert found.clip(2) is None and (run.folder / "start.png").read_bytes() == b"a picture"
+
+
+def test_a_run_changes_as_a_whole(store: Store, run: Run):
+    run.change(replace(run.about, ended="stopped", base=("other", 2)))
+    found = store.open(run.name).about
+    assert found.ended == "stopped" and tuple(found.base) == ("other", 2)
+
+
+@pytest.mark.parametrize(("tail", "stays", "last", "frames"), [
+    (0, False, False, [3]), (0, False, True, [3]), (2, False, False, [3]), (2, False, True, [3, 2]),
+    (2, True, False, [3, 2]), (2, True, True, [3, 2])])
+def test_what_a_clip_gives_to_the_video(run: Run, tail: int, stays: bool, last: bool, frames: list[int]):
+    add(run, 0, tail=tail, tail_stays=stays)
+    pieces = run.pieces(run.clip(0), last=last)
+    assert [count for _, count in pieces] == frames == [len(videos.read(path)) for path, _ in pieces]
+
+
+# ------------------------------------------------------------------------------------------------------------- damage
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def _json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
+
+
+DAMAGE: dict[str, tuple[Callable[[Run], Any], str]] = {
+    "a piece is gone": (lambda run: run.path(1, ".mp4").unlink(), "clip 2 of run .* is damaged: 0002.mp4 has 0 of"),
+    "a tail is gone": (lambda run: run.path(1, "-tail.mp4").unlink(), "0002-tail.mp4 has 0 of"),
+    "a piece is cut off": (lambda run: os.truncate(run.path(1, ".mp4"), 9), "0002.mp4 has 9 of"),
+    "the state is gone": (lambda run: run.path(1, ".safetensors").unlink(), "0002.safetensors has 0 of"),
+    "the state is cut off": (lambda run: os.truncate(run.path(1, ".safetensors"), 9), "0002.safetensors has 9 of"),
+    "the record is cut off": (lambda run: os.truncate(run.path(1, ".json"), 40), "0002.json cannot be read"),
+    "the record is empty": (lambda run: os.truncate(run.path(1, ".json"), 0), "0002.json cannot be read"),
+    "the record is no text": (lambda run: run.path(1, ".json").write_bytes(b"\xff\x00"), "0002.json cannot be read"),
+    "the record is a list": (lambda run: run.path(1, ".json").write_text("[]"), "0002.json cannot be read"),
+    "the record is of another version": (lambda run: _json(run.path(1, ".json"), format=2), "by another version"),
+    "the record says more than is known": (lambda run: _json(run.path(1, ".json"), news=1), "0002.json cannot be read"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_damaged_clip_is_said_and_those_before_it_are_there(run: Run, what: str):
+    for number in range(3):
+        add(run, number, tail=2 if number == 1 else 0)
+    damage, said = DAMAGE[what]
+    damage(run)
+    with pytest.raises(StoreError, match=said):
+        run.clip(1)
+    assert [clip.number for clip in run.done()] == [0] and run.clip(2).number == 2
+
+
+def test_a_state_with_another_bit_is_not_handed_out(run: Run):
+    clip = add(run, 0)
+    _flip(run.path(0, ".safetensors"))
+    with pytest.raises(StoreError, match="0001.safetensors is not as it was written"):
+        run.state(clip)
+
+
+def test_a_missing_clip_ends_what_is_done(run: Run):
+    for number in (0, 1, 3):
+        add(run, number)
+    assert [clip.number for clip in run.done()] == [0, 1]
+
+
+@pytest.mark.parametrize(("damage", "said"), [
+    (lambda path: os.truncate(path, 30), "cannot be read"), (lambda path: path.write_bytes(b""), "cannot be read"),
+    (lambda path: _json(path, format=99), "was written by another version"),
+    (lambda path: _json(path, news=1), "cannot be read")])
+def test_a_run_that_cannot_be_read_is_listed_apart_and_left_alone(store: Store, run: Run, damage: Callable, said: str):
+    other = store.new(ABOUT, {})
+    damage(run.folder / "run.json")
+    before = content(run.folder)
+    assert [one.name for one in store.runs()] == [other.name]
+    (folder, why), = store.unreadable()
+    assert folder == run.folder and said in why
+    with pytest.raises(StoreError, match=said):
+        store.find(run.name)
+    assert content(run.folder) == before
+
+
+# -------------------------------------------------------------------------------------------------------------- killed
+
+@needs_fork
+@pytest.mark.parametrize("before", ["none", "another"])
+def test_killed_at_any_operation_the_clip_is_there_or_there_is_none(tmp_path: Path, before: str):
+    seen = set()
+    for at in range(1, 20):
+        run = Store(tmp_path / str(at)).new(ABOUT, {})
+        add(run, 0)
+        if before == "another":
+            run.add(Clip(1, "another", 0, 3), [], {"motion_frames": torch.ones(3, 1, 16, 16)})
+        piece = videos.write(run.path(1, ".mp4"), videos.noise(3, 1, side=16))
+        state = {"motion_frames": torch.zeros(3, 1, 16, 16)}
+        new = Clip(1, "new", 0, 3)
+        if not killed(lambda run=run, piece=piece, state=state, new=new: run.add(new, [piece], state), at, run.folder):
+            break
+        clip = run.clip(1)
+        seen.add(clip and clip.prompt)
+        assert len(run.done()) == 1 + (clip is not None)
+        if clip:
+            assert run.state(clip)["motion_frames"].any() == (clip.prompt == "another")
+        assert run.add(new, [piece], state) and run.clip(1).prompt == "new"
+    assert at > 5 and seen == {None, *(["another"] if before == "another" else [])}
+
+
+@needs_fork
+def test_killed_at_any_operation_a_run_made_from_another_has_all_its_clips_or_is_none(tmp_path: Path):
+    for at in range(1, 60):
+        store = Store(tmp_path / str(at))
+        run = store.new(ABOUT, {"start.png": b"picture"})
+        add(run, 0)
+        add(run, 1)
+        before = content(run.folder)
+        if not killed(lambda store=store, run=run: store.fork(run, 2, replace(ABOUT, seed=8)), at, store.folder):
+            break
+        others = [one for one in store.runs() if one.name != run.name]
+        assert all(len(other.done()) == 2 and (other.folder / "start.png").exists() for other in others)
+        assert content(run.folder) == before
+        assert {folder for folder, _ in store.unreadable()} == {
+            folder for folder in store.folder.iterdir() if not (folder / "run.json").exists()}
+    assert at > 20
+
+
+@needs_fork
+def test_killed_at_any_operation_a_run_that_is_removed_is_there_or_no_run(tmp_path: Path):
+    for at in range(1, 20):
+        store = Store(tmp_path / str(at))
+        run = store.new(ABOUT, {"start.png": b"picture"})
+        add(run, 0)
+        if not killed(lambda store=store, run=run: store.remove(run), at, store.folder):
+            break
+        assert all(len(one.done()) == 1 for one in store.runs())
+    assert at > 4 and not list(store.runs()) and not list(store.unreadable())
+
+
+# ------------------------------------------------------------------------------------------------- the runs of a store
+
+def _named(store: Store, *names: str) -> None:
+    for name in names:
+        store.new(ABOUT, {}).folder.rename(store.folder / name)
+
+
+@pytest.mark.parametrize(("name", "found"), [
+    ("20261120-7f3a", "20261120-7f3a"), ("7f3a", "20261120-7f3a"), (" 7F3A ", "20261120-7f3a"),
+    ("a", None), ("-ab3a", "20261121-ab3a"), ("3a", None), ("nothing", None), ("", None), ("  ", None),
+    ("2026", None), ("mine", "Mine"), ("..", None), ("*", None)])
+def test_a_run_is_found_by_the_end_of_its_name_alone(store: Store, name: str, found: str | None):
+    _named(store, "20261120-7f3a", "20261121-ab3a", "Mine")
+    if found is not None:
+        assert store.find(name).name == found
+        return
+    with pytest.raises(StoreError, match="there is no run|2 runs have names that end in") as error:
+        store.find(name)
+    assert "20261121-ab3a" in str(error.value)
+
+
+def test_the_name_of_one_that_ends_another_is_its_own(store: Store):
+    _named(store, "one", "another-one")
+    assert store.find("one").name == "one"
+
+
+def test_there_may_be_no_store_at_all(store: Store):
+    assert not list(store.runs()) and not list(store.unreadable())
+    with pytest.raises(StoreError, match="Runs that are there: none"):
+        store.find("7f3a")
+
+
+def test_the_newest_run_is_the_first(store: Store):
+    made = [store.new(ABOUT, {}) for _ in range(3)]
+    for age, run in zip((2, 3, 1), made, strict=True):
+        os.utime(run.folder / "run.json", (1e9 - age, 1e9 - age))
+    assert [run.name for run in store.runs()] == [made[index].name for index in (2, 0, 1)]
+
+
+def test_two_runs_that_begin_at_once_have_folders_of_their_own(store: Store, monkeypatch: pytest.MonkeyPatch):
+    names = iter(["aaaa", "aaaa", "bbbb"])
+    monkeypatch.setattr(clips.secrets, "token_hex", lambda size: next(names))
+    assert [store.new(ABOUT, {}).name[-4:] for _ in range(2)] == ["aaaa", "bbbb"]
+
+
+def test_a_run_made_from_another_begins_as_that_one_which_stays_as_it_is(store: Store, run: Run):
+    for number in range(3):
+        add(run, number, tail=2)
+    before = content(run.folder)
+    new = store.fork(run, 2, replace(ABOUT, seed=8, base=(run.name, 2)))
+    assert content(run.folder) == before and new.about.seed == 8 and len(new.done()) == 2
+    for name in ("start.png", "reference.png", "0001.mp4", "0002.mp4", "0002-tail.mp4", "0002.safetensors"):
+        assert (new.folder / name).read_bytes() == before[name]
+    assert new.state(new.clip(1))["motion_frames"].equal(run.state(run.clip(1))["motion_frames"])
+    new.record(replace(new.clip(0), prompt="else"))
+    (new.folder / "0001.mp4").write_bytes(b"")
+    assert content(run.folder) == before
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_run_is_not_made_from_clips_that_are_not_there(store: Store, run: Run, count: int):
+    add(run, 0)
+    add(run, 1)
+    with pytest.raises(StoreError, match=f"has 2 finished clips, so clip {count + 1} cannot be made anew"):
+        store.fork(run, count, ABOUT)
+    assert len(list(store.runs())) == 1
+
+
+def test_a_run_that_cannot_be_begun_leaves_nothing(store: Store, run: Run, monkeypatch: pytest.MonkeyPatch):
+    add(run, 0)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(clips.shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space"):
+        store.fork(run, 1, ABOUT)
+    assert [path.name for path in store.folder.iterdir()] == [run.name]
+
+
+def test_a_run_is_removed_with_all_that_it_takes(store: Store, run: Run):
+    other = store.new(ABOUT, {"start.png": b"x"})
+    add(run, 0, tail=2)
+    size = sum(len(data) for data in content(run.folder).values())
+    assert run.size == size
+    assert store.remove(run) == size and not run.folder.exists() and [one.name for one in store.runs()] == [other.name]
+
+
+def test_a_run_that_another_wangp_is_making_is_neither_removed_nor_taken(store: Store, run: Run):
+    release, before = Store(store.folder).open(run.name).lock(), content(run.folder)
+    for attempt in (lambda: store.remove(run), run.lock):
+        with pytest.raises(StoreError, match=f"run {run.name} is being made by another WanGP"):
+            attempt()
+    assert content(run.folder) == before
+    release()
+    run.lock()()
+    assert store.remove(run)
+
+
+# --------------------------------------------------------------------------------------------------- video and disk
+
+@given(counts=st.lists(st.integers(1, 90), min_size=1, max_size=6), more=st.integers(0, 90), upto=st.integers(1, 6))
+def test_a_video_holds_pieces_from_the_first_one_on_or_something_else(counts: list[int], more: int, upto: int):
+    frames = sum(counts[:upto]) + more
+    expected = next((number for number in range(1, len(counts) + 1) if sum(counts[:number]) == frames), None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clips.mp4, "frames", lambda video: frames)
+        found = holds(Path("video.mp4"), [(Path(), count) for count in counts])
+    assert found == expected
+
+
+def test_what_is_no_video_holds_nothing(tmp_path: Path):
+    piece = videos.write(tmp_path / "piece.mp4", videos.noise(3, side=16))
+    (tmp_path / "broken.mp4").write_bytes(piece.read_bytes()[:-9])
+    assert holds(piece, [(piece, 3)]) == 1 and holds(piece, [(piece, 4)]) is None
+    for video in (tmp_path / "broken.mp4", tmp_path / "missing.mp4", tmp_path):
+        assert holds(video, [(piece, 3)]) is None
+
+
+def test_the_next_clip_takes_what_the_largest_of_the_newest_took(run: Run):
+    assert room([], 480 * 832) > 81 * 480 * 832 // 3
+    small, large = add(run, 0), add(run, 1, tail=2)
+    sizes = {name: size for name, (_, size) in large.holds.items()}
+    wanted = 2 * (sizes["0002.mp4"] + sizes["0002-tail.mp4"]) + sizes["0002.safetensors"]
+    assert room([small, large], 10**9) == wanted == room([small, large, small], 1)
+    assert room([large] + [small] * 8, 1) < wanted
+
+
+def test_files_of_a_run_are_written_whole(run: Run, monkeypatch: pytest.MonkeyPatch):
+    written: list[str] = []
+    real = files.write
+    monkeypatch.setattr(files, "write", lambda path, make: (written.append(path.name), real(path, make)))
+    add(run, 0)
+    assert written == ["0001.safetensors", "0001.json"]  # the record is the last

@@ -1,0 +1,459 @@
+"""Clips on their way to the disk and the video that grows from them, in a stand-in for WanGP's loop (loop.py)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import videos
+from kills import killed, needs_fork
+from loop import KINDS, SIDE, WanGP, in_one_go, of_pieces, settings, shown
+
+from wan2gp_svi import chain, mp4
+from wan2gp_svi.clips import StoreError, room
+from wan2gp_svi.files import UNFINISHED
+from wan2gp_svi.variants import VARIANTS
+
+Whole = Callable[..., np.ndarray]
+
+
+@pytest.fixture
+def wgp(tmp_path: Path) -> WanGP:
+    return WanGP(_made(tmp_path / "Meine Videos ü"))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Whole:
+    """The frames of the same settings in one go."""
+    return lambda asked: in_one_go(_made(tmp_path / "in one go"), asked)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+def fail_at(wgp: WanGP, window: int, how: str = "error") -> None:
+    """From now on the pipeline runs out of memory, or the user aborts, at a window."""
+    def before(at: int) -> bool:
+        if at == window and how == "error":
+            raise torch.OutOfMemoryError("VRAM")
+        return at != window
+
+    wgp.pipe.before = before
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Says how many bytes are free."""
+    return lambda free: monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, free))
+
+
+def after(wgp: WanGP, window: int, press: Callable[[], object]) -> None:
+    """The user presses something just after a window was saved."""
+    def tag(path: str, configs: dict) -> None:
+        if configs.get("window_no") == window:
+            press()
+
+    wgp.tag = tag
+
+
+def unfinished(wgp: WanGP) -> list[Path]:
+    return list(wgp.folder.rglob(f"*{UNFINISHED}*"))
+
+
+def go_on(wgp: WanGP) -> None:
+    wgp.pipe.before = lambda window: True
+
+
+# ------------------------------------------------------------------------------------------------------- a whole run
+
+@pytest.mark.parametrize("id", KINDS)
+def test_a_run_of_four_clips_is_its_pieces_and_every_frame_is_encoded_once(wgp: WanGP, id: str):
+    assert wgp.generate(settings(id, 4))
+    run, frames = wgp.run, chain.length(4, VARIANTS[id].overlap)
+    assert len(run.done()) == 4 and wgp.made == [1, 2, 3, 4]
+    assert np.array_equal(shown(wgp), of_pieces(run)) and len(shown(wgp)) == mp4.frames(wgp.video) == frames
+    assert wgp.writer.frames == frames
+    assert run.about.video == str(wgp.video) and wgp.gen["file_list"] == [str(wgp.video)]
+
+
+@pytest.mark.parametrize("id", KINDS)
+def test_the_video_is_what_it_was_before_there_were_pieces(wgp: WanGP, id: str, monkeypatch: pytest.MonkeyPatch):
+    assert wgp.generate(settings(id, 3))
+    monkeypatch.setattr("wan2gp_svi.wangp.runs.begin", lambda *_: None)  # the frames stay in WanGP's list
+    other = WanGP(_made(wgp.folder / "list"))
+    assert other.generate(settings(id, 3))
+    assert np.array_equal(shown(wgp), shown(other)) and other.most_in_memory > 81
+
+
+def test_no_more_than_one_clip_is_in_memory(wgp: WanGP):
+    assert wgp.generate(settings("film", 4))
+    assert wgp.most_in_memory == 81
+
+
+def test_with_svi_off_the_list_is_wangps_own(wgp: WanGP):
+    assert wgp.generate(settings("shot", 3, activated_loras=["other.safetensors"]))
+    assert all(type(frames) is list for frames in wgp.lists) and wgp.lists[-1] is wgp.lists[0]
+    assert not wgp.store.folder.exists() and wgp.most_in_memory == 241
+    assert [frames.shape[1] for _, frames in wgp.writer.given] == [81, 161, 241]
+    assert all(Path(path).exists() for path in wgp.gen["file_list"]) and len(wgp.gen["file_list"]) == 3
+
+
+def test_a_list_of_wangps_own_passes_through_beside_a_run(wgp: WanGP):
+    assert wgp.generate(settings("shot", 1))
+    wgp.forget()
+    path = wgp.folder / "other.mp4"
+    frames = torch.zeros(3, 4, SIDE, SIDE, dtype=torch.uint8)
+    wgp.save_video([frames, frames], str(path), 16, "libx264_10", nrow=1)
+    assert [frames.shape[1] for _, frames in wgp.writer.given] == [8] and len(videos.read(path)) == 8
+
+
+def test_a_caller_that_wants_the_frames_gets_them_all(wgp: WanGP):
+    assert wgp.generate(settings("film", 3, api_return_video_uint8=True))
+    frames = torch.cat(wgp.artifact, dim=1).movedim(0, -1).numpy()
+    assert np.array_equal(frames, shown(wgp)) and wgp.writer.frames == len(frames)
+
+
+def test_the_metadata_say_how_the_video_was_made_and_stay_in_it(wgp: WanGP):
+    mutagen = pytest.importorskip("mutagen.mp4")
+    assert wgp.generate(settings("shot", 3))
+    configs, = wgp.gen["file_settings_list"]
+    assert configs["svi"]["run"] == wgp.run.name and configs["svi"]["seeds"] == [7, 49, 91]
+    assert mutagen.MP4(wgp.video)["\xa9cmt"] == [str(configs)]
+
+
+@pytest.mark.parametrize("floats", ["kept", "cut"])
+@pytest.mark.parametrize("id", ["film", "2.0-wan22"])
+def test_frames_that_are_floats_are_gone_on_with_too(wgp: WanGP, tmp_path: Path, id: str, floats: str):
+    other = WanGP(_made(tmp_path / "in one go"))
+    wgp.pipe.floats = other.pipe.floats = floats
+    assert other.generate(settings(id, 3))
+    fail_at(wgp, 3)
+    wgp.generate(settings(id, 3))
+    go_on(wgp)
+    assert wgp.generate(settings(id, 3)) and wgp.made == [1, 2, 3, 3]
+    assert np.array_equal(shown(wgp), shown(other))
+
+
+# ---------------------------------------------------------------------------------------------------- going on later
+
+TWICE, GRAIN = {"temporal_upsampling": "rife2"}, {"film_grain_intensity": 0.1}
+
+
+@pytest.mark.parametrize("id", KINDS)
+@pytest.mark.parametrize(("how", "post"), [("error", {}), ("error", TWICE | GRAIN), ("abort", TWICE)],
+                         ids=["error", "error, twice the frames and grain", "abort, twice the frames"])
+def test_the_same_settings_again_go_on_with_the_same_frames(wgp: WanGP, whole: Whole, id: str, how: str, post: dict):
+    asked = settings(id, 4, **post)
+    expected = whole(asked)
+    for after in (1, 3):
+        fail_at(wgp, after + 1, how)
+        assert wgp.generate(asked) is (how == "abort")
+        run, = wgp.store.runs()
+        assert run.about.ended == ("stopped" if how == "abort" else "OutOfMemoryError: VRAM")
+        assert len(run.done()) == after and np.array_equal(shown(wgp), expected[: len(shown(wgp))])
+    go_on(wgp)
+    wgp.forget()
+    assert wgp.generate(asked) and wgp.made == [4]
+    run, = wgp.store.runs()
+    assert np.array_equal(shown(wgp), expected) and np.array_equal(of_pieces(run), expected)
+    assert run.about.ended == "finished" and len(wgp.gen["file_list"]) == 1
+
+
+def test_an_early_stop_gives_a_whole_video_and_can_be_gone_on_with(wgp: WanGP, whole: Whole):
+    asked = settings("film", 4, **TWICE)
+    expected = whole(asked)
+    assert wgp.generate(asked | {"stop_after": 2})
+    first = wgp.video
+    assert len(shown(wgp)) == 2 * chain.length(2, 5) - 1 == len(of_pieces(wgp.run))
+    wgp.forget()
+    assert wgp.generate(asked) and wgp.made == [3, 4]
+    assert np.array_equal(shown(wgp), expected)
+    assert wgp.video != first and len(videos.read(first)) == 2 * chain.length(2, 5) - 1  # it has frames that are gone
+
+
+@pytest.mark.parametrize("id", KINDS)
+def test_a_window_added_after_the_last_goes_on_without_a_gap(wgp: WanGP, whole: Whole, id: str):
+    def more(at: int) -> None:
+        wgp.gen["extra_windows"] = int(at == 3)
+
+    wgp.at_window = more
+    assert wgp.generate(settings(id, 3, prompt="one")) and wgp.made == [1, 2, 3, 4]
+    assert np.array_equal(shown(wgp), whole(settings(id, 4, prompt="one")))
+    assert wgp.run.about.clips == 4
+
+
+@pytest.mark.parametrize("id", ["film", "shot", "2.0-pro"])
+def test_a_window_added_after_the_last_was_saved_keeps_what_was_shown(wgp: WanGP, id: str):
+    overlap, asked = VARIANTS[id].overlap, settings(id, 2)
+    after(wgp, 2, lambda: wgp.gen.update(extra_windows=1))
+    assert wgp.generate(asked) and wgp.made == [1, 2, 3]
+    expected = shown(wgp)
+    assert len(expected) == chain.length(3, overlap) and np.array_equal(expected, of_pieces(wgp.run))
+    after(wgp, 99, lambda: None)
+    wgp.forget()
+    assert wgp.generate(asked | {"video_length": chain.length(4, overlap)}) and wgp.made == [4]
+    assert np.array_equal(shown(wgp)[: len(expected) - overlap], expected[: len(expected) - overlap])
+    assert len(shown(wgp)) == chain.length(4, overlap)
+
+
+@pytest.mark.parametrize("id", ["film", "shot", "2.0-pro"])
+def test_an_added_window_that_broke_off_is_made_with_the_same_seam(wgp: WanGP, tmp_path: Path, id: str):
+    other = WanGP(_made(tmp_path / "in one go"))
+    for one in (wgp, other):
+        after(one, 2, lambda one=one: one.gen.update(extra_windows=1))
+    assert other.generate(settings(id, 2))
+    fail_at(wgp, 3)
+    wgp.generate(settings(id, 2))
+    go_on(wgp)
+    after(wgp, 99, lambda: None)
+    assert wgp.generate(settings(id, 3)) and wgp.made == [1, 2, 3, 3]
+    assert np.array_equal(shown(wgp), shown(other))
+
+
+def test_a_run_with_an_added_window_goes_on_like_one_that_was_never_interrupted(wgp: WanGP, tmp_path: Path):
+    other = WanGP(_made(tmp_path / "in one go"))
+    for one in (wgp, other):
+        after(one, 2, lambda one=one: one.gen.update(extra_windows=1))
+    other.at_window = lambda at: other.gen.update(extra_windows=int(at == 3))
+    assert other.generate(settings("film", 2)) and other.made == [1, 2, 3, 4]
+    assert wgp.generate(settings("film", 2)) and wgp.made == [1, 2, 3]
+    after(wgp, 99, lambda: None)
+    assert wgp.generate(settings("film", 4)) and wgp.made == [1, 2, 3, 4]
+    assert [clip.tail_stays for clip in wgp.run.done()] == [False, True, False, False]
+    assert np.array_equal(shown(wgp), shown(other))
+
+
+def test_two_on_one_run_and_the_second_is_refused(wgp: WanGP, capsys: pytest.CaptureFixture):
+    other = WanGP(wgp.folder)
+
+    def second(at: int) -> None:
+        if at != 2:
+            return
+        run, before = wgp.run, {path: path.read_bytes() for path in wgp.run.folder.iterdir()}
+        named = settings("shot", 3, custom_settings={"svi_run": run.name}, prompt="one\n\ntwo\n\nthree")
+        assert not other.generate(named)
+        assert f"run {run.name} is being made by another WanGP at this moment" in other.error
+        assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
+
+    wgp.at_window = second
+    assert wgp.generate(settings("shot", 3)) and len(wgp.run.done()) == 3
+    assert wgp.run.lock()() is None
+
+
+def test_the_same_settings_in_a_second_wangp_are_a_new_run(wgp: WanGP, capsys: pytest.CaptureFixture):
+    other = WanGP(wgp.folder)
+    wgp.at_window = lambda at: at != 2 or other.generate(settings("shot", 2))
+    assert wgp.generate(settings("shot", 3)) and other.made == [1, 2]
+    assert "is being made by another WanGP" in capsys.readouterr().out and len(list(wgp.store.runs())) == 2
+
+
+# ------------------------------------------------------------------------------------------------------------ faults
+
+def test_a_full_disk_is_said_before_the_clip_and_nothing_is_lost(wgp: WanGP, whole: Whole, disk: Callable):
+    asked = settings("shot", 3)
+    disk(2**40)
+    expected = whole(asked)
+    wgp.at_window = lambda at: disk(201 * 10**6 if at == 3 else 2**40)
+    assert not wgp.generate(asked)
+    assert "the disk is nearly full: clip 3 needs about" in wgp.error and "it goes on from clip 3." in wgp.error
+    wgp.at_window = lambda at: disk(2**40)
+    assert wgp.generate(asked) and wgp.made == [1, 2, 3] and np.array_equal(shown(wgp), expected)
+    assert not unfinished(wgp) and len(list(wgp.store.runs())) == 1
+
+
+def test_a_disk_too_small_for_the_clips_to_come_is_said_at_the_first(wgp: WanGP, disk, capsys):
+    disk(200 * 2**20 + 2 * room([], SIDE * SIDE))
+    assert wgp.generate(settings("shot", 1)) and "has room" not in capsys.readouterr().out
+    disk(200 * 2**20 + 3 * room([], SIDE * SIDE))
+    wgp.generate(settings("shot", 4, seed=8))
+    assert "the disk has room for about 3 of the 4 clips to come" in capsys.readouterr().out
+
+
+def test_a_disk_too_small_for_the_first_clip_makes_nothing(wgp: WanGP, disk):
+    disk(10**6)
+    assert not wgp.generate(settings("shot", 4))
+    assert "clip 1 needs about" in wgp.error and wgp.made == []
+
+
+@pytest.mark.parametrize("fault", ["raises", "nothing", "half"])
+@pytest.mark.parametrize("clip", [
+    1,
+    2, 3])
+def test_an_encoder_that_fails_loses_that_clip_alone(wgp: WanGP, whole: Whole, clip: int, fault: str):
+    asked = settings("film", 3)
+    expected = whole(asked)
+
+    def before(path: Path) -> bool:
+        if not path.name.startswith(f"000{clip}."):
+            return True
+        if fault == "raises":
+            raise OSError(28, "No space left on device")
+        if fault == "half":
+            videos.write(path, videos.noise(40, side=16), videos.EXACT)
+        return False
+
+    wgp.writer.before = before
+    try:
+        assert not wgp.generate(asked)
+    except StoreError as error:
+        wgp.error = str(error)
+    assert "cannot be written" in wgp.error and f"it goes on from clip {clip}." in wgp.error
+    assert [len(run.done()) for run in wgp.store.runs()] == [clip - 1]
+    wgp.writer.before = lambda path: True
+    wgp.forget()
+    assert wgp.generate(asked), wgp.error
+    assert wgp.made == [1, 2, 3][clip - 1:]
+    assert np.array_equal(shown(wgp), expected) and not unfinished(wgp)
+
+
+def test_nothing_is_written_after_a_clip_that_could_not_be(wgp: WanGP):
+    asked = settings("film", 4)
+    wgp.pipe.patient = False
+    wgp.writer.before = lambda path: not path.name.startswith("0002") or time.sleep(0.2) is not None
+    with pytest.raises(StoreError, match="it goes on from clip 2"):
+        assert not wgp.generate(asked)
+        raise StoreError(wgp.error)
+    for job in wgp.pipe.svi.recording._jobs:
+        job.exception()
+    assert len(wgp.run.done()) == 1 and wgp.run.clip(2) is None and len(shown(wgp)) == 76
+
+
+def test_a_slow_encoder_keeps_neither_clips_in_memory_nor_loses_one(wgp: WanGP, whole: Whole):
+    asked = settings("shot", 4)
+    expected = whole(asked)
+    wgp.pipe.patient = False
+    encoded: list[int] = []
+    behind: list[int] = []
+
+    def slowly(path: Path) -> bool:
+        time.sleep(0.1)
+        encoded.append(int(path.name[:4]))
+        return True
+
+    wgp.writer.before = slowly
+    wgp.tag = lambda *_: behind.append(len(wgp.made) - len(encoded))
+    assert wgp.generate(asked) and np.array_equal(shown(wgp), expected)
+    assert max(behind) <= 1
+
+
+def test_the_video_does_not_grow_while_wangp_writes_its_metadata(wgp: WanGP, monkeypatch: pytest.MonkeyPatch):
+    growing, clashes = threading.Event(), []
+
+    def append(video: Path, piece: Path) -> None:
+        growing.set()
+        time.sleep(0.05)
+        real(video, piece)
+        growing.clear()
+
+    real = mp4.append
+    monkeypatch.setattr(mp4, "append", append)
+    wgp.tag = lambda *_: clashes.append(growing.wait(0.1))
+    wgp.pipe.patient = False  # as when a clip is made faster than the one before it is encoded
+    assert wgp.generate(settings("shot", 4)) and not any(clashes)
+
+
+def test_damage_in_the_middle_is_mended_and_what_follows_is_used_again(wgp: WanGP, capsys: pytest.CaptureFixture):
+    asked = settings("film", 4)
+    assert wgp.generate(asked)
+    run, expected = wgp.run, shown(wgp)
+    piece = run.path(1, ".mp4")
+    piece.write_bytes(piece.read_bytes()[:-100])
+    assert [clip.number for clip in run.done()] == [0]
+    wgp.forget()
+    assert wgp.generate(asked) and wgp.made == [2]
+    assert f"clip 2 of run {run.name} is damaged: 0002.mp4 has" in capsys.readouterr().out
+    assert np.array_equal(shown(wgp), expected) and np.array_equal(of_pieces(run), expected)
+
+
+def test_a_state_with_a_flipped_bit_is_made_anew(wgp: WanGP, capsys: pytest.CaptureFixture):
+    asked = settings("2.0-pro", 3)
+    fail_at(wgp, 3)
+    wgp.generate(asked)
+    state = wgp.run.path(1, ".safetensors")
+    data = bytearray(state.read_bytes())
+    data[-9] ^= 1
+    state.write_bytes(data)
+    go_on(wgp)
+    wgp.forget()
+    assert wgp.generate(asked), wgp.error
+    assert wgp.made == [2, 3]
+
+
+@pytest.mark.parametrize("id", ["film", "2.0-pro"])
+def test_other_containers_are_joined_without_encoding(wgp: WanGP, whole: Whole, id: str):
+    asked = settings(id, 3)
+    expected = whole(asked)
+    wgp.server["video_container"] = "mkv"
+    fail_at(wgp, 3)
+    wgp.generate(asked)
+    go_on(wgp)
+    assert wgp.generate(asked) and wgp.video.suffix == ".mkv" and wgp.made == [1, 2, 3, 3]
+    assert np.array_equal(shown(wgp), expected) and wgp.writer.frames == len(expected)
+
+
+def test_sound_is_laid_under_the_whole_video(wgp: WanGP, whole: Whole, tmp_path: Path):
+    asked = settings("film", 3)
+    expected = whole(asked)
+    sound = tmp_path / "sound.wav"
+    videos.ffmpeg("-f", "lavfi", "-i", "anullsrc=r=8000", "-t", 30, sound)
+    fail_at(wgp, 3)
+    wgp.generate(asked | {"audio_source": str(sound)})
+    go_on(wgp)
+    assert wgp.generate(asked | {"audio_source": str(sound)}) and wgp.made == [1, 2, 3, 3]
+    assert np.array_equal(shown(wgp), expected) and wgp.writer.frames == len(expected)
+    assert "Audio: aac" in videos.about(wgp.video) and not list(wgp.folder.glob("*_tmp*"))
+
+
+@pytest.fixture(scope="module")
+def kills(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, list[int]]]:
+    """A run of three clips that is killed at any one of its operations: how many clips were done then, and which were
+    made when the button was pressed again. Whatever was there was whole, and the frames are the same."""
+    asked, folder, seen = settings("film", 3), tmp_path_factory.mktemp("kills"), []
+    expected = in_one_go(_made(folder / "in one go"), asked)
+    for at in range(1, 200):
+        wgp = WanGP(_made(folder / str(at)))
+        if not killed(lambda wgp=wgp: wgp.generate(asked), at, under=wgp.folder):
+            break
+        runs = list(wgp.store.runs())
+        done = runs[0].done() if runs else []
+        for clip in done:
+            assert runs[0].state(clip)
+        for video in wgp.folder.glob("*.mp4"):
+            if UNFINISHED not in video.name:
+                begun = videos.read(video)
+                assert len(begun) and np.array_equal(begun, expected[: len(begun)]), f"operation {at}"
+        assert wgp.generate(asked) and np.array_equal(shown(wgp), expected), f"operation {at}"
+        seen.append((len(done), wgp.made))
+    return seen
+
+
+@needs_fork
+def test_killed_at_any_operation_the_frames_are_the_same(kills: list[tuple[int, list[int]]]):
+    assert len(kills) > 40 and {done for done, _ in kills} == {0, 1, 2, 3}
+    assert all(made == [1, 2, 3] for done, made in kills if done == 0)
+    assert all(made == [3] for done, made in kills if done == 2)
+
+
+@needs_fork
+def test_killed_right_after_the_first_clip_it_is_not_made_again(kills: list[tuple[int, list[int]]]):
+    assert all(made == [2, 3] for done, made in kills if done == 1)
+
+
+@needs_fork
+def test_killed_after_the_last_clip_the_video_is_put_together_without_making_any_again(
+        kills: list[tuple[int, list[int]]]):
+    assert [made for done, made in kills if done == 3][0] == []

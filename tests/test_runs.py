@@ -1,0 +1,275 @@
+"""Which run on disk the loop goes on with, and runs that are resumed, made longer, or made anew from a clip on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import videos
+from loop import KINDS, WanGP, in_one_go, settings, shown
+
+from wan2gp_svi import chain
+from wan2gp_svi.clips import Run, StoreError
+from wan2gp_svi.variants import VARIANTS
+from wan2gp_svi.wangp import runs
+
+Whole = Callable[..., np.ndarray]
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture
+def wgp(tmp_path: Path) -> WanGP:
+    (tmp_path / "out puts").mkdir()
+    return WanGP(tmp_path / "out puts")
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Whole:
+    """The frames of the same settings in one go."""
+    (tmp_path / "in one go").mkdir()
+    return lambda asked: in_one_go(tmp_path / "in one go", asked)
+
+
+def broken_off(wgp: WanGP, asked: dict, window: int, how: str = "error") -> Run:
+    """A run that broke off at a window, or was stopped there."""
+    def before(at: int) -> bool:
+        if at == window and how == "error":
+            raise torch.OutOfMemoryError("VRAM")
+        return at != window
+
+    wgp.pipe.before = before
+    assert wgp.generate(asked) is (how == "stop")
+    wgp.pipe.before = lambda at: True
+    wgp.forget()
+    return wgp.run
+
+
+def content(run: Run) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run.folder.iterdir()}
+
+
+def named(asked: dict, name: str) -> dict:
+    return asked | {"custom_settings": {"svi_run": name}}
+
+
+# -------------------------------------------------------------------------------------------------------- `auto`, `new`
+
+def test_a_finished_run_is_not_gone_on_with(wgp: WanGP):
+    assert wgp.generate(settings("shot", 2)) and wgp.generate(settings("shot", 2))
+    assert wgp.made == [1, 2, 1, 2] and len(list(wgp.store.runs())) == 2
+
+
+def test_new_is_a_new_run(wgp: WanGP):
+    broken_off(wgp, settings("shot", 2), 2)
+    assert wgp.generate(named(settings("shot", 2), "new")) and wgp.made == [1, 2]
+
+
+def test_another_seed_is_a_new_run_and_nothing_is_said(wgp: WanGP, capsys: pytest.CaptureFixture):
+    broken_off(wgp, settings("shot", 2), 2)
+    assert wgp.generate(settings("shot", 2, seed=8)) and wgp.made == [1, 2]
+    assert "this is a new run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"num_inference_steps": 8}, "num_inference_steps 8 (it has 4)"),
+    ({"guidance_scale": 5.0}, "guidance_scale 5.0 (it has 1.0)"),
+    ({"temporal_upsampling": "rife2"}, 'temporal_upsampling "rife2" (it has "")'),
+    ({"custom_settings": {"ref_pad_num": "3"}}, "SVI padding 3 (it has -1)"),
+])
+def test_a_changed_setting_is_a_new_run_and_a_line_says_which(wgp: WanGP, capsys: pytest.CaptureFixture, change: dict,
+                                                             said: str):
+    run = broken_off(wgp, settings("shot", 3), 3)
+    before = content(run)
+    assert wgp.generate(settings("shot", 3) | change) and wgp.made == [1, 2, 3]
+    out = capsys.readouterr().out
+    assert f"this is a new run: run {run.name} has" in out and said in out
+    assert content(run) == before
+
+
+def test_a_changed_lora_file_is_a_new_run(wgp: WanGP, capsys: pytest.CaptureFixture):
+    lora = wgp.folder / "svi-shot.safetensors"
+    lora.write_bytes(b"one")
+    run = broken_off(wgp, settings("shot", 3), 3)
+    lora.write_bytes(b"two")
+    assert wgp.generate(settings("shot", 3)) and wgp.made == [1, 2, 3]
+    assert "LoRA files" in capsys.readouterr().out and len(run.done()) == 2
+
+
+def test_another_start_image_is_a_new_run_and_nothing_is_said(wgp: WanGP, capsys: pytest.CaptureFixture):
+    broken_off(wgp, settings("shot", 2), 2)
+    other = settings("shot", 2)
+    other["image_start"] = other["image_start"].rotate(90)
+    assert wgp.generate(other) and wgp.made == [1, 2] and "this is a new run" not in capsys.readouterr().out
+
+
+def test_a_changed_prompt_of_a_clip_that_is_there_is_a_new_run_and_of_one_to_come_is_not(wgp: WanGP):
+    broken_off(wgp, settings("shot", 3, prompt="one\n\ntwo\n\nthree"), 3)
+    assert wgp.generate(settings("shot", 3, prompt="one\n\ntwo\n\nfour")) and wgp.made == [3]
+    assert wgp.run.clip(2).prompt == "four"
+    wgp.forget()
+    broken_off(wgp, settings("shot", 3, prompt="one\n\ntwo\n\nthree"), 3)
+    assert wgp.generate(settings("shot", 3, prompt="one\n\nelse\n\nthree")) and wgp.made == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("how", "made"), [("error", [2, 3]), ("stop", [1, 2, 3])])
+def test_with_a_random_seed_a_run_that_broke_off_is_gone_on_with_and_one_that_was_stopped_is_not(
+        wgp: WanGP, whole: Whole, how: str, made: list[int]):
+    run = broken_off(wgp, settings("film", 3, seed=-1), 2, how)
+    assert wgp.generate(settings("film", 3, seed=-1)) and wgp.made == made
+    seed = wgp.run.about.seed
+    assert (seed == run.about.seed) == (how == "error")
+    assert np.array_equal(shown(wgp), whole(settings("film", 3, seed=seed)))
+
+
+def test_each_repetition_is_a_run_of_its_own(wgp: WanGP):
+    assert wgp.generate(settings("shot", 2, repeat_generation=2)) and wgp.made == [1, 2, 1, 2]
+    one, two = wgp.store.runs()
+    assert one.about.seed != two.about.seed and len(set(wgp.gen["file_list"])) == 2
+
+
+# ---------------------------------------------------------------------------------------------------- a run by its name
+
+@pytest.mark.parametrize("id", KINDS)
+def test_a_run_is_resumed_from_its_own_settings(wgp: WanGP, whole: Whole, id: str):
+    run = broken_off(wgp, settings(id, 3), 3)
+    broken_off(wgp, settings(id, 3, seed=8), 2)
+    assert wgp.generate(runs.resumed(run)), wgp.error
+    assert wgp.made == [3] and np.array_equal(shown(wgp), whole(settings(id, 3)))
+
+
+def test_a_run_is_known_by_the_end_of_its_name(wgp: WanGP):
+    run = broken_off(wgp, settings("shot", 2), 2)
+    assert wgp.generate(named(settings("shot", 2), run.name[-4:].upper())) and wgp.made == [2]
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"num_inference_steps": 8}, "num_inference_steps 8 (it has 4)"), ({"seed": 8}, "seed 8 (it has 7)")])
+def test_a_run_by_its_name_is_refused_with_what_differs(wgp: WanGP, change: dict, said: str):
+    run = broken_off(wgp, settings("shot", 2), 2)
+    before = content(run)
+    assert not wgp.generate(named(settings("shot", 2), run.name) | change) and wgp.made == []
+    assert f"run {run.name} was made with other settings" in wgp.error and said in wgp.error
+    assert content(run) == before and len(list(wgp.store.runs())) == 1
+
+
+def test_a_run_by_its_name_is_refused_where_prompts_of_clips_that_are_there_changed(wgp: WanGP):
+    run = broken_off(wgp, settings("shot", 2), 2)
+    assert not wgp.generate(named(settings("shot", 2, prompt="other"), run.name))
+    assert "the prompts of the clips" in wgp.error
+
+
+@pytest.mark.parametrize(("wish", "said"), [
+    ("nobody", "there is no run"), ("{}@1", "a number from 2 on"), ("{}@x", "a number from 2 on"),
+    ("{}@9", "so clip 9 cannot be made anew"), ("{}", "has all of its 2 clips")])
+def test_what_cannot_be_is_said(wgp: WanGP, wish: str, said: str):
+    wgp.generate(settings("shot", 2))
+    assert not wgp.generate(named(settings("shot", 2), wish.format(wgp.run.name))) and said in wgp.error
+
+
+def test_a_run_that_has_no_clip_cannot_be_gone_on_with_and_says_so(wgp: WanGP):
+    run = broken_off(wgp, settings("shot", 2), 1)
+    for make in (lambda: runs.resumed(run), lambda: runs.extended(run, 1), lambda: runs.redone(run, 2)):
+        with pytest.raises(StoreError):
+            make()
+
+
+def test_a_caller_that_wants_all_frames_does_not_get_the_ends_of_clips_alone(wgp: WanGP):
+    run = broken_off(wgp, settings("shot", 2), 2)
+    asked = runs.resumed(run) | {"api_return_video_uint8": True}
+    assert not wgp.generate(asked) or sum(part.shape[1] for part in wgp.artifact) == 161
+
+
+# ---------------------------------------------------------------------------------------------------------- made longer
+
+@pytest.mark.parametrize("id", KINDS)
+def test_a_longer_run_is_what_it_would_have_been_at_once(wgp: WanGP, whole: Whole, id: str):
+    assert wgp.generate(settings(id, 2, prompt="one"))
+    wgp.forget()
+    assert wgp.generate(runs.extended(wgp.run, 2)), wgp.error
+    assert wgp.made == [3, 4] and np.array_equal(shown(wgp), whole(settings(id, 4, prompt="one")))
+    assert wgp.run.about.clips == 4
+
+
+@pytest.mark.parametrize("id", [
+    *(id for id in KINDS if id != "2.0"),
+    "2.0",
+])
+def test_a_longer_run_has_prompts_of_its_own(wgp: WanGP, id: str):
+    assert wgp.generate(settings(id, 4, prompt="one\n\ntwo"))
+    before = [clip.prompt for clip in wgp.run.done()]
+    wgp.forget()
+    assert wgp.generate(runs.extended(wgp.run, 2, ["three", "four"])), wgp.error
+    assert [clip.prompt for clip in wgp.run.done()] == [*before, "three", "four"] and wgp.made == [5, 6]
+
+
+def test_more_frames_with_the_same_settings_make_a_run_longer(wgp: WanGP, whole: Whole):
+    assert wgp.generate(settings("film", 2, prompt="one"))
+    wgp.forget()
+    assert wgp.generate(settings("film", 3, prompt="one")) and wgp.made == [3]
+    assert np.array_equal(shown(wgp), whole(settings("film", 3, prompt="one")))
+
+
+# ------------------------------------------------------------------------------------------------------------ made anew
+
+@pytest.mark.parametrize("id", KINDS)
+def test_a_clip_is_made_anew_with_another_prompt_and_the_old_run_stays(wgp: WanGP, whole: Whole, id: str):
+    assert wgp.generate(settings(id, 4, prompt="one\n\ntwo"))
+    old, video = wgp.run, wgp.video
+    before, frames = content(old), shown(wgp)
+    stream = [clip.prompt for clip in old.done()]
+    wgp.forget()
+    assert wgp.generate(runs.redone(old, 3, prompt="else")), wgp.error
+    assert wgp.made == [3, 4] and wgp.run.name != old.name
+    until = [prompt if number < 2 or prompt != stream[2] else "else" for number, prompt in enumerate(stream)]
+    assert [clip.prompt for clip in wgp.run.done()] == until
+    assert content(old) == before and np.array_equal(videos.read(video), frames) and wgp.video != video
+    assert np.array_equal(shown(wgp), whole(settings(id, 4, prompt="\n\n".join(until))))
+
+
+@pytest.mark.parametrize("id", ["film", "2.0-pro"])
+def test_a_clip_is_made_anew_with_another_seed(wgp: WanGP, id: str):
+    overlap = VARIANTS[id].overlap
+    assert wgp.generate(settings(id, 3))
+    old, frames = wgp.run, shown(wgp)
+    wgp.forget()
+    assert wgp.generate(runs.redone(old, 2, seed=99)), wgp.error
+    assert wgp.made == [2, 3] and [clip.seed for clip in wgp.run.done()] == [7, 141, 183]
+    same = 81 - overlap if VARIANTS[id].keep_new else 81
+    assert np.array_equal(shown(wgp)[:same], frames[:same]) and not np.array_equal(shown(wgp)[same], frames[same])
+    assert len(shown(wgp)) == chain.length(3, overlap)
+
+
+def test_a_run_made_anew_that_broke_off_is_gone_on_with(wgp: WanGP):
+    assert wgp.generate(settings("film", 4))
+    again = runs.redone(wgp.run, 2, prompt="else")
+    run = broken_off(wgp, again, 4)
+    assert len(run.done()) == 3 and wgp.generate(again) and wgp.made == [4]
+    assert len(list(wgp.store.runs())) == 2
+    run = broken_off(wgp, runs.redone(run, 3, seed=5), 4)
+    assert wgp.generate(runs.resumed(run)) and wgp.made == [4]
+
+
+def test_from_which_clip_on_a_run_can_be_made_anew(wgp: WanGP):
+    run = broken_off(wgp, settings("shot", 4), 3)
+    for clip in (0, 1, 4):
+        with pytest.raises(StoreError, match="clip 2 to 3"):
+            runs.redone(run, clip)
+    assert wgp.generate(runs.redone(run, 3, prompt="else")), wgp.error
+    assert wgp.made == [3, 4]
+
+
+def test_a_window_that_was_added_is_made_anew_too(wgp: WanGP):
+    wgp.at_window = lambda at: wgp.gen.update(extra_windows=int(at == 2))
+    assert wgp.generate(settings("film", 2))
+    wgp.at_window = lambda at: None
+    wgp.forget()
+    assert wgp.generate(runs.redone(wgp.run, 2, seed=3)), wgp.error
+    assert wgp.made == [2, 3]
