@@ -172,6 +172,33 @@ def test_wangp_refuses_with_our_sentence_or_its_own():
     assert own.validate_generative_prompt("i2v", {}, inputs(), "x") == "no such prompt"
 
 
+def test_a_request_is_spoken_about_once_however_many_prompts_it_has(capsys):
+    check = handler().validate_generative_prompt
+    request = inputs(loras_multipliers="0.5")
+    for prompt in ("a boat", "a boat", "a storm"):
+        assert not check("i2v", {}, request, prompt)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("svi-shot.safetensors has a strength of 0.5" in line for line in lines) == 1
+    assert sum("801 frames are made for the 810 asked for" in line for line in lines) == 1
+    assert not check("i2v", {}, dict(request), "a boat")
+    assert "has a strength of 0.5" in capsys.readouterr().out, "the next request, with the same settings"
+
+
+def test_every_other_wan_model_is_left_alone(capsys):
+    check, request = handler().validate_generative_prompt, inputs()
+    assert not check("multitalk", {}, request, "a man talks") and request == inputs()
+    assert "SVI is off" in capsys.readouterr().out
+    assert not check("t2v", {}, inputs(activated_loras=[]), "x") and capsys.readouterr().out == ""
+
+
+def test_what_speaks_against_a_run_can_be_asked_for():
+    found = []
+    assert prepare("i2v", {}, inputs(), found.extend) == "" and "frames" in {finding.id for finding in found}
+    with pytest.raises(SettingsError) as error:
+        plan("i2v", PAIR, {})
+    assert error.value.id == "wrong-wan" and SettingsError("x").id == "settings"
+
+
 def test_old_wangps_split_prompts_by_number():
     settings = {"multi_prompts_gen_type": "PW"}
     handler(text_modes=True).fix_settings("i2v", 1, {}, settings)

@@ -106,7 +106,7 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
         "apg_switch": 0,
         "RIFLEx_setting": 2,
         "custom_settings": {"svi_variant": "auto", "num_motion_frames": "auto", "ref_pad_num": "auto",
-                            "ref_pad_cfg": "auto", "seed_times": SEED_STEP},
+                            "seed_times": SEED_STEP, "svi_run": "auto"},
         "help": _help(variant, recipe),
     }
 
@@ -122,7 +122,8 @@ def _help(variant: Variant, recipe: Recipe) -> str:
                    "for all that follow.")
     film = " Film suffers most from accelerators and quantised models." if variant.id.startswith("film") else ""
     return (f"{variant.title}: {variant.about}. Give a start image and more than {CLIP_FRAMES} frames: every "
-            f"{CLIP_FRAMES} frames are one clip of 5 seconds. {prompts} {recipe.help}{film}")
+            f"{CLIP_FRAMES} frames are one clip of 5 seconds. {prompts} {recipe.help}{film} Prompts, warnings and "
+            "mends: docs/guide.md of SVI for WanGP.")
 
 
 def table() -> str:

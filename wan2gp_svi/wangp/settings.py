@@ -1,10 +1,10 @@
-"""WanGP's settings -> what SVI does, and what WanGP has to know of it: custom settings, limits, checks before a run.
+"""WanGP's settings -> what SVI does, and what WanGP has to know of it; `preflight` says what speaks against them.
 
 WanGP names used here: the family handler of the Wan models (`models/wan/wan_handler.py`) with its `query_model_def`,
 `validate_generative_prompt` and `fix_settings`; the keys of its model definitions and of its settings.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
@@ -15,7 +15,7 @@ from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant, identify, nois
 #: WanGP's architectures that SVI runs on -> the generation of Wan
 ARCHITECTURES = {"i2v": "2.1", "i2v_2_2": "2.2"}
 
-_BUILT_IN = "i2v_2_2_svi2pro"  # WanGP's own SVI 2 Pro
+BUILT_IN = "i2v_2_2_svi2pro"  #: WanGP's own SVI 2 Pro
 
 _AUTO, _OFF, _MASKED = "auto", "off", "5 cfg"
 _MAX_CUSTOM_SETTINGS = 5  # that WanGP draws
@@ -23,7 +23,11 @@ _MAX_FRAMES = CLIP_FRAMES * 125  # ten minutes at 16 frames a second, for the sl
 
 
 class SettingsError(ValueError):
-    """Settings that SVI cannot honour. The message says what, why, and what to do."""
+    """Settings that SVI cannot honour. The message says what, why, and what to do; `id` is its place in the guide."""
+
+    def __init__(self, message: str, id: str = "settings"):
+        super().__init__(message)
+        self.id = id
 
 
 @dataclass(frozen=True)
@@ -37,15 +41,18 @@ class Plan:
     run: str = _AUTO
 
     def describe(self, seeds: Sequence[int], fps: float) -> str:
-        v, clips = self.variant, len(seeds)
-        frames = chain.length(clips, v.overlap)
-        files = ", ".join(_file(name) for name in self.loras) or "no SVI LoRA"
-        names = [str(seed) for seed in seeds]
-        if clips > 6:
+        v, names = self.variant, [str(seed) for seed in seeds]
+        if len(seeds) > 6:
             names[3:-1] = ["..."]
         inside = f"Motion latents {v.motion_latents}" if v.pro else f"Motion frames {v.motion_frames}"
-        return (f"{v.title} ({files}): {_count(clips, 'clip')} of {CLIP_FRAMES} frames, {frames} frames, "
-                f"{frames / fps:.1f} s. {inside}, padding: {self.padding}, {_plural(clips, 'seed')} {', '.join(names)}")
+        return (f"{self.outline(len(seeds), fps)} {inside}, padding: {self.padding}, {_plural(len(seeds), 'seed')} "
+                f"{', '.join(names)}")
+
+    def outline(self, clips: int, fps: float) -> str:
+        frames = chain.length(clips, self.variant.overlap)
+        files = ", ".join(file_name(name) for name in self.loras) or "no SVI LoRA"
+        return (f"{self.variant.title} ({files}): {count(clips, 'clip')} of {CLIP_FRAMES} frames, {frames} frames, "
+                f"{frames / fps:.1f} s.")
 
     @property
     def padding(self) -> str:
@@ -55,7 +62,7 @@ class Plan:
         left = CLIP_FRAMES - v.motion_frames
         if v.ref_pad_num == -1 or v.ref_pad_num >= left:
             return "reference"
-        return f"reference for {_count(v.ref_pad_num, 'frame')}, then grey" if v.ref_pad_num else "grey"
+        return f"reference for {count(v.ref_pad_num, 'frame')}, then grey" if v.ref_pad_num else "grey"
 
 
 def plan(architecture: str, loras: list[str], custom_settings: Mapping[str, Any] | None) -> Plan | None:
@@ -76,7 +83,8 @@ def plan(architecture: str, loras: list[str], custom_settings: Mapping[str, Any]
     for one in (variant, *found.values()):
         if one.wan != wan:
             raise SettingsError(f"{one.title} is made for Wan {one.wan}, and the model chosen is Wan {wan}. "
-                                f"Choose Image2Video 14B of Wan {one.wan}, or a profile of SVI for Wan {wan}.")
+                                f"Choose Image2Video 14B of Wan {one.wan}, or a profile of SVI for Wan {wan}.",
+                                "wrong-wan")
     _check_experts(variant, list(found))
     return Plan(chosen.override(variant), chosen.seed_step, tuple(found), chosen.run)
 
@@ -84,9 +92,9 @@ def plan(architecture: str, loras: list[str], custom_settings: Mapping[str, Any]
 def _variant(found: Mapping[str, Variant], chosen: str) -> Variant | None:
     variants = {variant.id: name for name, variant in found.items()}
     if len(variants) > 1:
-        files = " and ".join(_file(name) for name in variants.values())
+        files = " and ".join(file_name(name) for name in variants.values())
         raise SettingsError(f"two SVI LoRAs of different variants are active: {files}. Take one of them out of the "
-                            "LoRAs.")
+                            "LoRAs.", "two-variants")
     id = chosen if chosen != _AUTO else next(iter(variants), None)
     return VARIANTS[id] if id else None
 
@@ -94,12 +102,12 @@ def _variant(found: Mapping[str, Variant], chosen: str) -> Variant | None:
 def _check_experts(variant: Variant, loras: list[str]) -> None:
     """A LoRA pair of Wan 2.2 with one half missing gives half a video that drifts."""
     wanted = {lora.noise for lora in variant.loras if lora.noise}
-    given = {noise(_file(name)) for name in loras if identify(name) is variant} & wanted
+    given = {noise(file_name(name)) for name in loras if identify(name) is variant} & wanted
     if given and given != wanted:
         missing = (wanted - given).pop()
         file = next(lora.name for lora in variant.loras if lora.noise == missing)
         raise SettingsError(f"{variant.title} needs both of its LoRAs, and the one for {missing} noise is not active: "
-                            f"add {file}, or apply the profile again.")
+                            f"add {file}, or apply the profile again.", "missing-twin")
 
 
 class _Custom:
@@ -183,46 +191,62 @@ def _dropdown(name: str, choices: list[tuple[str, str]]) -> dict[str, Any]:
     return {"id": name, "name": name, "label": _label(name), "type": "dropdown", "default": _AUTO, "choices": choices}
 
 
-def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, Any]) -> str:
-    """Before a run: makes WanGP's settings what SVI needs, in place. Returns the message for the user, or ""."""
-    if (inputs.get("image_mode") or 0) > 0:
-        return ""
-    if architecture == _BUILT_IN and any(map(identify, inputs.get("activated_loras") or [])):
-        return ("SVI: this model has SVI 2 Pro and its LoRAs built in, by WanGP itself. Take the SVI LoRAs out, or "
-                "choose Image2Video 14B of Wan 2.2 and apply the profile there.")
-    try:
-        run = plan(architecture, active_loras(inputs.get("activated_loras"), model_def), inputs.get("custom_settings"))
-        if run is None:
-            return ""
-        _refuse(inputs)
-    except SettingsError as error:
-        return f"SVI: {error}"
-    overlap = run.variant.overlap
-    # WanGP adds all but one of the frames that a window shares with a video that is continued
-    of_source = overlap - 1 if set(inputs.get("image_prompt_type") or "") & set("VL") else 0
-    clips = chain.clips_of(int(inputs["video_length"]), overlap, of_source)
-    inputs.update(video_length=chain.length(clips, overlap) - of_source, sliding_window_size=CLIP_FRAMES,
-                  sliding_window_overlap=overlap)
-    # what would repaint, shift or cut the frames that the next clip is conditioned on; not every WanGP has all of them
-    for name, value in {"sliding_window_discard_last_frames": 0, "sliding_window_trim_first_frames": 0,
-                        "sliding_window_color_correction_strength": 0, "motion_amplitude": 1}.items():
-        if name in inputs:
-            inputs[name] = value
-    return ""
-
-
-def _refuse(inputs: Mapping[str, Any]) -> None:
-    prompt_type = inputs.get("image_prompt_type") or ""
+def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
+    """What no SVI run can do, whatever the variant."""
+    prompt_type, found = inputs.get("image_prompt_type") or "", []
     if "E" in prompt_type and inputs.get("image_end") is not None:
-        raise SettingsError("an end image cannot be used with SVI yet. Take the end image away, or take the SVI LoRA "
-                            "out to make a video without SVI.")
+        found.append(SettingsError("an end image cannot be used with SVI yet. Take the end image away, or take the SVI "
+                                   "LoRA out to make a video without SVI.", "end-image"))
     if not any(letter in prompt_type for letter in "SVL"):
-        raise SettingsError("a start image is needed: it is the reference that every clip returns to. Choose "
-                            "\"Start Video with Image\" and give one.")
+        found.append(SettingsError("a start image is needed: it is the reference that every clip returns to. Choose "
+                                   "\"Start Video with Image\" and give one.", "start-image"))
     scheduler = inputs.get("frame_scheduler")
     if isinstance(scheduler, Mapping) and scheduler.get("active"):
-        raise SettingsError("prompt commands in [/...] change the length of windows, and SVI clips have "
-                            f"{CLIP_FRAMES} frames always. Take the commands out of the prompt.")
+        found.append(SettingsError("prompt commands in [/...] change the length of windows, and SVI clips have "
+                                   f"{CLIP_FRAMES} frames always. Take the commands out of the prompt.",
+                                   "window-commands"))
+    return found
+
+
+def clips_of(run: Plan, inputs: Mapping[str, Any]) -> int:
+    """Clips of a run, those of a video that it continues aside."""
+    return chain.clips_of(int(inputs.get("video_length") or CLIP_FRAMES), run.variant.overlap, _of_source(run, inputs))
+
+
+def _of_source(run: Plan, inputs: Mapping[str, Any]) -> int:
+    """WanGP adds all but one of the frames that a window shares with a video that is continued."""
+    return run.variant.overlap - 1 if set(inputs.get("image_prompt_type") or "") & set("VL") else 0
+
+
+def required(run: Plan, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What WanGP's settings have to be for SVI."""
+    overlap = run.variant.overlap
+    wanted = {"video_length": chain.length(clips_of(run, inputs), overlap) - _of_source(run, inputs),
+              "sliding_window_size": CLIP_FRAMES, "sliding_window_overlap": overlap}
+    # what would repaint, shift or cut the frames that the next clip is conditioned on; not every WanGP has all of them
+    may_be = {"sliding_window_discard_last_frames": 0, "sliding_window_trim_first_frames": 0,
+              "sliding_window_color_correction_strength": 0, "motion_amplitude": 1}
+    return wanted | {name: value for name, value in may_be.items() if name in inputs}
+
+
+def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, Any],
+            tell: Callable[[list[Any]], None] | None = None) -> str:
+    """Before a run: makes WanGP's settings what SVI needs, in place. Returns the message for the user, or "".
+
+    `tell` is given what else there is to know (a list of `preflight.Finding`); by default it goes to the log.
+    """
+    from . import preflight  # which is built on this module
+
+    findings = preflight.check(architecture, model_def, inputs, preflight.running_config())
+    refused = [finding.text for finding in findings if finding.kind == "refused"]
+    if refused:
+        return f"SVI: {' '.join([refused[0], *map(sentence, refused[1:])])}"
+    (tell or preflight.tell)(findings)
+    if (inputs.get("image_mode") or 0) == 0:
+        run = plan(architecture, active_loras(inputs.get("activated_loras"), model_def), inputs.get("custom_settings"))
+        if run is not None:
+            inputs.update(required(run, inputs))
+    return ""
 
 
 def active_loras(chosen: list[str] | None, model_def: Mapping[str, Any] | None) -> list[str]:
@@ -249,9 +273,16 @@ def extend(handler: Any, text_modes: bool) -> None:
                 extra["custom_settings"] = [*own, *custom_settings()]
         return extra
 
+    told: list[Any] = [None]  # the request that was last spoken about; kept, so that no other can take its identity
+
     def validate_generative_prompt(base_model_type, model_def, inputs, one_prompt):
+        """WanGP asks once for every prompt of a request, with the same `inputs`."""
+        from . import preflight
+
         error = validate(base_model_type, model_def, inputs, one_prompt) if validate else None
-        return error or prepare(base_model_type, model_def or {}, inputs)
+        tell = preflight.tell if told[0] is not inputs else lambda findings: None
+        told[0] = inputs
+        return error or prepare(base_model_type, model_def or {}, inputs, tell)
 
     def fix_settings(base_model_type, settings_version, model_def, ui_defaults):
         if fix is not None:
@@ -264,13 +295,18 @@ def extend(handler: Any, text_modes: bool) -> None:
     handler.fix_settings = staticmethod(fix_settings)
 
 
-def _file(name: str) -> str:
+def file_name(name: str) -> str:
+    """The file of a LoRA, which WanGP names by path or URL."""
     return name.replace("\\", "/").rpartition("/")[2]
+
+
+def sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _plural(count: int, noun: str) -> str:
     return noun if count == 1 else f"{noun}s"
 
 
-def _count(count: int, noun: str) -> str:
-    return f"{count} {_plural(count, noun)}"
+def count(number: int, noun: str) -> str:
+    return f"{number} {_plural(number, noun)}"
