@@ -69,7 +69,7 @@ def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(save_video)
     def save(tensor: Any = None, save_file: Any = None, *arguments: Any, **options: Any) -> Any:
         if isinstance(tensor, Frames) and not arguments:
-            return tensor.recording.save(tensor[-1], save_file, save_video, **options)
+            return tensor.recording.save(tensor.newest(), save_file, save_video, **options)
         return save_video(tensor, save_file, *arguments, **options)
 
     return save

@@ -33,17 +33,15 @@ _SPARE = 200 * 2**20  # bytes that are to stay free on the disk
 
 
 class Frames(list):
-    """WanGP's list of the frames that it has so far. It holds the newest alone, the others are on the disk, unless
-    WanGP's caller wants them in RAM (`everything`)."""
+    """WanGP's list of the frames that it has so far. It holds the newest alone, and that until it is saved; the others
+    are on the disk, unless WanGP's caller wants them in RAM (`everything`)."""
 
     def __init__(self, recording: Recording, everything: bool):
         super().__init__()
         self.recording, self.everything = recording, everything
 
-    def append(self, frames: Tensor) -> None:
-        if not self.everything:
-            self.clear()
-        super().append(frames)
+    def newest(self) -> Tensor:
+        return self[-1] if self.everything else self.pop()
 
 
 @dataclass
