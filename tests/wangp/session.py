@@ -40,6 +40,7 @@ import runpy
 import sys
 import time
 import traceback
+from concurrent.futures.thread import _python_exit
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -97,6 +98,7 @@ def main(job: dict[str, Any]) -> None:
     gc.freeze()  # WanGP collects often; what the imports left behind need not be searched each time
     run = {"loop": loop, "process": process, "any2video": any2video}[job["level"]]
     report = run(job, root, work, recorder, start)
+    _python_exit()  # threads that the end of a process waits for
     recorder.save(work / "tensors.safetensors")
     (work / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
 

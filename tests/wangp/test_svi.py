@@ -128,6 +128,9 @@ def test_each_profile_chains_as_the_authors_do(number, all_profiles):
     saved = [load_file(all_profiles.work / f"saved-{first + clip}.safetensors")["frames"] for clip in range(clips)]
     assert torch.equal(torch.cat(saved, dim=1), joined), "each window saves its own frames alone"
     assert len(report["files"]) == 1, "one video, which grows"
+    video = Path(report["files"][0]["path"])
+    found = json.loads(video.with_name(f"{video.stem}.drift.json").read_text(encoding="utf-8"))
+    assert found["verdict"] in all_profiles.log and video.with_name(f"{video.stem}.drift.png").is_file()
     lines = [line for line in report["log"].splitlines() if line.startswith("[SVI]")]
     seeds = ", ".join(str(chain.seed(SEED, clip)) for clip in range(clips))
     assert any(f"{variant.title} (" in line and f"seeds {seeds}" in line for line in lines)

@@ -10,7 +10,12 @@ from typing import Any
 
 from ..install.patches import PatchError, present, read_series
 from ..install.shipped import Distribution
-from . import hooks
+
+try:
+    from . import hooks
+    _BROKEN = ""
+except Exception as error:  # WanGP starts whatever has become of this package, and the user is told
+    _BROKEN = f"a part of it is missing or broken ({error}). Run install.py again"
 
 
 def svi(hook: str, value: Any = None, *context: Any) -> Any:
@@ -33,6 +38,6 @@ def why_off(wangp: Path) -> str:
     return ""
 
 
-_OFF = why_off(Path(__file__).resolve().parents[2])
+_OFF = _BROKEN or why_off(Path(__file__).resolve().parents[2])
 if _OFF:
-    hooks.say(f"is off, WanGP itself is not affected: {_OFF}.")
+    print(f"[SVI] is off, WanGP itself is not affected: {_OFF}.", flush=True)

@@ -12,6 +12,7 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +30,7 @@ from ..clips import FINISHED, STOP, STOPPED, Clip, Run, StoreError, holds, room
 from ..variants import CLIP_FRAMES
 from .settings import SettingsError
 
+_QUIET = 2.0  # seconds without a change, after which a file is taken to be finished
 _SPARE = 200 * 2**20  # bytes that are to stay free on the disk
 
 
@@ -224,7 +226,26 @@ class Recording:
             self.run.change(change)
         if making.last:
             self.close()
+            if self.total > 1:
+                self._worker.submit(self._report, Path(shown))
         return {**settings, "svi": inside}, shown
+
+    def _report(self, video: Path) -> None:
+        """How the video holds up, when WanGP has written its settings into it."""
+        from .. import drift  # its packages are needed here alone
+
+        with contextlib.suppress(OSError):
+            before = None
+            while before != (before := video.stat().st_mtime_ns):
+                time.sleep(_QUIET)
+        try:
+            found = drift.report(video, self.run.folder / "reference.png")
+            *_, picture = drift.write(found)
+        except Exception as error:  # a report that fails must not disturb the next run
+            self.say(f"there is no drift report of {video.name}: {error}")
+        else:
+            self.say(f"drift report: {picture}")
+            self.say(found.verdict)
 
     # -------------------------------------------------------------------------------------------------- all the while
 
