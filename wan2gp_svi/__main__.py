@@ -76,56 +76,48 @@ def _parser(drift: Any, preflight: Any) -> argparse.ArgumentParser:
 
 
 def _runs(options: argparse.Namespace) -> None:
+    from .wangp.overview import cut, size, state
+
     store = _store(options)
     if options.remove:
         for run in [store.find(name) for name in options.remove]:
-            size = _size(run.size)
+            freed = size(run.size)
             if not options.yes:
-                answer = input(f"Remove the clips of run {run.name} ({size})? They cannot be brought back. [y/N] ")
+                answer = input(f"Remove the clips of run {run.name} ({freed})? They cannot be brought back. [y/N] ")
                 if answer.strip().lower() not in ("y", "yes"):
                     print(f"Run {run.name} stays.")
                     continue
             store.remove(run)
-            print(f"Run {run.name} is removed, {size} are free. Its video stays: {run.about.video or 'there is none'}")
+            print(f"Run {run.name} is removed, {freed} are free. Its video stays: {run.about.video or 'there is none'}")
         return
     rows = [("RUN", "MADE", "VARIANT", "CLIPS", "SIZE", "STATE", "FIRST PROMPT")]
     for run in store.runs():
         about, done = run.about, len(run.done())
-        state = "being made" if _is_made(run) else about.ended or "broke off"
         rows.append((run.name, about.made.replace("T", " ")[:16], about.title, f"{done}/{about.clips}",
-                     _size(run.size), _cut(state, 40), _cut(about.asked[0], 40)))
+                     size(run.size), cut(state(run, done), 40), cut(about.asked[0], 40)))
     if len(rows) == 1:
         print(f"There are no runs in {store.folder}")
     else:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        print(f"{_size(sum(run.size for run in store.runs()))} in all, the videos aside, in {store.folder}")
+        print(f"{size(sum(run.size for run in store.runs()))} in all, the videos aside, in {store.folder}")
     for folder, why in store.unreadable():
         print(f"{folder.name}: {why}")
 
 
 def _stop(options: argparse.Namespace) -> None:
     from .clips import STOP, StoreError
+    from .wangp.overview import is_made
 
     store = _store(options)
-    made = [run for run in ([store.find(options.run)] if options.run else store.runs()) if _is_made(run)]
+    made = [run for run in ([store.find(options.run)] if options.run else store.runs()) if is_made(run)]
     if len(made) != 1:
         names = ", ".join(run.name for run in made)
         raise StoreError(f"several runs are being made: {names}. Say which one" if made else
                          "no run is being made at this moment")
     files.write(made[0].folder / STOP, b"")
     print(f"Run {made[0].name} ends when the clip that is being made is done. The same settings go on from there.")
-
-
-def _is_made(run: Any) -> bool:
-    from .clips import StoreError
-
-    try:
-        run.lock()()
-    except StoreError:
-        return True
-    return False
 
 
 def _resume(options: argparse.Namespace) -> None:
@@ -175,15 +167,6 @@ def _store(options: argparse.Namespace) -> Any:
         except (OSError, ValueError, KeyError, TypeError):
             outputs = wangp / "outputs"
     return Store(outputs / "svi")
-
-
-def _size(size: int) -> str:
-    return f"{size / 10**6:.1f} MB" if size < 10**9 else f"{size / 10**9:.1f} GB"
-
-
-def _cut(text: str, width: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 _COMMANDS = {"runs": _runs, "stop": _stop, "resume": _resume, "extend": _extend, "redo": _redo}

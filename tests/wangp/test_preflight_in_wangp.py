@@ -29,13 +29,13 @@ def test_a_warning_is_in_the_log_once_and_stops_nothing(run_wangp, wangp, tmp_pa
     assert done["success"] and len(done["windows"]) == 2, done["errors"]
     lines = [line for line in done["log"].splitlines() if line.startswith("[SVI] ")]
     assert len(PROMPTS.split("\n\n")) == 3, "WanGP asks once for each prompt"
-    assert lines.count(f"[SVI] warning: {STRENGTH} (docs/guide.md#svi-strength)") == 1
-    assert sum("(docs/guide.md#motion-amplitude)" in line for line in lines) == 1
+    assert lines.count(f"[SVI] warning: {STRENGTH} (wan2gp_svi/docs/guide.md#svi-strength)") == 1
+    assert sum("(wan2gp_svi/docs/guide.md#motion-amplitude)" in line for line in lines) == 1
     assert sum("there are 3 prompts and 2 clips" in line for line in lines) == 1
-    assert sum("(docs/guide.md#vae-tiles)" in line for line in lines) == 1, "WanGP's configuration counts"
+    assert sum("(wan2gp_svi/docs/guide.md#vae-tiles)" in line for line in lines) == 1, "WanGP's configuration counts"
     assert all("UserWarning" not in line for line in done["log"].splitlines()), "nothing is said twice"
     assert "warning: an SVI LoRA is active (svi-shot.safetensors), but SVI is off" in talk["log"]
-    assert "docs/guide.md#other-model" in talk["log"]
+    assert "wan2gp_svi/docs/guide.md#other-model" in talk["log"]
 
 
 @pytest.mark.skipif(not Path(browser.CHROMIUM).exists(), reason=f"needs chromium ({browser.CHROMIUM})")

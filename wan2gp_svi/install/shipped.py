@@ -10,6 +10,7 @@ from wan2gp_svi.files import UNFINISHED
 PACKAGE = "wan2gp_svi"
 PROFILES = ("profiles/wan_i2v", "profiles/wan_2_2")
 STATE = f"{PACKAGE}/state.json"
+GUIDE = "docs/guide.md"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Distribution:
         package = self.root / PACKAGE
         files = {f"{PACKAGE}/{name}": path for name, path in _below(package) if _belongs(name)}
         files |= {f"{PACKAGE}/patches/{name}": path for name, path in _below(self.patches) if _belongs(name)}
+        if self.patches.parent == self.root:  # else the guide lies in the package already
+            files |= {f"{PACKAGE}/{GUIDE}": path for path in [self.root / GUIDE] if path.is_file()}
         for folder in PROFILES:
             files |= {f"{folder}/{path.name}": path for path in sorted((self.root / folder).glob("*.json"))}
         files.pop(STATE, None)

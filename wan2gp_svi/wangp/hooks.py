@@ -66,6 +66,15 @@ def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
         say(f"is off: this WanGP could not be extended ({type(error).__name__}: {error}). WanGP itself is not "
             "affected. Please report this line.")
 
+    try:
+        from shared.utils import plugins
+
+        from . import tab
+
+        tab.offer(plugins, say)
+    except Exception as error:
+        say(f"the SVI tab is not there ({type(error).__name__}: {error}); all else works.")
+
     @wraps(save_video)
     def save(tensor: Any = None, save_file: Any = None, *arguments: Any, **options: Any) -> Any:
         if isinstance(tensor, Frames) and not arguments:

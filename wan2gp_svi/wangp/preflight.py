@@ -36,7 +36,7 @@ from .settings import (
     sentence,
 )
 
-GUIDE = "docs/guide.md"
+GUIDE = "wan2gp_svi/docs/guide.md"  #: as it lies in WanGP
 
 
 @dataclass(frozen=True)

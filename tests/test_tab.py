@@ -1,0 +1,406 @@
+"""What the SVI tab shows and asks for; the tab itself in WanGP's page is tested in tests/wangp/test_tab.py."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from wan2gp_svi.clips import About, Clip, Run, Store, StoreError
+from wan2gp_svi.drift import DriftError
+from wan2gp_svi.install import Refused, loras
+from wan2gp_svi.wangp import overview, tab
+from wan2gp_svi.wangp.settings import SettingsError
+
+SETTINGS = {"model_type": "i2v", "sliding_window_overlap": 1, "multi_prompts_gen_type": "PW", "prompt": "one\n\ntwo",
+            "video_length": 321, "seed": 7, "custom_settings": {"ref_pad_num": "3"}}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    (tmp_path / "out puts").mkdir()
+    return Store(tmp_path / "out puts/svi")
+
+
+def make(store: Store, done: int = 2, **changes) -> Run:
+    """A run of 4 clips, of which `done` are on disk."""
+    about = About("shot", "SVI-Shot", 4, 7, 16.0, ["one", "two"], ["one", "two"], 1, {"SVI seed step": 42}, SETTINGS)
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 16), "red").save(picture, format="PNG")
+    images = {"reference.png": picture.getvalue(), "start.png": picture.getvalue()}
+    run = store.new(replace(about, **changes), images)
+    for number in range(done):
+        piece = run.path(number, ".mp4")
+        piece.write_bytes(b"a video")
+        run.add(Clip(number, ["one", "two"][min(number, 1)], 7 + 42 * number, 80, 1), [piece], {"m": torch.zeros(1)})
+    return run
+
+
+def finish(run: Run, name: str = "a boat.mp4") -> Path:
+    video = run.folder.parents[1] / name
+    video.write_bytes(b"a video")
+    run.change(replace(run.about, video=str(video)))
+    return video
+
+
+# ------------------------------------------------------------------------------------------------------------- the list
+
+def test_a_row_says_what_a_run_is(store: Store):
+    run = make(store)
+    (cells,), names = overview.rows(store)
+    assert names == [run.name] and len(cells) == len(overview.HEADERS)
+    assert cells[0].startswith("<img src='data:image/jpeg;base64,")
+    assert cells[1:2] + cells[3:6] == [run.name, "SVI-Shot", "2 of 4", "10.1 s"]
+    assert cells[7:] == ["broke off", "one"] and cells[6] == overview.size(run.size)
+
+
+@pytest.mark.parametrize(("done", "ended", "state"), [
+    (4, "finished", "finished"), (4, "", "broke off"), (2, "stopped", "stopped"), (2, "OutOfMemoryError: VRAM", "broke off: OutOfMemoryError: VRAM"),
+    (0, "", "broke off")])
+def test_the_state_of_a_run(store: Store, done: int, ended: str, state: str):
+    run = make(store, done, ended=ended)
+    assert overview.state(run, done) == state
+    release = run.lock()
+    assert overview.state(run, done) == ("finished" if done == 4 else "being made")
+    release()
+
+
+def test_what_can_be_done_with_a_run(store: Store):
+    shown = overview.look(make(store))
+    assert shown.can_resume and shown.can_extend and shown.last_redo == 3
+    shown = overview.look(make(store, 4))
+    assert not shown.can_resume and shown.can_extend and shown.last_redo == 4
+    shown = overview.look(make(store, 0))
+    assert not shown.can_resume and not shown.can_extend and shown.last_redo < 2
+
+
+def test_a_run_without_a_picture_is_listed(store: Store):
+    run = make(store)
+    (run.folder / "reference.png").unlink()
+    assert overview.thumbnail(run) == "" and overview.rows(store)[1] == [run.name]
+
+
+def test_the_clips_that_are_done_and_those_to_come(store: Store):
+    html = overview.clips_table(overview.look(make(store, asked=["one", "<b>two</b>"])))
+    assert html.count("on disk") == 2 and html.count("to come") == 2
+    assert all(f">{seed}<" in html for seed in (7, 49, 91, 133)) and "&lt;b&gt;two" in html and "<b>" not in html
+
+
+def test_the_summary_has_no_markup_of_a_reason(store: Store):
+    said = overview.summary(overview.look(make(store, ended="Error: *a* <b>[x](y)")))
+    assert r"Broke off: Error: \*a\* \<b\>\[x\](y)." in said and "2 of 4 clips" in said
+
+
+# ----------------------------------------------------------------------------------------------------- video and report
+
+def test_a_video_is_served_from_where_it_lies(store: Store):
+    run = make(store)
+    assert overview.video(overview.look(run)) == ""
+    video = finish(run, "a boat's & #1?.mp4")
+    html = overview.video(overview.look(run))
+    assert "/gradio_api/file=/" in html and "out%20puts/a%20boat%27s%20%26%20%231%3F.mp4?" in html
+    assert "boat&#x27;s &amp;" in html
+    video.unlink()
+    assert "not there any more" in overview.summary(overview.look(run))
+
+
+def test_a_drift_report_is_shown_unless_the_video_has_grown_since(store: Store):
+    run = make(store)
+    video = finish(run)
+    picture = video.with_name("a boat.drift.png")
+    picture.write_bytes(b"png")
+    picture.with_suffix(".json").write_text(json.dumps({"verdict": "holds <up>"}), encoding="utf-8")
+    shown = overview.look(run)
+    assert shown.drift == picture and "holds &lt;up&gt;" in overview.drift(shown.drift)
+    picture.with_suffix(".json").write_text("[", encoding="utf-8")
+    assert "<img" in overview.drift(shown.drift)
+    later = time.time() + 10
+    os.utime(video, (later, later))
+    assert overview.look(run).drift is None and overview.drift(None) == ""
+
+
+def test_a_run_without_a_video_has_no_report(store: Store):
+    with pytest.raises(StoreError, match="has no video"):
+        overview.make_drift(overview.look(make(store)))
+
+
+# ------------------------------------------------------------------------------------------------------------- going on
+
+def test_settings_to_go_on(store: Store):
+    run = make(store)
+    asked = overview.resume(run)
+    assert asked["custom_settings"] == {"ref_pad_num": "3", "svi_run": run.name} and asked["video_length"] == 321
+    assert asked["image_start"] == str(run.folder / "start.png")
+    longer = overview.extend(run, 2, "a storm\nat sea\n\n\n calm ")
+    assert longer["prompt"] == "one\n\ntwo\n\na storm at sea\n\ncalm" and longer["video_length"] == 321
+    again = overview.redo(run, 3.0, " at\nnight ", "")
+    assert again["custom_settings"]["svi_run"] == f"{run.name}@3" and again["seed"] == 7
+    assert again["prompt"] == "one\n\ntwo\n\nat night\n\nat night"
+    assert overview.redo(run, 2, "", " 9 ")["seed"] == 9
+
+
+@pytest.mark.parametrize(("what", "said"), [
+    (lambda run: overview.redo(run, 2, " ", ""), "give a new prompt or a new seed"),
+    (lambda run: overview.redo(run, 2, "", "abc"), "the seed is a whole number"),
+    (lambda run: overview.redo(run, 2, "", "-1"), "the seed is a number from 0"),
+    (lambda run: overview.redo(run, None, "x", ""), "the clip is a whole number"),
+    (lambda run: overview.redo(run, 4, "x", ""), "can be made anew from clip 2 to 3"),
+    (lambda run: overview.extend(run, 0, ""), "by 1 clip or more"),
+    (lambda run: overview.extend(run, 1.5, ""), "the number of clips is a whole number"),
+    (lambda run: overview.resume(Run(run.folder, replace(run.about, settings={}))), "before its first clip was done"),
+    (lambda run: overview.stop(run), "is not being made"),
+])
+def test_what_cannot_be_done_is_said(store: Store, what, said: str):
+    with pytest.raises(StoreError, match=said):
+        what(make(store))
+
+
+def test_stop_reaches_the_run_that_is_being_made(store: Store):
+    run = make(store)
+    release = run.lock()
+    assert f"Run {run.name} ends" in overview.stop(run)
+    assert (run.folder / overview.STOP).is_file()
+    release()
+
+
+def test_a_run_is_removed_and_its_video_stays(store: Store):
+    run = make(store)
+    video = finish(run)
+    assert overview.size(run.size) in overview.removing(overview.look(run))
+    assert "are free" in overview.remove(store, run)
+    assert not run.folder.exists() and video.is_file()
+
+
+# --------------------------------------------------------------------------------------------------------- WanGP's form
+
+class WanGP(dict):
+    """wgp.py's variables, as far as the form needs them."""
+
+    def __init__(self):
+        super().__init__(get_base_model_type=lambda model: model if model in ("i2v", "i2v_2_2") else None,
+                         get_default_settings=lambda model: {"flow_shift": 5, "seed": -1},
+                         get_settings_from_file=self.load, set_model_settings=self.keep,
+                         get_model_custom_settings=None, _model_choice_target_model_type=None)
+
+    def load(self, state, path, allow_json, merge, switch_to_compatible):
+        assert (allow_json, merge, switch_to_compatible) == (True, True, False)
+        self.chosen = state["model_type"]
+        return json.loads(Path(path).read_text(encoding="utf-8")), False, False
+
+    def keep(self, state, model, settings):
+        state["all_settings"][model] = settings
+
+
+def test_settings_go_into_the_form_of_the_model_that_is_chosen(store: Store):
+    run, wgp, state = make(store), WanGP(), {"model_type": "i2v"}
+    fill, switch = overview.into_form(wgp, state, run, overview.resume(run), "resume")
+    assert fill and switch is None
+    asked = state["all_settings"]["i2v"]
+    assert asked["seed"] == 7 and asked["flow_shift"] == 5 and asked["custom_settings"]["svi_run"] == run.name
+    assert asked["image_start"] == [str(run.folder / "start.png")] and (run.folder / "resume.json").is_file()
+
+
+def test_another_model_is_switched_to_and_its_resolution_is_the_runs(store: Store):
+    run, wgp, state = make(store), WanGP(), {"model_type": "i2v_2_2", "active_form": "edit"}
+    fill, switch = overview.into_form(wgp, state, run, overview.resume(run), "resume")
+    assert fill is None and switch.startswith("i2v|") and wgp.chosen == "i2v"
+    assert state["model_type"] == "i2v_2_2" and state["active_form"] == "add"
+    assert state["skip_resolution_transfer_on_model_switch"] == "i2v"
+    del wgp["_model_choice_target_model_type"]  # before v12.0
+    assert overview.into_form(wgp, state, run, overview.resume(run), "resume") == (None, "i2v")
+
+
+def test_a_form_that_cannot_take_the_settings_says_why(store: Store):
+    run, wgp = make(store, settings={**SETTINGS, "model_type": "gone"}), WanGP()
+    with pytest.raises(StoreError, match="was made with the model gone"):
+        overview.into_form(wgp, {"model_type": "i2v"}, run, overview.resume(run), "resume")
+    run = make(store)
+    del wgp["get_model_custom_settings"]
+    with pytest.raises(StoreError, match="Update it to 10.80"):
+        overview.into_form(wgp, {"model_type": "i2v"}, run, overview.redo(run, 2, "x", ""), "redo-2")
+    wgp["get_settings_from_file"] = lambda *arguments: (None, False, False)
+    with pytest.raises(StoreError, match="does not take the settings"):
+        overview.into_form(wgp, {"model_type": "i2v"}, run, overview.resume(run), "resume")
+
+
+def test_what_happens_next_is_said(store: Store):
+    run = make(store)
+    assert f"run {run.name} goes on with clip 3, up to clip 4" in overview.next_step(run, overview.resume(run), 2)
+    assert "goes on with clip 3, up to clip 7" in overview.next_step(run, overview.extend(run, 5, ""), 2)
+    said = overview.next_step(run, overview.redo(run, 2, "x", ""), 2)
+    assert "made anew from clip 2 on (the old one stays), up to clip 4" in said
+
+
+# ----------------------------------------------------------------------------------------------------------- LoRA files
+
+def test_lora_files_there_missing_and_half_way(tmp_path: Path):
+    folders = {"2.1": str(tmp_path / "a"), "2.2": None}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/svi-shot.safetensors").write_bytes(b"x" * 2_000_000)
+    (tmp_path / "a/.svi-tom.safetensors.abc.part").write_bytes(b"x" * 1_000_000)
+    rows = {row[2]: row for row in overview.lora_rows(tmp_path, folders)}
+    assert rows["svi-shot.safetensors"] == ["SVI-Shot", "Wan 2.1", "svi-shot.safetensors", "there", "2 MB"]
+    assert rows["svi-tom.safetensors"][3:] == ["not there", "1 MB of it, download it to go on"]
+    assert rows["svi-film.safetensors"][3:] == ["not there", "-"]
+    assert sum("Wan22" in name or "Wan2.2" in name for name in rows) == 4
+
+
+def test_where_wangp_looks_for_loras(tmp_path: Path):
+    def get_lora_dir(model: str) -> str:
+        if model != "i2v":
+            raise KeyError(model)
+        return str(tmp_path)
+
+    assert overview.lora_folders({"get_lora_dir": get_lora_dir}) == {"2.1": str(tmp_path.resolve()), "2.2": None}
+    assert overview.lora_folders({}) == {"2.1": None, "2.2": None}
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> loras.Download:
+    return loras.Download("version-1.0/svi-shot.safetensors", tmp_path / "svi-shot.safetensors")
+
+
+def test_a_download_tells_how_far_it_is(one: loras.Download):
+    seen = threading.Event()
+
+    def fetch(files: list, say) -> None:
+        part = one.target.with_name(".svi-shot.safetensors.abc.part")
+        part.write_bytes(b"x" * 1_000_000)
+        say(f"LoRA: {one.source}, {loras.gigabytes(0)} of {loras.gigabytes(4_000_000)} here")
+        assert seen.wait(10)
+        part.replace(one.target)
+        say(f"LoRA: {one.target} is complete")
+
+    told = []
+    for share, line in overview.download([one], fetch, every=0.01):
+        told.append((share, line))
+        if share == 0.25:
+            seen.set()
+    assert (0.25, "svi-shot.safetensors: 1 MB of 4 MB") in told
+    assert told[-1] == (1.0, f"{one.target} is complete")
+    assert "value='0.250'" in overview.bar(0.25, "<x>") and "&lt;x&gt;" in overview.bar(0.25, "<x>")
+
+
+def test_the_line_with_which_a_download_begins_is_the_installers():
+    line = 'say(f"LoRA: {file.source}, {gigabytes(so_far)} of {gigabytes(size)} here")'
+    assert line in inspect.getsource(loras.fetch)
+    assert overview._bytes("LoRA: a/b.safetensors, 613 MB of 2.45 GB here") == 2.45e9
+
+
+def test_a_download_that_fails_is_told_and_the_next_one_can_begin(one: loras.Download):
+    def fetch(files: list, say) -> None:
+        raise Refused("no network")
+
+    for _ in range(2):
+        with pytest.raises(Refused, match="no network"):
+            list(overview.download([one], fetch, every=0.01))
+
+
+def test_two_downloads_at_a_time_are_refused(one: loras.Download):
+    end = threading.Event()
+    first: Iterator = overview.download([one], lambda files, say: end.wait(10), every=0.01)
+    next(first)
+    with pytest.raises(Refused, match="under way"):
+        next(overview.download([one], lambda files, say: None))
+    end.set()
+    list(first)
+
+
+# ---------------------------------------------------------------------------------------------------------------- words
+
+@pytest.mark.parametrize(("error", "said"), [
+    (StoreError("run x is damaged"), "Run x is damaged."),
+    (SettingsError("two LoRAs."), "Two LoRAs."),
+    (Refused("version-1.0/a.safetensors is not there"), "version-1.0/a.safetensors is not there."),
+    (DriftError("The video is empty."), "The video is empty."),
+    (OSError("disk full"), "A file could not be read or written: disk full."),
+    (KeyError("x"), "Something went wrong that should not have (KeyError: 'x'). Please report it together with what "
+                    "the doctor says."),
+])
+def test_errors_are_sentences(error: Exception, said: str):
+    assert overview.told(error) == said
+
+
+def test_words_for_lengths():
+    assert [overview.duration(value) for value in (0.0, 10.06, 59.94, 600.5)] == [
+        "0.0 s", "10.1 s", "59.9 s", "10 min 00 s"]
+    assert overview.size(1_500_000) == "1.5 MB" and overview.size(2_500_000_000) == "2.5 GB"
+    assert overview.cut("a  b\nc", 20) == "a b c" and overview.cut("x" * 30, 10) == "x" * 7 + "..."
+
+
+# ----------------------------------------------------------------------------------------------- WanGP's plugin manager
+
+class Plugin:
+    """WanGP's WAN2GPPlugin, as far as the tab needs it."""
+
+    def __init__(self):
+        self.requested, self.tabs = [], {}
+
+    def request_component(self, name: str) -> None:
+        self.requested.append(name)
+
+    def add_tab(self, id: str, label: str, create) -> None:
+        self.tabs[id] = (label, create)
+
+
+def plugins() -> SimpleNamespace:
+    class WAN2GPApplication:
+        def __init__(self):
+            self.plugin_manager, self.enabled_plugins = SimpleNamespace(plugins={}), []
+
+        def initialize_plugins(self, wgp_globals):
+            self.enabled_plugins = wgp_globals["server_config"]["enabled_plugins"]
+            return "done"
+
+    return SimpleNamespace(WAN2GPApplication=WAN2GPApplication, WAN2GPPlugin=Plugin,
+                           PluginManager=SimpleNamespace(set_server_config=print))
+
+
+def test_the_tab_is_among_wangps_plugins_and_not_in_its_configuration():
+    module, config = plugins(), {"enabled_plugins": ["motion_designer"]}
+    tab.offer(module, print)
+    tab.offer(module, print)  # wgp.py is loaded twice where another program imports it
+    application = module.WAN2GPApplication()
+    wgp = {"server_config": config, **dict.fromkeys(tab.FUNCTIONS, print)}
+    assert application.initialize_plugins(wgp) == "done"
+    assert application.enabled_plugins == ["motion_designer", tab.ID]
+    assert config == {"enabled_plugins": ["motion_designer"]}
+    plugin = application.plugin_manager.plugins[tab.ID]
+    assert isinstance(plugin, Plugin) and plugin.tabs[tab.ID][0] == "SVI"
+    assert set(plugin.requested) == set(tab.COMPONENTS)
+
+
+def test_a_wangp_that_the_tab_does_not_fit_starts_and_a_line_says_so():
+    module, said = plugins(), []
+    tab.offer(module, said.append)
+    application = module.WAN2GPApplication()
+    assert application.initialize_plugins({"server_config": {"enabled_plugins": []}}) == "done"
+    assert application.plugin_manager.plugins == {} and application.enabled_plugins == []
+    assert len(said) == 1 and "it has no get_settings_from_file" in said[0] and said[0].endswith("all else works.")
+
+
+def test_wangps_safe_mode_has_no_tab():
+    module, said = plugins(), []
+    tab.offer(module, said.append)
+    application = module.WAN2GPApplication()
+    application.initialize_plugins({"SAFE_MODE": True, "server_config": {"enabled_plugins": []}})
+    assert application.plugin_manager.plugins == {} and not said
+
+
+def test_a_wangp_with_an_older_plugin_manager_has_no_tab_and_a_line_says_so():
+    module, said = plugins(), []
+    del module.PluginManager.set_server_config
+    before = module.WAN2GPApplication.initialize_plugins
+    tab.offer(module, said.append)
+    assert module.WAN2GPApplication.initialize_plugins is before and "before 10.52" in said[0]

@@ -1,0 +1,179 @@
+"""The "SVI" tab in WanGP's own page: a run that was killed, gone on with; and all else that the tab can do."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("playwright", reason="needs playwright and chromium")
+pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read the runs")
+
+import browser  # noqa: E402
+from test_endless import SHOT, broken_off  # noqa: E402
+from test_svi import install, task, write_loras  # noqa: E402
+
+from wan2gp_svi.clips import Store  # noqa: E402
+
+if not Path(browser.CHROMIUM).exists():
+    pytest.skip(f"needs chromium ({browser.CHROMIUM}, or set CHROMIUM)", allow_module_level=True)
+
+
+class Page:
+    """WanGP's page with what a person does in it."""
+
+    def __init__(self, page, work: Path):
+        self.page, self.work = page, work
+        page.set_default_timeout(60_000)
+
+    @property
+    def log(self) -> str:
+        return (self.work / "log.txt").read_text(encoding="utf-8", errors="replace")
+
+    def open(self) -> None:
+        self.page.wait_for_timeout(2000)
+        self.page.get_by_role("tab", name="SVI", exact=True).click()
+        self.page.locator("#svi_runs tbody tr").first.wait_for()
+
+    def pick(self, name: str) -> None:
+        self.page.locator("#svi_runs tbody tr", has_text=name).click()
+        self.says(f"Run {name}")
+
+    def cells(self, name: str) -> list[str]:
+        texts = self.page.locator("#svi_runs tbody tr", has_text=name).locator("td").all_inner_texts()
+        return [text.strip() for text in texts]
+
+    def click(self, id: str) -> None:
+        self.page.locator(f"#svi_{id}").click()
+
+    def unfold(self, name: str) -> None:
+        self.page.get_by_role("button", name=re.compile(f"^{name}")).locator("visible=true").first.click()
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name, exact=True).locator("visible=true").click()
+
+    def fill(self, id: str, value: str) -> None:
+        field = self.page.locator(f"#svi_{id} textarea, #svi_{id} input").first
+        field.fill(value)
+        field.press("Tab")
+
+    def says(self, text: str | re.Pattern[str]) -> None:
+        self.page.get_by_text(text).locator("visible=true").first.wait_for()
+
+    def generate(self, until: str) -> None:
+        self.says("The settings are in the form")
+        self.page.wait_for_timeout(4000)  # the form is filled; nothing on the page says when
+        self.page.get_by_role("button", name="Generate", exact=True).locator("visible=true").first.click()
+        for _ in range(180):
+            if until in self.log:
+                return
+            self.page.wait_for_timeout(1000)
+        raise AssertionError(self.log[-3000:])
+
+
+@pytest.fixture
+def killed(tmp_path: Path, wangp_at: Callable, wangp_copy: Callable) -> Callable:
+    """(version, clips) -> a WanGP with SVI, its work folder, and a run of which 2 clips are on disk."""
+    def make(version: str, clips: int):
+        tree, work = wangp_copy(wangp_at(version)), tmp_path / "ui"
+        install(tree)
+        write_loras(tree)
+        (tree / "resolutions.json").write_text(json.dumps([["64x64 (1:1)", "64x64"]]), encoding="utf-8")
+        broken_off(tree, work, {"level": "process", "settings": task(SHOT, clips)}, f"clip 3/{clips}")
+        run, = Store(work / "outputs/svi").runs()
+        return tree, work, run
+    return make
+
+
+@pytest.mark.parametrize("version", ["10.80", "12.60"])
+def test_a_killed_run_is_gone_on_with_and_no_file_of_the_users_names_the_tab(version, killed, serve_wangp):
+    tree, work, run = killed(version, 4)
+    job = {"config": {"last_model_type": "tiny_i2v", "last_resolution_choice": "64x64",
+                      "save_path": str(work / "outputs")}}
+    with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
+        page = Page(opened, work)
+        page.open()
+        assert page.cells(run.name)[3:8:2] == ["SVI-Shot", "10.1 s", "broke off"] and "2 of 4" in page.cells(run.name)
+        page.pick(run.name)
+        opened.locator("#svi_run video").wait_for()
+        page.click("resume")
+        page.generate(until="clip 4/4 done")
+        assert f"going on with run {run.name} from clip 3 of 4" in page.log
+        page.open()
+        page.click("refresh")
+        opened.locator("#svi_runs tbody tr", has_text="finished").wait_for()
+        assert page.cells(run.name)[4:6] == ["4 of 4", "20.1 s"]
+    again, = Store(work / "outputs/svi").runs()
+    assert len(again.done()) == 4 and again.name == run.name
+    config = json.loads((work / "config/wgp_config.json").read_text(encoding="utf-8"))
+    assert "svi" not in json.dumps(config.get("enabled_plugins", [])).lower()
+    assert not [path for path in (tree / "plugins").iterdir() if "svi" in path.name.lower()]
+
+
+def test_all_that_the_tab_can_do(killed, serve_wangp):
+    tree, work, run = killed("12.60", 9)
+    job = {"config": {"last_model_type": "tiny_i2v22", "last_resolution_choice": "64x64",  # another model is chosen
+                      "save_path": str(work / "outputs")}}
+    with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
+        page = Page(opened, work)
+        page.open()
+        page.pick(run.name)
+
+        page.tab("Redo from a clip")
+        page.click("redo")  # neither prompt nor seed
+        page.says("Give a new prompt or a new seed, or both")
+        page.fill("clip", "8")
+        page.fill("seed", "7")
+        page.click("redo")
+        page.says(f"Run {run.name} has 2 finished clips of 9, so it can be made anew from clip 2 to 3.")
+        assert not (run.folder / "redo-8.json").exists()
+
+        page.tab("Drift report")
+        page.click("drift")
+        opened.locator("img[alt='drift report']").wait_for()
+        assert opened.locator("img[alt='drift report']").evaluate("image => image.decode().then(() => 1)") == 1
+        assert Path(run.about.video).with_suffix(".drift.png").is_file()
+
+        page.unfold("Doctor")
+        opened.wait_for_function("document.querySelector('#svi_doctor textarea')?.value.includes('WanGP:')")
+        said = opened.locator("#svi_doctor textarea").input_value()
+        assert "SVI for WanGP: " in said and "version 12.60" in said
+        page.unfold("LoRA files")
+        page.says("svi-film-opt-10212025.safetensors")
+        page.click("download")
+        page.says(re.compile(r"could not be downloaded|is there|not \d+: delete or rename"))
+        opened.screenshot(path=work / "tab.png", full_page=True)
+
+        page.tab("Redo from a clip")
+        page.fill("clip", "2")
+        page.fill("prompt", "a storm")
+        page.fill("seed", "99")
+        page.click("redo")
+        page.generate(until="clip 2/9")
+        page.open()
+        page.click("refresh")
+        opened.locator("#svi_runs tbody tr", has_text="being made").wait_for()
+        new = next(one for one in Store(work / "outputs/svi").runs() if one.name != run.name)
+        page.pick(new.name)
+        page.tab("Resume")
+        page.click("stop")
+        page.says(f"Run {new.name} ends when the clip that is being made is done")
+        for _ in range(60):
+            if "as asked. The same settings go on from there" in page.log:
+                break
+            opened.wait_for_timeout(1000)
+        page.click("refresh")
+        opened.locator("#svi_runs tbody tr", has_text="stopped").wait_for()
+        assert [clip.seed for clip in new.done()][1] == 99 + 42 and new.done()[1].prompt == "a storm"
+
+        page.pick(run.name)
+        page.tab("Remove")
+        page.click("remove")
+        page.says(f"Remove the clips of run {run.name} for good?")
+        page.click("yes")
+        page.says(f"Run {run.name} is removed")
+        assert not run.folder.exists() and Path(run.about.video).is_file()
+    assert "Traceback" not in page.log, page.log[-4000:]
