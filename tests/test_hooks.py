@@ -1,6 +1,8 @@
 """The hooks without WanGP: the identity while SVI is off, and seams as WanGP's loop makes them."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -133,7 +135,7 @@ def test_the_vae_is_exact_where_it_fits_and_the_user_is_told_where_not(card):
     assert not lines
     card(4)
     assert vae.encode(pipe, video, tile_size=256, say=lines.append) == (torch.float32, torch.float32, 256)
-    assert "in 32 bit, in tiles of 256 pixels: 4.0 GB of VRAM are free, and 32 bit untiled wants 6.6 GB" in lines[0]
+    assert "in 32 bit, in tiles of 256 pixels: 4.0 GB of VRAM are free, and 32 bit untiled wants 6.7 GB" in lines[0]
     assert "artefacts" in lines[0]
 
 
@@ -165,6 +167,17 @@ def test_out_of_memory_falls_back_to_wangps_own_precision(card, monkeypatch):
     assert vae.encode(pipe, video, tile_size=128)[2] == 128
     with pytest.raises(torch.cuda.OutOfMemoryError):
         vae.encode(pipe, video, tile_size=0)
+
+
+def test_a_package_that_is_broken_is_said_and_wangp_starts(tmp_path):
+    package = Path(__file__).parents[1] / "wan2gp_svi"
+    shutil.copytree(package, tmp_path / "wan2gp_svi", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "wan2gp_svi/clips.py").write_text("no python", encoding="utf-8")
+    code = "from wan2gp_svi.wangp import svi; print(svi('start', 'as it was'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8")
+    first, second = done.stdout.splitlines()
+    assert first.startswith("[SVI] is off, WanGP itself is not affected: a part of it is missing or broken")
+    assert second == "as it was"
 
 
 def test_svi_is_off_as_a_whole_where_a_hook_is_missing(tmp_path):

@@ -1,12 +1,12 @@
 """What an SVI clip costs beside a window of stock WanGP: time and memory, side by side in one run.
 
-    python benchmarks/gpu/bench.py WANGP [--model i2v|i2v_2_2] [--size 832x480] [--steps 4] [--repeats 3] [--vram 12]
+    python benchmarks/gpu/bench.py WANGP [--model i2v|i2v_2_2] [--int8] [--steps 4] [--repeats 3] [--vram 0 24 16 12 8]
     python benchmarks/gpu/bench.py WANGP --tiny        the same code on a CPU with tiny models, in seconds
 
 WANGP is a WanGP folder with this distribution installed. Its own pipeline runs (`WanAny2V.generate`) with mmgp's
-low-VRAM profile 4, its VAE at full size, its transformer at full size with random weights in bf16, and a random LoRA of
-SVI's shape, since random weights cost what trained ones cost. T5 and CLIP are stand-ins: a clip needs them as a window
-does. The settings take turns; the table has medians, and the spread of the totals. Prints Markdown.
+low-VRAM profile 4, its VAE at full size, its transformer at full size with random weights in bf16 or int8, and a random
+LoRA of SVI's shape, since random weights cost what trained ones cost. T5 and CLIP are stand-ins: a clip needs them as a
+window does. The settings take turns; the tables have medians, and the spread of the totals. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import importlib.util
 import os
 import statistics
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Iterator
@@ -44,13 +45,15 @@ class Setting:
 
 @dataclass
 class Cost:
-    """One clip: seconds in all and by part, GiB at the peak."""
+    """One clip: seconds in all and by part, GiB at the peak, and how the VAE encoded."""
 
     total: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
     steps: int = 0
     allocated: float = 0.0
     reserved: float = 0.0
+    ram: float = 0.0
+    encoded: str = ""
 
 
 SETTINGS = {
@@ -77,17 +80,74 @@ def main() -> None:
     torch.set_grad_enabled(False)
     torch.manual_seed(0)
     pipe, offload_object, lora_seconds = build(options, wangp)
-    if options.vram:
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(options.vram * GIB / total)
-    costs: dict[Setting, list[Cost]] = {setting: [] for setting in SETTINGS[options.model]}
-    for turn in range(options.repeats + 1):
-        for setting, found in costs.items():
-            cost = clip(pipe, offload_object, setting, options)
-            print(f"turn {turn}: {setting.name}: {cost.total:.2f} s", file=sys.stderr, flush=True)
-            if turn:  # the first turn warms up
-                found.append(cost)
-    print(report(costs, options, lora_seconds, wangp))
+    options.pipe, rate = pipe, matrix_rate(options.tiny)
+    settings = [setting for setting in SETTINGS[options.model] if not options.only or setting.name in options.only]
+    for number, cap in enumerate(options.vram):
+        costs: dict[Setting, list[Cost]] = {setting: [] for setting in settings}
+        failed: dict[Setting, str] = {}
+        with card_of(cap):
+            for turn in range(options.repeats + (number == 0)):
+                for setting in settings:
+                    if setting in failed:
+                        continue
+                    try:
+                        cost = clip(pipe, offload_object, setting, options, cap, turn == options.repeats - 1)
+                    except torch.cuda.OutOfMemoryError as error:
+                        failed[setting] = str(error).split(".")[0]
+                        offload_object.unload_all()
+                        continue
+                    print(f"{cap:g} GiB, turn {turn}: {setting.name}: {cost.total:.2f} s", file=sys.stderr, flush=True)
+                    if turn or number:  # the first turn of all warms up
+                        costs[setting].append(cost)
+        print(report(costs, failed, options, cap, rate, lora_seconds, wangp), flush=True)
+
+
+@contextmanager
+def card_of(gib: float) -> Iterator[None]:
+    """A card with so much memory, for torch and for whoever asks what is free; 0: the card as it is."""
+    import torch
+
+    if not gib or not torch.cuda.is_available():
+        yield
+        return
+    ask = torch.cuda.mem_get_info
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(min(1.0, gib * GIB / torch.cuda.get_device_properties(0).total_memory))
+    torch.cuda.mem_get_info = lambda *_: (int(gib * GIB) - torch.cuda.memory_reserved(), int(gib * GIB))
+    try:
+        yield
+    finally:
+        torch.cuda.mem_get_info = ask
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def matrix_rate(is_tiny: bool) -> float:
+    """Operations in a second of a large bf16 product of random matrices."""
+    import torch
+
+    size = 256 if is_tiny else 8192
+    a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    times = []
+    for _ in range(8):
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        a @ b
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - begin)
+    return 2 * size**3 / statistics.median(times)
+
+
+def operations(pipe: Any, width: int, height: int, lora: bool) -> float:
+    """Of one step, without guidance: the matrix products and the attention of all blocks, with a LoRA of rank 128."""
+    model = pipe.model
+    inside, outside = model.dim, model.ffn_dim
+    tokens = ((FRAMES - 1) // 4 + 1) * (height // 16) * (width // 16)
+    context = 512 + (257 if pipe.model2 is None else 0)  # words, and what CLIP sees
+    block = 2 * tokens * inside * (6 * inside + 2 * outside) + 4 * context * inside**2
+    block += 4 * tokens * inside * (tokens + context)
+    if lora:
+        block += 2 * 128 * (tokens * (6 * 2 * inside + 2 * (inside + outside)) + context * 4 * inside)
+    return block * len(model.blocks)
 
 
 def parse() -> argparse.Namespace:
@@ -97,7 +157,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", default="832x480", help="width x height")
     parser.add_argument("--steps", type=int, default=4, help="denoising steps, without guidance")
     parser.add_argument("--repeats", type=int, default=3, help="turns that count, after one that warms up")
-    parser.add_argument("--vram", type=float, default=0, help="GiB that torch may take (0: all there is)")
+    parser.add_argument("--vram", type=float, nargs="+", default=[0], help="GiB that torch may take (0: all there is)")
+    parser.add_argument("--int8", action="store_true", help="the transformer in int8, as WanGP makes it of bf16")
+    parser.add_argument("--only", nargs="+", default=[], help="names of settings (default: all)")
     parser.add_argument("--weights", default="", help="folder for the random weights (default: ckpts in WANGP)")
     parser.add_argument("--tiny", action="store_true", help="tiny models on a CPU, to try the benchmark itself")
     options = parser.parse_args()
@@ -168,7 +230,8 @@ def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
         config=WAN_CONFIGS["i2v-14B"], checkpoint_dir=str(folder),
         model_filename=[str(folder / file) for file in files], submodel_no_list=[1, 2][: len(files)],
         model_type=architecture, model_def=definition, base_model_type=architecture, text_encoder_filename="",
-        dtype=torch.bfloat16, VAE_dtype=torch.float32 if options.tiny else torch.float16)
+        quantizeTransformer=options.int8, dtype=torch.bfloat16,
+        VAE_dtype=torch.float32 if options.tiny else torch.float16)
     pipe._interrupt = False
     parts = {"transformer": pipe.model, "vae": pipe.vae.model}
     if pipe.model2 is not None:
@@ -270,7 +333,48 @@ def timed(cost: Cost, part: str, owner: Any, *names: str) -> Iterator[None]:
             setattr(owner, name, original)
 
 
-def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Namespace) -> Cost:
+@contextmanager
+def noted(cost: Cost, vae: type) -> Iterator[None]:
+    """Notes with what precision and tiles the VAE encodes."""
+    original = vae.encode
+
+    def encode(self: Any, videos: Any, tile_size: int = 256, *args: Any, **kwargs: Any) -> Any:
+        latents = original(self, videos, tile_size, *args, **kwargs)
+        cost.encoded = f"{str(self.dtype)[6:]}, " + (f"tiles of {tile_size}" if tile_size else "untiled")
+        return latents
+
+    vae.encode = encode  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        vae.encode = original  # type: ignore[method-assign]
+
+
+def peak_ram(reset: bool = False) -> float:
+    """GiB of RAM that this process has had at once since the last reset; 0 where Linux does not say."""
+    try:
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0.0
+    return int(status.split("VmHWM:")[1].split()[0]) / 2**20
+
+
+def save(frames: Any) -> float:
+    """Seconds that WanGP takes to write these frames; nan where ffmpeg is not installed."""
+    if importlib.util.find_spec("imageio_ffmpeg") is None:
+        return float("nan")
+    from shared.utils.audio_video import save_video
+
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        save_video(frames[None], str(Path(folder) / "clip.mp4"), fps=16, nrow=1, normalize=True, value_range=(-1, 1))
+    return time.perf_counter() - begin
+
+
+def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Namespace, cap: float,
+         is_saved: bool) -> Cost:
     """The second clip of a video: its motion frames are there, its reference is the first image."""
     import torch
     from shared.utils.loras_mutipliers import parse_loras_multipliers
@@ -294,9 +398,11 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
+    peak_ram(reset=True)
+    memory = int(cap * 1024) or torch.cuda.get_device_properties(0).total_memory // 2**20
     experts = [timed(cost, "denoise", model, "forward") for model in filter(None, (pipe.model, pipe.model2))]
     with ExitStack() as stack:
-        for timer in (*experts, timed(cost, "encode", type(pipe.vae), "encode"),
+        for timer in (*experts, timed(cost, "encode", type(pipe.vae), "encode"), noted(cost, type(pipe.vae)),
                       timed(cost, "decode", type(pipe.vae), "decode", "decode_to_cpu_uint8")):
             stack.enter_context(timer)
         torch.cuda.synchronize()
@@ -304,8 +410,9 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
         frames = pipe.generate(
             input_prompt="a boat on a lake", n_prompt="", input_video=video, frame_num=FRAMES, width=width,
             height=height, sampling_steps=options.steps, guide_scale=1.0, guide2_scale=1.0, shift=5.0,
-            sample_solver="unipc", seed=1, joint_pass=True, VAE_tile_size=0 if not 0 < options.vram < 24 else 256,
-            cfg_star_switch=False, prefix_frames_count=n, overlap_size=n, window_no=2, window_start_frame_no=80,
+            sample_solver="unipc", seed=1, joint_pass=True,
+            VAE_tile_size=type(pipe.vae).get_VAE_tile_size(0, memory, False), cfg_star_switch=False,
+            prefix_frames_count=n, overlap_size=n, window_no=2, window_start_frame_no=80,
             model_type=options.model, offloadobj=offload_object, loras_slists=strengths, color_correction_strength=0,
             callback=lambda *args, **kwargs: None, set_header_text=lambda text: None, **phases)
         torch.cuda.synchronize()
@@ -313,34 +420,48 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
     video = frames["x"] if isinstance(frames, dict) else frames
     assert tuple(video.shape) == (3, FRAMES, height, width), video.shape
     cost.allocated, cost.reserved = torch.cuda.max_memory_allocated() / GIB, torch.cuda.max_memory_reserved() / GIB
+    cost.ram = peak_ram()
+    if is_saved:
+        cost.parts["save"] = save(video)
     offload_object.unload_all()
     return cost
 
 
-def report(costs: dict[Setting, list[Cost]], options: argparse.Namespace, lora_seconds: float, wangp: Path) -> str:
+def report(costs: dict[Setting, list[Cost]], failed: dict[Setting, str], options: argparse.Namespace, cap: float,
+           rate: float, lora_seconds: float, wangp: Path) -> str:
     import torch
 
     version = next((line.split('"')[1] for line in (wangp / "wgp.py").read_text(encoding="utf-8").splitlines()
                     if line.startswith("WanGP_version")), "?")
     lines = [
         f"{datetime.date.today()}, {torch.cuda.get_device_name(0)}, torch {torch.__version__}, WanGP {version}, "
-        f"{options.model}, {options.size}, {FRAMES} frames, {options.steps} steps, "
-        + (f"{options.vram:g} GiB of VRAM" if options.vram else "all VRAM") + f", LoRA loaded in {lora_seconds:.1f} s",
+        f"{options.model} in {'int8' if options.int8 else 'bf16'}, {options.size}, {FRAMES} frames, {options.steps} "
+        f"steps, {options.repeats} turns, " + (f"{cap:g} GiB of VRAM" if cap else "all VRAM")
+        + f", LoRA loaded in {lora_seconds:.1f} s, matrix products at {rate / 1e12:.0f} TFLOP/s",
         "",
-        "| | seconds a clip (spread) | / stock | encode | a step | decode | peak GiB allocated | reserved | / stock |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| | seconds a clip (spread) | / stock | encode | a step | / floor | decode | rest | save | GiB allocated "
+        "| / stock | reserved | RAM | encoded in |",
+        "|---" * 14 + "|",
     ]
-    stock = costs[next(iter(costs))]
-    base, peak = median(stock, "total"), median(stock, "allocated") or 1
+    first = next((setting for setting, found in costs.items() if found), None)
     for setting, found in costs.items():
+        if not found:
+            lines.append(f"| {setting.name} | does not run: {failed.get(setting, '')} |" + " |" * 12)
+            continue
         total, allocated = median(found, "total"), median(found, "allocated")
+        base, peak = median(costs[first], "total"), median(costs[first], "allocated") or 1
         spread = (max(cost.total for cost in found) - min(cost.total for cost in found)) / total
-        names = ("encode", "denoise", "decode")
-        part = {name: statistics.median(cost.parts.get(name, 0) for cost in found) for name in names}
+        part = {name: statistics.median(cost.parts.get(name, 0) for cost in found)
+                for name in ("encode", "denoise", "decode")}
+        saved = max(cost.parts.get("save", 0) for cost in found)
+        step = part["denoise"] / max(found[0].steps, 1)
+        least = operations(options.pipe, *map(int, options.size.split("x")), setting.lora) / rate
+        rest = total - part["encode"] - part["denoise"] - part["decode"]
         lines.append(f"| {setting.name} | {total:.2f} ({spread:.1%}) | {total / base:.3f} | {part['encode']:.2f} | "
-                     f"{part['denoise'] / max(found[0].steps, 1):.3f} | {part['decode']:.2f} | {allocated:.2f} | "
-                     f"{median(found, 'reserved'):.2f} | {allocated / peak:.3f} |")
-    return "\n".join(lines)
+                     f"{step:.3f} | {step / least:.2f} | {part['decode']:.2f} | {rest:.2f} | {saved:.1f} | "
+                     f"{allocated:.2f} | {allocated / peak:.3f} | {median(found, 'reserved'):.2f} | "
+                     f"{median(found, 'ram'):.1f} | {found[0].encoded} |")
+    return "\n".join([*lines, ""])
 
 
 def median(costs: list[Cost], name: str) -> float:

@@ -1,23 +1,60 @@
-"""The GPU benchmark in its small form, so that its code goes on running; nothing is asserted of its times."""
+"""The GPU benchmarks in their small form, so that their code goes on running; nothing is asserted of their times. And
+that the VAE's encoder in stripes gives what WanGP's own gives, in every version of WanGP."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
+import trees
 from conftest import PYTHON
 from test_svi import HOME, install
 
 
-@pytest.mark.parametrize("model", ["i2v", "i2v_2_2"])
-def test_the_benchmark_runs_every_setting_with_tiny_models(model, wangp, wangp_copy):
+def run(script: str, *arguments: str | Path) -> list[list[str]]:
+    """A benchmark's table rows, without those of dashes."""
+    environment = {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([PYTHON, HOME / "benchmarks/gpu" / script, *arguments], capture_output=True, encoding="utf-8",
+                          env=environment, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()
+            if line.startswith("| ")]
+
+
+@pytest.mark.parametrize("options", [("i2v", "--int8"), ("i2v_2_2",)], ids=["i2v", "i2v_2_2"])
+def test_the_benchmark_runs_every_setting_with_tiny_models(options, wangp, wangp_copy):
     tree = wangp_copy(wangp)
     install(tree)
-    options = ("--tiny", "--model", model, "--repeats", "1", "--steps", "2")
-    command = [PYTHON, HOME / "benchmarks/gpu/bench.py", tree, *options]
-    environment = {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert len(rows) == 5 and rows[1] == "stock" and any(row.startswith("SVI") for row in rows[2:])
+    rows = run("bench.py", tree, "--tiny", "--repeats", "1", "--steps", "2", "--model", *options)
+    names = [row[0] for row in rows]
+    assert len(rows) == 5 and names[1] == "stock" and any(name.startswith("SVI") for name in names[2:])
+    assert all(row[-1] == "float32, untiled" for row in rows[1:])
+
+
+def test_a_capped_card_is_pretended_and_wangps_tiles_follow_it(wangp, wangp_copy):
+    tree = wangp_copy(wangp)
+    install(tree)
+    rows = run("bench.py", tree, "--tiny", "--repeats", "1", "--steps", "1", "--vram", "24", "8", "--only", "stock",
+               "SVI-Shot")
+    assert [row[-1] for row in rows if row[0] == "stock"] == ["float32, untiled", "float32, tiles of 256"]
+    assert [row[-1] for row in rows if row[0] == "SVI-Shot"] == ["float32, untiled"] * 2
+
+
+def test_the_vaes_benchmark_runs_with_a_tiny_vae(wangp):
+    rows = {row[0]: row[-1] for row in run("vae.py", wangp, "--tiny")}
+    assert float(rows["32 bit, in stripes (SVI)"]) < 1e-5 < float(rows["16 bit (fp16), untiled"])
+
+
+def test_clips_fed_back_part_in_16_bit_and_in_tiles_and_not_in_stripes(wangp):
+    rows = run("vae.py", wangp, "--tiny", "--feedback", "2")
+    last = {row[0]: float(row[-1].split(",")[0]) for row in rows if row[0]}
+    assert last["32 bit, in stripes (SVI)"] < 1e-5 < last["16 bit (fp16), untiled"]
+
+
+@pytest.mark.parametrize("version", trees.COMMITS)
+def test_the_encoder_in_stripes_is_exact_in_every_version(version, wangp_at):
+    """Landscape and portrait, one frame and many, still and moving, one residual block and two."""
+    rows = run("vae.py", wangp_at(version), "--exact")
+    assert len(rows) > 20 and max(float(row[-1]) for row in rows[1:]) < 1e-5
