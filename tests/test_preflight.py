@@ -414,7 +414,8 @@ WARNING = Finding("warning", "720p", "too <large> & tall")
 def test_findings_go_into_the_log(capsys):
     preflight.tell([WARNING, Finding("changed", "window", "it is 81")])
     assert capsys.readouterr().out.splitlines() == [
-        "[SVI] warning: too <large> & tall (wan2gp_svi/docs/guide.md#720p)", "[SVI] changed: it is 81 (wan2gp_svi/docs/guide.md#window)"]
+        "[SVI] warning: too <large> & tall (wan2gp_svi/docs/guide.md#720p)",
+        "[SVI] changed: it is 81 (wan2gp_svi/docs/guide.md#window)"]
 
 
 @pytest.fixture
@@ -519,7 +520,8 @@ def test_a_file_that_cannot_be_svi_ends_with_1(saved, capsys):
 def test_the_models_and_the_configuration_of_a_wangp_count(saved, wangp, capsys):
     assert run(saved(model_type="mine"), "--wangp", wangp) == 0
     out = capsys.readouterr().out
-    assert "(wan2gp_svi/docs/guide.md#weights)" in out and "(wan2gp_svi/docs/guide.md#vae-tiles)" in out and "not checked" not in out
+    assert "(wan2gp_svi/docs/guide.md#weights)" in out and "(wan2gp_svi/docs/guide.md#vae-tiles)" in out
+    assert "not checked" not in out
     settings = json.loads(saved(model_type="i2v_720p").read_text())
     settings.pop("resolution")  # then it is the model's
     bare = wangp / "bare.json"

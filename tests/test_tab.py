@@ -66,7 +66,8 @@ def test_a_row_says_what_a_run_is(store: Store):
 
 
 @pytest.mark.parametrize(("done", "ended", "state"), [
-    (4, "finished", "finished"), (4, "", "broke off"), (2, "stopped", "stopped"), (2, "OutOfMemoryError: VRAM", "broke off: OutOfMemoryError: VRAM"),
+    (4, "finished", "finished"), (4, "", "broke off"), (2, "stopped", "stopped"),
+    (2, "OutOfMemoryError: VRAM", "broke off: OutOfMemoryError: VRAM"),
     (0, "", "broke off")])
 def test_the_state_of_a_run(store: Store, done: int, ended: str, state: str):
     run = make(store, done, ended=ended)
