@@ -63,12 +63,14 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     page.get_by_text("SVI padding").and_(page.get_by_text("it can be auto or -1 to 80")).first.wait_for()
     fill(page, "ref_pad_num", "auto")
     generate.click()
-    text = ""
-    for _ in range(180):
+    text, progress = "", set()
+    for _ in range(900):
         text = log.read_text(encoding="utf-8", errors="replace")
         if "clip 2/2 done" in text:
             break
-        page.wait_for_timeout(1000)
+        progress |= set(re.findall(r"Clip \d/2(?:, about [^|]* left)?", page.locator("body").inner_text()))
+        page.wait_for_timeout(200)
+    assert "Clip 1/2" in progress and any(line.startswith("Clip 2/2, about ") for line in progress), progress
     assert "[SVI] SVI-Shot (svi-shot.safetensors): 2 clips of 81 frames, 161 frames, 10.1 s." in text, text[-3000:]
     assert "[SVI] clip 2/2 done" in text
     page.locator("video").first.wait_for()
