@@ -1,4 +1,4 @@
-"""What the SVI tab shows and asks for; the tab itself in WanGP's page is tested in tests/wangp/test_tab.py."""
+"""What the SVI tab shows and asks for; the tab itself in WanGP's page is tested in tests/wangp/test_tab_in_wangp.py."""
 
 from __future__ import annotations
 
