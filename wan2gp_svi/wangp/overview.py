@@ -67,10 +67,10 @@ def look(run: Run) -> Shown:
 
 def state(run: Run, done: int) -> str:
     """One of FINISHED, MADE, STOPPED, BROKEN; the last with the reason, where it is known."""
-    if is_made(run):
-        return MADE
     if run.about.ended == "finished" and done >= run.about.clips:
         return FINISHED
+    if is_made(run):
+        return MADE
     if run.about.ended == "stopped":
         return STOPPED
     return f"{BROKEN}: {run.about.ended}" if run.about.ended else BROKEN
