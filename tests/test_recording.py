@@ -270,6 +270,9 @@ def test_a_full_disk_is_said_before_the_clip_and_nothing_is_lost(wgp: WanGP, who
     wgp.at_window = lambda at: disk(201 * 10**6 if at == 3 else 2**40)
     assert not wgp.generate(asked)
     assert "the disk is nearly full: clip 3 needs about" in wgp.error and "it goes on from clip 3." in wgp.error
+    run, = wgp.store.runs()
+    assert run.about.ended == "the disk was nearly full"
+    run.lock()()  # nobody has it any more
     wgp.at_window = lambda at: disk(2**40)
     assert wgp.generate(asked) and wgp.made == [1, 2, 3] and np.array_equal(shown(wgp), expected)
     assert not unfinished(wgp) and len(list(wgp.store.runs())) == 1

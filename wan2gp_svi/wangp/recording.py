@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
@@ -272,6 +273,9 @@ class Recording:
             if self._video is not None:
                 self._later(self._grow, None)
             self._settle(wait=True)
+        self._let_go(ended)
+
+    def _let_go(self, ended: str) -> None:
         if ended and self.run.about.settings:
             with contextlib.suppress(OSError):
                 self.run.change(replace(self.run.about, ended=ended))
@@ -288,7 +292,9 @@ class Recording:
             except (OSError, mp4.VideoError, StoreError) as error:
                 for job in self._jobs:  # what follows would leave a gap
                     job.cancel()
+                wait_for(self._jobs)
                 self._jobs.clear()
+                self._let_go(f"a clip could not be written: {error}")
                 raise StoreError(f"the clips of run {self.run.name} cannot be written ({error}). Those that are in "
                                  f"{self.run.folder} are safe: make room or close what holds the file, and press "
                                  f"Generate again; it goes on from clip {len(self.clips) + 1}.") from error
@@ -297,6 +303,7 @@ class Recording:
         free, one = shutil.disk_usage(self.run.folder).free - _SPARE, room(self.clips, self._pixels)
         left = self.total - number
         if free < one:
+            self.close("the disk was nearly full")
             on = f"; it goes on from clip {number + 1}" if number else ""
             raise SettingsError(
                 f"the disk is nearly full: clip {number + 1} needs about {_megabytes(one)}, and "
