@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,14 @@ def test_a_run_by_its_name_is_refused_with_what_differs(wgp: WanGP, change: dict
     assert not wgp.generate(named(settings("shot", 2), run.name) | change) and wgp.made == []
     assert f"run {run.name} was made with other settings" in wgp.error and said in wgp.error
     assert content(run) == before and len(list(wgp.store.runs())) == 1
+
+
+def test_nothing_is_nothing_however_it_is_written(wgp: WanGP):
+    """WanGP's form gives None where its files have an empty text."""
+    run = broken_off(wgp, settings("shot", 2), 2)
+    assert run.about.decides["temporal_upsampling"] == ""
+    run.change(replace(run.about, decides={**run.about.decides, "temporal_upsampling": None}))
+    assert wgp.generate(named(settings("shot", 2), run.name)) and wgp.made == [2]
 
 
 def test_a_run_by_its_name_is_refused_where_prompts_of_clips_that_are_there_changed(wgp: WanGP):

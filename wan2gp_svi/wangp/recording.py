@@ -222,7 +222,10 @@ class Recording:
         inside = {"version": __version__, "variant": about.variant, "run": self.run.name, "seeds": self._seeds}
         shown = str(self._video) if self._video.parent != self.run.folder else video_path
         ended = "" if not making.last else FINISHED if making.number + 1 >= self.total else STOPPED
-        change = replace(about, video=shown, ended=ended, clips=self.total, settings=about.settings or settings)
+        change = replace(about, video=shown, ended=ended, clips=self.total)
+        if not about.settings:  # what WanGP does not record with a video does not decide what it shows
+            decides = {name: value for name, value in about.decides.items() if name in configs or " " in name}
+            change = replace(change, settings=settings, decides=decides)
         if change != about:
             self.run.change(change)
         if making.last:

@@ -153,9 +153,9 @@ def _prompts_fit(run: Run, done: Sequence[Clip], about: About) -> bool:
 
 
 def _differences(had: About, now: About) -> list[str]:
-    """What decides the picture and is another now, in words."""
+    """What decides the picture and is another now, in words. WanGP's form and its files spell "nothing" differently."""
     return [f"{name} {_short(now.decides.get(name))} (it has {_short(value)})"
-            for name, value in had.decides.items() if now.decides.get(name) != value]
+            for name, value in had.decides.items() if (now.decides.get(name) or None) != (value or None)]
 
 
 def _about(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor) -> About:
