@@ -256,7 +256,7 @@ class Recording:
     def follow(self) -> None:
         """One more clip is wanted after the one that was to be the last: what that one has shown stays."""
         clip = self.clips[-1]
-        if clip.number == self._making.number and clip.tail and not clip.tail_stays:
+        if not self._stop and clip.number == self._making.number and clip.tail and not clip.tail_stays:
             self.clips[-1] = clip = replace(clip, tail_stays=True)
             self.run.record(clip)
             self._pieces += self.run.pieces(clip, last=True)[1:]
