@@ -119,8 +119,8 @@ class Recording:
         del pipe.generate
         making = self._making
         if self._stop:
-            self.say(f"stopped after clip {making.number}, as asked. The same settings go on from there.")
             self.close(STOPPED)
+            self.say(f"stopped after clip {making.number}, as asked. The same settings go on from there.")
             return None
         if making.stored is not None:
             return self._handed_out(making.stored)
