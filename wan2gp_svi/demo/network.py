@@ -1,0 +1,73 @@
+"""The small Wan at work: the layers are those of diffusers.
+
+Shapes: pixels [B, 3, T, H, W] in [-1, 1], latents [B, 16, t, H/8, W/8] scaled as Wan's, `y` [B, 20, t, H/8, W/8] (see
+`conditioning`), text [B, 512, 256], CLIP's features [B, 257, 1280].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
+from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers, convert_wan_vae_to_diffusers
+from torch import Tensor
+
+from .small import BLOCKS, CLIP_DIM, DIM, FFN, HEADS, SHIFT, STEPS, TEXT_DIM, VAE_SHAPE
+
+
+def transformer(tensors: Mapping[str, Tensor] | None = None) -> WanTransformer3DModel:
+    """The transformer, with random weights or with those of a state dict of Wan's names."""
+    model = WanTransformer3DModel(
+        num_attention_heads=HEADS, attention_head_dim=DIM // HEADS, in_channels=36, out_channels=16, text_dim=TEXT_DIM,
+        ffn_dim=FFN, num_layers=BLOCKS, image_dim=CLIP_DIM, added_kv_proj_dim=DIM)
+    if tensors is not None:
+        model.load_state_dict(convert_wan_transformer_to_diffusers({name: t.float() for name, t in tensors.items()}))
+    return model.eval().requires_grad_(False)
+
+
+def autoencoder(tensors: Mapping[str, Tensor] | None = None) -> AutoencoderKLWan:
+    """The VAE, with random weights or with those of a state dict of Wan's names."""
+    model = AutoencoderKLWan(base_dim=VAE_SHAPE["dim"], dim_mult=VAE_SHAPE["dim_mult"])
+    if tensors is not None:
+        named = convert_wan_vae_to_diffusers({name: t.float() for name, t in tensors.items()})
+        # a layer that Wan's own VAE, whose second stage is narrower than its third, does not have
+        model.load_state_dict({name.replace("up_blocks.8.", "up_blocks.2.resnets.0."): t for name, t in named.items()})
+    return model.eval().requires_grad_(False)
+
+
+def encode(vae: AutoencoderKLWan, pixels: Tensor) -> Tensor:
+    """Pixels -> latents, in two pieces, the first frame and all others: what Wan's four frames at a time come to."""
+    states: list[Tensor | None] = [None] * 64
+    pieces = pixels.split([1, pixels.shape[2] - 1], 2) if pixels.shape[2] > 1 else (pixels,)
+    hidden = torch.cat([vae.encoder(piece, feat_cache=states, feat_idx=[0]) for piece in pieces], 2)
+    mean, std = _scale(vae, hidden)
+    return (vae.quant_conv(hidden)[:, :16] - mean) / std
+
+
+def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+    """Latents -> pixels, in two pieces as in `encode`. Not clamped."""
+    mean, std = _scale(vae, latents)
+    hidden = vae.post_quant_conv(latents * std + mean)
+    states: list[Tensor | None] = [None] * 64
+    pieces = hidden.split([1, hidden.shape[2] - 1], 2) if hidden.shape[2] > 1 else (hidden,)
+    return torch.cat([vae.decoder(piece, feat_cache=states, feat_idx=[0]) for piece in pieces], 2)
+
+
+def denoise(dit: WanTransformer3DModel, y: Tensor, text: Tensor, clip: Tensor, noise: Tensor, steps: int = STEPS,
+            progress: Callable[[], None] = lambda: None) -> Tensor:
+    """Noise -> latents of a clip, by Euler steps along the flow."""
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT)
+    scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / steps, steps).tolist(), device=noise.device)
+    x = noise
+    for time in scheduler.timesteps:
+        flow = dit(torch.cat([x, y], 1), time.expand(len(x)), text, clip, return_dict=False)[0]
+        x = scheduler.step(flow, time, x, return_dict=False)[0]
+        progress()
+    return x
+
+
+def _scale(vae: AutoencoderKLWan, like: Tensor) -> tuple[Tensor, Tensor]:
+    mean, std = (torch.tensor(values, device=like.device).view(1, -1, 1, 1, 1)
+                 for values in (vae.config.latents_mean, vae.config.latents_std))
+    return mean, std

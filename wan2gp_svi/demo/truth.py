@@ -1,0 +1,72 @@
+"""How far a video of the little world is from the truth, which is known for every frame of it.
+
+A clip is [3, T, H, W] in [-1, 1]. Colours are told apart in RGB of [0, 1]; 0.3 is a third of the way from black to red.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .world import COLOURS, FPS, Scene, background, render
+
+ALIKE = 0.3  #: RGB distance within which a pixel has a thing's colour
+STEP = FPS // 2  #: frames over which motion is measured
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is measured of a clip.
+
+    `colour` mean RGB distance of the landscape to the true one; `psnr` of the landscape, dB; `present` pixels of the
+    first thing's colour, 1 being as many as there should be; `motion` how far that thing moves, 1 being as far as it
+    should (0 when it is not to be found).
+    """
+
+    colour: float
+    psnr: float
+    present: float
+    motion: float
+
+    @property
+    def there(self) -> bool:
+        """Whether the first thing is there, of its colour and about its size."""
+        return 0.5 <= self.present <= 2
+
+
+def measure(clip: Tensor, scene: Scene, turns: Tensor) -> Truth:
+    """`turns` [T]: how far the things should be along their orbit in each frame of the clip."""
+    wanted = background([scene])[0]
+    # things move on, so that each pixel shows the landscape for most of a clip
+    seen = clip.float().clamp(-1, 1).median(1).values
+    error = (seen - wanted) / 2
+    true = render([scene], turns[None])[0]
+    found, should = (_pixels(video, scene, wanted) for video in (clip, true))
+    moved, should_move = (_motion(pixels) for pixels in (found, should))
+    return Truth(
+        colour=error.norm(dim=0).mean().item(),
+        psnr=-10 * math.log10(max(error.square().mean().item(), 1e-8)),
+        present=(found.sum() / should.sum().clamp(1)).item(),
+        motion=(moved / should_move).item() if should_move > 0 else 1.0,
+    )
+
+
+def _pixels(video: Tensor, scene: Scene, landscape: Tensor) -> Tensor:
+    """Where a video shows the first thing's colour rather than the landscape: bool [T, H, W]."""
+    colour = torch.tensor(COLOURS[scene.things[0].colour])[:, None, None, None]
+    distance = ((video.float().clamp(-1, 1) + 1) / 2 - colour).norm(dim=0)
+    return (distance < ALIKE) & (distance < ((video - landscape[:, None]) / 2).norm(dim=0))
+
+
+def _motion(pixels: Tensor) -> Tensor:
+    """How far the middle of these pixels moves in `STEP` frames, pixels, the mean over the frames that have any."""
+    weight = pixels.float()
+    count = weight.sum((1, 2))
+    x = (weight.sum(1) @ torch.arange(weight.shape[2]).float()) / count
+    y = (weight.sum(2) @ torch.arange(weight.shape[1]).float()) / count
+    steps = torch.hypot(x[STEP:] - x[:-STEP], y[STEP:] - y[:-STEP])
+    steps = steps[(count[STEP:] > 9) & (count[:-STEP] > 9)]
+    return steps.mean() if len(steps) else torch.zeros(())
