@@ -6,7 +6,9 @@ Shapes: pixels [B, 3, T, H, W] in [-1, 1], latents [B, 16, t, H/8, W/8] scaled a
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
@@ -41,14 +43,14 @@ def encode(vae: AutoencoderKLWan, pixels: Tensor) -> Tensor:
     states: list[Tensor | None] = [None] * 64
     pieces = pixels.split([1, pixels.shape[2] - 1], 2) if pixels.shape[2] > 1 else (pixels,)
     hidden = torch.cat([vae.encoder(piece, feat_cache=states, feat_idx=[0]) for piece in pieces], 2)
-    mean, std = _scale(vae, hidden)
-    return (vae.quant_conv(hidden)[:, :16] - mean) / std
+    mean, deviation = _scale(hidden.device)
+    return (vae.quant_conv(hidden)[:, :16] - mean) / deviation
 
 
 def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     """Latents -> pixels, in two pieces as in `encode`. Not clamped."""
-    mean, std = _scale(vae, latents)
-    hidden = vae.post_quant_conv(latents * std + mean)
+    mean, deviation = _scale(latents.device)
+    hidden = vae.post_quant_conv(latents * deviation + mean)
     states: list[Tensor | None] = [None] * 64
     pieces = hidden.split([1, hidden.shape[2] - 1], 2) if hidden.shape[2] > 1 else (hidden,)
     return torch.cat([vae.decoder(piece, feat_cache=states, feat_idx=[0]) for piece in pieces], 2)
@@ -67,7 +69,10 @@ def denoise(dit: WanTransformer3DModel, y: Tensor, text: Tensor, clip: Tensor, n
     return x
 
 
-def _scale(vae: AutoencoderKLWan, like: Tensor) -> tuple[Tensor, Tensor]:
-    mean, std = (torch.tensor(values, device=like.device).view(1, -1, 1, 1, 1)
-                 for values in (vae.config.latents_mean, vae.config.latents_std))
-    return mean, std
+@cache
+def _scale(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of Wan's latents, which diffusers knows."""
+    shape = inspect.signature(AutoencoderKLWan.__init__).parameters
+    mean, deviation = (torch.tensor(shape[name].default, device=device).view(1, -1, 1, 1, 1)
+                       for name in ("latents_mean", "latents_std"))
+    return mean, deviation

@@ -61,7 +61,7 @@ def text_features(prompts: Iterable[str]) -> Tensor:
     features = torch.zeros(len(prompts := list(prompts)), TEXT_TOKENS, TEXT_DIM)
     for row, prompt in zip(features, prompts, strict=True):
         for token, word in zip(row, prompt.lower().replace(",", " ").replace(".", " ").split(), strict=False):
-            token[:] = _word(word)
+            token[:] = _drawn(f"word {word}", (TEXT_DIM,))
     return features
 
 
@@ -69,16 +69,12 @@ def clip_features(frames: Tensor) -> Tensor:
     """Stands in for CLIP: frames [B, 3, H, W] -> [B, 257, 1280], the whole picture and its 16 x 16 parts."""
     grid = F.interpolate(frames.float(), (64, 96), mode="area")
     parts = F.unfold(grid, (4, 6), stride=(4, 6)).transpose(1, 2)  # [B, 256, 72]
-    places = _drawn("clip places", (CLIP_TOKENS, CLIP_DIM)).to(frames.device)
-    tokens = torch.cat([parts.mean(1, keepdim=True), parts], 1) @ _drawn("clip", (72, CLIP_DIM)).to(frames.device)
-    return tokens / 72**0.5 + places
+    tokens = torch.cat([parts.mean(1, keepdim=True), parts], 1) @ _drawn("clip", (72, CLIP_DIM), frames.device)
+    return tokens / 72**0.5 + _drawn("clip places", (CLIP_TOKENS, CLIP_DIM), frames.device)
 
 
 @cache
-def _word(word: str) -> Tensor:
-    return _drawn(f"word {word}", (TEXT_DIM,))
-
-
-@cache
-def _drawn(name: str, shape: tuple[int, ...]) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(zlib.crc32(name.encode())), device="cpu")
+def _drawn(name: str, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
+    """The same on every machine, hence drawn on the CPU."""
+    generator = torch.Generator("cpu").manual_seed(zlib.crc32(name.encode()))
+    return torch.randn(shape, generator=generator, device="cpu").to(device)

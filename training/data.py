@@ -1,0 +1,77 @@
+"""Clips of the little world, drawn and encoded on the card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+
+from wan2gp_svi.demo import world
+from wan2gp_svi.demo.network import encode
+from wan2gp_svi.demo.small import text_features
+from wan2gp_svi.variants import CLIP_FRAMES
+
+WORDS = 16  #: tokens that are kept of a prompt; all others are zero
+TESTED_FROM = 1_000_000  #: scenes from this seed on are never trained on
+
+
+def scenes(first: int, count: int) -> list[world.Scene]:
+    if first + count > TESTED_FROM:
+        raise ValueError(f"scenes from {TESTED_FROM} on are for tests")
+    return [world.scene(seed) for seed in range(first, first + count)]
+
+
+def turns(actions: Sequence[str], start: Tensor, frames: int = CLIP_FRAMES) -> Tensor:
+    """Turns [B, T] of actions that begin at `start` [B]."""
+    speed = torch.tensor([world.TURNS[action] / CLIP_FRAMES for action in actions])
+    return start.cpu()[:, None] + speed[:, None] * torch.arange(frames)
+
+
+def words(prompts: Sequence[str]) -> Tensor:
+    return text_features(prompts)[:, :WORDS]
+
+
+def text(features: Tensor) -> Tensor:
+    """[B, 16, 256] -> [B, 512, 256]."""
+    return F.pad(features.float(), (0, 0, 0, 512 - WORDS))
+
+
+def to_bytes(pixels: Tensor) -> Tensor:
+    return pixels.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+
+
+def from_bytes(pixels: Tensor) -> Tensor:
+    return pixels.float() / 127.5 - 1
+
+
+def textures(count: int, device: torch.device) -> Tensor:
+    """Videos of soft noise that moves, [B, 3, T, H, W]: so that the VAE is no stranger to other pictures."""
+    height, width, margin = world.HEIGHT, world.WIDTH, 32
+    video = torch.empty(count, 3, CLIP_FRAMES, height, width, device=device)
+    for clip in video:
+        cells = int(torch.randint(3, 20, ()))
+        grid = torch.rand(1, 3, cells, cells + cells // 2, device=device)
+        big = F.interpolate(grid, (height + margin, width + margin), mode="bicubic").clamp(0, 1)[0] * 2 - 1
+        way = torch.rand(2) * margin
+        for frame in range(CLIP_FRAMES):
+            y, x = (way * (frame / CLIP_FRAMES)).int().tolist()
+            clip[:, frame] = big[:, y:y + height, x:x + width]
+    return video
+
+
+@torch.no_grad()
+def encoded(vae: AutoencoderKLWan, pixels: Tensor, batch: int = 32) -> Tensor:
+    """Pixels -> latents, in half precision where there is a card for it."""
+    with torch.autocast("cuda", torch.bfloat16, enabled=pixels.is_cuda):
+        return torch.cat([encode(vae, part).float() for part in pixels.split(batch)])
+
+
+@torch.no_grad()
+def conditioned(vae: AutoencoderKLWan, motion: Tensor, padding: Tensor | None) -> Tensor:
+    """The latents of `y`: motion frames [B, 3, N, H, W], then the reference [B, 3, H, W], or grey where there is none."""
+    rest = CLIP_FRAMES - motion.shape[2]
+    filled = motion.new_zeros(*motion.shape[:2], 1, *motion.shape[3:]) if padding is None else padding[:, :, None]
+    return encoded(vae, torch.cat([motion, filled.expand(-1, -1, rest, -1, -1)], 2))

@@ -1,0 +1,89 @@
+"""What the transformer is trained with, in the base model and in the LoRAs: flow matching, with the errors of one step
+recycled (Stable Video Infinity, 2025)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import data
+import torch
+from torch import Tensor, nn
+
+from wan2gp_svi.demo.small import SHIFT, clip_features
+
+KEPT_ERRORS = 1024
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Clips to learn from: the latents, the latents of `y`, the first motion frame (uint8), the words."""
+
+    latents: Tensor
+    y: Tensor
+    frame: Tensor
+    words: Tensor
+
+    @classmethod
+    def empty(cls, count: int, device: torch.device) -> Samples:
+        half = dict(dtype=torch.bfloat16 if device.type == "cuda" else torch.float32, device=device)
+        return cls(torch.zeros(count, 16, 21, 8, 12, **half), torch.zeros(count, 16, 21, 8, 12, **half),
+                   torch.zeros(count, 3, 64, 96, dtype=torch.uint8, device=device),
+                   torch.zeros(count, data.WORDS, 256, **half))
+
+    def put(self, place: slice | Tensor, latents: Tensor, y: Tensor, frame: Tensor, words: Tensor) -> None:
+        self.latents[place], self.y[place] = latents.to(self.latents.dtype), y.to(self.y.dtype)
+        self.frame[place], self.words[place] = frame, words.to(self.words)
+
+    def draw(self, count: int, among: Tensor) -> tuple[Tensor, ...]:
+        """`count` samples of the first `among` [1]."""
+        which = (torch.rand(count, device=self.latents.device) * among).long()
+        return self.latents[which].float(), self.y[which].float(), self.frame[which], self.words[which]
+
+
+def y_of(latents: Tensor) -> Tensor:
+    """The mask on the first frame, and the latents."""
+    mask = torch.zeros_like(latents[:, :4])
+    mask[:, :, 0] = 1
+    return torch.cat([mask, latents], 1)
+
+
+def times(count: int, device: torch.device) -> Tensor:
+    """Noise levels [B], evenly over the steps that the sampler takes; one of each part of them."""
+    even = (torch.arange(count, device=device) + torch.rand(count, device=device)) / count
+    return SHIFT * even / (1 + (SHIFT - 1) * even)
+
+
+def flow(dit: nn.Module, x: Tensor, sigma: Tensor, y: Tensor, frame: Tensor, words: Tensor) -> Tensor:
+    with torch.autocast("cuda", torch.bfloat16, enabled=x.is_cuda):
+        return dit(torch.cat([x, y_of(y)], 1), sigma * 1000, data.text(words), clip_features(data.from_bytes(frame)),
+                   return_dict=False)[0].float()
+
+
+@dataclass(frozen=True)
+class Errors:
+    """A memory of what one-step predictions were wrong by at low noise, to be put into what is denoised."""
+
+    kept: Tensor
+    share: float
+
+    @classmethod
+    def none(cls, device: torch.device, share: float) -> Errors:
+        return cls(torch.zeros(KEPT_ERRORS, 16, 21, 8, 12, device=device), share)
+
+
+def loss(dit: nn.Module, samples: tuple[Tensor, ...], errors: Errors | None = None) -> Tensor:
+    clean, y, frame, words = samples
+    sigma = times(len(clean), clean.device)
+    level = sigma[:, None, None, None, None]
+    noise = torch.randn_like(clean)
+    soiled = clean
+    if errors:
+        which = torch.randint(KEPT_ERRORS, (len(clean),), device=clean.device)
+        hit = (torch.rand_like(level) < errors.share).float()
+        soiled = clean + hit * errors.kept[which]
+    x = torch.lerp(soiled, noise, level)
+    found = flow(dit, x, sigma, y, frame, words)
+    if errors:
+        made = (x - level * found).detach() - clean
+        errors.kept[which] = torch.where((level < 0.5) & (hit == 0), made, errors.kept[which])
+    return (found - (noise - clean)).square().mean()

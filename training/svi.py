@@ -1,0 +1,192 @@
+"""The SVI LoRAs: the model learns from chains of clips that it makes itself, so that the faults which pile up in a long
+video are among what it is conditioned on, while what it is to make stays clean.
+
+Stable Video Infinity recycles errors: it puts what the model got wrong into its clean inputs. Here the world is known,
+so the faulty motion frames can be the real ones, of chains up to `DEPTH` clips long; the truth is drawn anew from where
+the things are in them. Errors of one-step predictions go into what is denoised, as in the paper.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import data
+import flow
+import torch
+from optim import Optimizer, graphed
+from peft import LoraConfig
+from schedule import Stage
+from torch import Tensor, nn
+
+from wan2gp_svi.demo import network, world
+from wan2gp_svi.demo.small import SHIFT, STEPS
+from wan2gp_svi.variants import CLIP_FRAMES, VARIANTS, Variant
+
+SECONDS = {"shot": 270, "film": 240}
+RANK = 24
+LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
+BATCH, CHAINS, POOL, DEPTH = 128, 512, 8192, 16
+ROUND = 6.0  #: seconds of training between two gatherings
+FIRST = 500_000  #: seed of the first scene
+
+
+def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit: nn.Module, name: str,
+          seconds: float = 0, batch: int = BATCH, chains: int = CHAINS, size: int = POOL) -> dict[str, Tensor] | None:
+    """The LoRA's matrices, or None when there is more to train."""
+    torch.manual_seed(3)
+    dit.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(LAYERS)))
+    optimizer = Optimizer([], [p for p in dit.parameters() if p.requires_grad], 0.0, 2e-3, mean=0.995)
+    names = [name for name, p in dit.named_parameters() if p.requires_grad]
+    stage = Stage(name, seconds or SECONDS[name], folder, until,
+                  lambda: {"lora": [p.detach() for p in optimizer.parameters], "optimizer": optimizer.state()},
+                  lambda state: (torch._foreach_copy_(optimizer.parameters, state["lora"]),
+                                 optimizer.load(state["optimizer"])))
+    with torch.no_grad():
+        stage.resume()
+    started = time.monotonic()
+    samples = flow.Samples.empty(size, device)
+    gathering = Chains.begin(VARIANTS[name], chains, vae, dit, device)
+    filled = 0
+    while filled < min(4 * chains, size):
+        filled += gathering.put(samples, filled)
+    among = torch.full((1,), filled, device=device)
+    errors = flow.Errors.none(device, 0.3)
+    stage.say(f"{filled} clips gathered in {time.monotonic() - started:.0f} s")
+    def step() -> Tensor:
+        optimizer.zero()
+        found = flow.loss(dit, samples.draw(batch, among), errors)
+        found.backward()
+        optimizer.step()
+        return found.detach()
+
+    step = graphed(step)
+    stage.say(f"ready after {time.monotonic() - started:.0f} s")
+    mean = torch.zeros((), device=device)
+    gathered = time.monotonic()
+    for _ in stage.run(lambda: f"loss {mean.item():.4f} clips {filled} depth {gathering.depth:.1f} "
+                               f"faults {gathering.fault:.4f}"):
+        optimizer.scale.fill_(stage.rate())
+        found = step()
+        mean.lerp_(found, 0.01) if mean.any() else mean.copy_(found)
+        if time.monotonic() - gathered > ROUND:
+            filled += gathering.put(samples, filled % size)
+            among.fill_(min(filled, size))
+            gathered = time.monotonic()
+    optimizer.swap()
+    return {name.replace(".default.weight", ""): p.detach()
+            for name, p in zip(names, optimizer.parameters, strict=True)} if stage.done else None
+
+
+@dataclass
+class Chains:
+    """Chains of clips that the model goes on with, each a scene, an action, its last frames and where its things are.
+
+    `fault` is the mean squared error of the last motion frames, to the truth that was drawn for them.
+    """
+
+    variant: Variant
+    vae: nn.Module
+    dit: nn.Module
+    device: torch.device
+    draw: random.Random
+    scenes: list[world.Scene]
+    actions: list[str]
+    before: list[str]
+    turns: Tensor
+    motion: Tensor
+    reference: Tensor
+    depths: list[int]
+    seed: int
+    fault: float = 0.0
+
+    @classmethod
+    def begin(cls, variant: Variant, count: int, vae: nn.Module, dit: nn.Module, device: torch.device) -> Chains:
+        frames = torch.zeros(count, 3, variant.motion_frames, world.HEIGHT, world.WIDTH, device=device)
+        chains = cls(variant, vae, dit, device, random.Random(variant.id), [world.scene(0)] * count, [""] * count,
+                     [""] * count, torch.zeros(count), frames, frames[:, :, 0].clone(), [0] * count, FIRST)
+        chains.renew(list(range(count)))
+        return chains
+
+    @property
+    def depth(self) -> float:
+        return sum(self.depths) / len(self.depths)
+
+    def renew(self, which: list[int]) -> None:
+        """New scenes in the place of these; their motion frames are the truth."""
+        if not which:
+            return
+        scenes = data.scenes(self.seed, len(which))
+        self.seed += len(which)
+        start = torch.rand(len(which))
+        n = self.motion.shape[2]
+        video = world.render(scenes, torch.cat([start[:, None], data.turns([s.action for s in scenes], start, n)], 1),
+                             self.device)
+        for number, scene, turn, frames in zip(which, scenes, start, data.from_bytes(data.to_bytes(video)),
+                                               strict=True):
+            self.scenes[number], self.actions[number], self.before[number] = scene, scene.action, scene.action
+            self.turns[number], self.depths[number] = turn, 0
+            self.reference[number], self.motion[number] = frames[:, 0], frames[:, 1:]
+
+    @torch.no_grad()
+    def put(self, samples: flow.Samples, place: int) -> int:
+        """Adds a clip of each chain to the samples, then goes on by it -> how many were added."""
+        n, count = self.motion.shape[2], len(self.scenes)
+        reference = self.reference if self.variant.ref_pad_num else None
+        turns = data.turns(self.before, self.turns, n)
+        turns = torch.cat([turns, data.turns(self.actions, turns[:, -1], CLIP_FRAMES - n + 1)[:, 1:]], 1)
+        motion = self._jittered() if reference is not None else self.motion.clone()
+        motion[[not depth for depth in self.depths], :, 1:] = 0  # a first clip has the user's image alone
+        words = data.words([s.prompt(action) for s, action in zip(self.scenes, self.actions, strict=True)])
+        y = torch.cat([data.conditioned(self.vae, motion[i:i + 128], None if reference is None else
+                                        reference[i:i + 128]) for i in range(0, count, 128)])
+        latents = torch.cat([data.encoded(self.vae, world.render(self.scenes[i:i + 128], turns[i:i + 128],
+                                                                 self.device)) for i in range(0, count, 128)])
+        frame = data.to_bytes(motion[:, :, 0])
+        where = torch.arange(place, place + count) % len(samples.latents)
+        samples.put(where.to(self.device), latents, y, frame, words)
+        made = self._made(y, frame, words.to(self.device))
+        for i in range(0, count, 128):
+            with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+                self.motion[i:i + 128] = data.from_bytes(data.to_bytes(
+                    network.decode(self.vae, made[i:i + 128])[:, :, -n:].float()))
+        self._follow(turns)
+        return count
+
+    def _jittered(self) -> Tensor:
+        """One chain in five has the colours of its motion frames off by up to 6 %: the reference is what counts."""
+        off = (torch.rand(len(self.motion), 3, 2, 1, 1, device=self.device) - 0.5) * 0.12
+        hit = (torch.rand(len(self.motion), 1, 1, 1, 1, device=self.device) < 0.2).float()
+        gain, shift = off[:, :, :1, :, :], off[:, :, 1:, :, :]
+        return (self.motion * (1 + hit * gain) + hit * shift).clamp(-1, 1)
+
+    def _made(self, y: Tensor, frame: Tensor, words: Tensor) -> Tensor:
+        x = torch.randn_like(y)
+        even = torch.linspace(1, 0, STEPS + 1)
+        levels = SHIFT * even / (1 + (SHIFT - 1) * even)
+        for high, low in zip(levels[:-1], levels[1:], strict=True):
+            sigma = high.to(self.device).expand(len(x))
+            x = x + (low - high).item() * flow.flow(self.dit, x, sigma, y, frame, words)
+        return x
+
+    def _follow(self, turns: Tensor) -> None:
+        """Where the things are in the new motion frames, by what fits best; then the next actions and new scenes."""
+        n, tries = self.motion.shape[2], torch.linspace(-0.12, 0.12, 25)
+        candidates = turns[:, -1:] + tries
+        errors = torch.cat([(world.render(self.scenes[i:i + 64], candidates[i:i + 64], self.device)
+                             - self.motion[i:i + 64, :, -1:]).square().mean((1, 3, 4))
+                            for i in range(0, len(self.scenes), 64)])
+        least, best = errors.min(1)
+        self.fault = least.mean().item()
+        now = candidates.gather(1, best.cpu()[:, None])[:, 0]
+        for number in range(len(self.scenes)):
+            action = self.actions[number]
+            self.turns[number] = now[number] - (n - 1) * world.TURNS[action] / CLIP_FRAMES
+            self.before[number] = action
+            if self.variant.stream and self.draw.random() < 0.4:
+                self.actions[number] = self.draw.choice(list(world.TURNS))
+            self.depths[number] += 1
+        self.renew([number for number, depth in enumerate(self.depths)
+                    if depth >= DEPTH or self.draw.random() < 0.12])

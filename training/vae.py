@@ -1,0 +1,104 @@
+"""The VAE: small batches of short and of whole clips in turn, L1 and squared error and gradients, a little noise."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import data
+import torch
+from optim import Optimizer, graphed
+from schedule import Stage
+from torch import Tensor, nn
+
+from wan2gp_svi.demo import network, world
+from wan2gp_svi.variants import CLIP_FRAMES
+
+SECONDS = 270
+CLIPS = 3072
+SHORT, BATCH = 9, {9: 8, CLIP_FRAMES: 2}
+ALONE = 0.4  #: of the time the short clips have for themselves; trained on them alone it breaks at 81 frames
+
+
+def train(folder: Path, until: float, device: torch.device, seconds: float = SECONDS, clips: int = CLIPS
+          ) -> dict[str, Tensor] | None:
+    """The VAE's state dict, or None when there is more to train."""
+    torch.manual_seed(1)
+    vae = network.autoencoder().to(device).train().requires_grad_(True)
+    edges = {id(p) for layer in (vae.encoder.conv_in, vae.decoder.conv_out, vae.quant_conv, vae.post_quant_conv)
+             for p in layer.parameters()}
+    matrices = [p for p in vae.parameters() if p.squeeze().dim() > 1 and id(p) not in edges]
+    chosen = {id(p) for p in matrices}
+    optimizer = Optimizer(matrices, [p for p in vae.parameters() if id(p) not in chosen], 6e-3, 1e-3, mean=0.998)
+    stage = Stage("vae", seconds, folder, until, lambda: {"vae": vae.state_dict(), "optimizer": optimizer.state()},
+                  lambda state: (vae.load_state_dict(state["vae"]), optimizer.load(state["optimizer"])))
+    stage.resume()
+    started = time.monotonic()
+    pool = _pool(clips, device)
+    stage.say(f"{len(pool)} clips drawn in {time.monotonic() - started:.0f} s")
+
+    def step(frames: int) -> Tensor:
+        optimizer.zero()
+        one = torch.randint(len(pool), (BATCH[frames], 1), device=device)
+        first = torch.randint(CLIP_FRAMES - frames + 1, (BATCH[frames], 1), device=device)
+        video = data.from_bytes(pool[one, first + torch.arange(frames, device=device)]).transpose(1, 2)
+        loss, squared = _loss(vae, video)
+        loss.backward()
+        optimizer.step()
+        return squared
+
+    kinds = {frames: graphed(lambda frames=frames: step(frames)) for frames in BATCH}
+    stage.say(f"ready after {time.monotonic() - started:.0f} s")
+    error = torch.zeros(())
+    for _ in stage.run(lambda: f"{-10 * torch.log10(error / 4).item():.2f} dB"):
+        optimizer.scale.fill_(stage.rate())
+        frames = SHORT if stage.part < ALONE or stage.steps % 2 else CLIP_FRAMES
+        found = kinds[frames]()
+        error = torch.lerp(error.to(device), found, 0.02) if stage.steps > 50 else found.clone()
+    if not stage.done:
+        return None
+    optimizer.swap()
+    _scaled(vae, pool, device)
+    return vae.state_dict()
+
+
+def _pool(clips: int, device: torch.device) -> Tensor:
+    """[N, T, 3, H, W] uint8: scenes, some of which wait, and moving textures."""
+    pool = torch.empty(clips, CLIP_FRAMES, 3, world.HEIGHT, world.WIDTH, dtype=torch.uint8, device=device)
+    for start in range(0, clips, 64):
+        part = pool[start:start + 64]
+        found = data.scenes(start, len(part))
+        actions = ["waits" if number % 12 == 0 else scene.action for number, scene in enumerate(found)]
+        video = world.render(found, data.turns(actions, torch.rand(len(part))), device)
+        few = max(1, len(part) // 8)
+        video[:few] = data.textures(few, device)
+        part.copy_(data.to_bytes(video).transpose(1, 2))
+    return pool
+
+
+def _loss(vae: nn.Module, video: Tensor) -> tuple[Tensor, Tensor]:
+    latents = network.encode(vae, video)
+    seen = network.decode(vae, latents + 0.05 * torch.randn_like(latents))
+    error = seen - video
+    slopes = [(seen.diff(dim=d) - video.diff(dim=d)).abs().mean() for d in (-1, -2)]
+    squared = error.square().mean()
+    loss = error.abs().mean() + 4 * squared + sum(slopes) + 1e-3 * latents.square().mean()
+    return loss, squared.detach()
+
+
+@torch.no_grad()
+def _scaled(vae: nn.Module, pool: Tensor, device: torch.device) -> None:
+    """Gives the latents mean 0 and deviation 1, as Wan's have, in the layers before and after them."""
+    latents = torch.cat([network.encode(vae, data.from_bytes(pool[i:i + 8]).transpose(1, 2))
+                         for i in range(0, min(len(pool), 256), 8)])
+    mean, deviation = latents.mean((0, 2, 3, 4)), latents.std((0, 2, 3, 4))
+    theirs, scale = (torch.tensor(values, device=device)
+                     for values in (vae.config.latents_mean, vae.config.latents_std))
+    # before: z = (h - theirs) / scale, wanted (z - mean) / deviation = (h' - theirs) / scale
+    out = vae.quant_conv
+    out.weight[:16] /= deviation.view(-1, 1, 1, 1, 1)
+    out.bias[:16] = (out.bias[:16] - theirs - mean * scale) / deviation + theirs
+    into = vae.post_quant_conv
+    shift = theirs + mean * scale - deviation * theirs
+    into.bias += (into.weight[:, :, 0, 0, 0] * shift).sum(1)
+    into.weight *= deviation.view(1, -1, 1, 1, 1)
