@@ -9,6 +9,7 @@
                                             settings to make it anew from clip K on, in a run of its own
     check FILE                              what speaks against settings, before they are run
     drift VIDEO                             how its colours, contrast and motion hold up
+    small WANGP_FOLDER [--remove]           a small model in WanGP's list, to try SVI in seconds, also without a GPU
 
 RUN is a run's name or its end ("7f3a"). Settings are written as a file for `python wgp.py --process FILE`.
 """
@@ -28,11 +29,12 @@ from . import files
 def main(argv: Sequence[str] | None = None) -> int:
     from . import drift
     from .clips import StoreError
+    from .demo import register
     from .wangp import preflight
 
-    options = _parser(drift, preflight).parse_args(argv)
-    if options.command in ("check", "drift"):
-        return {"check": preflight, "drift": drift}[options.command].run(options)
+    options = _parser(drift, preflight, register).parse_args(argv)
+    if options.command in ("check", "drift", "small"):
+        return {"check": preflight, "drift": drift, "small": register}[options.command].run(options)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a prompt in letters that the console does not have
     try:
@@ -44,13 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser(drift: Any, preflight: Any) -> argparse.ArgumentParser:
+def _parser(drift: Any, preflight: Any, register: Any) -> argparse.ArgumentParser:
     head, _, rest = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser("python -m wan2gp_svi", description=head.partition(": ")[2], epilog=rest,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     preflight.add_arguments(commands.add_parser("check", help="what speaks against settings, before they are run"))
     drift.add_arguments(commands.add_parser("drift", help="how a video holds up"))
+    register.add_arguments(commands.add_parser("small", help="a small model in WanGP's list, to try SVI in seconds"))
     store = argparse.ArgumentParser(add_help=False)
     store.add_argument("--outputs", metavar="FOLDER", type=Path, help="WanGP's folder for videos (default: as WanGP is "
                        "configured, where this package is in a WanGP or the current folder is one)")

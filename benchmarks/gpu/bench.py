@@ -16,6 +16,7 @@ import datetime
 import gc
 import importlib.util
 import os
+import runpy
 import statistics
 import sys
 import tempfile
@@ -71,9 +72,7 @@ def main() -> None:
     sys.argv = sys.argv[:1]  # some of WanGP's modules read the command line
     os.chdir(wangp)
     if options.tiny:
-        import cpu
-
-        cpu.apply()
+        runpy.run_path(str(HOME / "wan2gp_svi/demo/cpu.py"))["apply"]()
     stub_missing()
     import torch
 
@@ -202,6 +201,7 @@ def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
     folder = Path(options.weights or wangp / "ckpts").resolve()
     architecture = options.model
     if options.tiny:
+        tiny.stop_downloads()
         tiny.install(wangp)
         folder = wangp / "ckpts"
     tiny_vae = tiny.VAE_SHAPE

@@ -8,6 +8,7 @@ A job is a JSON object. For every level:
     vae_precision "32" (default) or "16"
     vram_mb       what the pretended card holds (24576)
     path          folders put before sys.path
+    tiny          false: without the tiny models, for models that the tree has
 
 "loop": `tasks`, a list of settings, each laid over DEFAULTS; `config`, laid over CONFIG, WanGP's wgp_config.json;
 `cli`, more arguments; `setup`, "module:function", called as function(wgp, job) when WanGP has booted.
@@ -45,8 +46,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cpu
-
+CPU = Path(__file__).parents[2] / "wan2gp_svi/demo/cpu.py"  # run by its path: the package is that of the tree, if any
 OPTIONS = ["--attention", "sdpa", "--profile", "4"]
 CONFIG = {
     "attention_mode": "sdpa",
@@ -79,12 +79,14 @@ def main(job: dict[str, Any]) -> None:
     root, work = Path.cwd(), Path(job["work"])
     sys.path[:0] = [*job.get("path", []), str(root)]
     sys.argv = ["wgp.py"]  # some modules read the command line when imported
-    cpu.apply(job.get("vram_mb", 24576))
+    runpy.run_path(str(CPU))["apply"](job.get("vram_mb", 24576))
     accept_mmgp(root)
     import tiny
 
-    tiny.install(root)
-    tiny.replace_encoders()
+    tiny.stop_downloads()
+    if job.get("tiny", True):
+        tiny.install(root)
+        tiny.replace_encoders()
     config = {**CONFIG, "vae_precision": job.get("vae_precision", "32"), **job.get("config", {})}
     (work / "config").mkdir(parents=True, exist_ok=True)
     (work / "config/wgp_config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -65,7 +65,7 @@ def write_lora(path: Path, keys: str = "svi", seed: int = 0, rank: int = 4, scal
 
 
 def install(root: Path) -> None:
-    """Puts the tiny checkpoints and finetune definitions into the WanGP at `root`, and stops its downloads."""
+    """Puts the tiny checkpoints and finetune definitions into the WanGP at `root`."""
     for name, (architecture, kind, files) in MODELS.items():
         model = {
             "name": name.replace("_", " "),
@@ -78,6 +78,9 @@ def install(root: Path) -> None:
         if len(files) > 1:
             model |= {"URLs2": [files[1]], "group": "wan2_2"}
         _write_json(root / "finetunes" / f"{name}.json", {"model": model, **default_settings(name)})
+
+
+def stop_downloads() -> None:
     import huggingface_hub
 
     huggingface_hub.hf_hub_download = huggingface_hub.snapshot_download = lambda *args, **kwargs: None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import wan2gp_svi
 from wan2gp_svi import variants
-from wan2gp_svi.install import Refused, doctor, legacy, locate, loras
+from wan2gp_svi.install import Refused, doctor, legacy, locate, loras, small
 from wan2gp_svi.install.filter import clone
 from wan2gp_svi.install.filter import state as filter_state
 from wan2gp_svi.install.patches import read_series
@@ -93,7 +93,10 @@ def _run(options: argparse.Namespace, distribution: Distribution) -> None:
     with alone(wangp):
         if options.replace_old and not _replace_old(wangp, options.dry_run):
             return None
-        plan = (uninstall_plan if options.uninstall else install_plan)(wangp, distribution)
+        if options.uninstall:
+            plan = small.without(wangp, uninstall_plan(wangp, distribution))
+        else:
+            plan = install_plan(wangp, distribution)
         if options.dry_run:
             print("Dry run, nothing is written.")
             _list(plan.changes)

@@ -10,6 +10,7 @@ from wan2gp_svi.files import UNFINISHED
 PACKAGE = "wan2gp_svi"
 PROFILES = ("profiles/wan_i2v", "profiles/wan_2_2")
 STATE = f"{PACKAGE}/state.json"
+WEIGHTS = "demo/weights/"  # in the package, and as large as all else 50 times over: for the demo alone
 GUIDE = "docs/guide.md"
 
 
@@ -56,7 +57,7 @@ def _below(folder: Path) -> list[tuple[str, Path]]:
 
 def _belongs(name: str) -> bool:
     hidden = any(part.startswith(".") or part == "__pycache__" for part in name.split("/"))
-    return not hidden and not name.endswith((".pyc", UNFINISHED))
+    return not hidden and not name.startswith(WEIGHTS) and not name.endswith((".pyc", UNFINISHED))
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial, wraps
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -25,7 +26,7 @@ from ..conditioning import mask as keep_mask
 from ..variants import CLIP_FRAMES
 from . import runs, vae
 from .recording import Frames, Recording, eight_bit
-from .settings import Plan, SettingsError, active_loras, extend, plan
+from .settings import SMALL, Plan, SettingsError, active_loras, extend, plan
 
 _Scope = dict[str, Any]
 
@@ -65,6 +66,14 @@ def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
     except Exception as error:
         say(f"is off: this WanGP could not be extended ({type(error).__name__}: {error}). WanGP itself is not "
             "affected. Please report this line.")
+
+    if Path("finetunes", f"{SMALL}.json").is_file():
+        try:
+            from . import small
+
+            small.offer()
+        except Exception as error:
+            say(f"the small model cannot be loaded ({type(error).__name__}: {error}); all else works.")
 
     try:
         from shared.utils import plugins

@@ -24,6 +24,7 @@ from .request import AUTO_ATTENTION, Request
 from .settings import (
     ARCHITECTURES,
     BUILT_IN,
+    SMALL,
     Plan,
     SettingsError,
     active_loras,
@@ -76,7 +77,7 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
         return [*unknown, *_lost_lora(inputs)]
     request = Request(run, architecture, model_def, inputs, server_config or {})
     found = [*map(_refused, obstacles(inputs)), *unknown]
-    for rule in advice.RULES:
+    for rule in () if model_def.get(SMALL) else advice.RULES:  # which are about Wan as it is
         try:
             found += [Finding("warning", id, text) for id, text in rule(request)]
         except Exception as error:  # advice must not keep a run from starting

@@ -16,6 +16,7 @@ from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant, identify, nois
 ARCHITECTURES = {"i2v": "2.1", "i2v_2_2": "2.2"}
 
 BUILT_IN = "i2v_2_2_svi2pro"  #: WanGP's own SVI 2 Pro
+SMALL = "svi_small"  #: type of the small model in WanGP, and the key that its definition is known by
 
 _AUTO, _OFF, _MASKED = "auto", "off", "5 cfg"
 _MAX_CUSTOM_SETTINGS = 5  # that WanGP draws

@@ -1,16 +1,23 @@
 """Lets WanGP run on a machine without a GPU: whatever asks for "cuda" is given the CPU.
 
-Call `apply()` before WanGP, mmgp or anything else that uses torch is imported. Functions are replaced, not caught in
-a torch function mode: modes belong to one thread, and WanGP generates in threads of its own.
+    python wan2gp_svi/demo/cpu.py [OPTIONS OF wgp.py]          in the folder of WanGP, with its Python
+
+Elsewhere call `apply()` before WanGP, mmgp or anything else that uses torch is imported. Functions are replaced, not
+caught in a torch function mode: modes belong to one thread, and WanGP generates in threads of its own.
+
+Nothing of this package is imported here: it has to be that of the WanGP that is run.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import runpy
 import sys
 import types
+from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from typing import Any
 
 CAPABILITY = (8, 0)  # an Ampere card: WanGP then works in bf16 and leaves fp8 alone
@@ -185,3 +192,25 @@ def _stub_missing_modules() -> None:
             stub = sys.modules[name] = Stub(name)
             stub.__path__ = []
             stub.__spec__ = ModuleSpec(name, None, is_package=True)
+
+
+def main(options: Sequence[str]) -> None:
+    """Runs wgp.py of the current folder as the program that it is; without a GPU, for the small model alone."""
+    import torch
+
+    if not torch.cuda.is_available():
+        print("[SVI] No GPU: WanGP runs on the CPU, for the small model alone. Every other model would take hours or "
+              "fail, and nothing is downloaded.", flush=True)
+        apply()
+        import huggingface_hub
+
+        # WanGP fetches gigabytes before its first video, for tools that the small model has no use for
+        huggingface_hub.hf_hub_download = huggingface_hub.snapshot_download = _nothing
+        options = ["--attention", "sdpa", *options]
+    sys.path[0] = str(Path.cwd())
+    sys.argv = ["wgp.py", *options]
+    runpy.run_path("wgp.py", run_name="__main__")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

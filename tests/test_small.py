@@ -1,0 +1,293 @@
+"""The small model in a WanGP's list of models: what is written, what is refused, and that it is all taken back."""
+
+import base64
+import contextlib
+import io
+import json
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, safe_open, save_file
+
+from wan2gp_svi import __main__ as command
+from wan2gp_svi.demo import finetune
+from wan2gp_svi.demo.small import ADAPTERS, CLIP_DIM, clip_features, text_features
+from wan2gp_svi.demo.world import render, scene
+from wan2gp_svi.install import cli
+from wan2gp_svi.install import small as record
+from wan2gp_svi.install.shipped import Distribution
+from wan2gp_svi.variants import identify
+from wan2gp_svi.wangp import preflight, small
+
+HOOK = "svi = 1  # wan2gp_svi\n"
+PATCH = f"""Description: test
+--- a/wgp.py
++++ b/wgp.py
+@@ -1 +1,2 @@
+ window_no = 1
++{HOOK}"""
+
+
+def write(root, files):
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content.encode())
+
+
+def tree(root):
+    return {path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else None
+            for path in root.rglob("*") if "__pycache__" not in path.parts}
+
+
+@pytest.fixture
+def wangp(tmp_path):
+    """A WanGP with SVI in it, as far as the command looks."""
+    root = tmp_path / "Wän GP (1)"
+    write(root, {
+        "wgp.py": 'WanGP_version = "12.60"\n"loras_root"\nwindow_no = 1\n' + HOOK, "models/wan/any2video.py": "",
+        "models/wan/wan_handler.py": "def get_lora_dir(): ...\n", "profiles/wan_i2v/Own.json": "{}",
+        "wan2gp_svi/wangp/small.py": "",
+        "wan2gp_svi/patches/series": "wgp.patch\n", "wan2gp_svi/patches/wgp.patch": PATCH,
+    })
+    return root
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Weights of nothing, under the names of the real ones."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    text = torch.ones(256, 256, dtype=torch.bfloat16)
+    save_file({"text_embedding.0.weight": text}, folder / "small-wan-i2v.safetensors")
+    for name in ("small-wan-vae.safetensors", *ADAPTERS.values()):
+        save_file({"a": torch.ones(2)}, folder / name)
+    return folder
+
+
+@pytest.fixture
+def run(wangp, weights, capsys):
+    """The command on that WanGP; gives its exit code and what it said."""
+    def go(*options):
+        code = command.main(["small", str(wangp), "--weights", str(weights), *options])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out + said.err
+    return go
+
+
+def test_what_wangp_needs_is_there_whole(run, wangp):
+    code, said = run()
+    assert code == 0 and finetune.TITLE in said and "SVI-Shot small" in said
+    definition = json.loads((wangp / "finetunes/svi_small.json").read_text(encoding="utf-8"))
+    model = definition["model"]
+    assert model["architecture"] == "i2v" and model["svi_small"] and model["resolutions"] == [["96x64 (3:2)", "96x64"]]
+    for name in (*model["URLs"], *model["VAE_URLs"], *model["text_encoder_URLs"]):
+        assert (wangp / "ckpts" / name).is_file()
+    transformer = wangp / "ckpts" / model["URLs"][0]
+    tensors = load_file(transformer)
+    text = tensors["text_embedding.0.weight"]
+    assert text.shape == (256, 4096) and text[:, :256].all() and not text[:, 256:].any()
+    assert tensors["img_emb.proj.1.weight"].equal(torch.eye(CLIP_DIM, dtype=torch.bfloat16))
+    with safe_open(transformer, "pt") as file:
+        config = json.loads(base64.b64decode(file.metadata()["config_base64"]))
+    assert (config["dim"], config["num_layers"], config["in_dim"]) == (256, 6, 36)
+    image = Image.open(io.BytesIO((wangp / definition["image_start"]).read_bytes()))
+    assert image.size == (96, 64) and definition["prompt"] in definition["image_start"]
+
+
+def test_the_profiles_are_for_this_model_alone_and_their_loras_are_known(run, wangp):
+    run()
+    files = (wangp / "profiles/svi_small").iterdir()
+    profiles = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+    assert set(profiles) == set(finetune.PROFILES)
+    for title, settings in profiles.items():
+        variant = finetune.PROFILES[title]
+        assert settings["model_type"] == "svi_small" and settings["sliding_window_size"] == 81
+        assert settings["sliding_window_overlap"] == (5 if variant == "film" else 1)
+        for name in settings["activated_loras"]:
+            assert (wangp / "loras/wan_i2v" / name).is_file() and identify(name).id == variant
+        assert bool(settings["activated_loras"]) == bool(variant)
+    assert not [path for path in (wangp / "profiles/wan_i2v").iterdir() if "small" in path.name]
+
+
+def test_once_more_changes_nothing_and_remove_takes_back_exactly_what_was_written(run, wangp):
+    before = tree(wangp)
+    run()
+    first = tree(wangp)
+    code, said = run()
+    assert code == 0 and "whole" in said and tree(wangp) == first
+    code, said = run("--remove")
+    assert code == 0 and "Taken out" in said and tree(wangp) == before
+    assert run("--remove") == (0, f"Nothing to do: it is not in {wangp}\n")
+
+
+def test_folders_of_the_users_stay_even_if_empty(run, wangp):
+    (wangp / "ckpts").mkdir()
+    before = tree(wangp)
+    run()
+    run("--remove")
+    assert tree(wangp) == before
+
+
+def test_models_and_loras_go_where_wangp_looks_for_them(run, wangp, tmp_path):
+    config = {"loras_root": str(tmp_path / "Löras"), "checkpoints_paths": ["models ä", "ckpts"]}
+    (wangp / "wgp_config.json").write_text(json.dumps(config), encoding="utf-8")
+    before = tree(tmp_path)
+    run()
+    assert (wangp / "models ä" / finetune.VAE).is_file() and not (wangp / "ckpts").exists()
+    assert (tmp_path / "Löras/wan_i2v/small-svi-shot.safetensors").is_file()
+    run("--remove")
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["finetunes/svi_small.json", f"ckpts/{finetune.VAE}",
+                                  "loras/wan_i2v/small-svi-shot.safetensors"])
+def test_a_file_of_the_users_is_not_overwritten(name, run, wangp):
+    write(wangp, {name: "mine"})
+    before = tree(wangp)
+    code, said = run()
+    assert code == 1 and name in said.replace("\\", "/") and "is there already" in said and tree(wangp) == before
+
+
+def test_what_the_user_edited_stays(run, wangp):
+    run()
+    profile = wangp / "profiles/svi_small/SVI-Shot small.json"
+    profile.write_text("{}", encoding="utf-8")
+    assert run()[0] == 1
+    code, said = run("--remove")
+    assert code == 0 and str(profile) in said
+    assert [path.name for path in profile.parent.iterdir()] == [profile.name] and not (wangp / "finetunes").exists()
+
+
+def test_an_earlier_releases_files_are_replaced(run, wangp, weights):
+    run()
+    save_file({"a": torch.zeros(2)}, weights / "small-svi-shot.safetensors")
+    entry = json.loads((wangp / record.RECORD).read_text(encoding="utf-8"))
+    write(wangp, {"profiles/svi_small/Old.json": "old"})
+    entry["files"]["profiles/svi_small/Old.json"] = record.sha256(b"old")
+    (wangp / record.RECORD).write_text(json.dumps(entry), encoding="utf-8")
+    assert run()[0] == 0
+    assert not load_file(wangp / "loras/wan_i2v/small-svi-shot.safetensors")["a"].any()
+    assert not (wangp / "profiles/svi_small/Old.json").exists()
+
+
+def test_it_is_all_or_nothing(run, wangp):
+    write(wangp, {"profiles/svi_small": "a file where a folder should be"})
+    before = tree(wangp)
+    code, said = run()
+    assert code == 1 and "nothing was changed" in said and tree(wangp) == before
+
+
+def test_without_svi_or_with_half_of_it_it_says_what_to_do(run, wangp):
+    (wangp / "wgp.py").write_bytes((wangp / "wgp.py").read_bytes().replace(HOOK.encode(), b""))
+    assert "not whole" in run()[1]
+    (wangp / "wan2gp_svi/wangp/small.py").unlink()
+    code, said = run()
+    assert code == 1 and f'python install.py "{wangp}"' in said and not (wangp / "finetunes").exists()
+    (wangp / "wgp.py").unlink()
+    assert "is not a WanGP folder" in run()[1]
+
+
+def test_weights_that_are_not_there(run, weights, wangp):
+    (weights / "small-wan-vae.safetensors").unlink()
+    code, said = run()
+    assert code == 1 and "there is no small-wan-vae.safetensors" in said and not (wangp / "finetunes").exists()
+
+
+def test_start_without_wangps_python(run, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, said = run("--start", "--server-port", "7861")
+    assert code == 1 and "run this with WanGP's Python" in said
+
+
+def test_an_uninstallation_takes_it_out_as_well(run, wangp, tmp_path):
+    run()
+    home = tmp_path / "dist"
+    write(home, {"wan2gp_svi/wangp/small.py": "", "patches/series": "wgp.patch\n", "patches/wgp.patch": PATCH})
+    assert cli.main([str(wangp), "--uninstall"], home=home) == 0
+    assert not list(wangp.rglob("*small*"))
+
+
+def test_the_weights_are_not_shipped_with_the_package(tmp_path):
+    write(tmp_path, {"wan2gp_svi/demo/small.py": "", "wan2gp_svi/demo/weights/small-wan-vae.safetensors": "2 MB",
+                     "patches/series": ""})
+    assert "wan2gp_svi/demo/small.py" in Distribution(tmp_path, "").files()
+    assert not [name for name in Distribution(tmp_path, "").files() if "weights" in name]
+
+
+def test_a_damaged_record_is_no_record(run, wangp):
+    run()
+    for text in ("", "{}", "[]", '{"files": {"a": 1}, "folders": []}'):
+        (wangp / record.RECORD).write_text(text, encoding="utf-8")
+        assert record.load(wangp) == record.Record()
+    assert run()[0] == 0, "the files are known by their content"
+
+
+# ------------------------------------------------------------------------------------------------------- WanGP's loader
+
+@pytest.fixture
+def handler(monkeypatch):
+    """WanGP's handler of the Wan models, its modules in as much as the small model has to do with them."""
+    class Handler:
+        @staticmethod
+        def load_model(model_filename, model_type, base_model_type, model_def, dtype=None, VAE_dtype=None):
+            names = (any2video.T5EncoderModel, any2video.CLIPModel, any2video.fl.locate_file("nowhere"))
+            return names, VAE_dtype, any2video.WanVAE().made
+
+        @staticmethod
+        def query_model_files(computeList, base_model_type, model_def=None):
+            return ["T5"]
+
+    class WanVAE:
+        def __init__(self):
+            self.made = vae._video_vae(z_dim=16)
+
+    locator = SimpleNamespace(locate_file=lambda name, error_if_none=True: None)
+    any2video = SimpleNamespace(T5EncoderModel="T5", CLIPModel="CLIP", WanVAE=WanVAE, fl=locator)
+    vae = SimpleNamespace(WanVAE=WanVAE, _video_vae=lambda **shape: shape)
+    for name, members in {"models": {}, "models.wan": {"any2video": any2video}, "models.wan.modules": {"vae": vae},
+                          "models.wan.wan_handler": {"family_handler": Handler}}.items():
+        module = ModuleType(name)
+        module.__dict__.update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+    small.offer()
+    return Handler
+
+
+def test_the_loader_has_the_small_parts_for_this_model_and_for_no_other(handler):
+    parts, dtype, made = handler.load_model(["a"], "svi_small", "i2v", {"svi_small": True}, VAE_dtype=torch.float16)
+    assert parts == (small.Text, small.Picture, "nowhere") and dtype == torch.float32
+    assert made == {"z_dim": 16, "dim": 16, "dim_mult": [1, 2, 2, 2]}
+    parts, dtype, made = handler.load_model(["a"], "i2v", "i2v", {}, VAE_dtype=torch.float16)
+    assert parts == ("T5", "CLIP", None) and dtype == torch.float16 and made == {"z_dim": 16}
+
+
+def test_nothing_is_downloaded_for_this_model_alone(handler):
+    assert handler.query_model_files(list, "i2v", {"svi_small": True}) == []
+    assert handler.query_model_files(list, "i2v", {}) == handler.query_model_files(list, "i2v") == ["T5"]
+
+
+def test_a_failed_load_leaves_nothing_behind(handler):
+    with contextlib.suppress(TypeError):
+        handler.load_model(["a"], "svi_small", "i2v", {"svi_small": True}, nonsense=1)
+    assert handler.load_model(["a"], "i2v", "i2v", {})[0] == ("T5", "CLIP", None)
+
+
+def test_the_stand_ins_are_what_the_model_was_trained_with():
+    text, empty = small.Text(dtype=torch.float32)(["a red ball waits", ""], "cpu")
+    assert text.shape == (4, 4096) and not text[:, 256:].any()
+    assert text[:, :256].equal(text_features(["a red ball waits"])[0, :4]) and empty.shape == (1, 4096)
+    frame = render([scene(3)], torch.zeros(1, 1))[:, :, 0]
+    enlarged = torch.nn.functional.interpolate(frame, (192, 192), mode="bicubic")
+    given, wanted = small.Picture().visual([enlarged[0][:, None]]).float(), clip_features(frame)
+    assert given.shape == (1, 257, 1280) and (given - wanted).norm() / wanted.norm() < 0.02
+
+
+def test_advice_for_the_large_model_is_not_given_for_the_small_one():
+    inputs = {**finetune.profile("shot"), **finetune.definition(), "video_length": 161}
+    findings = preflight.check("i2v", finetune.definition()["model"], inputs)
+    assert [finding.text for finding in findings if finding.kind != "changed"] == []
+    assert preflight.check("i2v", {}, inputs) != findings
