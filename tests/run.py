@@ -3,27 +3,24 @@
 Makes .venv beside this folder when it is not there yet. Standard library only.
 """
 
-import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[1]
-VENV = HOME / ".venv"
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+sys.path.insert(0, str(HOME))
+
+from wan2gp_svi.demo.environment import SetUpError, prepare  # noqa: E402
 
 
 def main() -> int:
-    if not PYTHON.exists():
-        venv.create(VENV, with_pip=True)
-    steps = (
-        ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", ".[test]"),
-        ("-m", "ruff", "check", "."),
-        ("-m", "pytest", *sys.argv[1:]),
-    )
-    for step in steps:
-        code = subprocess.run([PYTHON, *step], cwd=HOME).returncode
+    try:
+        python = prepare("test")
+    except SetUpError as error:
+        print(f"The tests cannot run: {error}", file=sys.stderr)
+        return 1
+    for step in (("ruff", "check", "."), ("pytest", *sys.argv[1:])):
+        code = subprocess.run([python, "-m", *step], cwd=HOME).returncode
         if code:
             return code
     return 0
