@@ -9,6 +9,7 @@
                                             settings to make it anew from clip K on, in a run of its own
     check FILE                              what speaks against settings, before they are run
     drift VIDEO                             how its colours, contrast and motion hold up
+    demo [--help]                           what SVI is for: a long video with it and without, on any machine
     small WANGP_FOLDER [--remove]           a small model in WanGP's list, to try SVI in seconds, also without a GPU
 
 RUN is a run's name or its end ("7f3a"). Settings are written as a file for `python wgp.py --process FILE`.
@@ -27,12 +28,22 @@ from . import files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    from . import drift
-    from .clips import StoreError
-    from .demo import register
-    from .wangp import preflight
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["demo"]:  # the one command that does without packages
+        from .demo import command
 
-    options = _parser(drift, preflight, register).parse_args(argv)
+        return command.main(arguments[1:])
+    try:
+        from . import drift
+        from .clips import StoreError
+        from .demo import register
+        from .wangp import preflight
+    except ModuleNotFoundError as error:
+        print(f"{__doc__}\nThis Python lacks the package {error.name}: all but `demo` needs WanGP's own Python.",
+              file=sys.stderr)
+        return 1
+
+    options = _parser(drift, preflight, register).parse_args(arguments)
     if options.command in ("check", "drift", "small"):
         return {"check": preflight, "drift": drift, "small": register}[options.command].run(options)
     for stream in (sys.stdout, sys.stderr):
@@ -53,6 +64,7 @@ def _parser(drift: Any, preflight: Any, register: Any) -> argparse.ArgumentParse
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     preflight.add_arguments(commands.add_parser("check", help="what speaks against settings, before they are run"))
     drift.add_arguments(commands.add_parser("drift", help="how a video holds up"))
+    commands.add_parser("demo", add_help=False, help="a long video with SVI and without, on any machine")
     register.add_arguments(commands.add_parser("small", help="a small model in WanGP's list, to try SVI in seconds"))
     store = argparse.ArgumentParser(add_help=False)
     store.add_argument("--outputs", metavar="FOLDER", type=Path, help="WanGP's folder for videos (default: as WanGP is "

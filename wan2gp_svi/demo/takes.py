@@ -1,0 +1,148 @@
+"""The takes that the demo compares, one image chained in several ways, and what is measured of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from .. import chain
+from ..drift import metrics
+from ..variants import CLIP_FRAMES, Variant
+from . import small, truth
+from .chaining import STOCK, SVI, Wan, Way, clips, joined
+from .world import HEIGHT, TURNS, WIDTH, Scene, phases, render
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be made. `scene`: of the little world, where the image is one of it."""
+
+    image: Tensor
+    prompts: tuple[str, ...]
+    clips: int
+    seed: int
+    scene: Scene | None = None
+
+
+@dataclass(frozen=True)
+class Take:
+    """A video that was made of a task: its clips [3, 81, H, W], each whole, and the prompt of each."""
+
+    name: str
+    way: Way
+    clips: tuple[Tensor, ...]
+    prompts: tuple[str, ...]
+
+    @property
+    def variant(self) -> Variant:
+        return self.way.variant
+
+    @property
+    def video(self) -> Tensor:
+        return joined(self.clips, self.variant)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A number for each clip of each take, and what it should be, where that is known; `said`: of one in a sentence."""
+
+    title: str
+    best: float | None
+    said: str
+    values: tuple[tuple[float, ...], ...]
+
+
+def ways(variant: str, compare: bool = False) -> dict[str, Way]:
+    """The ways that are compared. `compare`: also those with one half of SVI, its LoRA or its conditioning."""
+    svi = SVI[variant]
+    named = {STOCK.variant.title: STOCK, svi.variant.title: svi}
+    if compare:
+        named |= {"only SVI's LoRA": replace(STOCK, adapter=svi.adapter),
+                  "only SVI's conditioning": replace(svi, adapter="")}
+    return named
+
+
+def take(name: str, way: Way, task: Task, done: Callable[[], None], folder: Path = small.WEIGHTS) -> Take:
+    """Makes a video; `done` is called after each clip."""
+    made = []
+    wan = Wan.load(way.adapter, folder)
+    for clip in clips(wan, way, task.image[None], [task.prompts], [task.seed], task.clips):
+        made.append(clip[0])
+        done()
+    return Take(name, way, tuple(made), tuple(chain.stream(task.prompts, task.clips, way.variant.prompt_repeat)))
+
+
+def read_image(path: Path) -> Tensor:
+    """A picture of any size -> [3, 64, 96], cut to the shape. Raises OSError and ValueError as Pillow does."""
+    with Image.open(path) as image:
+        fitted = ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(fitted)).movedim(-1, 0).float().div(127.5).sub(1)
+
+
+def turns(prompts: Sequence[str], overlap: int) -> list[Tensor] | None:
+    """Where things are along their orbits in each clip; None where a prompt says nothing that the world knows."""
+    start, found = 0.0, []
+    for prompt in prompts:
+        action = next((action for action in TURNS if prompt.endswith(action)), None)
+        if action is None:
+            return None
+        found.append(phases(action, start))
+        start += TURNS[action] * (1 - overlap / CLIP_FRAMES)
+    return found
+
+
+def truths(scene: Scene, like: Take) -> tuple[Tensor, ...] | None:
+    """The clips as the world has them, beside those of a take."""
+    found = turns(like.prompts, like.variant.overlap)
+    return None if found is None else tuple(render([scene], each[None])[0] for each in found)
+
+
+def curves(task: Task, takes: Sequence[Take]) -> tuple[Curve, Curve]:
+    """How far the colours go from what they should be, and how much moves: a video that stands still is perfectly
+    steady."""
+    found = [turns(each.prompts, each.variant.overlap) for each in takes]
+    if task.scene is None or None in found:
+        return _looks(task.image, takes)
+    measured = [[truth.measure(clip, task.scene, at) for clip, at in zip(each.clips, where or (), strict=True)]
+                for each, where in zip(takes, found, strict=True)]
+    return (
+        Curve("How far the landscape's colours are off, % of the way from black to white", 0, "{} % off",
+              tuple(tuple(100 * clip.colour / 3**0.5 for clip in each) for each in measured)),
+        Curve("How far the first thing moves, % of the way that it should", 100, "{} % of the way",
+              tuple(tuple(100 * clip.motion for clip in each) for each in measured)),
+    )
+
+
+def verdict(takes: Sequence[Take], curve: Curve) -> str:
+    """What the curves of these takes, the first ones or all, end with, in a sentence."""
+    ends = (f"{curve.said.format(_number(values[-1]))} with {each.name}"
+            for each, values in zip(takes, curve.values, strict=False))
+    return f"After {len(takes[0].clips)} clips the colours are {', '.join(ends)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def _looks(image: Tensor, takes: Sequence[Take]) -> tuple[Curve, Curve]:
+    """The same by the product's metrics, for which no truth is needed."""
+    anchor = metrics.mean_lab(pictures(image[:, None]))[0]
+    measured = [[metrics.measure(pictures(clip), anchor) for clip in each.clips] for each in takes]
+
+    def medians(name: str) -> tuple[tuple[float, ...], ...]:
+        return tuple(tuple(float(np.median([getattr(row, name) for row in clip[1:]])) for clip in each)
+                     for each in measured)
+
+    return (Curve("Colour cast to the image, Lab units (2.3 are just noticed)", 0, "{} Lab units off", medians("cast")),
+            Curve("Motion, levels from frame to frame", None, "{} levels", medians("motion")))
+
+
+def pictures(video: Tensor) -> metrics.Pictures:
+    """[3, T, H, W] in [-1, 1] -> [T, H, W, 3], 8 bit."""
+    return video.movedim(0, -1).add(1).mul(127.5).round().clamp(0, 255).byte().numpy()
