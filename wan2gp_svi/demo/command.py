@@ -84,10 +84,10 @@ def check(options: argparse.Namespace) -> None:
     if options.image and not options.image.is_file():
         raise DemoError(f"there is no image {options.image}; choose a picture, such as a PNG or a JPEG.")
     if options.out and (taken := [name for name in (VIDEO, PICTURE) if (options.out / name).exists()]):
-        raise DemoError(f"{options.out} has a {' and a '.join(taken)} already, and nothing is overwritten; choose "
-                        "another folder with --out.")
+        raise DemoError(f"the folder {options.out} has a {' and a '.join(taken)} already, and nothing is overwritten; "
+                        "choose another one with --out.")
     if options.out and options.out.exists() and not options.out.is_dir():
-        raise DemoError(f"{options.out} is a file; choose a folder with --out.")
+        raise DemoError(f"--out {options.out} is a file; choose a folder with --out.")
 
 
 def set_up() -> None:
@@ -169,7 +169,7 @@ def _task(options: argparse.Namespace) -> Task:
     try:
         image = read_image(options.image)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DemoError(f"{options.image} cannot be read as a picture; save it as a PNG or a JPEG.") from error
+        raise DemoError(f"the image {options.image} cannot be read; save it as a PNG or a JPEG.") from error
     print("The small model knows nothing but its own little world. With your picture you see how the chains hold up, "
           "not what Wan would make of it.")
     return Task(image, prompts, options.clips, options.seed)
@@ -221,7 +221,7 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> DemoError:
-    return DemoError(f"{path} cannot be written: {error.strerror or error}. Choose another folder with --out.")
+    return DemoError(f"nothing can be written to {path}: {error.strerror or error}. Choose another folder with --out.")
 
 
 def _quoted(prompts: Sequence[str]) -> str:

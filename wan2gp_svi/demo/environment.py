@@ -65,8 +65,8 @@ def _make() -> None:
             raise SetUpError("this Python cannot make an environment for packages. On Debian and Ubuntu that is a "
                              "package of its own: sudo apt install python3-venv") from None
         if isinstance(error, OSError):
-            raise SetUpError(f"{VENV} could not be made: {error.strerror or error}. Move this folder to a place that "
-                             "you may write to.") from None
+            raise SetUpError(f"the folder {VENV} could not be made: {error.strerror or error}. Move the folder that "
+                             "it would be in to a place that you may write to.") from None
         raise
 
 

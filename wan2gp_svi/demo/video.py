@@ -85,4 +85,5 @@ def _fitting(text: str, width: int) -> str:
 @cache
 def _font(size: int, weight: str = "normal") -> ImageFont.FreeTypeFont:
     # matplotlib's own, the same on every machine
-    return ImageFont.truetype(font_manager.findfont(font_manager.FontProperties("DejaVu Sans", weight=weight)), size)
+    named = font_manager.FontProperties(family="DejaVu Sans", weight=weight)
+    return ImageFont.truetype(font_manager.findfont(named), size)

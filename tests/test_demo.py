@@ -1,0 +1,535 @@
+"""The demo: its chains hand the network what the product's own code makes, its files are whole, its words plain.
+
+The network is a stand-in everywhere but in the last test, which makes two clips with the weights that are shipped.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.filterwarnings("ignore:CUDA is not available")
+for package in ("diffusers", "imageio", "matplotlib", "cv2", "PIL"):
+    pytest.importorskip(package, reason=f"the demo needs {package}")
+
+import imageio.v2 as imageio  # noqa: E402
+import numpy as np  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from wan2gp_svi import chain  # noqa: E402
+from wan2gp_svi.__main__ import main as package  # noqa: E402
+from wan2gp_svi.conditioning import condition  # noqa: E402
+from wan2gp_svi.demo import chaining, command, environment, network, picture, small, takes, video  # noqa: E402
+from wan2gp_svi.demo.chaining import STOCK, SVI, clips, joined, noise, on_grid  # noqa: E402
+from wan2gp_svi.demo.takes import Take, Task  # noqa: E402
+from wan2gp_svi.demo.world import HEIGHT, TURNS, WIDTH, render, scene  # noqa: E402
+from wan2gp_svi.variants import CLIP_FRAMES  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+WAYS = {"stock": STOCK, **SVI}
+trained = pytest.mark.skipif(not small.WEIGHTS.is_dir(), reason="the weights are not there")
+
+
+def pixels(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def encode(video):
+    """A VAE that forgets nothing of importance: 16 channels of means."""
+    frames = torch.cat([video[:, :1].expand(-1, 4, -1, -1), video[:, 1:]], 1)
+    means = torch.nn.functional.avg_pool3d(frames[None], (4, 8, 8))[0]
+    return torch.cat([means] * 6)[:16]
+
+
+@dataclass
+class Seen:
+    """What the network is given, clip by clip."""
+
+    y: list[Any] = field(default_factory=list)
+    text: list[Any] = field(default_factory=list)
+    clip: list[Any] = field(default_factory=list)
+    noise: list[Any] = field(default_factory=list)
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """A network that makes other frames of every noise, and keeps what it was given."""
+    found = Seen()
+
+    def denoise(_, y, text, clip, noise, steps):
+        for kept, given in zip((found.y, found.text, found.clip, found.noise), (y, text, clip, noise), strict=True):
+            kept.append(given)
+        return noise
+
+    def decode(_, latents):
+        return torch.stack([1.2 * pixels(3, CLIP_FRAMES, HEIGHT, WIDTH, seed=int(1e6 * each.abs().mean()))
+                            for each in latents])
+
+    monkeypatch.setattr(network, "denoise", denoise)
+    monkeypatch.setattr(network, "decode", decode)
+    return found
+
+
+def stand_in():
+    return SimpleNamespace(transformer=None, vae=SimpleNamespace(device="cpu"), encode=encode)
+
+
+def made(way, images, prompts, seeds, number):
+    return list(clips(stand_in(), way, images, prompts, seeds, number))
+
+
+# --------------------------------------------------------------------------------------------------------------- chains
+
+
+@pytest.mark.parametrize("id", WAYS)
+def test_the_network_is_given_what_the_products_own_code_makes(id, seen):
+    way, variant = WAYS[id], WAYS[id].variant
+    images = on_grid(pixels(1, 3, HEIGHT, WIDTH, seed=3))
+    found = made(way, images, [["one", "two"]], [7], 3)
+    motion = [images[0][:, None], *(each[0][:, -variant.motion_frames:] for each in found)]
+    for clip in range(3):
+        wanted = condition(motion[clip], images[0], encode, ref_pad_num=variant.ref_pad_num)
+        assert torch.equal(seen.y[clip][0], wanted)
+        assert torch.equal(seen.clip[clip], small.clip_features(motion[clip][None, :, 0]))
+        assert torch.equal(seen.noise[clip][0], noise(chain.seed(7, clip, way.seed_step), (21, 8, 12)))
+    said = chain.stream(["one", "two"], 3, variant.prompt_repeat)
+    assert torch.equal(torch.cat(seen.text), small.text_features(said))
+
+
+def test_svi_draws_other_noise_for_every_clip(seen):
+    made(SVI["shot"], pixels(1, 3, HEIGHT, WIDTH), [["one"]], [7], 2)
+    assert torch.equal(seen.noise[1][0], noise(7 + 42, (21, 8, 12)))
+    assert not torch.equal(*seen.noise)
+
+
+def test_stock_chaining_is_that_of_wangps_windows(seen):
+    """The last frame, then grey; a mask on it alone; one seed; no LoRA; at a seam the old clip's frame."""
+    images = pixels(1, 3, HEIGHT, WIDTH)
+    first, second = made(STOCK, images, [["one"]], [7], 2)
+    video = torch.zeros(3, CLIP_FRAMES, HEIGHT, WIDTH)
+    video[:, 0] = first[0][:, -1]
+    assert torch.equal(seen.y[1][0, 4:], encode(video))
+    assert seen.y[1][0, :4].sum() == 4 * 8 * 12 and (seen.y[1][0, :4, 0] == 1).all()
+    assert torch.equal(*seen.noise)
+    assert STOCK.adapter == ""
+    assert torch.equal(joined([first, second], STOCK.variant), torch.cat([first, second[:, :, 1:]], 2))
+
+
+def test_svis_variants_differ_as_the_table_has_it(seen):
+    assert {id: (way.variant.motion_frames, way.variant.ref_pad_num, way.adapter) for id, way in SVI.items()} \
+        == {"shot": (1, -1, "shot"), "film": (5, 0, "film")}
+
+
+@pytest.mark.parametrize("id", WAYS)
+def test_clips_join_to_the_length_that_the_product_says(id, seen):
+    variant = WAYS[id].variant
+    found = made(WAYS[id], pixels(1, 3, HEIGHT, WIDTH), [["one"]], [7], 3)
+    assert joined(found, variant).shape[2] == chain.length(3, variant.overlap)
+    if variant.keep_new:
+        assert torch.equal(joined(found, variant)[:, :, CLIP_FRAMES - variant.overlap], found[1][:, :, 0])
+
+
+def test_frames_pass_through_8_bit(seen):
+    for clip in made(SVI["film"], pixels(1, 3, HEIGHT, WIDTH), [["one"]], [7], 2):
+        levels = (clip + 1) * 127.5
+        assert (levels - levels.round()).abs().max() < 1e-3 and clip.abs().max() <= 1
+        assert torch.equal(on_grid(clip), clip)
+
+
+def test_videos_that_are_made_side_by_side_are_those_made_alone(seen):
+    images, prompts, seeds = pixels(2, 3, HEIGHT, WIDTH), [["one"], ["two", "three"]], [7, 11]
+    together = made(SVI["film"], images, prompts, seeds, 2)
+    for at in range(2):
+        alone = made(SVI["film"], images[at:at + 1], prompts[at:at + 1], seeds[at:at + 1], 2)
+        assert all(torch.equal(a[at], b[0]) for a, b in zip(together, alone, strict=True))
+
+
+# ---------------------------------------------------------------------------------------------------------------- takes
+
+
+ONE = scene(0)
+PROMPT = ONE.prompt()
+IMAGE = render([ONE], torch.zeros(1, 1))[0, :, 0]
+
+
+def told(way, found, prompts=None):
+    return Take(way.variant.title, way, tuple(found), tuple(prompts or [PROMPT] * len(found)))
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Two takes of three clips: one that fades, and the truth as SVI's."""
+    where = takes.turns([PROMPT] * 3, 1)
+    true = [render([ONE], at[None])[0] for at in where]
+    return [told(STOCK, [clip * (1 - 0.2 * k) for k, clip in enumerate(true)]), told(SVI["shot"], true)]
+
+
+@pytest.mark.parametrize("overlap", [1, 5])
+def test_the_truth_goes_on_from_clip_to_clip(overlap):
+    first, second, third = takes.turns([ONE.prompt("circles clockwise quickly")] * 2 + [ONE.prompt("waits")], overlap)
+    torch.testing.assert_close(first[-overlap:], second[:overlap])
+    assert third.unique().numel() == 1 and third[0] == pytest.approx(second[-overlap].item())
+    assert takes.turns(["an elephant"], 1) is None
+
+
+def test_what_drifts_is_seen_and_what_does_not_is_not(pair):
+    colour, motion = takes.curves(Task(IMAGE, (PROMPT,), 3, 0, ONE), pair)
+    faded, true = colour.values
+    assert faded[0] < 1 and faded[0] < faded[1] < faded[2] and max(true) < 1
+    assert motion.values[1] == pytest.approx((100,) * 3)
+    assert takes.verdict(pair, colour) == f"After 3 clips the colours are {faded[2]:.1f} % off with WanGP's own " \
+                                          f"windows, {true[2]:.1f} % off with SVI-Shot"
+
+
+def test_without_a_truth_the_products_metrics_tell_it(pair):
+    colour, motion = takes.curves(Task(IMAGE, (PROMPT,), 3, 0), pair)
+    assert colour.values[0][2] > colour.values[0][0] + 5
+    assert colour.values[1][2] == pytest.approx(colour.values[1][0], abs=1.5)
+    assert "Lab" in colour.title and motion.best is None
+    strange = [told(take.way, take.clips, ["an elephant"] * 3) for take in pair]
+    assert takes.curves(Task(IMAGE, ("an elephant",), 3, 0, ONE), strange) == (colour, motion)
+
+
+def test_each_half_of_svi_can_be_compared():
+    found = takes.ways("film", compare=True)
+    assert list(found) == ["WanGP's own windows", "SVI-Film", "only SVI's LoRA", "only SVI's conditioning"]
+    lora, conditioning = list(found.values())[2:]
+    assert (lora.adapter, lora.variant) == ("film", STOCK.variant)
+    assert (conditioning.adapter, conditioning.variant) == ("", SVI["film"].variant)
+
+
+def test_an_image_of_any_shape_is_cut_to_the_worlds(tmp_path):
+    Image.new("RGBA", (300, 900), (255, 0, 0, 255)).save(tmp_path / "tall.png")
+    found = takes.read_image(tmp_path / "tall.png")
+    assert found.shape == (3, HEIGHT, WIDTH)
+    assert found[:, 5, 5].tolist() == [1, -1, -1]
+
+
+# ---------------------------------------------------------------------------------------------------- video and picture
+
+
+def test_the_video_shows_every_frame_of_both(pair, tmp_path):
+    video.write(tmp_path / "demo.mp4", pair)
+    with imageio.get_reader(tmp_path / "demo.mp4") as reader:
+        assert reader.count_frames() == chain.length(3, 1)
+        about = reader.get_meta_data()
+        first = reader.get_data(0)
+    width, height = about["size"]
+    assert about["fps"] == 16 and width % 4 == height % 4 == 0 and width > 2 * video.SCALE * WIDTH
+    inside = first[video.HEAD:video.HEAD + video.SCALE * HEIGHT, video.GAP:video.GAP + video.SCALE * WIDTH]
+    small_again = np.asarray(Image.fromarray(inside).resize((WIDTH, HEIGHT), Image.Resampling.BOX), float)
+    assert np.abs(small_again - takes.pictures(pair[0].video)[0]).mean() < 6
+
+
+def test_the_video_says_which_clip_a_frame_is_of(pair):
+    assert [video.shown(pair[0]).index(clip) for clip in range(3)] == [0, 81, 161]  # the old clip's frame at a seam
+    assert [video.shown(pair[1]).index(clip) for clip in range(3)] == [0, 80, 160]
+    film = told(SVI["film"], pair[0].clips)
+    assert len(video.shown(film)) == chain.length(3, 5)
+
+
+def test_takes_of_different_length_end_together(pair):
+    frames = list(video.frames([pair[0], told(SVI["film"], pair[1].clips)]))
+    assert len(frames) == chain.length(3, 5)
+
+
+def test_four_takes_fill_two_rows(pair):
+    two, four = (next(video.frames(pair * times)).shape for times in (1, 2))
+    assert four[1] == two[1] and four[0] > 1.8 * two[0]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_picture_is_as_wide_as_it_is_meant_to_be(pair, tmp_path, times):
+    curves = takes.curves(Task(IMAGE, (PROMPT,), 3, 0, ONE), pair * times)
+    picture.write(tmp_path / "demo.png", takes.truths(ONE, pair[1]), pair * times, curves)
+    with Image.open(tmp_path / "demo.png") as found:
+        assert found.size[0] == 1600 and found.size[1] > 800
+
+
+def test_a_picture_of_one_clip_and_without_truth(pair, tmp_path):
+    single = [told(take.way, take.clips[:1], ["象がいる"]) for take in pair]
+    picture.write(tmp_path / "demo.png", None, single, takes.curves(Task(IMAGE, ("象がいる",), 1, 0), single))
+    assert (tmp_path / "demo.png").stat().st_size > 10_000
+
+
+def test_the_clips_that_are_shown_begin_with_the_first_and_end_with_the_last():
+    assert picture.columns(1) == [0]
+    assert picture.columns(5) == [0, 1, 2, 3, 4]
+    assert picture.columns(command.CLIPS) == [0, 2, 4, 6, 8, 10, 12]
+    assert picture.columns(60)[::6] == [0, 59]
+
+
+def test_names_that_would_lie_upon_each_other_are_moved_apart():
+    assert picture._apart([1, 8], 2, 10) == [1, 8]
+    assert picture._apart([5, 5, 5], 2, 10) == [5, 7, 9]
+    assert picture._apart([9, 9.5, 10], 2, 10) == [6, 8, 10]
+
+
+# -------------------------------------------------------------------------------------------------------------- command
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def quick(here, monkeypatch, pair):
+    """The demo with a network that takes no time."""
+    def take(name, way, task, done, folder):
+        for _ in range(task.clips):
+            done()
+        return Take(name, way, pair[1].clips[:task.clips], tuple(chain.stream(task.prompts, task.clips)))
+
+    monkeypatch.setattr(takes, "take", take)
+    monkeypatch.setattr(small, "WEIGHTS", here)
+    monkeypatch.setattr(command, "complete", lambda: True)
+    return here
+
+
+def test_a_run_from_beginning_to_end(quick, capsys):
+    assert package(["demo", "--clips", "2"]) == 0
+    said = capsys.readouterr().out
+    assert sorted(path.name for path in (quick / "svi-demo").iterdir()) == ["demo.mp4", "demo.png"]
+    assert re.search(r"clip 1 of 2\n(.*\n)*.*SVI-Shot: clip 2 of 2, \d+ s left\n\[#{30}\] \d+ s\n", said)
+    assert "After 2 clips the colours are" in said and "demo.png" in said
+
+
+def test_an_earlier_demo_stays(quick):
+    (quick / "svi-demo").mkdir()
+    (quick / "svi-demo-2").mkdir()
+    assert command.main(["--clips", "1"]) == 0
+    assert len(list((quick / "svi-demo-3").iterdir())) == 2
+    assert not list((quick / "svi-demo").iterdir())
+
+
+def test_an_image_of_ones_own(quick, capsys):
+    Image.new("RGB", (40, 40), "green").save(quick / "mine.png")
+    assert command.main(["--clips", "1", "--image", "mine.png", "--prompt", "a Cat, waits"]) == 0
+    said = capsys.readouterr().out
+    assert "its own little world" in said
+    assert "does not know: cat. It knows: a, and, " in said
+
+
+def test_an_action_is_a_prompt(quick, capsys):
+    assert command.main(["--clips", "2", "--seed", "0", "--variant", "film", "--prompt", "waits",
+                         "--prompt", "circles clockwise slowly"]) == 0
+    said = capsys.readouterr().out
+    assert f'"{ONE.prompt("waits")}", then "{ONE.prompt("circles clockwise slowly")}"' in said
+    assert "does not know" not in said
+
+
+def test_film_is_given_a_stream(quick):
+    options = command._parser().parse_args(["--variant", "film", "--clips", "7"])
+    found = command._prompts(options, ONE)
+    assert len(found) == 7 and len(set(found)) == 3 and found[0] == found[2] == PROMPT != found[3]
+    assert all(any(prompt.endswith(action) for action in TURNS) for prompt in found)
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["--clips", "0"], "--clips is 0; choose 1 to 60."),
+    (["--clips", "61"], "--clips is 61; choose 1 to 60."),
+    (["--prompt", " "], "--prompt is empty"),
+    (["--image", "none.png"], "There is no image none.png"),
+    (["--image", "text.png"], "The image text.png cannot be read"),
+    (["--out", "taken"], "The folder taken has a demo.png already, and nothing is overwritten; choose another one"),
+    (["--out", "text.png"], "--out text.png is a file; choose a folder"),
+    (["--out", "text.png/below", "--clips", "1"], "Nothing can be written to text.png"),
+])
+def test_what_cannot_be_done_is_said_in_a_sentence(quick, capsys, arguments, says):
+    (quick / "text.png").write_text("no picture", encoding="utf-8")
+    (quick / "taken").mkdir()
+    (quick / "taken" / "demo.png").write_text("mine", encoding="utf-8")
+    assert command.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
+    assert (quick / "taken" / "demo.png").read_text(encoding="utf-8") == "mine"
+    assert not (quick / "svi-demo").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--variant", "dance"], ["--clips", "many"], ["--colour"]])
+def test_what_is_no_option_is_refused(quick, capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        command.main(arguments)
+    assert stopped.value.code == 2 and "usage:" in capsys.readouterr().err
+
+
+def test_missing_weights_are_said(quick, monkeypatch, capsys):
+    monkeypatch.setattr(small, "WEIGHTS", quick / "nowhere")
+    assert command.main([]) == 1
+    assert "small model is not there" in capsys.readouterr().err
+
+
+def test_a_demo_that_is_stopped_leaves_nothing(quick, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(takes, "take", stop)
+    assert command.main([]) == 130
+    assert "Stopped. Nothing was written." in capsys.readouterr().err
+    assert not (quick / "svi-demo").exists()
+
+
+def test_a_disk_that_is_full_leaves_no_half_file(quick, monkeypatch, capsys):
+    def full(path, _):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(video, "write", full)
+    assert command.main(["--clips", "1"]) == 1
+    assert "demo.mp4: No space left on device. Choose another folder" in capsys.readouterr().err
+    assert not (quick / "svi-demo").exists()
+
+
+# --------------------------------------------------------------------------------------------------------------- set-up
+
+
+@pytest.fixture
+def calls(tmp_path, monkeypatch):
+    """What `.venv`'s Python is asked to do; what it fails at is in `fails`."""
+    found = SimpleNamespace(made=[], fails=())
+
+    def run(arguments, **_):
+        asked = " ".join(map(str, arguments[1:]))
+        found.made.append(asked)
+        return SimpleNamespace(returncode=int(any(words in asked for words in found.fails)))
+
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "python").touch()
+    monkeypatch.setattr(environment, "HOME", tmp_path)
+    monkeypatch.setattr(environment, "PYTHON", tmp_path / "python")
+    monkeypatch.setattr(environment.subprocess, "run", run)
+    monkeypatch.setattr(environment.sys, "platform", "linux")
+    return found
+
+
+def test_a_torch_that_is_there_is_left(calls):
+    assert environment.prepare("demo") == environment.PYTHON
+    asked, packages = calls.made
+    assert "version('torch')" in asked and packages.endswith("--editable .[demo]")
+
+
+def test_torch_without_cuda_is_asked_for_where_pip_looks(calls):
+    calls.fails = ("-c import",)
+    environment.prepare("test")
+    _, torch_, packages = calls.made
+    assert torch_.endswith(f" torch=={environment.TORCH}+cpu") and packages.endswith(".[test]")
+
+
+def test_else_uv_brings_it(calls):
+    calls.fails = ("-c import", "+cpu")
+    environment.prepare("demo")
+    assert calls.made[2].endswith(" uv") and "--torch-backend cpu" in calls.made[3]
+    assert calls.made[4].endswith("--editable .[demo]")
+
+
+def test_the_build_with_cuda_is_never_installed(calls):
+    """Without a torch that needs no CUDA, nothing is installed that would bring the other."""
+    calls.fails = ("-c import", "+cpu", "--torch-backend")
+    with pytest.raises(environment.SetUpError, match="PyTorch without CUDA could not be installed"):
+        environment.prepare("demo")
+    assert not any("--editable" in asked for asked in calls.made)
+
+
+@pytest.mark.parametrize("platform", ["win32", "darwin"])
+def test_elsewhere_the_registrys_torch_has_no_cuda(calls, monkeypatch, platform):
+    monkeypatch.setattr(environment.sys, "platform", platform)
+    environment.prepare("demo")
+    assert len(calls.made) == 1
+
+
+def test_a_part_of_the_distribution_does_not_install(calls):
+    (environment.HOME / "pyproject.toml").unlink()
+    with pytest.raises(environment.SetUpError, match="holds only a part"):
+        environment.prepare("demo")
+
+
+@pytest.mark.parametrize(("error", "says"), [
+    (subprocess.CalledProcessError(1, "ensurepip"), "apt install python3-venv"),
+    (PermissionError(13, "Permission denied"), "Permission denied. Move the folder"),
+])
+def test_an_environment_that_cannot_be_made_is_not_left_half(calls, tmp_path, monkeypatch, error, says):
+    def create(folder, **_):
+        folder.mkdir()
+        raise error
+
+    monkeypatch.setattr(environment, "PYTHON", tmp_path / "missing")
+    monkeypatch.setattr(environment, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(environment.venv, "create", create)
+    with pytest.raises(environment.SetUpError, match=says):
+        environment.prepare("demo")
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_missing_packages_are_installed_once_and_announced(here, monkeypatch, capsys):
+    there = iter([False, True])
+    installed, started = [], []
+    monkeypatch.setattr(command, "complete", lambda: False)
+    monkeypatch.setattr(command, "prepared", lambda: next(there))
+    monkeypatch.setattr(command, "prepare", installed.append)
+    monkeypatch.setattr(command.subprocess, "run",
+                        lambda arguments: started.append(arguments) or SimpleNamespace(returncode=7))
+    assert command.main(["--clips", "2"]) == 7
+    assert installed == ["demo"]
+    assert started == [[environment.PYTHON, "-m", "wan2gp_svi.demo", "--clips", "2"]]
+    said = capsys.readouterr().out
+    assert "without CUDA" in said and "MB" in said
+
+
+def test_an_environment_that_stays_incomplete_is_no_endless_loop(here, monkeypatch, capsys):
+    monkeypatch.setattr(command, "complete", lambda: False)
+    monkeypatch.setattr(command, "prepared", lambda: False)
+    monkeypatch.setattr(command, "prepare", lambda extra: None)
+    assert command.main([]) == 1
+    assert "delete that folder" in capsys.readouterr().err
+
+
+def test_the_extra_is_what_the_demo_asks_for(monkeypatch):
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extra = re.search(r"^demo = \[(.*?)\]$", text, re.DOTALL | re.MULTILINE)[1]
+    assert f'"torch=={environment.TORCH}"' in extra and f'"diffusers=={environment.DIFFUSERS}*"' in extra
+    assert environment.complete()
+    monkeypatch.setattr(environment, "version", lambda _: "0.99.0")
+    assert not environment.complete()
+    monkeypatch.setattr(environment, "MODULES", ("no_such_package",))
+    assert not environment.complete()
+
+
+def test_a_python_without_packages_can_be_asked():
+    """-S: none of the packages that are installed here."""
+    asked = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = [subprocess.run([sys.executable, "-S", "-m", "wan2gp_svi", *arguments], env=asked, capture_output=True,
+                            text=True, encoding="utf-8") for arguments in (["demo", "--clips", "0"], ["runs"])]
+    assert found[0].stderr == "--clips is 0; choose 1 to 60.\n"
+    assert "all but `demo` needs WanGP's own Python" in found[1].stderr
+    assert {each.returncode for each in found} == {1}
+
+
+# ------------------------------------------------------------------------------------------------------- the real thing
+
+
+@trained
+def test_two_clips_with_the_shipped_weights(here, capsys):
+    assert command.main(["--clips", "2", "--out", "out"]) == 0
+    with imageio.get_reader(here / "out" / "demo.mp4") as reader:
+        assert reader.count_frames() == chain.length(2, 1)
+    with Image.open(here / "out" / "demo.png") as found:
+        assert found.size[0] == 1600
+    ends = re.findall(r"([\d.]+) % off", capsys.readouterr().out)
+    assert len(ends) == 2 and all(float(end) < 10 for end in ends)
+
+
+@trained
+@pytest.mark.parametrize("variant", SVI)
+def test_a_variants_lora_changes_the_transformer(variant):
+    plain, adapted = (chaining.Wan.load(adapter).transformer.state_dict() for adapter in ("", variant))
+    changed = sum(not torch.equal(plain[name], adapted[name]) for name in plain)
+    assert changed == 10 * small.BLOCKS
