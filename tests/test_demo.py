@@ -3,6 +3,7 @@
 The network is a stand-in everywhere but in the last test, which makes two clips with the weights that are shipped.
 """
 
+import ast
 import os
 import re
 import subprocess
@@ -501,6 +502,18 @@ def test_the_extra_is_what_the_demo_asks_for(monkeypatch):
     assert not environment.complete()
     monkeypatch.setattr(environment, "MODULES", ("no_such_package",))
     assert not environment.complete()
+
+
+def test_no_package_is_forgotten():
+    """What the demo imports, and the drift report, which it uses, are among the modules that are looked for."""
+    own = ("chaining", "command", "network", "picture", "small", "takes", "truth", "video", "world")
+    files = [*(ROOT / "wan2gp_svi/demo" / f"{name}.py" for name in own), *(ROOT / "wan2gp_svi/drift").glob("*.py")]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    others = {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+    assert others <= {*environment.MODULES, "diffusers"}
 
 
 def test_a_python_without_packages_can_be_asked():

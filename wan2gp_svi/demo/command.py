@@ -94,7 +94,7 @@ def set_up() -> None:
     """Sees to a `.venv` that has all packages."""
     if not prepared():
         print(f"The demo needs PyTorch (without CUDA), diffusers and a few packages more. They are put into {VENV}, "
-              "once: 400 MB to download, 1.5 GB on the disk, a few minutes.", flush=True)
+              "once: 300 MB to download, 1.5 GB on the disk, a few minutes.", flush=True)
         prepare("demo")
         if not prepared():
             raise SetUpError(f"packages are missing in {VENV} though they were installed; delete that folder and start "
@@ -103,10 +103,14 @@ def set_up() -> None:
 
 def show(options: argparse.Namespace) -> None:
     """Makes the takes and what there is to see of them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # diffusers on CUDA, which nobody needs here
-        from . import picture, small, video
-        from .takes import curves, take, truths, verdict, ways
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # diffusers on CUDA, which nobody needs here
+            from . import picture, small, video
+            from .takes import curves, take, truths, verdict, ways
+    except ImportError as error:
+        raise DemoError(f"a package does not work in {sys.executable} ({error}). Delete {VENV} if it is there, and "
+                        "start the same command with another Python.") from error
     weights = small.WEIGHTS
     if not weights.is_dir():
         raise DemoError(f"the small model is not there: {weights} is missing. Start the demo where SVI for WanGP was "

@@ -18,7 +18,8 @@ from pathlib import Path
 HOME = Path(__file__).resolve().parents[2]
 VENV = HOME / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-MODULES = ("torch", "safetensors", "numpy", "PIL", "cv2", "matplotlib", "imageio", "imageio_ffmpeg")  #: of the demo
+#: that the demo imports, diffusers aside
+MODULES = ("torch", "safetensors", "numpy", "PIL", "av", "cv2", "matplotlib", "imageio", "imageio_ffmpeg")
 DIFFUSERS, TORCH = "0.36.", "2.13.0"
 _PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 
