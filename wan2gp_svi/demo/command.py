@@ -118,7 +118,7 @@ def show(options: argparse.Namespace) -> None:
     task = _task(options)
     chosen = ways(options.variant, options.compare)
     with _folder(options.out) as folder:
-        print(f"{task.clips} clips by {' and '.join(chosen)}: {_quoted(task.prompts)}", flush=True)
+        print(f"Prompt: {_quoted(task.prompts)}", flush=True)
         progress = Progress(tuple(chosen), task.clips)
         progress.say()
         takes = [take(name, way, task, progress.step, weights) for name, way in chosen.items()]

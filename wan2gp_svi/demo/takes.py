@@ -123,7 +123,8 @@ def verdict(takes: Sequence[Take], curve: Curve) -> str:
     """What the curves of these takes, the first ones or all, end with, in a sentence."""
     ends = (f"{curve.said.format(_number(values[-1]))} with {each.name}"
             for each, values in zip(takes, curve.values, strict=False))
-    return f"After {len(takes[0].clips)} clips the colours are {', '.join(ends)}"
+    clips = len(takes[0].clips)
+    return f"After {clips} clip{'s' if clips > 1 else ''} the colours are {', '.join(ends)}"
 
 
 def _number(value: float) -> str:
