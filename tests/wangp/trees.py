@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -135,20 +136,33 @@ def serve(
     python: str, tree: Path, work: Path, job: dict[str, Any] | None = None, timeout: float = 180
 ) -> Iterator[str]:
     """The real UI with the tiny models -> its address; the server ends with the block."""
+    port = free_port()
+    process = _start(python, tree, work, {**(job or {}), "level": "ui", "port": port})
+    with answering(process, port, work / "log.txt", timeout) as address:
+        yield address
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = _start(python, tree, work, {**(job or {}), "level": "ui", "port": port})
+        return free.getsockname()[1]
+
+
+@contextlib.contextmanager
+def answering(process: subprocess.Popen[bytes], port: int, log: Path, timeout: float = 180) -> Iterator[str]:
+    """The address of a server that has been launched, once it answers; it ends with the block."""
     try:
         address, end = f"http://127.0.0.1:{port}/", time.monotonic() + timeout
         while not _answers(address):
             if process.poll() is not None or time.monotonic() > end:
-                log = (work / "log.txt").read_text(encoding="utf-8", errors="replace")
-                raise RuntimeError(f"the UI did not start:\n{log[-4000:]}")
+                text = log.read_text(encoding="utf-8", errors="replace")
+                raise RuntimeError(f"the UI did not start:\n{text[-4000:]}")
             time.sleep(0.5)
         yield address
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            # with the processes that it has started; Windows has no groups of them
+            os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
         process.wait()
 
 
@@ -164,11 +178,16 @@ def _start(python: str, tree: Path, work: Path, job: dict[str, Any]) -> subproce
     work.mkdir(parents=True, exist_ok=True)
     file = work / "job.json"
     file.write_text(json.dumps({**job, "work": str(work)}), encoding="utf-8")
+    return launch([python, str(HERE / "session.py"), str(file)], tree, work / "log.txt")
+
+
+def launch(command: list[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
+    """A process that runs WanGP, in a group of its own."""
     environment = {
         "OMP_NUM_THREADS": "1",  # as fast for models this small, and the same frames on every machine
         **os.environ, "HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "PYTHONIOENCODING": "utf-8",
         "no_proxy": "127.0.0.1,localhost",
     }
-    with (work / "log.txt").open("wb") as log:
-        command = [python, str(HERE / "session.py"), str(file)]
-        return subprocess.Popen(command, cwd=tree, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    with log.open("wb") as out:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT,
+                                start_new_session=True)

@@ -108,8 +108,9 @@ def transformer(weights: Path) -> bytes:
              "text_len": small.TEXT_TOKENS, "eps": 1e-6}
     # as mmgp, WanGP's loader, wants it; older WanGPs cannot be given another file for it
     config = base64.b64encode(json.dumps(shape).encode("utf-8")).decode("ascii")
+    # one entry alone: of several safetensors would write the order anew each time, and the file would not be the same
     return save({name: tensor.to(torch.bfloat16).contiguous() for name, tensor in tensors.items()},
-                {"format": "pt", "config_base64": config})
+                {"config_base64": config})
 
 
 def picture(seed: int) -> bytes:

@@ -1,0 +1,39 @@
+"""A clip of the small model by diffusers' layers in 32 bit, from what WanGP's transformer was given: `python
+small_reference.py JOB.json`, with a Python that has diffusers.
+
+The job: `tensors` and `name` (of the recorded window), `timesteps`, `prompt`, `adapter`, `weights`, `out`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from wan2gp_svi.demo import network, small  # noqa: E402
+
+
+@torch.no_grad()
+def main(job: dict) -> None:
+    weights = Path(job["weights"])
+    given = {name.removeprefix(f"{job['name']}."): tensor.float() for name, tensor in load_file(job["tensors"]).items()
+             if name.startswith(f"{job['name']}.")}
+    tensors = small.transformer_file(weights)
+    if job["adapter"]:
+        tensors = small.fused(tensors, small.adapter_file(job["adapter"], weights))
+    dit, vae = network.transformer(tensors), network.autoencoder(small.vae_file(weights))
+    clip, text = small.clip_features(given["encode0"][None, :, 0]), small.text_features([job["prompt"]])
+    x, y, times = given["noise"].view(1, 16, *given["y"].shape[1:]), given["y"][None], torch.tensor(job["timesteps"])
+    for time, following in zip(times, [*times[1:], 0], strict=True):
+        flow = dit(torch.cat([x, y], 1), time[None], text, clip, return_dict=False)[0]
+        x = x - flow * (time - following) / 1000
+    save_file({"latents": network.encode(vae, given["encode0"][None])[0].contiguous(), "clip": clip,
+               "frames": network.decode(vae, x)[0].clamp(-1, 1).contiguous()}, job["out"])
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))

@@ -1,0 +1,185 @@
+"""The small model in the real WanGP: it is the model that was trained, it can be chosen and used, and with SVI its
+videos stay, while WanGP's own windows drift."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read what was recorded")
+
+import torch  # noqa: E402
+import trees  # noqa: E402
+from conftest import PYTHON  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+from test_svi import install, unit  # noqa: E402
+
+from wan2gp_svi.demo import finetune, small, truth, world  # noqa: E402
+from wan2gp_svi.variants import CLIP_FRAMES  # noqa: E402
+
+HOME = Path(__file__).parents[2]
+DIFFUSERS_PYTHON = os.environ.get("DIFFUSERS_PYTHON", sys.executable)
+SHOT, STOCK = "SVI-Shot small", "Without SVI small"
+CONFIG = {"last_model_type": "svi_small"}
+CLIPS = 10
+SCENES = (1_000_001, 1_000_003)  # never trained on
+
+if not (small.WEIGHTS / "small-wan-i2v.safetensors").is_file():
+    pytest.skip(f"needs the small model's weights in {small.WEIGHTS}", allow_module_level=True)
+
+
+def register(tree: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "wan2gp_svi", "small", str(tree), "--weights", str(small.WEIGHTS), *options]
+    done = subprocess.run(command, cwd=HOME, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def registered(tree: Path) -> Path:
+    install(tree)
+    register(tree)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def tree(wangp, tmp_path_factory) -> Path:
+    return registered(Path(shutil.copytree(wangp, tmp_path_factory.mktemp("small") / "Wän GP (1)")))
+
+
+def task(tree: Path, title: str, clips: int, seed: int, **changes) -> dict:
+    """What the form holds when the model is chosen and a profile applied, with the picture of a scene."""
+    definition, profile = (json.loads((tree / name).read_text(encoding="utf-8"))
+                           for name in ("finetunes/svi_small.json", f"profiles/svi_small/{title}.json"))
+    del definition["model"]
+    start = tree / f"{seed}.png"
+    start.write_bytes(finetune.picture(seed))
+    return {**definition, **profile, "image_start": str(start), "prompt": world.scene(seed).prompt(),
+            "video_length": clips * (CLIP_FRAMES - 1) + 1, **changes}
+
+
+def job(*tasks: dict) -> dict:
+    return {"level": "loop", "tiny": False, "tasks": tasks, "config": CONFIG}
+
+
+def made(outcome: trees.Outcome) -> list[torch.Tensor]:
+    """The clips of a run, as its model made them: in [-1, 1]."""
+    report, = outcome.report["tasks"]
+    assert report["success"], report["errors"]
+    return [unit(outcome.tensors[f"task0.window{number + 1}.frames"]) for number in range(len(report["windows"]))]
+
+
+# ------------------------------------------------------------------------------------------------- the model as trained
+
+@pytest.fixture(scope="module")
+def two_clips(run_wangp, tree) -> trees.Outcome:
+    return run_wangp(tree, job(task(tree, SHOT, 2, SCENES[0])))
+
+
+def test_with_the_shot_profile_it_is_svi(two_clips):
+    report, = two_clips.report["tasks"]
+    assert report["success"], report["errors"]
+    assert report["files"][-1]["frames"] == 161 and report["files"][-1]["width"] == world.WIDTH
+    assert "LoRA: 60 of 60 layers matched" in two_clips.log and "[SVI] warning" not in two_clips.log
+    assert "[SVI] SVI-Shot (small-svi-shot.safetensors): 2 clips of 81 frames" in two_clips.log
+    assert all(window["encodes"][0]["vae_dtype"] == "torch.float32" for window in report["windows"])
+
+
+def test_a_clip_in_wangp_is_the_clip_of_diffusers_layers(two_clips, tmp_path):
+    if error := trees.lacks(DIFFUSERS_PYTHON, "diffusers.models.transformers.transformer_wan"):
+        pytest.skip(f"{DIFFUSERS_PYTHON} cannot use diffusers ({error}): set DIFFUSERS_PYTHON to a Python that can")
+    window, name = two_clips.report["tasks"][0]["windows"][1], "task0.window2"
+    wanted = {"tensors": str(two_clips.work / "tensors.safetensors"), "name": name, "adapter": "shot",
+              "timesteps": [forward["timestep"] for forward in window["forwards"]],
+              "prompt": world.scene(SCENES[0]).prompt(), "weights": str(small.WEIGHTS),
+              "out": str(tmp_path / "out.safetensors")}
+    (tmp_path / "job.json").write_text(json.dumps(wanted), encoding="utf-8")
+    script = Path(__file__).with_name("small_reference.py")
+    subprocess.run([DIFFUSERS_PYTHON, script, tmp_path / "job.json"], check=True)
+    reference, tensors = load_file(tmp_path / "out.safetensors"), two_clips.tensors
+    assert (tensors[f"{name}.encode0.latents"] - reference["latents"]).abs().max() < 1e-4
+    clip = tensors[f"{name}.clip_fea"].float()
+    assert (clip - reference["clip"]).norm() / reference["clip"].norm() < 0.02
+    frames = unit(tensors[f"{name}.frames"])
+    noise = ((frames - reference["frames"]) / 2).square().mean()
+    print(f"WanGP's clip against diffusers': {-10 * noise.log10():.1f} dB")
+    assert noise < 10 ** -3.5
+
+
+def test_other_models_are_what_they_are_without_it(tree, wangp, run_wangp):
+    one = {"level": "loop", "tasks": [{"video_length": 81}]}
+    with_it, without = (run_wangp(place, one).tensors["task0.window1.frames"] for place in (tree, wangp))
+    assert with_it.equal(without)
+
+
+@pytest.mark.parametrize("version", ["10.80", "11.30", "12.00"])
+def test_it_runs_in_older_versions(version, wangp_at, wangp_copy, run_wangp):
+    place = registered(wangp_copy(wangp_at(version)))
+    outcome = run_wangp(place, {**job(), "level": "process", "settings": task(place, SHOT, 1, SCENES[0])})
+    report, = outcome.report["tasks"]
+    assert report["success"] and report["files"][-1]["frames"] == CLIP_FRAMES
+    assert "[SVI] clip 1/1 done" in outcome.log
+
+
+# ---------------------------------------------------------------------------------------------------------------- drift
+
+@pytest.fixture(scope="module", params=SCENES)
+def found(request, tree, run_wangp) -> dict[str, list[truth.Truth]]:
+    """What is measured of every clip of a long video, with SVI and without."""
+    scene = world.scene(request.param)
+    tasks = [task(tree, title, CLIPS, request.param) for title in (SHOT, STOCK)]
+    with ThreadPoolExecutor() as pool:
+        runs = list(pool.map(lambda one: made(run_wangp(tree, job(one), timeout=1800)), tasks))
+    measured = {}
+    for title, clips in zip((SHOT, STOCK), runs, strict=True):
+        assert len(clips) == CLIPS
+        turns = [world.phases(scene.action, (CLIP_FRAMES - 1) / CLIP_FRAMES * world.TURNS[scene.action] * number)
+                 for number in range(CLIPS)]
+        measured[title] = [truth.measure(clip, scene, turn) for clip, turn in zip(clips, turns, strict=True)]
+        print(title, *measured[title], sep="\n  ")
+    return measured
+
+
+def test_with_svi_a_long_video_stays_and_without_it_drifts(found):
+    svi, stock = ([one.colour for one in found[title]] for title in (SHOT, STOCK))
+    last = slice(-3, None)
+    assert sum(svi[last]) / 3 < 1.5 * svi[0], svi
+    assert sum(stock[last]) / 3 > 2 * sum(svi[last]) / 3, (svi, stock)
+    assert all(one.there for one in found[SHOT]), found[SHOT]
+
+
+# -------------------------------------------------------------------------------------------------------------- in hand
+
+def test_chosen_in_the_browser_it_makes_a_video(wangp, tmp_path):
+    """From the command to the video, on a machine without a GPU, as a person does it."""
+    pytest.importorskip("playwright", reason="needs playwright and chromium")
+    import browser
+
+    if not Path(browser.CHROMIUM).exists():
+        pytest.skip(f"needs chromium ({browser.CHROMIUM}, or set CHROMIUM)")
+    place = Path(shutil.copytree(wangp, tmp_path / "Wän GP (1)"))
+    install(place)
+    port, log = trees.free_port(), tmp_path / "log.txt"
+    command = [PYTHON, "-m", "wan2gp_svi", "small", str(place), "--weights", str(small.WEIGHTS), "--start",
+               "--server-name", "127.0.0.1", "--server-port", str(port)]
+    server = trees.launch(command, HOME, log)
+    with trees.answering(server, port, log) as address, browser.open_page(address) as page:
+        for row, text in ((1, "Image2video 14B"), (2, finetune.TITLE), (3, SHOT)):
+            offered: list[str] = []
+            while not offered:  # what the choice before leaves to be chosen takes its time
+                page.wait_for_timeout(2000)
+                offered = [one for one in browser.options(page, browser.dropdowns(page)[row]) if text in one]
+            browser.choose(page, browser.dropdowns(page)[row], offered[0])
+        page.get_by_role("button", name="Apply").locator("visible=true").first.click()
+        page.get_by_text("SVI-Shot with the small model").first.wait_for()
+        page.get_by_role("button", name="Generate").locator("visible=true").first.click()
+        page.locator("video").first.wait_for()  # there from the first clip on; it grows
+        page.screenshot(path=tmp_path / "done.png")
+    said = log.read_text(encoding="utf-8", errors="replace")
+    assert "[SVI] No GPU: WanGP runs on the CPU" in said and f"[SVI] clip 1/{finetune.CLIPS} done" in said, said[-3000:]
