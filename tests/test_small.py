@@ -22,6 +22,7 @@ from wan2gp_svi.install.shipped import Distribution
 from wan2gp_svi.variants import identify
 from wan2gp_svi.wangp import preflight, small
 
+VAE, DEFINITION = finetune.VAE, finetune.definition()["model"]
 HOOK = "svi = 1  # wan2gp_svi\n"
 PATCH = f"""Description: test
 --- a/wgp.py
@@ -242,10 +243,10 @@ def handler(monkeypatch):
             return ["T5"]
 
     class WanVAE:
-        def __init__(self):
-            self.made = vae._video_vae(z_dim=16)
+        def __init__(self, vae_pth=None):
+            self.made = vae_pth, vae._video_vae(z_dim=16)
 
-    locator = SimpleNamespace(locate_file=lambda name, error_if_none=True: None)
+    locator = SimpleNamespace(locate_file=lambda name, error_if_none=True: f"ckpts/{name}" if name == VAE else None)
     any2video = SimpleNamespace(T5EncoderModel="T5", CLIPModel="CLIP", WanVAE=WanVAE, fl=locator)
     vae = SimpleNamespace(WanVAE=WanVAE, _video_vae=lambda **shape: shape)
     for name, members in {"models": {}, "models.wan": {"any2video": any2video}, "models.wan.modules": {"vae": vae},
@@ -258,21 +259,21 @@ def handler(monkeypatch):
 
 
 def test_the_loader_has_the_small_parts_for_this_model_and_for_no_other(handler):
-    parts, dtype, made = handler.load_model(["a"], "svi_small", "i2v", {"svi_small": True}, VAE_dtype=torch.float16)
+    parts, dtype, made = handler.load_model(["a"], "svi_small", "i2v", DEFINITION, VAE_dtype=torch.float16)
     assert parts == (small.Text, small.Picture, "nowhere") and dtype == torch.float32
-    assert made == {"z_dim": 16, "dim": 16, "dim_mult": [1, 2, 2, 2]}
+    assert made == (f"ckpts/{VAE}", {"z_dim": 16, "dim": 16, "dim_mult": [1, 2, 2, 2]})
     parts, dtype, made = handler.load_model(["a"], "i2v", "i2v", {}, VAE_dtype=torch.float16)
-    assert parts == ("T5", "CLIP", None) and dtype == torch.float16 and made == {"z_dim": 16}
+    assert parts == ("T5", "CLIP", None) and dtype == torch.float16 and made == (None, {"z_dim": 16})
 
 
 def test_nothing_is_downloaded_for_this_model_alone(handler):
-    assert handler.query_model_files(list, "i2v", {"svi_small": True}) == []
+    assert handler.query_model_files(list, "i2v", DEFINITION) == []
     assert handler.query_model_files(list, "i2v", {}) == handler.query_model_files(list, "i2v") == ["T5"]
 
 
 def test_a_failed_load_leaves_nothing_behind(handler):
     with contextlib.suppress(TypeError):
-        handler.load_model(["a"], "svi_small", "i2v", {"svi_small": True}, nonsense=1)
+        handler.load_model(["a"], "svi_small", "i2v", DEFINITION, nonsense=1)
     assert handler.load_model(["a"], "i2v", "i2v", {})[0] == ("T5", "CLIP", None)
 
 
@@ -288,6 +289,6 @@ def test_the_stand_ins_are_what_the_model_was_trained_with():
 
 def test_advice_for_the_large_model_is_not_given_for_the_small_one():
     inputs = {**finetune.profile("shot"), **finetune.definition(), "video_length": 161}
-    findings = preflight.check("i2v", finetune.definition()["model"], inputs)
+    findings = preflight.check("i2v", DEFINITION, inputs)
     assert [finding.text for finding in findings if finding.kind != "changed"] == []
     assert preflight.check("i2v", {}, inputs) != findings

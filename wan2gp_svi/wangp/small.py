@@ -34,7 +34,7 @@ def offer() -> None:
         if not model_def.get(SMALL):
             return load(model_filename, model_type, base_model_type, model_def, *arguments, **options)
         options["VAE_dtype"] = torch.float32  # a CPU takes twenty times longer in 16 bit
-        with _parts():
+        with _parts(model_def["VAE_URLs"][0]):
             return load(model_filename, model_type, base_model_type, model_def, *arguments, **options)
 
     @wraps(files)
@@ -47,7 +47,7 @@ def offer() -> None:
 
 
 @contextmanager
-def _parts() -> Iterator[None]:
+def _parts(vae_file: str) -> Iterator[None]:
     from models.wan import any2video
     from models.wan.modules import vae
 
@@ -59,6 +59,7 @@ def _parts() -> Iterator[None]:
 
     class SmallVAE(vae.WanVAE):  # a class of its own, since SVI makes a second one like it for its encodes
         def __init__(self, *arguments: Any, **options: Any):
+            options["vae_pth"] = locator.locate_file(vae_file)  # older WanGPs know no VAE_URLs
             with patch.object(vae, "_video_vae", partial(vae._video_vae, **VAE_SHAPE)):
                 super().__init__(*arguments, **options)
 
@@ -83,7 +84,8 @@ class Text:
 class Picture:
     """In CLIP's place: [pictures, 257, 1280]."""
 
-    def __init__(self, **_: Any):
+    def __init__(self, device: torch.device | str = "cpu", **_: Any):
+        self.device = device
         self.model = torch.nn.Linear(1, 1)
         self.model.image_size = _SQUARE
 
@@ -91,4 +93,4 @@ class Picture:
         pictures = torch.cat([video.movedim(1, 0) for video in videos]).float()
         # back to the small model's own size: neither way loses much, while a mean over the enlarged pixels would blur
         shrunk = F.interpolate(pictures, (HEIGHT, WIDTH), mode="bicubic")
-        return clip_features(shrunk).to(torch.bfloat16)
+        return clip_features(shrunk).to(self.device, torch.bfloat16)
