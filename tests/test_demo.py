@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import torch
 
-pytestmark = pytest.mark.filterwarnings("ignore:CUDA is not available")
 for package in ("diffusers", "imageio", "matplotlib", "cv2", "PIL"):
     pytest.importorskip(package, reason=f"the demo needs {package}")
 
