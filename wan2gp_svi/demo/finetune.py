@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from ..install import Refused, loras
-from ..variants import CLIP_FRAMES
+from ..variants import CLIP_FRAMES, VARIANTS
 from ..wangp.profiles import profiles
 from ..wangp.settings import SMALL
 from . import small, world
@@ -56,7 +57,9 @@ def definition() -> dict[str, Any]:
             "architecture": "i2v",
             "description": "A Wan 2.1 of 7 million weights that knows one little world: one or two things circle over "
                            "a landscape. It shows what SVI does to a long video, in seconds, also without a GPU. "
-                           "Give it a picture of that world; the profiles choose SVI.",
+                           "Give it a picture of that world; the profiles choose SVI. Prompts are of the kind \"a red "
+                           f"plain ball waits\", with {_any(world.COLOURS)}; {_any(world.MARKS)}; "
+                           f"{_any(world.SHAPES)}; {_any(world.TURNS)}.",
             SMALL: True,
             "URLs": [TRANSFORMER],
             "VAE_URLs": [VAE],
@@ -80,6 +83,9 @@ def profile(variant: str) -> dict[str, Any]:
     if variant:
         about = (f"SVI-{variant.title()} with the small model. Give a picture of its world (finetunes/{SMALL}), and "
                  f"more than {CLIP_FRAMES} frames: every {CLIP_FRAMES} frames are one clip.")
+        if VARIANTS[variant].stream:
+            about += (" Its stream of prompts: paragraphs with an empty line between them, one for each clip, such as "
+                      f"\"{world.scene(SCENES[0]).prompt('waits')}\".")
     else:
         about = "The small model with WanGP's own windows, to see what they come to after some clips."
     return {
@@ -120,6 +126,11 @@ def picture(seed: int) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
+
+
+def _any(words: Iterable[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} or {last}"
 
 
 def _picture(seed: int) -> str:
