@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from wan2gp_svi.demo import network, world
 
-SECONDS = 660
-CLIPS = 24576
-BATCH = 192
+SECONDS = 400
+CLIPS = 20480
+BATCH = 128
 
 
 def train(folder: Path, until: float, device: torch.device, vae: nn.Module, seconds: float = SECONDS,
@@ -32,7 +32,12 @@ def train(folder: Path, until: float, device: torch.device, vae: nn.Module, seco
                   lambda state: (dit.load_state_dict(state["dit"]), optimizer.load(state["optimizer"])))
     stage.resume()
     started = time.monotonic()
-    samples = pool(vae, clips, device)
+    kept = folder / "base.clips.pt"
+    if kept.exists():
+        samples = flow.Samples(*torch.load(kept, map_location=device, weights_only=True))
+    else:
+        samples = pool(vae, clips, device)
+        torch.save([samples.latents, samples.y, samples.frame, samples.words], kept)
     stage.say(f"{clips} clips drawn and encoded in {time.monotonic() - started:.0f} s")
     among = torch.full((1,), clips, device=device)
     compiled(dit)
@@ -69,6 +74,7 @@ def model(device: torch.device) -> nn.Module:
 def compiled(dit: nn.Module) -> None:
     if next(dit.parameters()).is_cuda:
         dit.compile_repeated_blocks(fullgraph=True)
+        dit.condition_embedder.compile()
 
 
 def pool(vae: nn.Module, clips: int, device: torch.device) -> flow.Samples:

@@ -63,15 +63,15 @@ def textures(count: int, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def encoded(vae: AutoencoderKLWan, pixels: Tensor, batch: int = 32) -> Tensor:
+def encoded(vae: AutoencoderKLWan, pixels: Tensor, batch: int = 64) -> Tensor:
     """Pixels -> latents, in half precision where there is a card for it."""
-    with torch.autocast("cuda", torch.bfloat16, enabled=pixels.is_cuda):
+    with torch.autocast("cuda", torch.float16, enabled=pixels.is_cuda):
         return torch.cat([encode(vae, part).float() for part in pixels.split(batch)])
 
 
 @torch.no_grad()
 def conditioned(vae: AutoencoderKLWan, motion: Tensor, padding: Tensor | None) -> Tensor:
-    """The latents of `y`: motion frames [B, 3, N, H, W], then the reference [B, 3, H, W], or grey where there is none."""
+    """The latents of `y`: motion frames [B, 3, N, H, W], then the reference [B, 3, H, W] or, without one, grey."""
     rest = CLIP_FRAMES - motion.shape[2]
     filled = motion.new_zeros(*motion.shape[:2], 1, *motion.shape[3:]) if padding is None else padding[:, :, None]
     return encoded(vae, torch.cat([motion, filled.expand(-1, -1, rest, -1, -1)], 2))

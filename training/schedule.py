@@ -1,4 +1,4 @@
-"""A stage of the training: so many seconds, a learning rate that falls to nothing, a log, and a checkpoint to go on from."""
+"""A stage of the training: so many seconds, a learning rate that falls to nothing, a log, and a checkpoint."""
 
 from __future__ import annotations
 

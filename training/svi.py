@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import base
 import data
 import flow
 import torch
@@ -25,11 +26,11 @@ from wan2gp_svi.demo import network, world
 from wan2gp_svi.demo.small import SHIFT, STEPS
 from wan2gp_svi.variants import CLIP_FRAMES, VARIANTS, Variant
 
-SECONDS = {"shot": 270, "film": 240}
+SECONDS = {"shot": 240, "film": 170}
 RANK = 24
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
-BATCH, CHAINS, POOL, DEPTH = 128, 512, 8192, 16
-ROUND = 6.0  #: seconds of training between two gatherings
+BATCH, CHAINS, POOL, DEPTH = 128, 256, 6144, 16
+ROUND = 8.0  #: seconds of training between two gatherings
 FIRST = 500_000  #: seed of the first scene
 
 
@@ -50,7 +51,7 @@ def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit:
     samples = flow.Samples.empty(size, device)
     gathering = Chains.begin(VARIANTS[name], chains, vae, dit, device)
     filled = 0
-    while filled < min(4 * chains, size):
+    while filled < min(6 * chains, size):
         filled += gathering.put(samples, filled)
     among = torch.full((1,), filled, device=device)
     errors = flow.Errors.none(device, 0.3)
@@ -62,6 +63,7 @@ def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit:
         optimizer.step()
         return found.detach()
 
+    base.compiled(dit)
     step = graphed(step)
     stage.say(f"ready after {time.monotonic() - started:.0f} s")
     mean = torch.zeros((), device=device)
@@ -147,7 +149,9 @@ class Chains:
         frame = data.to_bytes(motion[:, :, 0])
         where = torch.arange(place, place + count) % len(samples.latents)
         samples.put(where.to(self.device), latents, y, frame, words)
-        made = self._made(y, frame, words.to(self.device))
+        # in parts as large as a batch: what is compiled is for that size
+        made = torch.cat([self._made(*part) for part in zip(*(whole.split(BATCH) for whole in
+                                                             (y, frame, words.to(self.device))), strict=True)])
         for i in range(0, count, 128):
             with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
                 self.motion[i:i + 128] = data.from_bytes(data.to_bytes(

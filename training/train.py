@@ -13,6 +13,7 @@ from pathlib import Path
 
 import base
 import export
+import fast
 import svi
 import torch
 import vae
@@ -44,7 +45,8 @@ def _stage(name: str, folder: Path, until: float, device: torch.device) -> bool:
     if file.exists():
         return True
     if name == "vae":
-        state, kind = vae.train(folder, until, device), torch.float16
+        with fast.convolutions():
+            state, kind = vae.train(folder, until, device), torch.float16
         tensors = export.vae(state or {})
     else:
         coder = network.autoencoder(small.vae_file(folder)).to(device)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from wan2gp_svi.demo import network, world
 from wan2gp_svi.variants import CLIP_FRAMES
 
-SECONDS = 270
+SECONDS = 250
 CLIPS = 3072
 SHORT, BATCH = 9, {9: 8, CLIP_FRAMES: 2}
 ALONE = 0.4  #: of the time the short clips have for themselves; trained on them alone it breaks at 81 frames
@@ -49,12 +49,11 @@ def train(folder: Path, until: float, device: torch.device, seconds: float = SEC
 
     kinds = {frames: graphed(lambda frames=frames: step(frames)) for frames in BATCH}
     stage.say(f"ready after {time.monotonic() - started:.0f} s")
-    error = torch.zeros(())
+    error = torch.ones((), device=device)
     for _ in stage.run(lambda: f"{-10 * torch.log10(error / 4).item():.2f} dB"):
         optimizer.scale.fill_(stage.rate())
         frames = SHORT if stage.part < ALONE or stage.steps % 2 else CLIP_FRAMES
-        found = kinds[frames]()
-        error = torch.lerp(error.to(device), found, 0.02) if stage.steps > 50 else found.clone()
+        error.lerp_(kinds[frames](), 0.02)
     if not stage.done:
         return None
     optimizer.swap()
@@ -77,8 +76,9 @@ def _pool(clips: int, device: torch.device) -> Tensor:
 
 
 def _loss(vae: nn.Module, video: Tensor) -> tuple[Tensor, Tensor]:
-    latents = network.encode(vae, video)
-    seen = network.decode(vae, latents + 0.05 * torch.randn_like(latents))
+    with torch.autocast("cuda", torch.bfloat16, enabled=video.is_cuda):
+        latents = network.encode(vae, video).float()
+        seen = network.decode(vae, latents + 0.05 * torch.randn_like(latents)).float()
     error = seen - video
     slopes = [(seen.diff(dim=d) - video.diff(dim=d)).abs().mean() for d in (-1, -2)]
     squared = error.square().mean()
