@@ -22,7 +22,7 @@ COLOURS = (SLOPE, CLIPS, "#a58b5f", "#7b9e3f")  #: of the takes, in their order
 LEFT, RIGHT, TOP, FOOT = 218, 64, 108, 56  #: pixels around it all
 PAGE, DPI, GAP = 1600, 100, 8
 CURVE, BETWEEN = 170, 84  #: pixels that a curve is high, and between two of them
-COLUMNS = 7
+COLUMNS = 6
 SVI = 1  #: of the takes, drawn over the others
 
 

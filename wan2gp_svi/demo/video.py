@@ -16,7 +16,7 @@ from ..drift.metrics import Pictures
 from .takes import Take, pictures
 from .world import FPS, HEIGHT, WIDTH
 
-SCALE, GAP, HEAD, FOOT = 6, 16, 48, 44  #: pixels in the video for one of a take; and around the takes
+SCALE, GAP, HEAD, FOOT = 5, 16, 48, 44  #: pixels in the video for one of a take; and around the takes
 PAPER, INK, FAINT = "#ffffff", "#222222", "#666666"
 COLUMNS = 2
 
