@@ -14,9 +14,11 @@ from torch import Tensor
 from .. import chain
 from ..drift import metrics
 from ..variants import CLIP_FRAMES, Variant
-from . import small, truth
+from . import truth
 from .chaining import STOCK, SVI, Wan, Way, clips, joined
-from .world import HEIGHT, TURNS, WIDTH, Scene, phases, render
+from .world import HEIGHT, TURNS, WIDTH, Scene, background, phases, render
+
+NOTICED = "Lab units (2.3 are just noticed)"  #: CIE76; Mahy et al. 1994
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,10 @@ class Take:
 
 @dataclass(frozen=True)
 class Curve:
-    """A number for each clip of each take, and what it should be, where that is known; `said`: of one in a sentence."""
+    """A number for each clip of each take, and what it should be, where that is known."""
 
     title: str
     best: float | None
-    said: str
     values: tuple[tuple[float, ...], ...]
 
 
@@ -68,10 +69,9 @@ def ways(variant: str, compare: bool = False) -> dict[str, Way]:
     return named
 
 
-def take(name: str, way: Way, task: Task, done: Callable[[], None], folder: Path = small.WEIGHTS) -> Take:
+def take(name: str, way: Way, wan: Wan, task: Task, done: Callable[[], None]) -> Take:
     """Makes a video; `done` is called after each clip."""
     made = []
-    wan = Wan.load(way.adapter, folder)
     for clip in clips(wan, way, task.image[None], [task.prompts], [task.seed], task.clips):
         made.append(clip[0])
         done()
@@ -109,26 +109,24 @@ def curves(task: Task, takes: Sequence[Take]) -> tuple[Curve, Curve]:
     found = [turns(each.prompts, each.variant.overlap) for each in takes]
     if task.scene is None or None in found:
         return _looks(task.image, takes)
-    measured = [[truth.measure(clip, task.scene, at) for clip, at in zip(each.clips, where or (), strict=True)]
-                for each, where in zip(takes, found, strict=True)]
-    return (
-        Curve("How far the landscape's colours are off, % of the way from black to white", 0, "{} % off",
-              tuple(tuple(100 * clip.colour / 3**0.5 for clip in each) for each in measured)),
-        Curve("How far the first thing moves, % of the way that it should", 100, "{} % of the way",
-              tuple(tuple(100 * clip.motion for clip in each) for each in measured)),
-    )
+    wanted = metrics.lab_planes(pictures(background([task.scene])[0][:, None]))
+    # things move on, so that each pixel shows the landscape for most of a clip
+    seen = [[metrics.lab_planes(pictures(clip.median(1, keepdim=True).values)) for clip in each.clips]
+            for each in takes]
+    motion = [[100 * truth.measure(clip, task.scene, at).motion for clip, at in zip(each.clips, where, strict=True)]
+              for each, where in zip(takes, found, strict=True)]
+    return (Curve(f"How far the landscape's colours are off, {NOTICED}", 0,
+                  tuple(tuple(float(np.linalg.norm(lab - wanted, axis=-1).mean()) for lab in each) for each in seen)),
+            Curve("How far the first thing moves, % of the way that it should", 100, tuple(map(tuple, motion))))
 
 
-def verdict(takes: Sequence[Take], curve: Curve) -> str:
-    """What the curves of these takes, the first ones or all, end with, in a sentence."""
-    ends = (f"{curve.said.format(_number(values[-1]))} with {each.name}"
-            for each, values in zip(takes, curve.values, strict=False))
+def verdict(takes: Sequence[Take], colours: Curve) -> str:
+    """What these takes, the first ones or all, end with, in a sentence."""
     clips = len(takes[0].clips)
-    return f"After {clips} clip{'s' if clips > 1 else ''} the colours are {', '.join(ends)}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
+    first, *others = (f"{values[-1]:.1f}" for values in colours.values[:len(takes)])
+    rest = "".join(f", by {end} with {each.name}" for end, each in zip(others, takes[1:], strict=True))
+    return (f"After {clips} clip{'s' if clips > 1 else ''} the colours are off by {first} Lab units with "
+            f"{takes[0].name}{rest}")
 
 
 def _looks(image: Tensor, takes: Sequence[Take]) -> tuple[Curve, Curve]:
@@ -140,8 +138,8 @@ def _looks(image: Tensor, takes: Sequence[Take]) -> tuple[Curve, Curve]:
         return tuple(tuple(float(np.median([getattr(row, name) for row in clip[1:]])) for clip in each)
                      for each in measured)
 
-    return (Curve("Colour cast to the image, Lab units (2.3 are just noticed)", 0, "{} Lab units off", medians("cast")),
-            Curve("Motion, levels from frame to frame", None, "{} levels", medians("motion")))
+    return (Curve(f"How far the mean colour is off the image's, {NOTICED}", 0, medians("cast")),
+            Curve("Motion, levels from frame to frame", None, medians("motion")))
 
 
 def pictures(video: Tensor) -> metrics.Pictures:
