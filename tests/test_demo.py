@@ -180,21 +180,23 @@ def test_the_truth_goes_on_from_clip_to_clip(overlap):
 
 
 def test_what_drifts_is_seen_and_what_does_not_is_not(pair):
-    colour, motion = takes.curves(Task(IMAGE, (PROMPT,), 3, 0, ONE), pair)
+    colour, motion, seams = takes.curves(Task(IMAGE, (PROMPT,), 3, 0, ONE), pair)
     faded, true = colour.values
     assert faded[0] < 1 and faded[0] < faded[1] < faded[2] and max(true) < 1
     assert motion.values[1] == pytest.approx((100,) * 3)
+    assert seams.values[1][1:] == pytest.approx((1, 1), abs=0.3) and min(seams.values[0][1:]) > 2
     said = "After 3 clips the colours are off by {:.1f} Lab units with WanGP's own windows, by {:.1f} with SVI-Shot"
     assert takes.verdict(pair, colour) == said.format(faded[2], true[2])
 
 
 def test_without_a_truth_the_products_metrics_tell_it(pair):
-    colour, motion = takes.curves(Task(IMAGE, (PROMPT,), 3, 0), pair)
+    colour, motion, seams = takes.curves(Task(IMAGE, (PROMPT,), 3, 0), pair)
     assert colour.values[0][2] > colour.values[0][0] + 5
     assert colour.values[1][2] == pytest.approx(colour.values[1][0], abs=1.5)
     assert "Lab" in colour.title and motion.best is None
     strange = [told(take.way, take.clips, ["an elephant"] * 3) for take in pair]
-    assert takes.curves(Task(IMAGE, ("an elephant",), 3, 0, ONE), strange) == (colour, motion)
+    assert takes.curves(Task(IMAGE, ("an elephant",), 3, 0, ONE), strange)[:2] == [colour, motion]
+    assert seams.values[0][1] > seams.values[1][1]
 
 
 def test_each_half_of_svi_can_be_compared():

@@ -21,7 +21,7 @@ from .world import HEIGHT, WIDTH
 COLOURS = (SLOPE, CLIPS, "#a58b5f", "#7b9e3f")  #: of the takes, in their order
 LEFT, RIGHT, TOP, FOOT = 218, 64, 108, 56  #: pixels around it all
 PAGE, DPI, GAP = 1600, 100, 8
-CURVE, BETWEEN = 170, 84  #: pixels that a curve is high, and between two of them
+CURVE, BETWEEN = 140, 80  #: pixels that a curve is high, and between two of them
 COLUMNS = 6
 SVI = 1  #: of the takes, drawn over the others
 
@@ -82,14 +82,14 @@ def _curve(axes: Axes, curve: Curve, names: Sequence[str], chosen: Sequence[int]
     written at the ends of their curves."""
     clips = len(curve.values[0])
     margin = 0.5 * (clips - 1) / (len(chosen) - 1) if len(chosen) > 1 else 0.5
-    highest = 1.08 * max(*(max(values) for values in curve.values), 1.05 * (curve.best or 0))
+    highest = 1.08 * max(np.nanmax(curve.values), 1.05 * (curve.best or 0))
     if curve.best is not None:
         axes.axhline(curve.best, color=INK, linewidth=1)
     for number, (values, colour) in enumerate(zip(curve.values, COLOURS, strict=False)):
         axes.plot(range(1, clips + 1), values, "o-", color=colour, markersize=6, linewidth=2, clip_on=False,
                   zorder=4 if number == SVI else 3)
     ends = sorted(zip((values[-1] for values in curve.values), names, COLOURS, strict=False))
-    places = _apart([end for end, _, _ in ends], 0.26 * highest, highest)
+    places = _apart([end for end, _, _ in ends], 0.3 * highest, highest)
     for place, (_, name, colour) in zip(places, ends, strict=True):
         axes.annotate(textwrap.fill(name, 12), (clips, place), xytext=(12, 0), textcoords="offset points", fontsize=13,
                       weight="bold", color=colour, va="center", annotation_clip=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from .. import chain
 from ..drift import metrics
+from ..drift.analysis import seam
+from ..drift.layout import Layout
 from ..variants import CLIP_FRAMES, Variant
 from . import truth
 from .chaining import STOCK, SVI, Wan, Way, clips, joined
@@ -103,9 +106,13 @@ def truths(scene: Scene, like: Take) -> tuple[Tensor, ...] | None:
     return None if found is None else tuple(render([scene], each[None])[0] for each in found)
 
 
-def curves(task: Task, takes: Sequence[Take]) -> tuple[Curve, Curve]:
-    """How far the colours go from what they should be, and how much moves: a video that stands still is perfectly
-    steady."""
+def curves(task: Task, takes: Sequence[Take]) -> list[Curve]:
+    """How far the colours go from what they should be; how much moves, for a video that stands still is perfectly
+    steady; and whether clips go on where the one before ended."""
+    return [*_drift(task, takes), *([_seams(takes)] if task.clips > 1 else [])]
+
+
+def _drift(task: Task, takes: Sequence[Take]) -> tuple[Curve, Curve]:
     found = [turns(each.prompts, each.variant.overlap) for each in takes]
     if task.scene is None or None in found:
         return _looks(task.image, takes)
@@ -140,6 +147,15 @@ def _looks(image: Tensor, takes: Sequence[Take]) -> tuple[Curve, Curve]:
 
     return (Curve(f"How far the mean colour is off the image's, {NOTICED}", 0, medians("cast")),
             Curve("Motion, levels from frame to frame", None, medians("motion")))
+
+
+def _seams(takes: Sequence[Take]) -> Curve:
+    found = []
+    for each in takes:
+        rows = metrics.measure(pictures(each.video), np.zeros(3))
+        starts = map(Layout.of(each.variant).start, range(1, len(each.clips)))
+        found.append((math.nan, *(seam(number, start, rows).pixels.jump for number, start in enumerate(starts, 1))))
+    return Curve("Jump from the clip before, times the step from frame to frame that is usual there", 1, tuple(found))
 
 
 def pictures(video: Tensor) -> metrics.Pictures:
