@@ -1,0 +1,220 @@
+"""Does SVI stop the drift? The small Wan over many scenes that it was never trained on, against the truth.
+
+    python benchmarks/drift.py [--scenes 32] [--clips 20] [--ways stock shot] [--device cuda] [--out FOLDER]
+
+The clips are chained as the demo chains them: by the product's own chain, conditioning and LoRA code, and as WanGP's
+windows are without SVI; the same images, prompts and first seed for both. Needs the packages of the demo. What is in
+drift.csv already is not made again, so that a run that was stopped goes on; a file of other weights is refused.
+
+colour     mean distance of the landscape to the true one, in RGB of [0, 1]
+PSNR       of the landscape, dB; its slope after clip 5, by least squares
+there      scenes whose thing is there, of its colour and about its size (half to twice the pixels that it should have)
+motion     how far that thing moves, 1 being as far as it should
+
+Writes RESULTS.md, drift.csv (a row per scene and clip) and drift.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from wan2gp_svi.demo import chaining, small, truth, world  # noqa: E402
+from wan2gp_svi.demo.takes import turns  # noqa: E402
+
+OUT = ROOT / "benchmarks/drift"
+FIRST = 1_000_000  # scenes before this one were trained on
+SETTLED = 5  # clips after which the slope is taken
+WAYS = {"stock": chaining.STOCK, **chaining.SVI}
+COLOURS = {"stock": "#c44e52", "shot": "#2a6f97", "film": "#6a994e"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip: `weights` tells the files that it was made with."""
+
+    weights: str
+    way: str
+    scene: int
+    clip: int
+    colour: float
+    psnr: float
+    present: float
+    motion: float
+
+    @property
+    def there(self) -> bool:
+        return truth.Truth(self.colour, self.psnr, self.present, self.motion).there
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=32)
+    parser.add_argument("--clips", type=int, default=20)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["stock", *small.adapters()])
+    parser.add_argument("--batch", type=int, default=4, help="scenes that are made side by side")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    table = options.out / "drift.csv"
+    rows = read(table)
+    for first in range(0, options.scenes, options.batch):
+        seeds = range(FIRST + first, FIRST + min(first + options.batch, options.scenes))
+        for name in options.ways:
+            weights = fingerprint(WAYS[name].adapter)
+            if others := {row.weights for row in rows if row.way == name} - {weights}:
+                print(f"{table} was made with other weights ({others.pop()}, now {weights}); give another --out.",
+                      file=sys.stderr)
+                return 1
+            kept = {(row.scene, row.clip) for row in rows if row.way == name}
+            if missing := [seed for seed in seeds if (seed, options.clips) not in kept]:
+                rows = [row for row in rows if row.way != name or row.scene not in missing]
+                rows += made(name, weights, missing, options.clips, options.device)
+                write(table, rows)
+    report(rows, options.ways, options.clips, options.device, options.out)
+    return 0
+
+
+def made(name: str, weights: str, seeds: Sequence[int], clips: int, device: str) -> list[Row]:
+    way, scenes = WAYS[name], [world.scene(seed, things=1) for seed in seeds]
+    wan = chaining.Wan.load(way.adapter, device=device)
+    images = torch.cat([world.render([scene], torch.zeros(1, 1))[:, :, 0] for scene in scenes])
+    prompts = [scene.prompt() for scene in scenes]
+    rows, started = [], time.monotonic()
+    for clip, videos in enumerate(chaining.clips(wan, way, images, [[prompt] for prompt in prompts], seeds, clips)):
+        for seed, scene, prompt, video in zip(seeds, scenes, prompts, videos.cpu(), strict=True):
+            where = turns([prompt] * (clip + 1), way.variant.overlap)
+            found = truth.measure(video, scene, where[clip])
+            rows.append(Row(weights, name, seed, clip + 1, *(round(number, 4) for number in astuple(found))))
+        print(f"{name}: scenes {seeds[0]} to {seeds[-1]}, clip {clip + 1}/{clips}, {time.monotonic() - started:.0f} s",
+              flush=True)
+    return rows
+
+
+def fingerprint(adapter: str) -> str:
+    names = ("small-wan-vae.safetensors", "small-wan-i2v.safetensors", *filter(None, [small.ADAPTERS.get(adapter)]))
+    return hashlib.sha256(b"".join((small.WEIGHTS / name).read_bytes() for name in names)).hexdigest()[:8]
+
+
+def read(table: Path) -> list[Row]:
+    if not table.exists():
+        return []
+    kinds = {"str": str, "int": int, "float": float}
+    with table.open(encoding="utf-8", newline="") as file:
+        return [Row(**{field.name: kinds[str(field.type)](row[field.name]) for field in fields(Row)})
+                for row in csv.DictReader(file)]
+
+
+def write(table: Path, rows: Iterable[Row]) -> None:
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(field.name for field in fields(Row))
+        writer.writerows(map(astuple, sorted(rows, key=lambda row: (row.way, row.scene, row.clip))))
+
+
+def report(rows: Sequence[Row], ways: Sequence[str], clips: int, device: str, out: Path) -> None:
+    """Only scenes that every way has, whole."""
+    common = set.intersection(*({row.scene for row in rows if row.way == way and row.clip == clips} for way in ways))
+    by = {way: [row for row in rows if row.way == way and row.scene in common and row.clip <= clips] for way in ways}
+    plot(by, clips, out / "drift.png")
+    goals = {way: summary(rows, clips) for way, rows in by.items()}
+    lines = [f"# Drift over {clips} clips, {len(common)} scenes", "",
+             f"`python benchmarks/drift.py`, torch {torch.__version__}, {device}, {platform.system()}. Weights: "
+             + ", ".join(f"{way} {found[0].weights}" for way, found in by.items() if found) + ".", "",
+             "| | " + " | ".join(WAYS[way].variant.title for way in ways) + " | goal of SVI | goal of stock |",
+             "|---|" + "---|" * (len(ways) + 2)]
+    lines += [f"| {title} | " + " | ".join(goals[way][title] for way in ways) + f" | {svi} | {stock} |"
+              for title, (svi, stock) in GOALS.items()]
+    lines += ["", "![Medians over the scenes, and the middle half of them](drift.png)", "",
+              "Medians over the scenes where nothing else is said; the bands in the picture hold the middle half."]
+    (out / "RESULTS.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+GOALS = {
+    "colour distance, clip 1": ("", ""),
+    "colour distance, last clip": ("", ""),
+    "last over first, of the medians": ("at most 1.2", "at least 2"),
+    "PSNR, clip 1, dB": ("", ""),
+    "PSNR, last clip, dB": ("", ""),
+    "PSNR slope after clip 5, dB a clip (mean)": ("at least -0.05", "at most -0.3"),
+    "thing there, last clip, % of the scenes": ("at least 80", "at most 50"),
+    "motion, last clip, where the thing is there": ("0.7 to 1.3", ""),
+    "scenes with a motion of 0.7 to 1.3, last clip, %": ("", ""),
+}
+
+
+def summary(rows: Sequence[Row], clips: int) -> dict[str, str]:
+    first, last = ([row for row in rows if row.clip == clip] for clip in (1, clips))
+
+    def median(rows: Iterable[Row], key: Callable[[Row], float]) -> float:
+        return statistics.median([key(row) for row in rows] or [float("nan")])
+
+    near, far = (median(part, lambda row: row.colour) for part in (first, last))
+    slopes = [slope([row for row in rows if row.scene == scene and row.clip > SETTLED])
+              for scene in {row.scene for row in rows}]
+    moving = [0.7 <= row.motion <= 1.3 for row in last]
+    values = (
+        f"{near:.4f}", f"{far:.4f}", f"{far / near:.2f}",
+        *(f"{median(part, lambda row: row.psnr):.1f}" for part in (first, last)),
+        f"{statistics.mean(slopes):+.3f}",
+        f"{100 * statistics.mean(row.there for row in last):.0f}",
+        f"{median((row for row in last if row.there), lambda row: row.motion):.2f}",
+        f"{100 * statistics.mean(moving):.0f}",
+    )  # fmt: skip
+    return dict(zip(GOALS, values, strict=True))
+
+
+def slope(rows: Sequence[Row]) -> float:
+    """dB a clip; none with fewer than two clips."""
+    if len(rows) < 2:
+        return float("nan")
+    return statistics.linear_regression([row.clip for row in rows], [row.psnr for row in rows]).slope
+
+
+def plot(by: dict[str, list[Row]], clips: int, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown: tuple[tuple[str, Callable[[Row], float]], ...] = (
+        ("colour distance of the landscape", lambda row: row.colour),
+        ("PSNR of the landscape, dB", lambda row: row.psnr),
+        ("pixels of the thing's colour, 1 is right", lambda row: row.present),
+        ("motion of the thing, 1 is right", lambda row: row.motion),
+    )
+    figure, axes = plt.subplots(1, len(shown), figsize=(15, 3.6), constrained_layout=True)
+    for axis, (title, key) in zip(axes, shown, strict=True):
+        for way, rows in by.items():
+            columns = [sorted(key(row) for row in rows if row.clip == clip) for clip in range(1, clips + 1)]
+            low, middle, high = ([statistics.quantiles(column, n=4)[quarter] if len(column) > 1 else column[0]
+                                  for column in columns] for quarter in range(3))
+            at = range(1, clips + 1)
+            axis.fill_between(at, low, high, color=COLOURS[way], alpha=0.15, linewidth=0)
+            axis.plot(at, middle, color=COLOURS[way], label=WAYS[way].variant.title)
+        axis.set_title(title, fontsize=10, loc="left")
+        axis.set_xlabel("clip")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_xlim(1, clips)
+    axes[0].legend(frameon=False, fontsize=9)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
