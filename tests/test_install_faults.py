@@ -178,8 +178,8 @@ def filter_modules():
         name = open_ends.pop()
         found.add(name)
         source = (REPO / name).read_text(encoding="utf-8")
-        needed = re.findall(r"^from wan2gp_svi\.install\.(\w+)", source, re.MULTILINE)
-        open_ends += {f"wan2gp_svi/install/{module}.py" for module in needed} - found
+        needed = re.findall(r"^from (wan2gp_svi\.(?:install\.)?(?!install )\w+) import", source, re.MULTILINE)
+        open_ends += {f"{module.replace('.', '/')}.py" for module in needed} - found
     return sorted(found)
 
 
