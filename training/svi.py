@@ -50,12 +50,12 @@ def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit:
     started = time.monotonic()
     samples = flow.Samples.empty(size, device)
     gathering = Chains.begin(VARIANTS[name], chains, vae, dit, device)
-    filled = 0
-    while filled < min(6 * chains, size):
-        filled += gathering.put(samples, filled)
-    among = torch.full((1,), filled, device=device)
+    while gathering.made < min(6 * chains, size):
+        gathering.put(samples)
+    among = torch.full((1,), gathering.made, device=device)
     errors = flow.Errors.none(device, 0.3)
-    stage.say(f"{filled} clips gathered in {time.monotonic() - started:.0f} s")
+    stage.say(f"{gathering.made} clips gathered in {time.monotonic() - started:.0f} s")
+
     def step() -> Tensor:
         optimizer.zero()
         found = flow.loss(dit, samples.draw(batch, among), errors)
@@ -68,14 +68,14 @@ def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit:
     stage.say(f"ready after {time.monotonic() - started:.0f} s")
     mean = torch.zeros((), device=device)
     gathered = time.monotonic()
-    for _ in stage.run(lambda: f"loss {mean.item():.4f} clips {filled} depth {gathering.depth:.1f} "
+    for _ in stage.run(lambda: f"loss {mean.item():.4f} clips {gathering.made} depth {gathering.depth:.1f} "
                                f"faults {gathering.fault:.4f}"):
         optimizer.scale.fill_(stage.rate())
         found = step()
         mean.lerp_(found, 0.01) if mean.any() else mean.copy_(found)
         if time.monotonic() - gathered > ROUND:
-            filled += gathering.put(samples, filled % size)
-            among.fill_(min(filled, size))
+            gathering.put(samples)
+            among.fill_(min(gathering.made, size))
             gathered = time.monotonic()
     optimizer.swap()
     return {name.replace(".default.weight", ""): p.detach()
@@ -86,7 +86,8 @@ def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit:
 class Chains:
     """Chains of clips that the model goes on with, each a scene, an action, its last frames and where its things are.
 
-    `fault` is the mean squared error of the last motion frames, to the truth that was drawn for them.
+    `made` counts the clips; `fault` is the mean squared error of the last motion frames, to the truth that was drawn
+    for them.
     """
 
     variant: Variant
@@ -102,6 +103,7 @@ class Chains:
     reference: Tensor
     depths: list[int]
     seed: int
+    made: int = 0
     fault: float = 0.0
 
     @classmethod
@@ -133,8 +135,8 @@ class Chains:
             self.reference[number], self.motion[number] = frames[:, 0], frames[:, 1:]
 
     @torch.no_grad()
-    def put(self, samples: flow.Samples, place: int) -> int:
-        """Adds a clip of each chain to the samples, then goes on by it -> how many were added."""
+    def put(self, samples: flow.Samples) -> None:
+        """Adds a clip of each chain to the samples, in the place of the oldest, then goes on by it."""
         n, count = self.motion.shape[2], len(self.scenes)
         reference = self.reference if self.variant.ref_pad_num else None
         turns = data.turns(self.before, self.turns, n)
@@ -147,17 +149,17 @@ class Chains:
         latents = torch.cat([data.encoded(self.vae, world.render(self.scenes[i:i + 128], turns[i:i + 128],
                                                                  self.device)) for i in range(0, count, 128)])
         frame = data.to_bytes(motion[:, :, 0])
-        where = torch.arange(place, place + count) % len(samples.latents)
+        where = torch.arange(self.made, self.made + count) % len(samples.latents)
+        self.made += count
         samples.put(where.to(self.device), latents, y, frame, words)
         # in parts as large as a batch: what is compiled is for that size
-        made = torch.cat([self._made(*part) for part in zip(*(whole.split(BATCH) for whole in
+        latent = torch.cat([self._denoised(*part) for part in zip(*(whole.split(BATCH) for whole in
                                                              (y, frame, words.to(self.device))), strict=True)])
         for i in range(0, count, 128):
             with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
                 self.motion[i:i + 128] = data.from_bytes(data.to_bytes(
-                    network.decode(self.vae, made[i:i + 128])[:, :, -n:].float()))
+                    network.decode(self.vae, latent[i:i + 128])[:, :, -n:].float()))
         self._follow(turns)
-        return count
 
     def _jittered(self) -> Tensor:
         """One chain in five has the colours of its motion frames off by up to 6 %: the reference is what counts."""
@@ -166,7 +168,7 @@ class Chains:
         gain, shift = off[:, :, :1, :, :], off[:, :, 1:, :, :]
         return (self.motion * (1 + hit * gain) + hit * shift).clamp(-1, 1)
 
-    def _made(self, y: Tensor, frame: Tensor, words: Tensor) -> Tensor:
+    def _denoised(self, y: Tensor, frame: Tensor, words: Tensor) -> Tensor:
         x = torch.randn_like(y)
         even = torch.linspace(1, 0, STEPS + 1)
         levels = SHIFT * even / (1 + (SHIFT - 1) * even)
