@@ -1,0 +1,116 @@
+"""What the training is made of; the training itself needs a GPU."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("diffusers", exc_type=ImportError)
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+
+import export  # noqa: E402
+import fast  # noqa: E402
+import optim  # noqa: E402
+from schedule import Stage  # noqa: E402
+
+from wan2gp_svi import lora  # noqa: E402
+from wan2gp_svi.demo import network, small  # noqa: E402
+
+
+@pytest.mark.parametrize(("make", "names"), [(network.transformer, export.transformer),
+                                             (network.autoencoder, export.vae)])
+def test_names_go_to_wans_and_back(make, names):
+    made = make()
+    back = make(names(made.state_dict()))
+    for name, tensor in made.state_dict().items():
+        assert back.state_dict()[name].equal(tensor), name
+
+
+def test_the_weights_that_are_shipped_have_these_names():
+    assert set(export.transformer(network.transformer().state_dict())) == set(small.transformer_file())
+    assert set(export.vae(network.autoencoder().state_dict())) == set(small.vae_file())
+
+
+def test_a_lora_is_written_under_the_keys_of_svis_authors():
+    layers = ("attn1.to_q", "attn2.to_out.0", "ffn.net.0.proj", "ffn.net.2")
+    written = export.adapter({f"blocks.3.{layer}.lora_{side}": torch.ones(1) for layer in layers for side in "AB"})
+    assert set(written) == {f"pipe.dit.blocks.3.{layer}.lora_{side}.default.weight" for side in "AB"
+                            for layer in ("self_attn.q", "cross_attn.o", "ffn.0", "ffn.2")}
+    assert lora.clean(written, small.BLOCKS).layers == 4
+
+
+def test_a_shipped_lora_adapts_every_layer():
+    for variant in small.adapters():
+        cleaned = lora.clean(small.adapter_file(variant), small.BLOCKS)
+        assert cleaned.layers == cleaned.wanted == 10 * small.BLOCKS
+
+
+def test_the_weights_are_no_larger_than_twenty_megabytes():
+    assert sum(path.stat().st_size for path in small.WEIGHTS.iterdir()) <= 20e6
+
+
+def test_convolutions_side_by_side_are_those_of_diffusers():
+    torch.manual_seed(0)
+    vae = network.autoencoder().requires_grad_(True)
+    video = torch.rand(1, 3, 9, 16, 16) * 2 - 1
+
+    def gradients():
+        vae.zero_grad()
+        seen = network.decode(vae, network.encode(vae, video))
+        seen.square().mean().backward()
+        return [seen.detach()] + [p.grad.clone() for p in vae.parameters()]
+
+    wanted = gradients()
+    with fast.convolutions():
+        found = gradients()
+    for one, other in zip(wanted, found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (2, 16, 48), (2, 48, 16)])
+def test_newton_schulz_makes_matrices_orthogonal(shape):
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(optim.orthogonal(torch.randn(shape)))
+    assert values.min() > 0.3 and values.max() < 1.5
+
+
+def test_muon_and_adamw_learn():
+    torch.manual_seed(0)
+    layer, target = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+    optimizer = optim.Optimizer([layer.weight], [layer.bias], 0.05, 0.05, mean=0.9)
+    x, losses = torch.randn(64, 8), []
+    for step in range(200):
+        optimizer.scale.fill_(1 - step / 200)
+        optimizer.zero()
+        loss = (layer(x) - target(x)).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 100
+    mean = [m.clone() for m in optimizer.mean]
+    optimizer.swap()
+    assert all(p.equal(m) for p, m in zip(optimizer.parameters, mean, strict=True))
+
+
+def test_a_stage_goes_on_where_a_call_stopped(tmp_path):
+    kept = {"number": 0}
+
+    def stage(until):
+        return Stage("x", 0.2, tmp_path, until, lambda: torch.tensor(kept["number"]),
+                     lambda state: kept.update(number=int(state)))
+
+    first = stage(time.monotonic() + 0.05)
+    for _ in first.run(lambda: ""):
+        kept["number"] += 1
+        time.sleep(0.01)
+    assert not first.done and kept["number"] == first.steps > 0
+    kept["number"] = 0
+    second = stage(time.monotonic() + 60)
+    second.resume()
+    assert kept["number"] == first.steps and second.spent == first.spent
+    for _ in second.run(lambda: ""):
+        time.sleep(0.01)
+    assert second.done and second.steps > first.steps and second.rate() == 0
+    assert (tmp_path / "log.csv").read_text(encoding="utf-8").count("\n") == 2
