@@ -318,7 +318,7 @@ def test_an_image_of_ones_own(quick, capsys):
     assert command.main(["--clips", "1", "--image", "mine.png", "--prompt", "a Cat, waits"]) == 0
     said = capsys.readouterr().out
     assert "its own little world" in said
-    assert "does not know: cat. It knows: a, and, " in said
+    assert "does not know: cat. It knows: a, an, and, " in said
 
 
 def test_an_action_is_a_prompt(quick, capsys):

@@ -31,6 +31,7 @@ RANK = 24
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
 BATCH, CHAINS, POOL, DEPTH = 128, 256, 6144, 16
 ROUND = 8.0  #: seconds of training between two gatherings
+CLEAN = 0.25  #: of the time, in which motion frames are the truth: one that knows no reference makes no chains
 FIRST = 500_000  #: seed of the first scene
 
 
@@ -51,7 +52,7 @@ def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit:
     samples = flow.Samples.empty(size, device)
     gathering = Chains.begin(VARIANTS[name], chains, vae, dit, device)
     while gathering.made < min(6 * chains, size):
-        gathering.put(samples)
+        gathering.put(samples, stage.part >= CLEAN)
     among = torch.full((1,), gathering.made, device=device)
     errors = flow.Errors.none(device, 0.3)
     stage.say(f"{gathering.made} clips gathered in {time.monotonic() - started:.0f} s")
@@ -74,7 +75,7 @@ def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit:
         found = step()
         mean.lerp_(found, 0.01) if mean.any() else mean.copy_(found)
         if time.monotonic() - gathered > ROUND:
-            gathering.put(samples)
+            gathering.put(samples, stage.part >= CLEAN)
             among.fill_(min(gathering.made, size))
             gathered = time.monotonic()
     optimizer.swap()
@@ -126,7 +127,9 @@ class Chains:
         self.seed += len(which)
         start = torch.rand(len(which))
         n = self.motion.shape[2]
-        video = world.render(scenes, torch.cat([start[:, None], data.turns([s.action for s in scenes], start, n)], 1),
+        # half of the references show the things elsewhere, as in the later clips of a chain
+        shown = torch.where(torch.rand(len(which)) < 0.5, torch.rand(len(which)), start)
+        video = world.render(scenes, torch.cat([shown[:, None], data.turns([s.action for s in scenes], start, n)], 1),
                              self.device)
         for number, scene, turn, frames in zip(which, scenes, start, data.from_bytes(data.to_bytes(video)),
                                                strict=True):
@@ -135,8 +138,8 @@ class Chains:
             self.reference[number], self.motion[number] = frames[:, 0], frames[:, 1:]
 
     @torch.no_grad()
-    def put(self, samples: flow.Samples) -> None:
-        """Adds a clip of each chain to the samples, in the place of the oldest, then goes on by it."""
+    def put(self, samples: flow.Samples, chained: bool) -> None:
+        """Adds a clip of each chain to the samples, in the place of the oldest; then goes on by it, or begins anew."""
         n, count = self.motion.shape[2], len(self.scenes)
         reference = self.reference if self.variant.ref_pad_num else None
         turns = data.turns(self.before, self.turns, n)
@@ -152,6 +155,9 @@ class Chains:
         where = torch.arange(self.made, self.made + count) % len(samples.latents)
         self.made += count
         samples.put(where.to(self.device), latents, y, frame, words)
+        if not chained:
+            self.renew(list(range(count)))
+            return
         # in parts as large as a batch: what is compiled is for that size
         latent = torch.cat([self._denoised(*part) for part in zip(*(whole.split(BATCH) for whole in
                                                              (y, frame, words.to(self.device))), strict=True)])
@@ -179,14 +185,18 @@ class Chains:
 
     def _follow(self, turns: Tensor) -> None:
         """Where the things are in the new motion frames, by what fits best; then the next actions and new scenes."""
-        n, tries = self.motion.shape[2], torch.linspace(-0.12, 0.12, 25)
-        candidates = turns[:, -1:] + tries
-        errors = torch.cat([(world.render(self.scenes[i:i + 64], candidates[i:i + 64], self.device)
-                             - self.motion[i:i + 64, :, -1:]).square().mean((1, 3, 4))
-                            for i in range(0, len(self.scenes), 64)])
-        least, best = errors.min(1)
+        n = self.motion.shape[2]
+        # all around the orbit, and then close by: a chain that has jumped goes on from where it is
+        around, nearby = torch.arange(48) / 48 - 0.5, torch.linspace(-1 / 48, 1 / 48, 9)
+        now = turns[:, -1]
+        for tries, cost in ((around, 0.002), (nearby, 0.0)):
+            candidates = now[:, None] + tries
+            errors = torch.cat([(world.render(self.scenes[i:i + 64], candidates[i:i + 64], self.device)
+                                 - self.motion[i:i + 64, :, -1:]).square().mean((1, 3, 4))
+                                for i in range(0, len(self.scenes), 64)]).cpu()
+            least, best = (errors + cost * tries.abs()).min(1)
+            now = candidates.gather(1, best[:, None])[:, 0]
         self.fault = least.mean().item()
-        now = candidates.gather(1, best.cpu()[:, None])[:, 0]
         for number in range(len(self.scenes)):
             action = self.actions[number]
             self.turns[number] = now[number] - (n - 1) * world.TURNS[action] / CLIP_FRAMES

@@ -121,6 +121,9 @@ def show(options: argparse.Namespace) -> None:
     try:
         wans = [Wan.load(way.adapter, small.WEIGHTS) for way in chosen.values()]
     except (OSError, SafetensorError) as error:
+        if options.variant not in (trained := small.adapters()) and trained:
+            raise DemoError(f"the small model has no LoRA of the variant {options.variant} yet; choose --variant "
+                            f"{' or '.join(trained)}.") from error
         raise DemoError(f"the small model cannot be read ({error}). Start the demo where SVI for WanGP was downloaded "
                         "to, or download it anew.") from error
     task = _task(options)
@@ -192,7 +195,7 @@ def _prompts(options: argparse.Namespace, world: Scene) -> tuple[str, ...]:
     from .world import COLOURS, MARKS, MOVING, SHAPES, TURNS
 
     if options.prompt:
-        known = {*" ".join((*COLOURS, *SHAPES, *MARKS, *TURNS)).split(), "a", "and"}
+        known = {*" ".join((*COLOURS, *SHAPES, *MARKS, *TURNS)).split(), "a", "an", "and"}
         words = re.findall(r"[^\s,.]+", " ".join(options.prompt).lower())
         strange = [word for word in dict.fromkeys(words) if word not in known]
         if strange:

@@ -66,7 +66,7 @@ def text_features(prompts: Iterable[str]) -> Tensor:
     features = torch.zeros(len(prompts := list(prompts)), TEXT_TOKENS, TEXT_DIM)
     for row, prompt in zip(features, prompts, strict=True):
         for token, word in zip(row, prompt.lower().replace(",", " ").replace(".", " ").split(), strict=False):
-            token[:] = _drawn(f"word {word}", (TEXT_DIM,))
+            token[:] = _drawn(f"word {'a' if word == 'an' else word}", (TEXT_DIM,))
     return features
 
 

@@ -57,8 +57,9 @@ def measure(clip: Tensor, scene: Scene, turns: Tensor) -> Truth:
 def _pixels(video: Tensor, scene: Scene, landscape: Tensor) -> Tensor:
     """Where a video shows the first thing's colour rather than the landscape: bool [T, H, W]."""
     colour = torch.tensor(COLOURS[scene.things[0].colour])[:, None, None, None]
-    distance = ((video.float().clamp(-1, 1) + 1) / 2 - colour).norm(dim=0)
-    return (distance < ALIKE) & (distance < ((video - landscape[:, None]) / 2).norm(dim=0))
+    distance = ((video.float().clamp(-1, 1) + 1) / 2 - colour).square().sum(0).sqrt()
+    landscapes = ((video - landscape[:, None]) / 2).square().sum(0).sqrt()
+    return (distance < ALIKE) & (distance < landscapes)
 
 
 def _motion(pixels: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class Thing:
 
     @property
     def name(self) -> str:
-        return f"a {self.colour} {self.mark} {self.shape}"
+        return f"{'an' if self.colour[0] in 'aeiou' else 'a'} {self.colour} {self.mark} {self.shape}"
 
 
 @dataclass(frozen=True)
