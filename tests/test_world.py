@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wan2gp_svi.demo.truth import measure
+from wan2gp_svi.demo.truth import jump, measure
 from wan2gp_svi.demo.world import (
     CENTRE,
     COLOURS,
@@ -130,3 +130,12 @@ def test_a_thing_of_another_colour_is_not_the_thing():
     video, turns = clip(other)
     assert not measure(video, one, turns).there
     assert set(COLOURS) >= {thing.colour for thing in one.things + other.things}
+
+
+def test_a_thing_that_goes_on_does_not_jump_and_one_that_leaps_or_is_gone_does():
+    one = scene(0, things=1)
+    first, second, elsewhere = (render([one], phases(one.action, start)[None])[0]
+                                for start in (0, TURNS[one.action] * (1 - 1 / CLIP_FRAMES), 0.5))
+    assert jump(first, second, one) < 4
+    assert jump(first, elsewhere, one) > 8
+    assert math.isnan(jump(first, background([one])[0][:, None].expand(-1, 2, -1, -1), one))

@@ -15,6 +15,7 @@ from .world import COLOURS, FPS, Scene, background, render
 
 ALIKE = 0.3  #: RGB distance within which a pixel has a thing's colour
 STEP = FPS // 2  #: frames over which motion is measured
+LEAST = 9  #: pixels of a thing that tell where it is
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,16 @@ def measure(clip: Tensor, scene: Scene, turns: Tensor) -> Truth:
     )
 
 
+def jump(before: Tensor, clip: Tensor, scene: Scene) -> float:
+    """How far the first thing is, in the second frame of a clip, from where the clip before ended; nan when it is gone.
+
+    The first frames of the two are the same instant, so that this is a step of one frame: 2 pixels and a little.
+    """
+    pair = torch.stack([before[:, -1], clip[:, 1]], 1)
+    (x, y), count = _middles(_pixels(pair, scene, background([scene])[0]))
+    return math.dist((x[0], y[0]), (x[1], y[1])) if count.min() > LEAST else math.nan
+
+
 def _pixels(video: Tensor, scene: Scene, landscape: Tensor) -> Tensor:
     """Where a video shows the first thing's colour rather than the landscape: bool [T, H, W]."""
     colour = torch.tensor(COLOURS[scene.things[0].colour])[:, None, None, None]
@@ -64,10 +75,16 @@ def _pixels(video: Tensor, scene: Scene, landscape: Tensor) -> Tensor:
 
 def _motion(pixels: Tensor) -> Tensor:
     """How far the middle of these pixels moves in `STEP` frames, pixels, the mean over the frames that have any."""
+    (x, y), count = _middles(pixels)
+    steps = torch.hypot(x[STEP:] - x[:-STEP], y[STEP:] - y[:-STEP])
+    steps = steps[(count[STEP:] > LEAST) & (count[:-STEP] > LEAST)]
+    return steps.mean() if len(steps) else torch.zeros(())
+
+
+def _middles(pixels: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """The middle (x, y) of the pixels of each frame, and how many there are."""
     weight = pixels.float()
     count = weight.sum((1, 2))
     x = (weight.sum(1) @ torch.arange(weight.shape[2]).float()) / count
     y = (weight.sum(2) @ torch.arange(weight.shape[1]).float()) / count
-    steps = torch.hypot(x[STEP:] - x[:-STEP], y[STEP:] - y[:-STEP])
-    steps = steps[(count[STEP:] > 9) & (count[:-STEP] > 9)]
-    return steps.mean() if len(steps) else torch.zeros(())
+    return (x, y), count

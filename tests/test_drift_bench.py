@@ -1,0 +1,52 @@
+"""benchmarks/drift.py: what it makes of its rows, and that it never mixes weights. The clips are made on a GPU."""
+
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("diffusers", exc_type=ImportError)
+pytest.importorskip("matplotlib")
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import drift  # noqa: E402
+
+CLIPS = 20
+
+
+def rows(way, colour=0.0, psnr=0.0, there=1.0, jump=2.0):
+    """Two scenes; colour and PSNR change by that much with each clip."""
+    return [drift.Row("w", way, scene, clip, 0.02 + colour * (clip - 1), 35 + psnr * (clip - 1), there, 1.0,
+                      jump if clip > 1 else 0.0) for scene in (1, 2) for clip in range(1, CLIPS + 1)]
+
+
+def test_goals_are_read_off_the_rows():
+    steady = drift.summary(rows("shot"), CLIPS)
+    assert steady["last over first, of the medians"] == "1.00"
+    assert steady["PSNR slope after clip 5, dB a clip (mean)"] == "+0.000"
+    assert steady["thing there, last clip, % of the scenes"] == "100"
+    drifting = drift.summary(rows("stock", 0.004, -0.5, 0.2, float("nan")), CLIPS)
+    assert drifting["last over first, of the medians"] == "4.80"
+    assert drifting["PSNR slope after clip 5, dB a clip (mean)"] == "-0.500"
+    assert drifting["thing there, last clip, % of the scenes"] == "0"
+    assert drifting["seams at which it jumps by more than 8 pixels or is gone, %"] == "100"
+
+
+def test_a_table_and_a_report_come_out_of_them(tmp_path):
+    made = [*rows("stock", 0.004, -0.5), *rows("shot")]
+    drift.write(tmp_path / "drift.csv", made)
+    assert sorted(map(str, drift.read(tmp_path / "drift.csv"))) == sorted(map(str, made))
+    drift.report(made, ("stock", "shot"), CLIPS, "cpu", tmp_path)
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "2 scenes" in text and "| 4.80 | 1.00 |" in text
+    assert (tmp_path / "drift.png").stat().st_size > 10_000
+
+
+def test_rows_of_other_weights_are_not_mixed_with_new_ones(tmp_path, monkeypatch, capsys):
+    drift.write(tmp_path / "drift.csv", rows("shot"))
+    monkeypatch.setattr(sys, "argv", ["drift.py", "--ways", "shot", "--out", str(tmp_path)])
+    assert drift.main() == 1
+    assert "other weights" in capsys.readouterr().err
+    with (tmp_path / "drift.csv").open(encoding="utf-8", newline="") as file:
+        assert len(list(csv.reader(file))) == 1 + 2 * CLIPS
