@@ -10,7 +10,7 @@ colour     mean distance of the landscape to the true one, in RGB of [0, 1]
 PSNR       of the landscape, dB; its slope after clip 5, by least squares
 there      scenes whose thing is there, of its colour and about its size (half to twice the pixels that it should have)
 motion     how far that thing moves, 1 being as far as it should
-jump       how far it is, in a clip's second frame, from where the clip before ended: pixels; one frame's step is 2
+jump       the longest step that it makes from frame to frame at the seam to the clip before, pixels; 1 to 3 is usual
 
 Writes RESULTS.md, drift.csv (a row per scene and clip) and drift.png.
 """

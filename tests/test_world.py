@@ -138,4 +138,4 @@ def test_a_thing_that_goes_on_does_not_jump_and_one_that_leaps_or_is_gone_does()
                                 for start in (0, TURNS[one.action] * (1 - 1 / CLIP_FRAMES), 0.5))
     assert jump(first, second, one) < 4
     assert jump(first, elsewhere, one) > 8
-    assert math.isnan(jump(first, background([one])[0][:, None].expand(-1, 2, -1, -1), one))
+    assert math.isnan(jump(first, background([one])[0][:, None].expand(-1, 8, -1, -1), one))

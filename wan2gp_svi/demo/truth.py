@@ -56,13 +56,14 @@ def measure(clip: Tensor, scene: Scene, turns: Tensor) -> Truth:
 
 
 def jump(before: Tensor, clip: Tensor, scene: Scene) -> float:
-    """How far the first thing is, in the second frame of a clip, from where the clip before ended; nan when it is gone.
+    """The longest step that the first thing makes from one frame to the next, pixels, from the end of the clip before
+    to `STEP` frames into this one; nan when it is gone from one of them. It should be 1 to 3.
 
-    The first frames of the two are the same instant, so that this is a step of one frame: 2 pixels and a little.
+    The last frame of one clip and the first of the next are the same instant.
     """
-    pair = torch.stack([before[:, -1], clip[:, 1]], 1)
-    (x, y), count = _middles(_pixels(pair, scene, background([scene])[0]))
-    return math.dist((x[0], y[0]), (x[1], y[1])) if count.min() > LEAST else math.nan
+    seam = torch.cat([before[:, -1:], clip[:, 1:STEP]], 1)
+    (x, y), count = _middles(_pixels(seam, scene, background([scene])[0]))
+    return torch.hypot(x.diff(), y.diff()).max().item() if count.min() > LEAST else math.nan
 
 
 def _pixels(video: Tensor, scene: Scene, landscape: Tensor) -> Tensor:
