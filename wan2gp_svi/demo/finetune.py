@@ -28,7 +28,6 @@ PROFILES = {"SVI-Shot small": "shot", "SVI-Film small": "film", "Without SVI sma
 SCENES = (1_000_001, 1_000_003)  #: of the pictures; it was not trained on them
 CLIPS = 5
 _SIZE = f"{world.WIDTH}x{world.HEIGHT}"
-_T5_DIM = 4096  # whatever a model's configuration says, WanGP's transformer has this
 _NEEDED = ("small-wan-i2v.safetensors", "small-wan-vae.safetensors", small.ADAPTERS["shot"])
 
 
@@ -106,10 +105,10 @@ _SAMPLING = {"num_inference_steps": small.STEPS + 1, "flow_shift": small.SHIFT, 
 
 
 def transformer(weights: Path) -> bytes:
-    """The transformer's checkpoint in full, as wide for text as WanGP's, its shape in it."""
+    """The transformer's checkpoint in full, its shape in it, and as wide for text as WanGP has every Wan."""
     tensors = small.transformer_file(weights)
     narrow = tensors["text_embedding.0.weight"]
-    tensors["text_embedding.0.weight"] = torch.nn.functional.pad(narrow, (0, _T5_DIM - narrow.shape[1]))
+    tensors["text_embedding.0.weight"] = torch.nn.functional.pad(narrow, (0, small.T5_DIM - narrow.shape[1]))
     shape = {"_class_name": "WanModel", "model_type": "i2v", "dim": small.DIM, "num_heads": small.HEADS,
              "num_layers": small.BLOCKS, "ffn_dim": small.FFN, "freq_dim": 256, "in_dim": 36, "out_dim": 16,
              "text_len": small.TEXT_TOKENS, "eps": 1e-6}

@@ -7,7 +7,7 @@ Shapes: pixels [B, 3, T, H, W] in [-1, 1], latents [B, 16, t, H/8, W/8] scaled a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 
 import torch
@@ -56,8 +56,8 @@ def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     return torch.cat([vae.decoder(piece, feat_cache=states, feat_idx=[0]) for piece in pieces], 2)
 
 
-def denoise(dit: WanTransformer3DModel, y: Tensor, text: Tensor, clip: Tensor, noise: Tensor, steps: int = STEPS,
-            progress: Callable[[], None] = lambda: None) -> Tensor:
+def denoise(dit: WanTransformer3DModel, y: Tensor, text: Tensor, clip: Tensor, noise: Tensor,
+            steps: int = STEPS) -> Tensor:
     """Noise -> latents of a clip, by Euler steps along the flow."""
     scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT)
     scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / steps, steps).tolist(), device=noise.device)
@@ -65,7 +65,6 @@ def denoise(dit: WanTransformer3DModel, y: Tensor, text: Tensor, clip: Tensor, n
     for time in scheduler.timesteps:
         flow = dit(torch.cat([x, y], 1), time.expand(len(x)), text, clip, return_dict=False)[0]
         x = scheduler.step(flow, time, x, return_dict=False)[0]
-        progress()
     return x
 
 

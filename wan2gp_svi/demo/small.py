@@ -20,7 +20,7 @@ from .. import lora
 
 WEIGHTS = Path(__file__).parent / "weights"
 BLOCKS, DIM, HEADS, FFN, TEXT_DIM = 6, 256, 2, 512, 256
-TEXT_TOKENS, CLIP_TOKENS, CLIP_DIM = 512, 257, 1280  #: as Wan has them
+TEXT_TOKENS, T5_DIM, CLIP_TOKENS, CLIP_DIM = 512, 4096, 257, 1280  #: as Wan has them
 VAE_SHAPE = dict(dim=16, dim_mult=[1, 2, 2, 2])  #: what differs from Wan's VAE
 STEPS, SHIFT = 10, 3.0
 ADAPTERS = {"shot": "small-svi-shot.safetensors", "film": "small-svi-film.safetensors"}  #: variant -> LoRA

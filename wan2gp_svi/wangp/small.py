@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..demo.small import TEXT_DIM, VAE_SHAPE, clip_features, text_features
+from ..demo.small import T5_DIM, TEXT_DIM, VAE_SHAPE, clip_features, text_features
 from ..demo.world import HEIGHT, WIDTH
 from .settings import SMALL
 
-_T5_DIM = 4096  # whatever a model's configuration says, WanGP's transformer has this
 _SQUARE = 2 * WIDTH  # pixels of the square that WanGP enlarges CLIP's picture to; a multiple of both sides
 
 
@@ -77,7 +76,7 @@ class Text:
     def __call__(self, prompts: list[str], device: torch.device | str) -> list[Tensor]:
         features = text_features(prompts)
         lengths = features.any(2).sum(1).clamp(min=1)
-        return [F.pad(text[:length], (0, _T5_DIM - TEXT_DIM)).to(device, self.dtype)
+        return [F.pad(text[:length], (0, T5_DIM - TEXT_DIM)).to(device, self.dtype)
                 for text, length in zip(features, lengths, strict=True)]
 
 
