@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
-import platform
 import statistics
 import sys
 import time
@@ -34,7 +33,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from wan2gp_svi.demo import chaining, small, truth, world  # noqa: E402
-from wan2gp_svi.demo.takes import turns  # noqa: E402
 
 OUT = ROOT / "benchmarks/drift"
 FIRST = 1_000_000  # scenes before this one were trained on
@@ -46,9 +44,10 @@ COLOURS = {"stock": "#c44e52", "shot": "#2a6f97", "film": "#6a994e"}
 
 @dataclass(frozen=True)
 class Row:
-    """One clip: `weights` tells the files that it was made with."""
+    """One clip: `weights` tells the files that it was made with, `machine` what made it."""
 
     weights: str
+    machine: str
     way: str
     scene: int
     clip: int
@@ -88,7 +87,7 @@ def main() -> int:
                 rows = [row for row in rows if row.way != name or row.scene not in missing]
                 rows += made(name, weights, missing, options.clips, options.device)
                 write(table, rows)
-    report(rows, options.ways, options.clips, options.device, options.out)
+    report(rows, options.ways, options.clips, options.out)
     return 0
 
 
@@ -97,14 +96,15 @@ def made(name: str, weights: str, seeds: Sequence[int], clips: int, device: str)
     wan = chaining.Wan.load(way.adapter, device=device)
     images = torch.cat([world.render([scene], torch.zeros(1, 1))[:, :, 0] for scene in scenes])
     prompts = [scene.prompt() for scene in scenes]
+    machine = f"torch {torch.__version__} on {torch.cuda.get_device_name(device) if 'cuda' in device else 'a CPU'}"
     rows, started, before = [], time.monotonic(), None
     for clip, videos in enumerate(chaining.clips(wan, way, images, [[prompt] for prompt in prompts], seeds, clips)):
         videos = videos.cpu()
         for number, (seed, scene, video) in enumerate(zip(seeds, scenes, videos, strict=True)):
-            where = turns([prompts[number]] * (clip + 1), way.variant.overlap)
+            where = world.turns([prompts[number]] * (clip + 1), way.variant.overlap)
             found = (*astuple(truth.measure(video, scene, where[clip])),
                      0.0 if before is None else truth.jump(before[number], video, scene))
-            rows.append(Row(weights, name, seed, clip + 1, *(round(value, 4) for value in found)))
+            rows.append(Row(weights, machine, name, seed, clip + 1, *(round(value, 4) for value in found)))
         before = videos
         print(f"{name}: scenes {seeds[0]} to {seeds[-1]}, clip {clip + 1}/{clips}, {time.monotonic() - started:.0f} s",
               flush=True)
@@ -132,19 +132,20 @@ def write(table: Path, rows: Iterable[Row]) -> None:
         writer.writerows(map(astuple, sorted(rows, key=lambda row: (row.way, row.scene, row.clip))))
 
 
-def report(rows: Sequence[Row], ways: Sequence[str], clips: int, device: str, out: Path) -> None:
+def report(rows: Sequence[Row], ways: Sequence[str], clips: int, out: Path) -> None:
     """Only scenes that every way has, whole."""
     common = set.intersection(*({row.scene for row in rows if row.way == way and row.clip == clips} for way in ways))
     by = {way: [row for row in rows if row.way == way and row.scene in common and row.clip <= clips] for way in ways}
     plot(by, clips, out / "drift.png")
     goals = {way: summary(rows, clips) for way, rows in by.items()}
     lines = [f"# Drift over {clips} clips, {len(common)} scenes", "",
-             f"`python benchmarks/drift.py`, torch {torch.__version__}, {device}, {platform.system()}. Weights: "
-             + ", ".join(f"{way} {found[0].weights}" for way, found in by.items() if found) + ".", "",
+             "`python benchmarks/drift.py`; goals for SVI, and for WanGP's own windows as a proof that they drift.", "",
              "| | " + " | ".join(WAYS[way].variant.title for way in ways) + " | goal of SVI | goal of stock |",
              "|---|" + "---|" * (len(ways) + 2)]
     lines += [f"| {title} | " + " | ".join(goals[way][title] for way in ways) + f" | {svi} | {stock} |"
               for title, (svi, stock) in GOALS.items()]
+    lines += [f"| {key} | " + " | ".join(", ".join(sorted({getattr(row, key) for row in rows})) for rows in by.values())
+              + " | | |" for key in ("weights", "machine")]
     lines += ["", "![Medians over the scenes, and the middle half of them](drift.png)", "",
               "Medians over the scenes where nothing else is said; the bands in the picture hold the middle half."]
     (out / "RESULTS.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -26,7 +26,7 @@ from PIL import Image  # noqa: E402
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.__main__ import main as package  # noqa: E402
 from wan2gp_svi.conditioning import condition  # noqa: E402
-from wan2gp_svi.demo import chaining, command, environment, network, picture, small, takes, video  # noqa: E402
+from wan2gp_svi.demo import chaining, command, environment, network, picture, small, takes, video, world  # noqa: E402
 from wan2gp_svi.demo.chaining import STOCK, SVI, clips, joined, noise, on_grid  # noqa: E402
 from wan2gp_svi.demo.takes import Take, Task  # noqa: E402
 from wan2gp_svi.demo.world import HEIGHT, TURNS, WIDTH, render, scene  # noqa: E402
@@ -166,17 +166,17 @@ def told(way, found, prompts=None):
 @pytest.fixture(scope="module")
 def pair():
     """Two takes of three clips: one that fades, and the truth as SVI's."""
-    where = takes.turns([PROMPT] * 3, 1)
+    where = world.turns([PROMPT] * 3, 1)
     true = [render([ONE], at[None])[0] for at in where]
     return [told(STOCK, [clip * (1 - 0.2 * k) for k, clip in enumerate(true)]), told(SVI["shot"], true)]
 
 
 @pytest.mark.parametrize("overlap", [1, 5])
 def test_the_truth_goes_on_from_clip_to_clip(overlap):
-    first, second, third = takes.turns([ONE.prompt("circles clockwise quickly")] * 2 + [ONE.prompt("waits")], overlap)
+    first, second, third = world.turns([ONE.prompt("circles clockwise quickly")] * 2 + [ONE.prompt("waits")], overlap)
     torch.testing.assert_close(first[-overlap:], second[:overlap])
     assert third.unique().numel() == 1 and third[0] == pytest.approx(second[-overlap].item())
-    assert takes.turns(["an elephant"], 1) is None
+    assert world.turns(["an elephant"], 1) is None
 
 
 def test_what_drifts_is_seen_and_what_does_not_is_not(pair):

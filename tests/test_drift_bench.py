@@ -17,8 +17,8 @@ CLIPS = 20
 
 def rows(way, colour=0.0, psnr=0.0, there=1.0, jump=2.0):
     """Two scenes; colour and PSNR change by that much with each clip."""
-    return [drift.Row("w", way, scene, clip, 0.02 + colour * (clip - 1), 35 + psnr * (clip - 1), there, 1.0,
-                      jump if clip > 1 else 0.0) for scene in (1, 2) for clip in range(1, CLIPS + 1)]
+    return [drift.Row("w", "a machine", way, scene, clip, 0.02 + colour * (clip - 1), 35 + psnr * (clip - 1), there,
+                      1.0, jump if clip > 1 else 0.0) for scene in (1, 2) for clip in range(1, CLIPS + 1)]
 
 
 def test_goals_are_read_off_the_rows():
@@ -37,9 +37,9 @@ def test_a_table_and_a_report_come_out_of_them(tmp_path):
     made = [*rows("stock", 0.004, -0.5), *rows("shot")]
     drift.write(tmp_path / "drift.csv", made)
     assert sorted(map(str, drift.read(tmp_path / "drift.csv"))) == sorted(map(str, made))
-    drift.report(made, ("stock", "shot"), CLIPS, "cpu", tmp_path)
+    drift.report(made, ("stock", "shot"), CLIPS, tmp_path)
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
-    assert "2 scenes" in text and "| 4.80 | 1.00 |" in text
+    assert "2 scenes" in text and "| a machine | a machine |" in text and "| 4.80 | 1.00 |" in text
     assert (tmp_path / "drift.png").stat().st_size > 10_000
 
 

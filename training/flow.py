@@ -71,7 +71,8 @@ class Errors:
         return cls(torch.zeros(KEPT_ERRORS, 16, 21, 8, 12, device=device), share)
 
 
-def loss(dit: nn.Module, samples: tuple[Tensor, ...], errors: Errors | None = None) -> Tensor:
+def loss(dit: nn.Module, samples: tuple[Tensor, ...], errors: Errors | None = None, still: float = 0.0) -> Tensor:
+    """`still` weighs the error's mean over time: what fades in all frames alike, which what moves drowns otherwise."""
     clean, y, frame, words = samples
     sigma = times(len(clean), clean.device)
     level = sigma[:, None, None, None, None]
@@ -86,4 +87,5 @@ def loss(dit: nn.Module, samples: tuple[Tensor, ...], errors: Errors | None = No
     if errors:
         made = (x - level * found).detach() - clean
         errors.kept[which] = torch.where((level < 0.5) & (hit == 0), made, errors.kept[which])
-    return (found - (noise - clean)).square().mean()
+    wrong = found - (noise - clean)
+    return wrong.square().mean() + still * wrong.mean(2).square().mean()

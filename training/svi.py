@@ -17,6 +17,7 @@ import base
 import data
 import flow
 import torch
+import torch.nn.functional as F
 from optim import Optimizer, graphed
 from peft import LoraConfig
 from schedule import Stage
@@ -26,23 +27,35 @@ from wan2gp_svi.demo import network, world
 from wan2gp_svi.demo.small import SHIFT, STEPS
 from wan2gp_svi.variants import CLIP_FRAMES, VARIANTS, Variant
 
-SECONDS = {"shot": 240, "film": 170}
 RANK = 24
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
 BATCH, CHAINS, POOL, DEPTH = 128, 256, 6144, 16
 ROUND = 8.0  #: seconds of training between two gatherings
-CLEAN = 0.25  #: of the time, in which motion frames are the truth: one that knows no reference makes no chains
+CLEAN = 0.25  #: of the time with a reference motion frames are the truth: one that does not know it makes no chains
 FIRST = 500_000  #: seed of the first scene
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Seconds of training; the weight of what stands still (see flow.loss); the share of chains that end at a clip."""
+
+    seconds: float
+    still: float
+    ended: float
+
+
+#: without a reference old faults cannot be mended, and to learn from them for longer makes more of them
+RECIPES = {"shot": Recipe(330, 4.0, 0.2), "film": Recipe(100, 0.0, 0.35)}
 
 
 def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit: nn.Module, name: str,
           seconds: float = 0, batch: int = BATCH, chains: int = CHAINS, size: int = POOL) -> dict[str, Tensor] | None:
     """The LoRA's matrices, or None when there is more to train."""
     torch.manual_seed(3)
+    recipe = RECIPES[name]
     dit.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(LAYERS)))
-    optimizer = Optimizer([], [p for p in dit.parameters() if p.requires_grad], 0.0, 2e-3, mean=0.995)
-    names = [name for name, p in dit.named_parameters() if p.requires_grad]
-    stage = Stage(name, seconds or SECONDS[name], folder, until,
+    optimizer = Optimizer([p for p in dit.parameters() if p.requires_grad], [], 6e-3, 0.0, mean=0.995)
+    stage = Stage(name, seconds or recipe.seconds, folder, until,
                   lambda: {"lora": [p.detach() for p in optimizer.parameters], "optimizer": optimizer.state()},
                   lambda state: (torch._foreach_copy_(optimizer.parameters, state["lora"]),
                                  optimizer.load(state["optimizer"])))
@@ -50,16 +63,17 @@ def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit:
         stage.resume()
     started = time.monotonic()
     samples = flow.Samples.empty(size, device)
-    gathering = Chains.begin(VARIANTS[name], chains, vae, dit, device)
+    gathering = Chains.begin(VARIANTS[name], chains, recipe.ended, vae, dit, device)
+    clean = CLEAN if gathering.variant.ref_pad_num else 0.0
     while gathering.made < min(6 * chains, size):
-        gathering.put(samples, stage.part >= CLEAN)
+        gathering.put(samples, stage.part >= clean)
     among = torch.full((1,), gathering.made, device=device)
     errors = flow.Errors.none(device, 0.3)
     stage.say(f"{gathering.made} clips gathered in {time.monotonic() - started:.0f} s")
 
     def step() -> Tensor:
         optimizer.zero()
-        found = flow.loss(dit, samples.draw(batch, among), errors)
+        found = flow.loss(dit, samples.draw(batch, among), errors, recipe.still)
         found.backward()
         optimizer.step()
         return found.detach()
@@ -75,12 +89,12 @@ def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit:
         found = step()
         mean.lerp_(found, 0.01) if mean.any() else mean.copy_(found)
         if time.monotonic() - gathered > ROUND:
-            gathering.put(samples, stage.part >= CLEAN)
+            gathering.put(samples, stage.part >= clean)
             among.fill_(min(gathering.made, size))
             gathered = time.monotonic()
     optimizer.swap()
     return {name.replace(".default.weight", ""): p.detach()
-            for name, p in zip(names, optimizer.parameters, strict=True)} if stage.done else None
+            for name, p in dit.named_parameters() if p.requires_grad} if stage.done else None
 
 
 @dataclass
@@ -92,6 +106,7 @@ class Chains:
     """
 
     variant: Variant
+    ended: float
     vae: nn.Module
     dit: nn.Module
     device: torch.device
@@ -108,10 +123,12 @@ class Chains:
     fault: float = 0.0
 
     @classmethod
-    def begin(cls, variant: Variant, count: int, vae: nn.Module, dit: nn.Module, device: torch.device) -> Chains:
+    def begin(cls, variant: Variant, count: int, ended: float, vae: nn.Module, dit: nn.Module,
+              device: torch.device) -> Chains:
         frames = torch.zeros(count, 3, variant.motion_frames, world.HEIGHT, world.WIDTH, device=device)
-        chains = cls(variant, vae, dit, device, random.Random(variant.id), [world.scene(0)] * count, [""] * count,
-                     [""] * count, torch.zeros(count), frames, frames[:, :, 0].clone(), [0] * count, FIRST)
+        chains = cls(variant, ended, vae, dit, device, random.Random(variant.id), [world.scene(0)] * count,
+                     [""] * count, [""] * count, torch.zeros(count), frames, frames[:, :, 0].clone(),
+                     [0] * count, FIRST)
         chains.renew(list(range(count)))
         return chains
 
@@ -144,7 +161,7 @@ class Chains:
         reference = self.reference if self.variant.ref_pad_num else None
         turns = data.turns(self.before, self.turns, n)
         turns = torch.cat([turns, data.turns(self.actions, turns[:, -1], CLIP_FRAMES - n + 1)[:, 1:]], 1)
-        motion = self._jittered() if reference is not None else self.motion.clone()
+        motion = self._spoiled() if reference is not None else self.motion.clone()
         motion[[not depth for depth in self.depths], :, 1:] = 0  # a first clip has the user's image alone
         words = data.words([s.prompt(action) for s, action in zip(self.scenes, self.actions, strict=True)])
         y = torch.cat([data.conditioned(self.vae, motion[i:i + 128], None if reference is None else
@@ -167,12 +184,13 @@ class Chains:
                     network.decode(self.vae, latent[i:i + 128])[:, :, -n:].float()))
         self._follow(turns)
 
-    def _jittered(self) -> Tensor:
-        """One chain in five has the colours of its motion frames off by up to 6 %: the reference is what counts."""
-        off = (torch.rand(len(self.motion), 3, 2, 1, 1, device=self.device) - 0.5) * 0.12
-        hit = (torch.rand(len(self.motion), 1, 1, 1, 1, device=self.device) < 0.2).float()
-        gain, shift = off[:, :, :1, :, :], off[:, :, 1:, :, :]
-        return (self.motion * (1 + hit * gain) + hit * shift).clamp(-1, 1)
+    def _spoiled(self) -> Tensor:
+        """The motion frames; of one chain in two softer, and their colours off by up to 6 %: the reference counts."""
+        hit = (torch.rand(len(self.motion), 1, 1, 1, 1, device=self.device) < 0.5).float()
+        off = (torch.rand(len(self.motion), 3, 2, 1, 1, device=self.device) - 0.5) * 0.12 * hit
+        soft = F.avg_pool3d(self.motion, (1, 5, 5), 1, (0, 2, 2), count_include_pad=False)
+        motion = torch.lerp(self.motion, soft, torch.rand_like(hit) * hit)
+        return (motion * (1 + off[:, :, :1]) + off[:, :, 1:]).clamp(-1, 1)
 
     def _denoised(self, y: Tensor, frame: Tensor, words: Tensor) -> Tensor:
         x = torch.randn_like(y)
@@ -205,4 +223,4 @@ class Chains:
                 self.actions[number] = self.draw.choice(list(world.TURNS))
             self.depths[number] += 1
         self.renew([number for number, depth in enumerate(self.depths)
-                    if depth >= DEPTH or self.draw.random() < 0.12])
+                    if depth >= DEPTH or self.draw.random() < self.ended])

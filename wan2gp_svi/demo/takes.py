@@ -16,10 +16,10 @@ from .. import chain
 from ..drift import metrics
 from ..drift.analysis import seam
 from ..drift.layout import Layout
-from ..variants import CLIP_FRAMES, Variant
+from ..variants import Variant
 from . import truth
 from .chaining import STOCK, SVI, Wan, Way, clips, joined
-from .world import HEIGHT, TURNS, WIDTH, Scene, background, phases, render
+from .world import HEIGHT, WIDTH, Scene, background, render, turns
 
 NOTICED = "Lab units (2.3 are just noticed)"  #: CIE76; Mahy et al. 1994
 
@@ -86,18 +86,6 @@ def read_image(path: Path) -> Tensor:
     with Image.open(path) as image:
         fitted = ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (WIDTH, HEIGHT), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(fitted)).movedim(-1, 0).float().div(127.5).sub(1)
-
-
-def turns(prompts: Sequence[str], overlap: int) -> list[Tensor] | None:
-    """Where things are along their orbits in each clip; None where a prompt says nothing that the world knows."""
-    start, found = 0.0, []
-    for prompt in prompts:
-        action = next((action for action in TURNS if prompt.endswith(action)), None)
-        if action is None:
-            return None
-        found.append(phases(action, start))
-        start += TURNS[action] * (1 - overlap / CLIP_FRAMES)
-    return found
 
 
 def truths(scene: Scene, like: Take) -> tuple[Tensor, ...] | None:

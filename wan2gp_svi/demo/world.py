@@ -98,6 +98,18 @@ def phases(action: str, start: float | Tensor = 0.0, frames: int = CLIP_FRAMES) 
     return start + torch.arange(frames) * (TURNS[action] / CLIP_FRAMES)
 
 
+def turns(prompts: Sequence[str], overlap: int) -> list[Tensor] | None:
+    """Where things are along their orbits in each clip; None where a prompt says nothing that the world knows."""
+    start, found = 0.0, []
+    for prompt in prompts:
+        action = next((action for action in TURNS if prompt.endswith(action)), None)
+        if action is None:
+            return None
+        found.append(phases(action, start))
+        start += TURNS[action] * (1 - overlap / CLIP_FRAMES)
+    return found
+
+
 def background(scenes: Sequence[Scene], device: torch.device | str = "cpu") -> Tensor:
     """The landscapes without their things: [B, 3, H, W]."""
     def column(values: Sequence[float | Sequence[float]]) -> Tensor:
