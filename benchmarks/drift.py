@@ -1,6 +1,6 @@
 """Does SVI stop the drift? The small Wan over many scenes that it was never trained on, against the truth.
 
-    python benchmarks/drift.py [--scenes 32] [--clips 20] [--ways stock shot] [--device cuda] [--out FOLDER]
+    python benchmarks/drift.py [--scenes 32] [--clips 20] [--ways stock shot film] [--device cuda] [--out FOLDER]
 
 The clips are chained as the demo chains them: by the product's own chain, conditioning and LoRA code, and as WanGP's
 windows are without SVI; the same images, prompts and first seed for both. Needs the packages of the demo. What is in
@@ -66,7 +66,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=32)
     parser.add_argument("--clips", type=int, default=20)
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["stock", *small.adapters()])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--batch", type=int, default=4, help="scenes that are made side by side")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=OUT)

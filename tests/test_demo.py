@@ -34,7 +34,6 @@ from wan2gp_svi.variants import CLIP_FRAMES  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 WAYS = {"stock": STOCK, **SVI}
-trained = pytest.mark.skipif(len(list(small.WEIGHTS.glob("*.safetensors"))) < 4, reason="the weights are not there")
 
 
 def pixels(*shape, seed=0):
@@ -535,18 +534,16 @@ def test_a_python_without_packages_can_be_asked():
 # ------------------------------------------------------------------------------------------------------- the real thing
 
 
-@trained
 def test_two_clips_with_the_shipped_weights(here, capsys):
     assert command.main(["--clips", "2", "--out", "out"]) == 0
     with imageio.get_reader(here / "out" / "demo.mp4") as reader:
         assert reader.count_frames() == chain.length(2, 1)
     with Image.open(here / "out" / "demo.png") as found:
         assert found.size[0] == 1600
-    ends = re.findall(r"by ([\d.]+)", capsys.readouterr().out)
-    assert len(ends) == 2 and all(float(end) < 12 for end in ends)
+    stock, svi = (float(end) for end in re.findall(r"by ([\d.]+)", capsys.readouterr().out))
+    assert svi < 3 < stock < 4
 
 
-@trained
 @pytest.mark.parametrize("variant", SVI)
 def test_a_variants_lora_changes_the_transformer(variant):
     plain, adapted = (chaining.Wan.load(adapter).transformer.state_dict() for adapter in ("", variant))

@@ -114,14 +114,6 @@ def test_the_profiles_are_for_this_model_alone_and_their_loras_are_known(run, wa
     assert not [path for path in (wangp / "profiles/wan_i2v").iterdir() if "small" in path.name]
 
 
-def test_a_variant_whose_lora_was_not_trained_has_no_profile(run, wangp, weights):
-    (weights / ADAPTERS["film"]).unlink()
-    code, _ = run()
-    assert code == 0
-    assert {path.stem for path in (wangp / "profiles/svi_small").iterdir()} == {"SVI-Shot small", "Without SVI small"}
-    assert not (wangp / "loras/wan_i2v" / ADAPTERS["film"]).exists()
-
-
 def test_once_more_changes_nothing_and_remove_takes_back_exactly_what_was_written(run, wangp):
     before = tree(wangp)
     run()

@@ -42,7 +42,7 @@ def test_a_lora_is_written_under_the_keys_of_svis_authors():
 
 
 def test_a_shipped_lora_adapts_every_layer():
-    for variant in small.adapters():
+    for variant in small.ADAPTERS:
         cleaned = lora.clean(small.adapter_file(variant), small.BLOCKS)
         assert cleaned.layers == cleaned.wanted == 10 * small.BLOCKS
 

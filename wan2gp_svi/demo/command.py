@@ -121,9 +121,6 @@ def show(options: argparse.Namespace) -> None:
     try:
         wans = [Wan.load(way.adapter, small.WEIGHTS) for way in chosen.values()]
     except (OSError, SafetensorError) as error:
-        if options.variant not in (trained := small.adapters()) and trained:
-            raise DemoError(f"the small model has no LoRA of the variant {options.variant} yet; choose --variant "
-                            f"{' or '.join(trained)}.") from error
         raise DemoError(f"the small model cannot be read ({error}). Start the demo where SVI for WanGP was downloaded "
                         "to, or download it anew.") from error
     task = _task(options)

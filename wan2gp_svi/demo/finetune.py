@@ -28,7 +28,7 @@ PROFILES = {"SVI-Shot small": "shot", "SVI-Film small": "film", "Without SVI sma
 SCENES = (1_000_001, 1_000_003)  #: of the pictures; it was not trained on them
 CLIPS = 5
 _SIZE = f"{world.WIDTH}x{world.HEIGHT}"
-_NEEDED = ("small-wan-i2v.safetensors", "small-wan-vae.safetensors", small.ADAPTERS["shot"])
+_NEEDED = ("small-wan-i2v.safetensors", "small-wan-vae.safetensors", *small.ADAPTERS.values())
 
 
 def files(wangp: Path, weights: Path = small.WEIGHTS, lora_dir: str | None = None) -> dict[str, bytes]:
@@ -38,12 +38,11 @@ def files(wangp: Path, weights: Path = small.WEIGHTS, lora_dir: str | None = Non
         raise Refused(f"there is no {' and no '.join(missing)} in {weights}: run this in the folder that SVI for WanGP "
                       "was unpacked to")
     lora_folder, models = loras.folder(wangp, "2.1", lora_dir), wangp / _checkpoints(wangp)
-    adapters = small.adapters(weights)
-    found = {lora_folder / name: (weights / name).read_bytes() for name in adapters.values()}
+    found = {lora_folder / name: (weights / name).read_bytes() for name in small.ADAPTERS.values()}
     found |= {models / TRANSFORMER: transformer(weights), models / VAE: (weights / _NEEDED[1]).read_bytes()}
     found |= {wangp / _picture(seed): picture(seed) for seed in SCENES}
     found |= {wangp / "profiles" / SMALL / f"{title}.json": _json(profile(variant))
-              for title, variant in PROFILES.items() if not variant or variant in adapters}
+              for title, variant in PROFILES.items()}
     found[wangp / "finetunes" / f"{SMALL}.json"] = _json(definition())
     return {(path.relative_to(wangp).as_posix() if path.is_relative_to(wangp) else str(path)): content
             for path, content in found.items()}

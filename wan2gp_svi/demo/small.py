@@ -26,11 +26,6 @@ STEPS, SHIFT = 10, 3.0
 ADAPTERS = {"shot": "small-svi-shot.safetensors", "film": "small-svi-film.safetensors"}  #: variant -> LoRA
 
 
-def adapters(folder: Path = WEIGHTS) -> dict[str, str]:
-    """Those of `ADAPTERS` whose file is there."""
-    return {variant: name for variant, name in ADAPTERS.items() if (folder / name).is_file()}
-
-
 def transformer_file(folder: Path = WEIGHTS) -> dict[str, Tensor]:
     """The transformer's state dict, whole, under Wan's names.
 
