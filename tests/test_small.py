@@ -13,14 +13,13 @@ from PIL import Image
 from safetensors.torch import load_file, safe_open, save_file
 
 from wan2gp_svi import __main__ as command
-from wan2gp_svi.demo import finetune
 from wan2gp_svi.demo.small import ADAPTERS, CLIP_DIM, clip_features, text_features
 from wan2gp_svi.demo.world import render, scene
 from wan2gp_svi.install import cli
 from wan2gp_svi.install import small as record
 from wan2gp_svi.install.shipped import Distribution
 from wan2gp_svi.variants import identify
-from wan2gp_svi.wangp import preflight, small
+from wan2gp_svi.wangp import finetune, preflight, small
 
 VAE, DEFINITION = finetune.VAE, finetune.definition()["model"]
 HOOK = "svi = 1  # wan2gp_svi\n"

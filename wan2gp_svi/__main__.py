@@ -36,8 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from . import drift
         from .clips import StoreError
-        from .demo import register
-        from .wangp import preflight
+        from .wangp import preflight, register
     except ModuleNotFoundError as error:
         print(f"{__doc__}\nThis Python lacks the package {error.name}: all but `demo` needs WanGP's own Python.",
               file=sys.stderr)

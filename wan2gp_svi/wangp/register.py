@@ -1,6 +1,6 @@
 """python -m wan2gp_svi small: the small model in WanGP's own list of models, to try SVI in seconds.
 
-What is written is made in `finetune`; how WanGP loads it is in the installed package (`wangp/small.py`).
+What is written is made in `finetune`; how WanGP loads it is in the installed package (`small`).
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
 def _add(wangp: Path, weights: Path | None, lora_dir: str | None) -> None:
     _check(wangp)
     try:
+        from ..demo.small import WEIGHTS
         from . import finetune
-        from .small import WEIGHTS
     except ImportError as error:
         raise Refused(f"it needs torch, safetensors and pillow ({error}): run this with WanGP's Python") from None
     files = finetune.files(wangp, weights or WEIGHTS, lora_dir)
@@ -67,7 +67,7 @@ def _check(wangp: Path) -> None:
     how = f"python install.py \"{wangp}\""
     if not (wangp / PACKAGE / "wangp/small.py").is_file():
         raise Refused(f"SVI for WanGP is not installed in {wangp}, or an older release of it is: {how}")
-    from ..wangp import why_off
+    from . import why_off
 
     if why := why_off(wangp):
         raise Refused(f"SVI for WanGP is not whole in {wangp}: {why}")
@@ -86,4 +86,4 @@ def _start(wangp: Path, options: Iterable[str]) -> int:
     """WanGP, on a machine with or without a GPU, until it ends -> its exit code."""
     if importlib.util.find_spec("mmgp") is None:
         raise Refused(f"{sys.executable} does not have WanGP's packages: run this with WanGP's Python")
-    return subprocess.call([sys.executable, str(wangp / PACKAGE / "demo/cpu.py"), *options], cwd=wangp)
+    return subprocess.call([sys.executable, str(wangp / PACKAGE / "wangp/cpu.py"), *options], cwd=wangp)
