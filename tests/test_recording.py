@@ -17,7 +17,7 @@ from kills import killed, needs_fork
 from loop import KINDS, SIDE, WanGP, in_one_go, of_pieces, settings, shown
 
 from wan2gp_svi import chain, mp4
-from wan2gp_svi.clips import StoreError, room
+from wan2gp_svi.clips import STOP, STOPPED, StoreError, room
 from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.variants import VARIANTS
 
@@ -183,6 +183,19 @@ def test_an_early_stop_gives_a_whole_video_and_can_be_gone_on_with(wgp: WanGP, w
     assert wgp.generate(asked) and wgp.made == [3, 4]
     assert np.array_equal(shown(wgp), expected)
     assert wgp.video != first and len(videos.read(first)) == 2 * chain.length(2, 5) - 1  # it has frames that are gone
+
+
+def test_a_run_that_is_asked_to_stop_makes_its_clip_and_can_be_gone_on_with(wgp: WanGP, whole: Whole,
+                                                                            capsys: pytest.CaptureFixture):
+    wgp.at_window = lambda window: (wgp.run.folder / STOP).touch() if window == 2 else None
+    wgp.generate(settings("film", 4))
+    assert wgp.made == [1, 2] and len(wgp.run.done()) == 2 and wgp.run.about.ended == STOPPED
+    assert len(shown(wgp)) == chain.length(2, VARIANTS["film"].overlap)
+    assert "stopped after clip 2, as asked" in capsys.readouterr().out
+    wgp.at_window = lambda window: None
+    wgp.forget()
+    assert wgp.generate(settings("film", 4)) and wgp.made == [3, 4]
+    assert np.array_equal(shown(wgp), whole(settings("film", 4)))
 
 
 @pytest.mark.parametrize("id", KINDS)
