@@ -1,14 +1,19 @@
 """The installer: one-line hooks into WanGP, package and profiles beside them, and all of it out again.
 
-Standard library only. Nothing of the package is imported here but ``wan2gp_svi.variants``.
+Standard library only; of the package nothing but what needs no more is imported here.
 
     patches   hooks in and out of the text of a file (pure)
+    filter    hooks that survive git
     locate    which folder is WanGP, and is it one that the hooks fit
     shipped   what the distribution holds, and where in WanGP it goes
     state     what an installation has written, by hash
+    small     the same of the small model
+    legacy    the earlier distribution, and how it comes out
     plan      from all of this to a list of changes (reads, never writes)
     writing   carries the changes out, all or none
     loras     where WanGP keeps LoRA files, and how they get there
+    programs  git and others, asked
+    doctor    what a bug report needs
     cli       arguments and messages
 """
 

@@ -10,7 +10,6 @@ import os
 import platform
 import re
 import stat
-import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.install import Refused, legacy, locate, loras
 from wan2gp_svi.install.patches import Patch, PatchError, hooked, present, read_series, unhooked
 from wan2gp_svi.install.plan import compare
+from wan2gp_svi.install.programs import ask
 from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
 from wan2gp_svi.install.state import load
 
@@ -81,10 +81,10 @@ def _git(wangp: Path, patches: list[Patch]) -> list[str]:
     """Commit and branch, and which of the hooked files have edits of the user's beside the hooks."""
     if not (wangp / ".git").exists():
         return ["Git: no clone, unpacked from an archive"]
-    commit = _output(wangp, "git", "log", "-1", "--format=%h of %cs")
+    commit = ask("git", "log", "-1", "--format=%h of %cs", folder=wangp, seconds=WAIT).text.strip()
     if not commit:
         return ["Git: a clone, and git cannot read it"]
-    branch = _output(wangp, "git", "rev-parse", "--abbrev-ref", "HEAD")
+    branch = ask("git", "rev-parse", "--abbrev-ref", "HEAD", folder=wangp, seconds=WAIT).text.strip()
     edited = []
     for patch in patches:
         source = wangp / patch.path
@@ -156,18 +156,8 @@ def _listed(versions: dict[str, str]) -> str:
 
 
 def _gpus() -> list[str]:
-    gpus = (line.split(", ") for line in _output(None, *QUERY).splitlines())
+    gpus = (line.split(", ") for line in ask(*QUERY, seconds=WAIT).text.splitlines())
     return [f"GPU: {gpu[0]}, {gpu[1]} MiB, driver {gpu[2]}" for gpu in gpus if len(gpu) == 3]
-
-
-def _output(folder: Path | None, *command: str) -> str:
-    """What a program prints; "" if it is not there, fails, or does not answer."""
-    environment = {name: value for name, value in os.environ.items() if name not in legacy.GIT_ELSEWHERE}
-    try:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=WAIT)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else ""
 
 
 def _hooks(wangp: Path, patches: list[Patch], installed: bool, wrong: list[str]) -> list[str]:

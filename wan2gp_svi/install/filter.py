@@ -11,8 +11,6 @@ info/exclude, and a shell script that finds a Python. Run as a program this modu
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ if __name__ == "__main__":  # git runs it by its path; the package lies in WanGP
 
 from wan2gp_svi.install import Refused
 from wan2gp_svi.install.patches import MARKER, PatchError, fault, hooked, read_series, unhooked
+from wan2gp_svi.install.programs import ask
 from wan2gp_svi.install.shipped import PACKAGE, Distribution
 
 _BEGIN, _END = b"# wan2gp_svi: begin\n", b"# wan2gp_svi: end\n"
@@ -163,13 +162,7 @@ def _read(path: Path) -> bytes | None:
 
 def _git(wangp: Path, *arguments: str) -> str:
     """What git prints; "" when it fails or is not there."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE",
-                                                                                    "GIT_INDEX_FILE")}
-    try:
-        done = subprocess.run(["git", "-C", wangp, *arguments], capture_output=True, env=environment)
-    except OSError:
-        return ""
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+    return ask("git", *arguments, folder=wangp).text
 
 
 def filtered(mode: str, path: str, source: bytes, home: Path) -> tuple[bytes, str]:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from wan2gp_svi.install import Refused
 from wan2gp_svi.install.patches import is_hook, unhooked
+from wan2gp_svi.install.programs import ask
 
 FILES = ("wgp.py", "models/wan/any2video.py", "models/wan/modules/model.py")
 
@@ -40,7 +39,6 @@ _PROFILES = {
     "177b82d02977", "22fd00693422", "3298daf9ec85", "34f147ce036f", "57f676a2199c", "638b1b97b6ba", "6e43ff9b9621",
     "759dc3c483ff", "8d32be89398b", "b84d94c35848", "c3b91e256d05", "cc28aca6837a", "cf4323a62647", "e922f3172619",
 }
-GIT_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set while git runs somebody's hook
 _SAVED_BY_WANGP = {"type", "settings_version", "prompt", "model_type"}  # what a user saves has these, its profiles not
 
 
@@ -62,16 +60,11 @@ def original(wangp: Path, path: str) -> bytes:
     again = f"unpack WanGP's own {', '.join(FILES)} over yours"
     if not (wangp / ".git").exists():
         raise Refused(f"the earlier SVI distribution can only be taken out of a git clone: {again} and install again")
-    try:
-        # not "git show", which would put a text conversion of the user's upon it
-        done = subprocess.run(["git", "-C", str(wangp), "cat-file", "blob", f"HEAD:./{path}"], capture_output=True,
-                              env={name: value for name, value in os.environ.items() if name not in GIT_ELSEWHERE})
-    except OSError:
-        raise Refused(f"git was not found, and without it WanGP's own {path} is not known: {again}") from None
-    if done.returncode:
-        reason = " ".join(done.stderr.decode("utf-8", "replace").split())
-        raise Refused(f"git cannot give WanGP's own {path} ({reason}): {again}")
-    return done.stdout
+    # not "git show", which would put a text conversion of the user's upon it
+    found = ask("git", "cat-file", "blob", f"HEAD:./{path}", folder=wangp)
+    if found.fault:
+        raise Refused(f"git cannot give WanGP's own {path} ({found.fault}): {again}")
+    return found.output
 
 
 def cleaned(source: bytes, path: str, original: bytes) -> bytes:
