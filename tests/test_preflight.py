@@ -13,9 +13,10 @@ import pytest
 
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import advice, preflight
+from wan2gp_svi.wangp.handler import prepare
 from wan2gp_svi.wangp.preflight import Finding, check
 from wan2gp_svi.wangp.profiles import profiles
-from wan2gp_svi.wangp.settings import custom_settings, prepare
+from wan2gp_svi.wangp.settings import custom_settings
 
 HOME = Path(__file__).parents[1]
 PROFILES = {profile.name: profile for profile in profiles()}

@@ -25,8 +25,9 @@ from ..conditioning import check, condition_pro, pad_
 from ..conditioning import mask as keep_mask
 from ..variants import CLIP_FRAMES
 from . import runs, vae
+from .handler import extend
 from .recording import Frames, Recording, eight_bit
-from .settings import SMALL, Plan, SettingsError, active_loras, extend, plan
+from .settings import SMALL, Plan, SettingsError, active_loras, plan
 
 _Scope = dict[str, Any]
 

@@ -1,12 +1,10 @@
-"""WanGP's settings -> what SVI does, and what WanGP has to know of it; `preflight` says what speaks against them.
+"""WanGP's settings -> what SVI does, and what they have to be for it; `preflight` says what speaks against them.
 
-WanGP names used here: the family handler of the Wan models (`models/wan/wan_handler.py`) with its `query_model_def`,
-`validate_generative_prompt` and `fix_settings`; the keys of its model definitions and of its settings.
+WanGP names used here: the keys of its settings.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import wraps
 from typing import Any
 
 from .. import chain
@@ -19,8 +17,6 @@ BUILT_IN = "i2v_2_2_svi2pro"  #: WanGP's own SVI 2 Pro
 SMALL = "svi_small"  #: type of the small model in WanGP, and the key that its definition is known by
 
 _AUTO, _OFF, _MASKED = "auto", "off", "5 cfg"
-_MAX_CUSTOM_SETTINGS = 5  # that WanGP draws
-_MAX_FRAMES = CLIP_FRAMES * 125  # ten minutes at 16 frames a second, for the slider
 
 
 class SettingsError(ValueError):
@@ -230,70 +226,10 @@ def required(run: Plan, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return wanted | {name: value for name, value in may_be.items() if name in inputs}
 
 
-def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, Any],
-            tell: Callable[[list[Any]], None] | None = None) -> str:
-    """Before a run: makes WanGP's settings what SVI needs, in place. Returns the message for the user, or "".
-
-    `tell` is given what else there is to know (a list of `preflight.Finding`); by default it goes to the log.
-    """
-    from . import preflight  # which is built on this module
-
-    findings = preflight.check(architecture, model_def, inputs, preflight.running_config())
-    refused = [finding.text for finding in findings if finding.kind == "refused"]
-    if refused:
-        return f"SVI: {' '.join([refused[0], *map(sentence, refused[1:])])}"
-    (tell or preflight.tell)(findings)
-    if (inputs.get("image_mode") or 0) == 0:
-        run = plan(architecture, active_loras(inputs.get("activated_loras"), model_def), inputs.get("custom_settings"))
-        if run is not None:
-            inputs.update(required(run, inputs))
-    return ""
-
-
 def active_loras(chosen: list[str] | None, model_def: Mapping[str, Any] | None) -> list[str]:
     """The LoRAs of a run: the user's, and those that the model definition brings along."""
     built_in = (model_def or {}).get("loras")
     return [*(built_in if isinstance(built_in, list) else []), *(chosen or [])]
-
-
-def extend(handler: Any, text_modes: bool) -> None:
-    """Teaches WanGP's handler of the Wan models what SVI needs. `text_modes`: this WanGP names the ways to split a
-    prompt by letters (`PW`); before v11.20 they were numbers."""
-    query, validate = handler.query_model_def, getattr(handler, "validate_generative_prompt", None)
-    fix = getattr(handler, "fix_settings", None)
-
-    @wraps(query)
-    def query_model_def(base_model_type, model_def):
-        extra = query(base_model_type, model_def)
-        if extra is not None and base_model_type in ARCHITECTURES:
-            extra["sliding_window_defaults"] = {"overlap_min": 1, "overlap_max": 5, "overlap_step": 4,
-                                                "overlap_default": 1}
-            extra.setdefault("frames_selection_maximum", _MAX_FRAMES)
-            own = extra.get("custom_settings") or []
-            if len(own) + len(custom_settings()) <= _MAX_CUSTOM_SETTINGS:
-                extra["custom_settings"] = [*own, *custom_settings()]
-        return extra
-
-    told: list[Any] = [None]  # the request that was last spoken about; kept, so that no other can take its identity
-
-    def validate_generative_prompt(base_model_type, model_def, inputs, one_prompt):
-        """WanGP asks once for every prompt of a request, with the same `inputs`."""
-        from . import preflight
-
-        error = validate(base_model_type, model_def, inputs, one_prompt) if validate else None
-        tell = preflight.tell if told[0] is not inputs else lambda findings: None
-        told[0] = inputs
-        return error or prepare(base_model_type, model_def or {}, inputs, tell)
-
-    def fix_settings(base_model_type, settings_version, model_def, ui_defaults):
-        if fix is not None:
-            fix(base_model_type, settings_version, model_def, ui_defaults)
-        if not text_modes and base_model_type in ARCHITECTURES and ui_defaults.get("multi_prompts_gen_type") == "PW":
-            ui_defaults["multi_prompts_gen_type"] = 1  # a line for each window; there were no paragraphs yet
-
-    handler.query_model_def = staticmethod(query_model_def)
-    handler.validate_generative_prompt = staticmethod(validate_generative_prompt)
-    handler.fix_settings = staticmethod(fix_settings)
 
 
 def file_name(name: str) -> str:
