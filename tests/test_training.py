@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
 import export  # noqa: E402
 import fast  # noqa: E402
+import flow  # noqa: E402
 import optim  # noqa: E402
 from schedule import Stage  # noqa: E402
 
@@ -67,6 +68,17 @@ def test_convolutions_side_by_side_are_those_of_diffusers():
         found = gradients()
     for one, other in zip(wanted, found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_what_is_wrong_in_all_frames_alike_weighs_more(monkeypatch):
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    monkeypatch.setattr(flow, "flow", lambda dit, x, *_: torch.zeros_like(x))  # wrong by what the clip is
+    alike, turning = torch.full((2, 16, 21, 8, 12), 2.0), torch.full((2, 16, 21, 8, 12), 2.0)
+    turning[:, :, ::2] *= -1
+    turning[:, :, 20] = 0
+    for clip, still in ((alike, 4 * 4), (turning, 0)):
+        plain, weighed = (flow.loss(None, (clip, None, None, None), still=weight) for weight in (0.0, 4.0))
+        assert (weighed - plain).item() == pytest.approx(still) and plain > 3
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (2, 16, 48), (2, 48, 16)])
