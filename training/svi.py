@@ -44,7 +44,7 @@ class Recipe:
     ended: float
 
 
-#: without a reference old faults cannot be mended, and to learn from them for longer makes more of them
+#: without a reference old faults cannot be mended, and in longer runs on them they grew
 RECIPES = {"shot": Recipe(330, 4.0, 0.2), "film": Recipe(100, 0.0, 0.35)}
 
 

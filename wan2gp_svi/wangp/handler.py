@@ -55,10 +55,10 @@ def extend(handler: Any, text_modes: bool) -> None:
 
 
 def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, Any],
-            tell: Callable[[list[Any]], None] | None = None) -> str:
+            tell: Callable[[list[preflight.Finding]], None] | None = None) -> str:
     """Before a run: makes WanGP's settings what SVI needs, in place. Returns the message for the user, or "".
 
-    `tell` is given what else there is to know (a list of `preflight.Finding`); by default it goes to the log.
+    `tell` is given what else there is to know; by default it goes to the log.
     """
     findings = preflight.check(architecture, model_def, inputs, preflight.running_config())
     refused = [finding.text for finding in findings if finding.kind == "refused"]
