@@ -16,9 +16,11 @@ from wan2gp_svi.demo.world import (
     background,
     centres,
     covered,
+    numbers,
     phases,
     render,
     scene,
+    with_landscape,
 )
 from wan2gp_svi.variants import CLIP_FRAMES
 
@@ -28,6 +30,13 @@ SEEDS = range(40)
 def clip(one, action="", start=0.0):
     turns = phases(action or one.action, start)
     return render([one], turns[None])[0], turns
+
+
+def test_a_landscape_is_its_numbers():
+    here, there = scene(1), scene(2)
+    moved = with_landscape(here, numbers([there])[0].tolist())
+    assert background([moved]).equal(background([there])) and not background([here]).equal(background([there]))
+    assert moved.things == here.things and moved.orbit == here.orbit and moved.action == here.action
 
 
 def test_a_seed_is_a_scene_and_another_seed_another():

@@ -3,7 +3,9 @@ video are among what it is conditioned on, while what it is to make stays clean.
 
 Stable Video Infinity recycles errors: it puts what the model got wrong into its clean inputs. Here the world is known,
 so the faulty motion frames can be the real ones, of chains up to `DEPTH` clips long; the truth is drawn anew from where
-the things are in them. Errors of one-step predictions go into what is denoised, as in the paper.
+the things are in them, and, without a reference, from the landscape that they show: nobody could tell what it was
+before, and a model that is asked to guess it guesses, anew in every clip. Errors of one-step predictions go into what
+is denoised, as in the paper.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ import data
 import flow
 import torch
 import torch.nn.functional as F
+from fit import fitted
 from optim import Optimizer, graphed
-from peft import LoraConfig
 from schedule import Stage
 from torch import Tensor, nn
 
@@ -29,28 +31,36 @@ from wan2gp_svi.variants import CLIP_FRAMES, VARIANTS, Variant
 
 RANK = 24
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
-BATCH, CHAINS, POOL, DEPTH = 128, 256, 6144, 16
-ROUND = 8.0  #: seconds of training between two gatherings
-CLEAN = 0.25  #: of the time with a reference motion frames are the truth: one that does not know it makes no chains
+BATCH, CHAINS, DEPTH = 128, 256, 16
+CLEAN = 0.25  #: of the time every chain begins anew: a model that knows nothing yet makes no chains
+SEAM = 17  #: frames that are enough of a clip for its last ones
+ASTRAY = 0.003  #: mean squared error at which a chain shows no landscape any more
 FIRST = 500_000  #: seed of the first scene
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Seconds of training; the weight of what stands still (see flow.loss); the share of chains that end at a clip."""
+    """Seconds of training, and between two gatherings; how many clips are kept; the weight of what stands still (see
+    flow.loss); the share of chains that end at a clip; rounds in which what the VAE takes away is put on beforehand
+    (see Chains._stronger)."""
 
     seconds: float
+    between: float
+    kept: int
     still: float
     ended: float
+    restored: int
 
 
-#: without a reference old faults cannot be mended, and in longer runs on them they grew
-RECIPES = {"shot": Recipe(330, 4.0, 0.2), "film": Recipe(100, 0.0, 0.35)}
+#: without a reference a fault stays, so that the clips learned from must be of what the model makes by now
+RECIPES = {"shot": Recipe(330, 8.0, 6144, 4.0, 0.2, 0), "film": Recipe(190, 5.0, 3072, 4.0, 0.35, 2)}
 
 
 def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit: nn.Module, name: str,
-          seconds: float = 0, batch: int = BATCH, chains: int = CHAINS, size: int = POOL) -> dict[str, Tensor] | None:
+          seconds: float = 0, batch: int = BATCH, chains: int = CHAINS) -> dict[str, Tensor] | None:
     """The LoRA's matrices, or None when there is more to train."""
+    from peft import LoraConfig
+
     torch.manual_seed(3)
     recipe = RECIPES[name]
     dit.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(LAYERS)))
@@ -62,11 +72,10 @@ def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit:
     with torch.no_grad():
         stage.resume()
     started = time.monotonic()
-    samples = flow.Samples.empty(size, device)
-    gathering = Chains.begin(VARIANTS[name], chains, recipe.ended, vae, dit, device)
-    clean = CLEAN if gathering.variant.ref_pad_num else 0.0
-    while gathering.made < min(6 * chains, size):
-        gathering.put(samples, stage.part >= clean)
+    samples = flow.Samples.empty(recipe.kept, device)
+    gathering = Chains.begin(VARIANTS[name], recipe, chains, vae, dit, device)
+    while gathering.made < min(6 * chains, recipe.kept):
+        gathering.put(samples, stage.part >= CLEAN)
     among = torch.full((1,), gathering.made, device=device)
     errors = flow.Errors.none(device, 0.3)
     stage.say(f"{gathering.made} clips gathered in {time.monotonic() - started:.0f} s")
@@ -84,13 +93,13 @@ def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit:
     mean = torch.zeros((), device=device)
     gathered = time.monotonic()
     for _ in stage.run(lambda: f"loss {mean.item():.4f} clips {gathering.made} depth {gathering.depth:.1f} "
-                               f"faults {gathering.fault:.4f}"):
+                               f"faults {gathering.fault:.4f} astray {gathering.astray:.5f}"):
         optimizer.scale.fill_(stage.rate())
         found = step()
         mean.lerp_(found, 0.01) if mean.any() else mean.copy_(found)
-        if time.monotonic() - gathered > ROUND:
-            gathering.put(samples, stage.part >= clean)
-            among.fill_(min(gathering.made, size))
+        if time.monotonic() - gathered > recipe.between:
+            gathering.put(samples, stage.part >= CLEAN)
+            among.fill_(min(gathering.made, recipe.kept))
             gathered = time.monotonic()
     optimizer.swap()
     return {name.replace(".default.weight", ""): p.detach()
@@ -102,11 +111,11 @@ class Chains:
     """Chains of clips that the model goes on with, each a scene, an action, its last frames and where its things are.
 
     `made` counts the clips; `fault` is the mean squared error of the last motion frames, to the truth that was drawn
-    for them.
+    for them, `astray` that of their landscapes to those that fit them best.
     """
 
     variant: Variant
-    ended: float
+    recipe: Recipe
     vae: nn.Module
     dit: nn.Module
     device: torch.device
@@ -121,12 +130,13 @@ class Chains:
     seed: int
     made: int = 0
     fault: float = 0.0
+    astray: float = 0.0
 
     @classmethod
-    def begin(cls, variant: Variant, count: int, ended: float, vae: nn.Module, dit: nn.Module,
+    def begin(cls, variant: Variant, recipe: Recipe, count: int, vae: nn.Module, dit: nn.Module,
               device: torch.device) -> Chains:
         frames = torch.zeros(count, 3, variant.motion_frames, world.HEIGHT, world.WIDTH, device=device)
-        chains = cls(variant, ended, vae, dit, device, random.Random(variant.id), [world.scene(0)] * count,
+        chains = cls(variant, recipe, vae, dit, device, random.Random(variant.id), [world.scene(0)] * count,
                      [""] * count, [""] * count, torch.zeros(count), frames, frames[:, :, 0].clone(),
                      [0] * count, FIRST)
         chains.renew(list(range(count)))
@@ -137,22 +147,26 @@ class Chains:
         return sum(self.depths) / len(self.depths)
 
     def renew(self, which: list[int]) -> None:
-        """New scenes in the place of these; their motion frames are the truth."""
+        """New scenes in the place of these. The motion frames of three in four are as a model without a fault leaves
+        them, of the others the user's image alone."""
         if not which:
             return
-        scenes = data.scenes(self.seed, len(which))
+        scenes, n = data.scenes(self.seed, len(which)), self.motion.shape[2]
         self.seed += len(which)
-        start = torch.rand(len(which))
-        n = self.motion.shape[2]
+        actions, start = [s.action for s in scenes], torch.rand(len(which))
         # half of the references show the things elsewhere, as in the later clips of a chain
         shown = torch.where(torch.rand(len(which)) < 0.5, torch.rand(len(which)), start)
-        video = world.render(scenes, torch.cat([shown[:, None], data.turns([s.action for s in scenes], start, n)], 1),
-                             self.device)
-        for number, scene, turn, frames in zip(which, scenes, start, data.from_bytes(data.to_bytes(video)),
-                                               strict=True):
+        self.reference[which] = self._drawn(scenes, shown[:, None])[:, :, 0]
+        begun = torch.rand(len(which)) < 0.75
+        motion = self._drawn(scenes, data.turns(actions, start, n))
+        if self.recipe.restored:
+            speed = data.turns(actions, start, 2).diff()[:, 0]
+            video = self._drawn(self._stronger(scenes), data.turns(actions, start - (SEAM - n) * speed, SEAM))
+            motion[begun] = self._shown(data.encoded(self.vae, video[begun]))[:, :, -n:]
+        self.motion[which] = motion
+        for number, scene, turn, depth in zip(which, scenes, start, begun.int().tolist(), strict=True):
             self.scenes[number], self.actions[number], self.before[number] = scene, scene.action, scene.action
-            self.turns[number], self.depths[number] = turn, 0
-            self.reference[number], self.motion[number] = frames[:, 0], frames[:, 1:]
+            self.turns[number], self.depths[number] = turn, depth
 
     @torch.no_grad()
     def put(self, samples: flow.Samples, chained: bool) -> None:
@@ -166,8 +180,9 @@ class Chains:
         words = data.words([s.prompt(action) for s, action in zip(self.scenes, self.actions, strict=True)])
         y = torch.cat([data.conditioned(self.vae, motion[i:i + 128], None if reference is None else
                                         reference[i:i + 128]) for i in range(0, count, 128)])
-        latents = torch.cat([data.encoded(self.vae, world.render(self.scenes[i:i + 128], turns[i:i + 128],
-                                                                 self.device)) for i in range(0, count, 128)])
+        scenes = self._stronger(self.scenes)
+        latents = torch.cat([data.encoded(self.vae, world.render(scenes[i:i + 128], turns[i:i + 128], self.device))
+                             for i in range(0, count, 128)])
         frame = data.to_bytes(motion[:, :, 0])
         where = torch.arange(self.made, self.made + count) % len(samples.latents)
         self.made += count
@@ -179,10 +194,28 @@ class Chains:
         latent = torch.cat([self._denoised(*part) for part in zip(*(whole.split(BATCH) for whole in
                                                              (y, frame, words.to(self.device))), strict=True)])
         for i in range(0, count, 128):
-            with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
-                self.motion[i:i + 128] = data.from_bytes(data.to_bytes(
-                    network.decode(self.vae, latent[i:i + 128])[:, :, -n:].float()))
+            self.motion[i:i + 128] = self._shown(latent[i:i + 128])[:, :, -n:]
         self._follow(turns)
+
+    def _shown(self, latents: Tensor) -> Tensor:
+        """The frames of latents, of 8 bit."""
+        with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
+            return data.from_bytes(data.to_bytes(network.decode(self.vae, latents).float()))
+
+    def _drawn(self, scenes: list[world.Scene], turns: Tensor) -> Tensor:
+        """Frames of 8 bit."""
+        return data.from_bytes(data.to_bytes(world.render(scenes, turns, self.device)))
+
+    def _stronger(self, scenes: list[world.Scene]) -> list[world.Scene]:
+        """What the landscapes have to be for them to be these once they have been through the VAE, which makes them
+        paler: a chain goes through it in every clip."""
+        wanted = values = world.numbers(scenes).to(self.device)
+        everywhere = torch.ones(len(scenes), 1, world.HEIGHT, world.WIDTH, device=self.device)
+        for _ in range(self.recipe.restored):
+            video = world.landscape(values)[:, :, None].expand(-1, -1, SEAM, -1, -1)
+            shown = self._shown(data.encoded(self.vae, video))[:, :, -self.motion.shape[2]:].mean(2)
+            values = values + wanted - fitted(wanted, shown, everywhere)
+        return _with_landscapes(scenes, values)
 
     def _spoiled(self) -> Tensor:
         """The motion frames; of one chain in two softer, and their colours off by up to 6 %: the reference counts."""
@@ -205,9 +238,9 @@ class Chains:
         """Where the things are in the new motion frames, by what fits best; then the next actions and new scenes."""
         n = self.motion.shape[2]
         # all around the orbit, and then close by: a chain that has jumped goes on from where it is
-        around, nearby = torch.arange(48) / 48 - 0.5, torch.linspace(-1 / 48, 1 / 48, 9)
+        around, nearby = torch.arange(48) / 48 - 0.5, torch.linspace(-1, 1, 9) / 48
         now = turns[:, -1]
-        for tries, cost in ((around, 0.002), (nearby, 0.0)):
+        for tries, cost in ((around, 0.002), (nearby, 0.0), (nearby / 4, 0.0)):
             candidates = now[:, None] + tries
             errors = torch.cat([(world.render(self.scenes[i:i + 64], candidates[i:i + 64], self.device)
                                  - self.motion[i:i + 64, :, -1:]).square().mean((1, 3, 4))
@@ -215,6 +248,8 @@ class Chains:
             least, best = (errors + cost * tries.abs()).min(1)
             now = candidates.gather(1, best[:, None])[:, 0]
         self.fault = least.mean().item()
+        astray = torch.zeros(len(now)) if self.variant.ref_pad_num else self._follow_landscapes(now)
+        self.astray = astray.mean().item()
         for number in range(len(self.scenes)):
             action = self.actions[number]
             self.turns[number] = now[number] - (n - 1) * world.TURNS[action] / CLIP_FRAMES
@@ -223,4 +258,21 @@ class Chains:
                 self.actions[number] = self.draw.choice(list(world.TURNS))
             self.depths[number] += 1
         self.renew([number for number, depth in enumerate(self.depths)
-                    if depth >= DEPTH or self.draw.random() < self.ended])
+                    if depth >= DEPTH or astray[number] > ASTRAY or self.draw.random() < self.recipe.ended])
+
+    def _follow_landscapes(self, now: Tensor) -> Tensor:
+        """The landscapes that the motion frames show are the truth from now on; how far these are from them, [B]."""
+        back = torch.arange(1 - self.motion.shape[2], 1)
+        speed = torch.tensor([world.TURNS[action] / CLIP_FRAMES for action in self.actions])
+        seen = torch.stack([~world.covered(scene, turns) for scene, turns in
+                            zip(self.scenes, now[:, None] + speed[:, None] * back, strict=True)])
+        seen = seen[:, None].to(self.device, torch.float32)
+        shown = (self.motion * seen).sum(2) / seen.sum(2).clamp(1)
+        seen = seen.amax(2)
+        values = fitted(world.numbers(self.scenes).to(self.device), shown, seen)
+        self.scenes = _with_landscapes(self.scenes, values)
+        return ((world.landscape(values) - shown).square() * seen).mean((1, 2, 3)).cpu()
+
+
+def _with_landscapes(scenes: list[world.Scene], values: Tensor) -> list[world.Scene]:
+    return [world.with_landscape(scene, numbers) for scene, numbers in zip(scenes, values.tolist(), strict=True)]

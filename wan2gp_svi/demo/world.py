@@ -10,7 +10,8 @@ import colorsys
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor
@@ -112,23 +113,38 @@ def turns(prompts: Sequence[str], overlap: int) -> list[Tensor] | None:
 
 def background(scenes: Sequence[Scene], device: torch.device | str = "cpu") -> Tensor:
     """The landscapes without their things: [B, 3, H, W]."""
-    def column(values: Sequence[float | Sequence[float]]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=device)
+    return landscape(numbers(scenes).to(device))
 
-    x = torch.arange(WIDTH, dtype=torch.float32, device=device)
-    y = torch.arange(HEIGHT, dtype=torch.float32, device=device)[:, None]
-    top, low = column([s.sky for s in scenes])[..., None, None].unbind(1)
+
+def numbers(scenes: Sequence[Scene]) -> Tensor:
+    """What the landscapes are drawn from, [B, 27]: sky, hills, ridges, stripes, sun."""
+    return torch.tensor([[*chain(*s.sky, *s.hills, *s.ridges, s.stripes, s.sun)] for s in scenes])
+
+
+def with_landscape(scene: Scene, values: Sequence[float]) -> Scene:
+    """A scene's things in a landscape of 27 numbers."""
+    top, low, far, near, *ridges, stripes, sun = (
+        tuple(values[first:last]) for first, last in pairwise((0, 3, 6, 9, 12, 17, 22, 24, 27)))
+    return replace(scene, sky=(top, low), hills=(far, near), ridges=tuple(ridges), stripes=stripes, sun=sun)
+
+
+def landscape(values: Tensor) -> Tensor:
+    """`numbers` [B, 27] -> [B, 3, H, W]; can be differentiated."""
+    colours, ridges, (width, offset), (sun_x, sun_y, radius) = (
+        part[..., None, None].unbind(1) for part in (values[:, :12].unflatten(1, (4, 3)),
+                                                     values[:, 12:22].unflatten(1, (2, 5)), values[:, 22:24],
+                                                     values[:, 24:]))
+    x = torch.arange(WIDTH, dtype=torch.float32, device=values.device)
+    y = torch.arange(HEIGHT, dtype=torch.float32, device=values.device)[:, None]
+    top, low, *hills = colours
     picture = torch.lerp(top, low, (y / 48).clamp(0, 1)).expand(-1, -1, -1, WIDTH)
-    sun_x, sun_y, radius = column([s.sun for s in scenes])[:, :, None, None].unbind(1)
     shine = (radius + 0.5 - torch.hypot(x - sun_x, y - sun_y)).clamp(0, 1)[:, None]
     picture = torch.lerp(picture, torch.ones_like(picture), 0.75 * shine)
-    width, offset = column([s.stripes for s in scenes])[:, :, None, None].unbind(1)
     stripes = 0.12 * torch.sin(2 * math.pi * (x / width + offset))[:, None]
-    for layer in range(2):
-        height, long, short, first, second = column([s.ridges[layer] for s in scenes])[:, :, None, None].unbind(1)
+    for layer, (ridge, colour) in enumerate(zip(ridges, hills, strict=True)):
+        height, long, short, first, second = ridge.unbind(1)
         ridge = height + long * torch.sin(2 * math.pi * (x / WIDTH * (1 + layer) + first)) \
             + short * torch.sin(2 * math.pi * (x / WIDTH * (4 - layer) + second))
-        colour = column([s.hills[layer] for s in scenes])[..., None, None]
         shade = 1 - 0.25 * ((y - ridge) / 24).clamp(0, 1)[:, None] + (stripes if layer else 0)
         picture = torch.lerp(picture, (colour * shade).clamp(0, 1), (y - ridge + 0.5).clamp(0, 1)[:, None])
     return picture * 2 - 1
