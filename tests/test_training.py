@@ -96,7 +96,10 @@ def test_a_landscape_is_read_off_a_picture_where_it_is_seen():
     found = fit.fitted(world.numbers(scenes), pictures, seen)
     before, after = ((world.landscape(values) - world.landscape(near)).square().mean().sqrt()
                      for values in (world.numbers(scenes), found))
-    assert after < before / 10 and found[:, :12].min() >= 0 and found[:, :12].max() <= 1
+    assert after < before / 10
+    near[:, :3] = 1.2  # brighter than a picture can be
+    found = fit.fitted(world.numbers(scenes), world.landscape(near), torch.ones_like(seen))
+    assert found[:, :12].min() >= 0 and found[:, :12].max() == 1
 
 
 def test_what_the_vae_takes_away_is_made_up_for():
@@ -107,9 +110,9 @@ def test_what_the_vae_takes_away_is_made_up_for():
                                   torch.device("cpu"))
         turns = data.turns([scene.action for scene in true], torch.zeros(3), svi.SEAM)
         video = world.render(chains._stronger(true), turns)
-        chains.scenes, chains.actions = true, [scene.action for scene in true]
+        chains.scenes, chains.actions, chains.turns = true, [scene.action for scene in true], turns[:, -5]
         chains.motion = chains._shown(data.encoded(vae, video))[:, :, -5:]
-        assert chains._follow_landscapes(turns[:, -1]).max() < svi.ASTRAY
+        assert chains._follow_landscapes().max() < svi.ASTRAY
         lost.append(((world.background(chains.scenes) - world.background(true)) / 2).norm(dim=1).mean())
     assert lost[0] > 0.004 and lost[1] < lost[0] / 3
 

@@ -26,8 +26,12 @@ def scenes(first: int, count: int) -> list[world.Scene]:
 
 def turns(actions: Sequence[str], start: Tensor, frames: int = CLIP_FRAMES) -> Tensor:
     """Turns [B, T] of actions that begin at `start` [B]."""
-    speed = torch.tensor([world.TURNS[action] / CLIP_FRAMES for action in actions])
-    return start.cpu()[:, None] + speed[:, None] * torch.arange(frames)
+    return start.cpu()[:, None] + speeds(actions)[:, None] * torch.arange(frames)
+
+
+def speeds(actions: Sequence[str]) -> Tensor:
+    """Turns from one frame to the next, [B]."""
+    return torch.tensor([world.TURNS[action] / CLIP_FRAMES for action in actions])
 
 
 def words(prompts: Sequence[str]) -> Tensor:

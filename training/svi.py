@@ -59,7 +59,7 @@ RECIPES = {"shot": Recipe(330, 8.0, 6144, 4.0, 0.2, 0), "film": Recipe(190, 5.0,
 def train(folder: Path, until: float, device: torch.device, vae: nn.Module, dit: nn.Module, name: str,
           seconds: float = 0, batch: int = BATCH, chains: int = CHAINS) -> dict[str, Tensor] | None:
     """The LoRA's matrices, or None when there is more to train."""
-    from peft import LoraConfig
+    from peft import LoraConfig  # the chains are tested without it
 
     torch.manual_seed(3)
     recipe = RECIPES[name]
@@ -160,8 +160,8 @@ class Chains:
         begun = torch.rand(len(which)) < 0.75
         motion = self._drawn(scenes, data.turns(actions, start, n))
         if self.recipe.restored:
-            speed = data.turns(actions, start, 2).diff()[:, 0]
-            video = self._drawn(self._stronger(scenes), data.turns(actions, start - (SEAM - n) * speed, SEAM))
+            earlier = start - (SEAM - n) * data.speeds(actions)
+            video = self._drawn(self._stronger(scenes), data.turns(actions, earlier, SEAM))
             motion[begun] = self._shown(data.encoded(self.vae, video[begun]))[:, :, -n:]
         self.motion[which] = motion
         for number, scene, turn, depth in zip(which, scenes, start, begun.int().tolist(), strict=True):
@@ -248,11 +248,11 @@ class Chains:
             least, best = (errors + cost * tries.abs()).min(1)
             now = candidates.gather(1, best[:, None])[:, 0]
         self.fault = least.mean().item()
-        astray = torch.zeros(len(now)) if self.variant.ref_pad_num else self._follow_landscapes(now)
+        self.turns = now - (n - 1) * data.speeds(self.actions)
+        astray = torch.zeros(len(now)) if self.variant.ref_pad_num else self._follow_landscapes()
         self.astray = astray.mean().item()
         for number in range(len(self.scenes)):
             action = self.actions[number]
-            self.turns[number] = now[number] - (n - 1) * world.TURNS[action] / CLIP_FRAMES
             self.before[number] = action
             if self.variant.stream and self.draw.random() < 0.4:
                 self.actions[number] = self.draw.choice(list(world.TURNS))
@@ -260,12 +260,10 @@ class Chains:
         self.renew([number for number, depth in enumerate(self.depths)
                     if depth >= DEPTH or astray[number] > ASTRAY or self.draw.random() < self.recipe.ended])
 
-    def _follow_landscapes(self, now: Tensor) -> Tensor:
+    def _follow_landscapes(self) -> Tensor:
         """The landscapes that the motion frames show are the truth from now on; how far these are from them, [B]."""
-        back = torch.arange(1 - self.motion.shape[2], 1)
-        speed = torch.tensor([world.TURNS[action] / CLIP_FRAMES for action in self.actions])
-        seen = torch.stack([~world.covered(scene, turns) for scene, turns in
-                            zip(self.scenes, now[:, None] + speed[:, None] * back, strict=True)])
+        turns = data.turns(self.actions, self.turns, self.motion.shape[2])
+        seen = torch.stack([~world.covered(*each) for each in zip(self.scenes, turns, strict=True)])
         seen = seen[:, None].to(self.device, torch.float32)
         shown = (self.motion * seen).sum(2) / seen.sum(2).clamp(1)
         seen = seen.amax(2)
