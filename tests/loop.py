@@ -51,8 +51,8 @@ class Pipe:
         if not self.before(window_no):
             return None
         clip = getattr(self, "svi", None)
-        if self.patient and clip is not None and clip.recording is not None:
-            for job in list(clip.recording._jobs):  # a clip takes longer than the one before takes to the disk
+        if self.patient and clip is not None and clip.video.recording is not None:
+            for job in list(clip.video.recording._jobs):  # a clip takes longer than the one before takes to the disk
                 job.exception()
         given = hashlib.sha256(f"{input_prompt} {svi('seed', seed, self)}".encode())
         for tensor in ([input_video] if clip is None else [clip.motion_frames, clip.reference, clip.previous_latents]):
@@ -162,7 +162,7 @@ class WanGP:
         while repeat_no < total_generation:
             repeat_no += 1
             plan, abort, stop_current_sample = list(windows), False, False
-            prefix_video = pre_video_guide = overlapped_latents = previous_last_frame = None
+            prefix_video = pre_video_guide = previous_last_frame = None
             source_video_frames_count, source_video_overlap_frames_count = 0, 0
             frames_already_processed: list[Tensor] = []
             window_no, gen["extra_windows"] = 0, 0
@@ -186,7 +186,7 @@ class WanGP:
                 self.at_window(window_no)
                 try:
                     prompt, return_latent_slice = svi(
-                        "clip", (prompt, return_latent_slice), wan_model,
+                        "before_generate", (prompt, return_latent_slice), wan_model,
                         {"generate_media": self._generate_media, **locals()})
                     samples = wan_model.generate(
                         input_prompt=prompt, seed=seed, input_video=pre_video_guide, window_no=window_no,
@@ -198,8 +198,8 @@ class WanGP:
                 if samples is None:
                     abort = True
                     continue
-                overlapped_latents, samples = samples["latent_slice"], samples["x"]
-                sample = samples
+                samples = samples["x"]
+                sample, samples = samples, None
                 stop_current_sample = window_no == self.stop_after or sample.shape[1] < current_video_length
                 sliding_window = sliding_window or gen["extra_windows"] > 0
                 if sliding_window:
@@ -214,9 +214,9 @@ class WanGP:
                     sample = torch.cat([prefix_video[:, :-source_video_overlap_frames_count], sample], dim=1)
                     prefix_video = None
                 elif sliding_window and window_no > 1 and reuse_frames > 0:
-                    sample = svi("whole", sample, wan_model)
                     sample = sample[:, reuse_frames:]
-                sample, frames_already_processed = svi("kept", (sample, frames_already_processed), wan_model, locals())
+                sample, frames_already_processed = svi(
+                    "after_join", (sample, frames_already_processed), wan_model, locals())
                 output_fps = fps
                 if temporal_upsampling:
                     sample, previous_last_frame, output_fps = _twice(
@@ -243,7 +243,7 @@ class WanGP:
                 if sliding_window:
                     configs["window_no"] = window_no
                 configs["generation_time"] = round(time.time() - start_time)
-                configs, video_path = svi("saved", (configs, video_path), wan_model, locals())
+                configs, video_path = svi("after_save", (configs, video_path), wan_model)
                 self.tag(video_path, configs)
                 gen["file_list"].append(video_path)
                 gen["file_settings_list"].append(configs)

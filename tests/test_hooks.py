@@ -12,7 +12,8 @@ import torch
 from wan2gp_svi import chain
 from wan2gp_svi.install.patches import hooked, read_series
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp import hooks, svi, vae, why_off
+from wan2gp_svi.wangp import svi, vae, why_off
+from wan2gp_svi.wangp.clip import Clip, Generate
 from wan2gp_svi.wangp.settings import Plan, SettingsError
 
 
@@ -20,19 +21,18 @@ def scope(window=1, windows=1, **changes):
     start = torch.rand(3, 16, 16).mul(255).round().div(127.5).sub(1)
     return {"image_mode": 0, "base_model_type": "i2v", "model_def": {}, "activated_loras": ["svi-shot.safetensors"],
             "custom_settings": None, "window_no": window, "total_windows": windows, "current_video_length": 81,
-            "reuse_frames": 1, "seed": 7, "fps": 16, "prompts": ["a", "", "b"], "overlapped_latents": None,
+            "reuse_frames": 1, "seed": 7, "fps": 16, "prompts": ["a", "", "b"],
             "image_start_tensor": start if window == 1 else None, "image_end_tensor": None,
-            "pre_video_guide": start[:, None], "gen": {}, "video_path": "v.mp4"} | changes
+            "gen": {}} | changes
 
 
 def test_with_svi_off_every_hook_hands_back_what_it_was_given():
     pipe, given = SimpleNamespace(vae=SimpleNamespace()), object()
     off = scope(activated_loras=["other.safetensors"])
-    assert svi("clip", given, pipe, off) is given and not hasattr(pipe, "svi")
-    for hook in ("seed", "clip_image", "mask", "injected_latents", "whole"):
+    assert svi("before_generate", given, pipe, off) is given and not hasattr(pipe, "svi")
+    for hook in ("seed", "clip_vision_frame", "mask", "injected_latents", "after_save", "of another release"):
         assert svi(hook, given, pipe) is given
-    for hook in ("kept", "saved"):
-        assert svi(hook, given, pipe, off) is given
+    assert svi("after_join", given, pipe, off) is given
     tensors = {"blocks.0.ffn.0.lora_A.weight": given}
     assert svi("lora", tensors, None) is tensors
 
@@ -41,26 +41,27 @@ def test_pipelines_of_other_models_are_left_alone():
     class Sealed:
         __slots__ = ()
 
-    assert svi("clip", ("p", None), Sealed(), scope(base_model_type="flux")) == ("p", None)
+    assert svi("before_generate", ("p", None), Sealed(), scope(base_model_type="flux")) == ("p", None)
 
 
 def test_a_run_without_svi_forgets_the_clip_of_the_run_before():
     pipe = SimpleNamespace(vae=SimpleNamespace())
-    svi("clip", ("p", None), pipe, scope())
-    svi("clip_image", torch.zeros(3, 16, 16), pipe)
+    svi("before_generate", ("p", None), pipe, scope())
+    svi("clip_vision_frame", torch.zeros(3, 16, 16), pipe)
     assert "encode" in vars(pipe.vae)  # and the run breaks off here
-    assert svi("clip", ("p", None), pipe, scope(activated_loras=[])) == ("p", None)
+    assert svi("before_generate", ("p", None), pipe, scope(activated_loras=[])) == ("p", None)
     assert pipe.svi is None
-    svi("clip_image", torch.zeros(3, 16, 16), pipe)
+    svi("clip_vision_frame", torch.zeros(3, 16, 16), pipe)
     assert "encode" not in vars(pipe.vae)
 
 
 def test_the_reference_does_not_change_with_wangps_tensor(capsys):
-    pipe, first = SimpleNamespace(), scope(1, 2)
+    pipe, first = Pipe(), scope(1, 2)
     expected = first["image_start_tensor"].clone()
-    assert svi("clip", ("p", None), pipe, first) == ("a", None)
+    assert svi("before_generate", ("p", None), pipe, first) == ("a", None)
     first["image_start_tensor"].mul_(127.5)
-    assert svi("clip", ("p", None), pipe, scope(2, 2)) == ("b", None)
+    pipe.generate(start=0)
+    assert svi("before_generate", ("p", None), pipe, scope(2, 2)) == ("b", None)
     assert pipe.svi.reference.equal(expected) and pipe.svi.seed == 49
     assert "2 clips of 81 frames, 161 frames" in capsys.readouterr().out
 
@@ -74,26 +75,34 @@ def test_the_reference_does_not_change_with_wangps_tensor(capsys):
 ])
 def test_a_window_that_is_no_clip_is_refused(window, changes, said):
     with pytest.raises(SettingsError, match=said):
-        svi("clip", ("p", None), SimpleNamespace(), scope(window, 2, **changes))
+        svi("before_generate", ("p", None), SimpleNamespace(), scope(window, 2, **changes))
+
+
+class Pipe(SimpleNamespace):
+    """WanGP's pipeline, whose clips are the moments that they show."""
+
+    def generate(self, start):
+        frames = torch.arange(start, start + 81).expand(1, 81)[..., None, None]
+        return {"x": frames, "latent_slice": torch.zeros(1, 16, 1, 2, 2)}
 
 
 def join(variant, windows, extra_after=()):
     """WanGP's loop as far as seams go: a later window loses its first frames, what is left is appended."""
-    pipe, parts = SimpleNamespace(), []
+    pipe, parts = Pipe(), []
     total, overlap, number = windows, variant.overlap, 0
     extra = list(extra_after)
     while number < total:
         number += 1
         before = getattr(pipe, "svi", None)
-        pipe.svi = hooks.Clip(Plan(variant, 42, ()), number - 1, total, 0, None, None,
-                              tail_given_up=before is not None and before.tail_given_up)
-        start = (number - 1) * (81 - overlap)
-        sample = torch.arange(start, start + 81).expand(1, 81).clone()
+        pipe.svi = Clip(Plan(variant, 42, ()), number - 1, total, 0, None, None,
+                        tail_given_up=before is not None and before.tail_given_up)
+        Generate(pipe, pipe.svi)
+        sample = pipe.generate((number - 1) * (81 - overlap))["x"][..., 0, 0]
         if number > 1:
-            sample = svi("whole", sample, pipe)[:, overlap:]
+            sample = sample[:, overlap:]
         at_once = number in extra and extra.remove(number) is None  # pressed while this window was made
-        here = scope(number, total, gen={"extra_windows": 1} if at_once else {})
-        parts.append(svi("kept", (sample, None), pipe, here)[0])
+        pipe.svi.video.gen = {"extra_windows": 1} if at_once else {}
+        parts.append(svi("after_join", (sample, None), pipe, {})[0])
         total += at_once or (-number in extra and extra.remove(-number) is None)  # or just after it was joined
     return torch.cat(parts, dim=1)[0].tolist(), [part.shape[1] for part in parts], total
 

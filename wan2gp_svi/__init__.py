@@ -3,4 +3,4 @@
 Importing this package costs nothing; torch is first needed by `conditioning` and `wangp`.
 """
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"

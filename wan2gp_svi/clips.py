@@ -4,6 +4,7 @@
         run.json                  how it is made: settings, seed, prompts, all that decides the picture
         start.png  reference.png  the user's image as given, and as every clip is conditioned on it
         0001.mp4  0001-tail.mp4   the pieces of the video that a clip gives, as encoded once
+        0001-frames.safetensors   a clip as it was made, until its pieces are there
         0001.safetensors          what the next clip is conditioned on, bit for bit
         0001.json                 seed, prompt, hashes; written last: without it there is no clip
 
@@ -23,11 +24,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from . import __version__, files, mp4
+from .variants import CLIP_FRAMES
 
 FORMAT = 1  #: of run.json and of a clip's json; a store of another format is shown and left alone
 
@@ -109,7 +111,26 @@ class Run:
         files.write(path, data)
         clip = replace(clip, holds={one.name: (_hash(one), one.stat().st_size) for one in (*pieces, path)})
         self.record(clip)
+        with contextlib.suppress(OSError):  # somebody reads it; it is of no use any more
+            self._unsaved(clip.number).unlink(missing_ok=True)
         return clip
+
+    def keep(self, number: int, made_of: Mapping[str, str], state: Mapping[str, Tensor]) -> None:
+        """Writes a clip as it was made, its `frames` [3, 81, H, W] and its state, until it is added. `made_of` says
+        what decides it."""
+        data = save({name: value.contiguous() for name, value in state.items()}, metadata=dict(made_of))
+        files.write(self._unsaved(number), data)
+
+    def unsaved(self, number: int, made_of: Mapping[str, str]) -> dict[str, Tensor] | None:
+        """A clip that was made of just this and never added; None where there is none."""
+        path = self._unsaved(number)
+        with contextlib.suppress(OSError, SafetensorError), safe_open(path, "pt") as file:
+            if file.metadata() == made_of:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+        return None
+
+    def _unsaved(self, number: int) -> Path:
+        return self.path(number, "-frames.safetensors")
 
     def forget(self, number: int) -> None:
         """From here on there is no such clip, whatever is left of it."""
@@ -133,6 +154,10 @@ class Run:
             if found != size:
                 raise StoreError(f"clip {number + 1} of run {self.name} is damaged: {name} has {found} of {size} bytes")
         return clip
+
+    def begun(self) -> bool:
+        """Whether there is a clip to go on from, be it added or not."""
+        return self.path(0, ".json").is_file() or self._unsaved(0).is_file()
 
     def done(self) -> list[Clip]:
         """The clips from the first one on that are there and whole."""
@@ -291,9 +316,10 @@ def holds(video: Path, pieces: Sequence[Piece]) -> int | None:
 
 def room(clips: Sequence[Clip], pixels: int) -> int:
     """Bytes that one more clip takes, its share of the video included: as the newest of `clips`, else a guess."""
+    made = 3 * CLIP_FRAMES * pixels  # until its pieces are there
     if not clips:
-        return 81 * pixels // 2 + 20 * pixels
-    return max(sum(size if name.endswith(".safetensors") else 2 * size for name, (_, size) in clip.holds.items())
+        return CLIP_FRAMES * pixels // 2 + 20 * pixels + made
+    return made + max(sum(size if name.endswith(".safetensors") else 2 * size for name, (_, size) in clip.holds.items())
                for clip in clips[-8:])
 
 

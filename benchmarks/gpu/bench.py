@@ -380,7 +380,7 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
     from shared.utils.loras_mutipliers import parse_loras_multipliers
 
     from wan2gp_svi.variants import VARIANTS
-    from wan2gp_svi.wangp.hooks import Clip
+    from wan2gp_svi.wangp.clip import Clip
     from wan2gp_svi.wangp.settings import Plan
 
     width, height = map(int, options.size.split("x"))

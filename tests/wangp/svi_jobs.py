@@ -31,7 +31,7 @@ def choose_variant(pipe: Any, task: dict[str, Any]) -> None:
 def attach_clip(pipe: Any, number: int, arguments: dict[str, Any], result: Any) -> None:
     """What WanGP's loop has the `clip` hook do before each window, for the pipeline alone."""
     from wan2gp_svi import chain
-    from wan2gp_svi.wangp.hooks import Clip
+    from wan2gp_svi.wangp.clip import Clip
 
     variant, video = pipe.svi_plan.variant, arguments["input_video"]
     pipe.svi = Clip(

@@ -19,6 +19,7 @@ from test_svi import SEED, install, task, write_loras  # noqa: E402
 
 from wan2gp_svi import chain, mp4  # noqa: E402
 from wan2gp_svi.clips import Store  # noqa: E402
+from wan2gp_svi.drift.layout import provenance  # noqa: E402
 
 UNIFIED, PRO, SHOT = "SVI-2.0 Unified - 50 Steps", "SVI-2.0 Pro - 50 Steps", "SVI-Shot Infinite LightX2V - 4 Steps"
 
@@ -82,7 +83,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_frames(profile, svi, run_wangp,
     assert video(outcome) == str(left), "the video grows on"
     assert frames(left) == whole
     metadata = outcome.report["tasks"][0]["files"][-1]["metadata"]
-    assert metadata["svi"]["seeds"] == [SEED, SEED + 42, SEED + 84, SEED + 126] and metadata["seed"] == SEED
+    assert provenance(metadata)["seeds"] == [SEED, SEED + 42, SEED + 84, SEED + 126] and metadata["seed"] == SEED
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_a_run_is_made_anew_from_a_clip_on(svi, finished, tmp_path):
         report, new = outcome.report["tasks"][number], frames(video(outcome, number))
         assert [window["arguments"]["input_prompt"] for window in report["windows"]] == ["a storm"]
         assert new[:152] == old[:152] and len(new) == len(old) and not set(new[152:]) & set(old[152:])
-        assert report["files"][-1]["metadata"]["svi"]["seeds"] == [SEED, SEED + 42, 99 + 84]
+        assert provenance(report["files"][-1]["metadata"])["seeds"] == [SEED, SEED + 42, 99 + 84]
     assert len(list(Store(tmp_path / "outputs/svi").runs())) == 4
 
 
@@ -184,7 +185,7 @@ def test_other_containers_codecs_and_ways_of_keeping(config, svi, run_wangp):
     for number in (0, 1):
         path = Path(video(outcome, number))
         assert len(frames(path)) == 161 and path.suffix == f".{config.get('video_container', 'mp4')}"
-        assert outcome.report["tasks"][number]["files"][-1]["metadata"]["svi"]["variant"] == "shot"
+        assert provenance(outcome.report["tasks"][number]["files"][-1]["metadata"])["variant"] == "shot"
 
 
 @pytest.mark.parametrize("version", [version for version in trees.COMMITS if version not in ("9.91", "10.12")])

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.conditioning import condition, condition_pro  # noqa: E402
+from wan2gp_svi.drift.layout import provenance  # noqa: E402
 from wan2gp_svi.variants import VARIANTS, identify  # noqa: E402
 
 HOME = Path(__file__).parents[2]
@@ -142,8 +143,8 @@ def test_the_metadata_bring_the_run_back(all_profiles, run_wangp, svi):
     number = next(n for n, path in enumerate(PROFILES) if path.stem == "SVI-2.0 Unified - 50 Steps")
     file = all_profiles.report["tasks"][number]["files"][-1]
     settings = file["metadata"]
-    assert settings["svi"]["variant"] == "2.0"
-    assert settings["svi"]["seeds"] == [SEED, SEED + 42, SEED + 84]
+    assert provenance(settings)["variant"] == "2.0"
+    assert provenance(settings)["seeds"] == [SEED, SEED + 42, SEED + 84]
     assert settings["video_length"] == 233 and settings["sliding_window_overlap"] == 5
     again = run_wangp(svi, {"level": "loop", "tasks": [{**settings, "model_type": "tiny_i2v"}]})
     report, = again.report["tasks"]
@@ -304,7 +305,7 @@ def test_the_program_of_every_version(version, run_wangp, wangp_at, wangp_copy):
     assert (second[:, :5] - last[:, -5:]).abs().max() <= 1 / 255 + 1e-6
     videos = [76, 157] if version in ("9.91", "10.12") else [157]  # those keep a file for each window
     assert [file["frames"] for file in report["files"]] == videos
-    assert report["files"][-1]["metadata"]["svi"]["seeds"] == [SEED, SEED + 42]
+    assert provenance(report["files"][-1]["metadata"])["seeds"] == [SEED, SEED + 42]
     for clip in (0, 1):
         noise = torch.randn(1, 16, 21, 8, 8, generator=torch.Generator().manual_seed(chain.seed(SEED, clip)))
         assert torch.equal(tensors[f"task0.window{clip + 1}.noise"], noise)

@@ -72,10 +72,20 @@ class Layout:
         return tuple(map(range, starts, [*starts[1:], frames]))
 
 
+def provenance(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How SVI made a video, by the settings that WanGP wrote into it: version, variant, run, seeds; empty where SVI did
+    not. Before release 1.1 it stood among the settings themselves."""
+    custom = settings.get("custom_settings")
+    for place in (custom, settings):
+        if isinstance(place, Mapping) and isinstance(place.get("svi"), Mapping):
+            return place["svi"]
+    return {}
+
+
 def of_settings(settings: Mapping[str, Any], frames: int) -> Layout:
     """The layout of a video of `frames` frames by the settings that WanGP wrote into it, else sections."""
-    svi = settings.get("svi")
-    variant = VARIANTS.get(str(svi.get("variant"))) if isinstance(svi, Mapping) else None
+    svi = provenance(settings)
+    variant = VARIANTS.get(str(svi.get("variant")))
     if variant is None:
         return Layout.sections("where clips meet is not known, for the video does not say that SVI made it (tell it by "
                                "--clips)")  # fmt: skip

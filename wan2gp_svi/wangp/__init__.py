@@ -1,29 +1,46 @@
 """Everything that knows WanGP's names. The lines that the patches add to WanGP call `svi` and nothing else.
 
-`svi(hook, value, ...)` hands `value` to the function of that name in `hooks` and returns what it makes of it: the
+`svi(hook, value, ...)` hands `value` to the function of that name in `hooks.HOOKS` and returns what it makes of it: the
 value itself wherever SVI is off. Where this package is missing, the patched files put a function in its place that
 always does so; and so does this one where not all hooks are in WanGP's files, since half of SVI would be no SVI.
+
+Importing this costs nothing: torch is loaded by the first call.
 """
 
+from __future__ import annotations
+
+import functools
 from pathlib import Path
 from typing import Any
 
-from ..install.patches import PatchError, present, read_series
-from ..install.shipped import Distribution
-
-try:
-    from . import hooks
-    _BROKEN = ""
-except Exception as error:  # WanGP starts whatever has become of this package, and the user is told
-    _BROKEN = f"a part of it is missing or broken ({error}). Run install.py again"
-
 
 def svi(hook: str, value: Any = None, *context: Any) -> Any:
-    return value if _OFF else getattr(hooks, hook)(value, *context)
+    if _off():
+        return value
+    from . import hooks
+
+    return hooks.call(hook, value, *context)
+
+
+@functools.cache
+def _off() -> str:
+    """Why SVI is off in the WanGP that this package lies in, said once; "" if it is on."""
+    try:
+        why = why_off(Path(__file__).resolve().parents[2])
+        if not why:
+            from . import hooks  # noqa: F401
+    except Exception as error:  # WanGP starts whatever has become of this package, and the user is told
+        why = f"a part of it is missing or broken ({error}). Run install.py again"
+    if why:
+        print(f"[SVI] is off, WanGP itself is not affected: {why}.", flush=True)
+    return why
 
 
 def why_off(wangp: Path) -> str:
     """Which hooks are missing in this WanGP, as after an update that they do not fit; "" if they are all there."""
+    from ..install.patches import PatchError, present, read_series
+    from ..install.shipped import Distribution
+
     if not (wangp / "wgp.py").is_file():
         return ""  # the package is not in a WanGP at all, but in use by itself
     try:
@@ -36,8 +53,3 @@ def why_off(wangp: Path) -> str:
     except PatchError as error:
         return str(error)
     return ""
-
-
-_OFF = _BROKEN or why_off(Path(__file__).resolve().parents[2])
-if _OFF:
-    print(f"[SVI] is off, WanGP itself is not affected: {_OFF}.", flush=True)

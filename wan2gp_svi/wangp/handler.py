@@ -4,12 +4,15 @@ WanGP names used here: the handler (`models/wan/wan_handler.py`) with its `query
 `validate_generative_prompt` and `fix_settings`, and the keys of its model definitions.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any
 
-from ..variants import CLIP_FRAMES
+from .. import __version__
+from ..variants import CLIP_FRAMES, identify
 from . import preflight
+from .clip import say
 from .settings import ARCHITECTURES, active_loras, custom_settings, plan, required, sentence
 
 _MAX_CUSTOM_SETTINGS = 5  # that WanGP draws
@@ -23,35 +26,66 @@ def extend(handler: Any, text_modes: bool) -> None:
     fix = getattr(handler, "fix_settings", None)
 
     @wraps(query)
-    def query_model_def(base_model_type, model_def):
-        extra = query(base_model_type, model_def)
-        if extra is not None and base_model_type in ARCHITECTURES:
-            extra["sliding_window_defaults"] = {"overlap_min": 1, "overlap_max": 5, "overlap_step": 4,
-                                                "overlap_default": 1}
-            extra.setdefault("frames_selection_maximum", _MAX_FRAMES)
-            own = extra.get("custom_settings") or []
-            if len(own) + len(custom_settings()) <= _MAX_CUSTOM_SETTINGS:
-                extra["custom_settings"] = [*own, *custom_settings()]
+    def query_model_def(base_model_type, model_def, *others, **options):
+        extra = query(base_model_type, model_def, *others, **options)
+        with _harmless():
+            if extra is not None and base_model_type in ARCHITECTURES:
+                extra.update(_taught(extra))
         return extra
 
     told: list[Any] = [None]  # the request that was last spoken about; kept, so that no other can take its identity
 
-    def validate_generative_prompt(base_model_type, model_def, inputs, one_prompt):
+    def validate_generative_prompt(base_model_type, model_def, inputs, one_prompt, *others, **options):
         """WanGP asks once for every prompt of a request, with the same `inputs`."""
-        error = validate(base_model_type, model_def, inputs, one_prompt) if validate else None
+        error = validate(base_model_type, model_def, inputs, one_prompt, *others, **options) if validate else None
         tell = preflight.tell if told[0] is not inputs else lambda findings: None
         told[0] = inputs
-        return error or prepare(base_model_type, model_def or {}, inputs, tell)
+        try:
+            return error or prepare(base_model_type, model_def or {}, inputs, tell)
+        except Exception as fault:
+            return _cannot_check(inputs, fault)
 
-    def fix_settings(base_model_type, settings_version, model_def, ui_defaults):
+    def fix_settings(base_model_type, settings_version, model_def, ui_defaults, *others, **options):
         if fix is not None:
-            fix(base_model_type, settings_version, model_def, ui_defaults)
-        if not text_modes and base_model_type in ARCHITECTURES and ui_defaults.get("multi_prompts_gen_type") == "PW":
-            ui_defaults["multi_prompts_gen_type"] = 1  # a line for each window; there were no paragraphs yet
+            fix(base_model_type, settings_version, model_def, ui_defaults, *others, **options)
+        with _harmless():
+            paragraphs = base_model_type in ARCHITECTURES and ui_defaults.get("multi_prompts_gen_type") == "PW"
+            if paragraphs and not text_modes:
+                ui_defaults["multi_prompts_gen_type"] = 1  # a line for each window; there were no paragraphs yet
 
     handler.query_model_def = staticmethod(query_model_def)
     handler.validate_generative_prompt = staticmethod(validate_generative_prompt)
     handler.fix_settings = staticmethod(fix_settings)
+
+
+def _taught(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model definition says of SVI's clips and settings, beside what it says already."""
+    own, ours = extra.get("custom_settings") or [], custom_settings()
+    return {
+        "sliding_window_defaults": {"overlap_min": 1, "overlap_max": 5, "overlap_step": 4, "overlap_default": 1},
+        "frames_selection_maximum": extra.get("frames_selection_maximum", _MAX_FRAMES),
+        **({"custom_settings": [*own, *ours]} if len(own) + len(ours) <= _MAX_CUSTOM_SETTINGS else {}),
+    }
+
+
+@contextlib.contextmanager
+def _harmless() -> Iterator[None]:
+    """What goes wrong inside is told, and WanGP goes on without it."""
+    try:
+        yield
+    except Exception as fault:
+        say(f"something is wrong in SVI {__version__} ({type(fault).__name__}: {fault}). Please report this line.")
+
+
+def _cannot_check(inputs: Any, fault: Exception) -> str:
+    """What is wrong here must keep nobody from making a video without SVI."""
+    line = (f"SVI {__version__} cannot check these settings, because of a fault of its own ({type(fault).__name__}: "
+            f"{fault})")
+    loras = inputs.get("activated_loras") if isinstance(inputs, Mapping) else None
+    if any(identify(str(name)) for name in loras or []):
+        return f"{line}. Please report this line, or take the SVI LoRA out to make a video without SVI."
+    say(f"{line}. Please report this line.")
+    return ""
 
 
 def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, Any],

@@ -28,7 +28,8 @@ from torch import Tensor
 
 from .. import __version__, files, mp4
 from ..clips import FINISHED, STOP, STOPPED, Clip, Run, StoreError, holds, room
-from ..variants import CLIP_FRAMES
+from ..variants import CLIP_FRAMES, Variant
+from .clip import Video, to_uint8
 from .settings import SettingsError
 
 _QUIET = 2.0  # seconds without a change, after which a file is taken to be finished
@@ -37,14 +38,22 @@ _SPARE = 200 * 2**20  # bytes that are to stay free on the disk
 
 class Frames(list):
     """WanGP's list of the frames that it has so far. It holds the newest alone, and that until it is saved; the others
-    are on the disk, unless WanGP's caller wants them in RAM (`everything`)."""
+    are on the disk, unless WanGP's caller wants them in memory."""
 
-    def __init__(self, recording: Recording, everything: bool):
+    def __init__(self, video: Video):
         super().__init__()
-        self.recording, self.everything = recording, everything
+        self.video = video
 
-    def newest(self) -> Tensor:
-        return self[-1] if self.everything else self.pop()
+    def save(self, save_file: Any, write: Callable[..., Any], **options: Any) -> Any:
+        """Stands in for WanGP's `save_video`. Where the run cannot take the newest clip, or has ended, WanGP writes it
+        into a file of its own."""
+        newest = self[-1] if self.video.in_memory else self.pop()
+        if not self.video.failure:
+            try:
+                return self.video.recording.save(newest, save_file, write, **options)
+            except Exception as error:
+                self.video.end("save_video", error)
+        return write(tensor=[newest], save_file=save_file, **options)
 
 
 @dataclass
@@ -54,11 +63,16 @@ class _Making:
     number: int
     prompt: str
     seed: int
+    conditioned_on: str
     stored: Clip | None = None
     state: dict[str, Tensor] | None = None
     given: int = 0  # frames handed to WanGP, of which the last `tail` may be given up again
     tail: int = 0
     last: bool = False
+
+    @property
+    def made_of(self) -> dict[str, str]:
+        return {"prompt": self.prompt, "seed": str(self.seed), "conditioned_on": self.conditioned_on}
 
 
 class Recording:
@@ -82,20 +96,20 @@ class Recording:
 
     # ------------------------------------------------------------------------------------ in the order of a clip
 
-    def begin(self, number: int, pipe: Any, prompt: str, seed: int, send_cmd: Callable[..., None] | None
+    def begin(self, number: int, prompt: str, seed: int, given: str, send_cmd: Callable[..., None] | None
               ) -> Clip | None:
-        """Before the pipeline is called for a clip: returns the clip if it is on disk, and `generate` hands it out."""
+        """Before the pipeline is called for a clip: returns the clip if it is on disk. `given` is the hash of what it
+        is conditioned on."""
         if not self._release.alive:  # one more clip after the last
             self._release = weakref.finalize(self, self.run.lock())
         self._settle(wait=number >= self.taken_over and self.run.path(number, ".json").exists())
         if self._video is not None:
             self._later(self._grow, send_cmd)
         stored = self._stored(number, prompt, seed)
-        self._making = _Making(number, prompt, seed, stored)
+        self._making = _Making(number, prompt, seed, given, stored)
         self._seeds = [*self._seeds[:number], seed if stored is None else stored.seed]
         if stored is None:
             self._check_room(number)
-        pipe.generate = partial(self._generate, pipe)
         return stored
 
     def _stored(self, number: int, prompt: str, seed: int) -> Clip | None:
@@ -114,46 +128,53 @@ class Recording:
         self._add(found)
         return found
 
-    def _generate(self, pipe: Any, *arguments: Any, **keywords: Any) -> Any:
-        """Stands in for one call of the pipeline's `generate`."""
-        del pipe.generate
-        making = self._making
+    def stopping(self) -> bool:
+        """Whether the user has asked for no more clips; the run is closed then."""
         if self._stop:
             self.close(STOPPED)
-            self.say(f"stopped after clip {making.number}, as asked. The same settings go on from there.")
-            return None
+            self.say(f"stopped after clip {self._making.number}, as asked. Press Generate again to resume.")
+        return self._stop
+
+    def from_disk(self) -> dict[str, Any] | None:
+        """What `generate` would return for this clip, if it has been made before; None if it has not."""
+        making = self._making
         if making.stored is not None:
             return self._handed_out(making.stored)
-        try:
-            result = pipe.generate(*arguments, **keywords)
-        except BaseException as error:
-            self.close(f"{type(error).__name__}: {error}")
-            raise
-        if result is None:
-            self.close(STOPPED)
-        return result
+        state = self.run.unsaved(making.number, making.made_of)
+        if state is None:
+            return None
+        self.say(f"clip {making.number + 1} had been made, and was not saved yet: it is not made again.")
+        frames = state.pop("frames")
+        making.state = state
+        return {"x": _as_returned(frames, state), "latent_slice": state.get("latents")}
+
+    def receive(self, frames: Tensor, variant: Variant, latents: Tensor | None) -> None:
+        """A clip as the pipeline has returned it, [3, 81, H, W]: it goes to the disk before anything else happens to
+        it, and stays there until its piece of the video does. `latents`: those that the clip after it starts from."""
+        making = self._making
+        whole = to_uint8(frames)
+        overlap = variant.overlap
+        making.state = {"motion_frames": whole[:, -overlap:].clone(),
+                        "last_frame": whole[:, -overlap - 1 : -overlap].clone() if variant.keep_new
+                        else whole[:, -1:].clone()}
+        if latents is not None:
+            making.state["latents"] = latents
+        if frames.is_floating_point():
+            making.state["float"] = torch.ones(1, device="cpu")
+        self.run.keep(making.number, making.made_of, {**making.state, "frames": whole})
 
     def _handed_out(self, clip: Clip) -> dict[str, Any]:
         """A clip as the pipeline would return it, as far as anything after this one depends on it: its last frames."""
         state = self.run.state(clip)
         motion, shown = state["motion_frames"], state["last_frame"]
         frames = torch.cat([shown.expand(-1, CLIP_FRAMES - motion.shape[1], -1, -1), motion], dim=1)
-        if "float" in state:  # a quarter of a step more, since an older WanGP cuts them to 8 bit
-            frames = frames.float().add_(0.25).div_(127.5).sub_(1).clamp_(max=1)
-        return {"x": frames, "latent_slice": state.get("latents")}
+        return {"x": _as_returned(frames, state), "latent_slice": state.get("latents")}
 
-    def keep(self, kept: Tensor, tail: int, last: bool, state: Mapping[str, Tensor], in_floats: bool) -> None:
-        """A clip as WanGP has joined it. `kept` [3, T, H, W] goes into the video; the last `tail` frames of that would
-        be given up to a clip that follows. `state` is what such a clip is conditioned on, `motion_frames` [3, N, H, W]
-        and for SVI 2.0 Pro `latents`; `in_floats`: the pipeline returns floats rather than 8 bit."""
+    def joined(self, frames: int, tail: int, last: bool) -> None:
+        """WanGP has joined a clip: so many frames go into the video, of which the last `tail` would be given up to a
+        clip that follows."""
         making = self._making
-        making.given, making.tail, making.last = kept.shape[1], tail, last
-        if making.stored is None:
-            shown = kept[:, kept.shape[1] - tail - 1 : kept.shape[1] - tail]
-            making.state = {**{name: value.detach().cpu() for name, value in state.items()},
-                            "motion_frames": eight_bit(state["motion_frames"]), "last_frame": eight_bit(shown)}
-            if in_floats:
-                making.state["float"] = torch.ones(1)
+        making.given, making.tail, making.last = frames, tail, last
 
     def save(self, frames: Tensor, save_file: str, write: Callable[..., Any], **options: Any) -> str:
         """Stands in for WanGP's `save_video`: `frames` [3, T, H, W] are the newest clip as it is to be seen."""
@@ -220,7 +241,7 @@ class Recording:
         about, making = self.run.about, self._making
         settings = _own(configs, seed=about.seed)
         inside = {"version": __version__, "variant": about.variant, "run": self.run.name, "seeds": self._seeds}
-        shown = str(self._video) if self._video.parent != self.run.folder else video_path
+        shown = self.shown(video_path)
         ended = "" if not making.last else FINISHED if making.number + 1 >= self.total else STOPPED
         change = replace(about, video=shown, ended=ended, clips=self.total)
         if not about.settings:  # what WanGP does not record with a video does not decide what it shows
@@ -232,7 +253,11 @@ class Recording:
             self.close()
             if self.total > 1:
                 self._worker.submit(self._report, Path(shown))
-        return {**settings, "svi": inside}, shown
+        return with_provenance(settings, inside), shown
+
+    def shown(self, video_path: str) -> str:
+        """The file that the user sees; `video_path` is that of WanGP, which lays sound under the run's video."""
+        return video_path if self._video is None or self._video.parent == self.run.folder else str(self._video)
 
     def _report(self, video: Path) -> None:
         """How the video holds up, when WanGP has written its settings into it."""
@@ -298,9 +323,9 @@ class Recording:
                 wait_for(self._jobs)
                 self._jobs.clear()
                 self._let_go(f"a clip could not be written: {error}")
-                raise StoreError(f"the clips of run {self.run.name} cannot be written ({error}). Those that are in "
-                                 f"{self.run.folder} are safe: make room or close what holds the file, and press "
-                                 f"Generate again; it goes on from clip {len(self.clips) + 1}.") from error
+                raise StoreError(f"the clips of run {self.run.name} cannot be written ({error}). Make room, or close "
+                                 "what holds the file, and press Generate again to resume. All clips so far are safe "
+                                 f"in {self.run.folder}.") from error
 
     def _check_room(self, number: int) -> None:
         free, one = shutil.disk_usage(self.run.folder).free - _SPARE, room(self.clips, self._pixels)
@@ -316,12 +341,27 @@ class Recording:
             self.say(f"the disk has room for about {free // one} of the {left} clips to come ({_megabytes(one)} each).")
 
 
+def with_provenance(settings: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """WanGP's settings of a video, with how SVI made it, which `drift.layout.provenance` reads. It stands among the
+    custom settings: of these WanGP takes what it knows, while it refuses other settings that it does not know."""
+    return {**settings, "custom_settings": {**(settings.get("custom_settings") or {}), "svi": dict(made)}}
+
+
 def _own(configs: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """A video's settings as they make it again: with its own seed, and without the name of the run that it is."""
     custom = configs.get("custom_settings")
-    if isinstance(custom, Mapping) and "@" not in str(custom.get("svi_run", "")):
-        custom = {name: value for name, value in custom.items() if name != "svi_run"} or None
+    if isinstance(custom, Mapping):
+        not_its = {"svi"} if "@" in str(custom.get("svi_run", "")) else {"svi", "svi_run"}
+        custom = {name: value for name, value in custom.items() if name not in not_its} or None
     return {**configs, "seed": seed, "custom_settings": custom}
+
+
+def _as_returned(frames: Tensor, state: Mapping[str, Tensor]) -> Tensor:
+    """Frames of 8 bit as the pipeline of this WanGP returns them."""
+    if "float" not in state:
+        return frames
+    # a quarter of a step more, since an older WanGP cuts them to 8 bit
+    return frames.float().add_(0.25).div_(127.5).sub_(1).clamp_(max=1)
 
 
 def _encoded(write: Callable[..., Any], frames: Tensor, path: Path) -> None:
@@ -344,13 +384,6 @@ def _joined(pieces: Sequence[Path], path: Path) -> None:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise StoreError(f"the pieces cannot be joined: {done.stderr.decode(errors='replace').strip()}")
-
-
-def eight_bit(frames: Tensor) -> Tensor:
-    """Frames in [-1, 1] as 8 bit; frames of 8 bit as they are."""
-    if frames.dtype == torch.uint8:
-        return frames.cpu().clone()
-    return (frames.float().cpu() + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _megabytes(size: int) -> str:

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from .. import chain
 from ..clips import FINISHED, STOPPED, About, Clip, Run, Store, StoreError
-from .recording import Recording, eight_bit
+from ..drift.layout import provenance
+from .clip import to_uint8
+from .recording import Recording
 from .settings import Plan, SettingsError
 
 FOLDER = "svi"  #: of the runs, in WanGP's folder for videos
@@ -89,7 +91,7 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
             continue
         done, different = run.done(), _differences(had, about)
         wanted = min(had.clips, about.clips) if random else about.clips
-        lacks = 0 < len(done) < wanted or len(done) == wanted and had.ended != FINISHED
+        lacks = len(done) < wanted and run.begun() or len(done) == wanted and had.ended != FINISHED
         if not lacks or not _prompts_fit(run, done, about):
             continue
         if different:
@@ -171,7 +173,7 @@ def _about(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor) -> Abou
         "model type": scope["model_type"], "video size": f"{reference.shape[2]}x{reference.shape[1]}",
         "SVI variant": variant.id, "motion frames": variant.motion_frames, "SVI padding": variant.ref_pad_num,
         "SVI mask": variant.ref_pad_cfg, "SVI seed step": plan.seed_step,
-        _START: _digest(eight_bit(torch.cat([reference[:, None], motion], dim=1))),
+        _START: _digest(to_uint8(torch.cat([reference[:, None], motion], dim=1))),
         "LoRA files": [_file(Path(path)) for path in scope.get("loras_selected") or []],
         **{f"server {name}": server.get(name) for name in _SERVER},
     }
@@ -193,9 +195,8 @@ def source(scope: _Scope, frames: int, say: Callable[[str], None]) -> tuple[Tens
     video = video[:, -frames:].float().cpu()
     if scope["prefix_video"].dtype == torch.uint8 or video.max() > 1.5:
         video = video.div(127.5).sub(1)
-    inside = _metadata(scope["video_source"])
+    made = provenance(_metadata(scope["video_source"]))
     size = video.shape[2:]
-    made = inside.get("svi") if isinstance(inside.get("svi"), dict) else {}
     with contextlib.suppress(StoreError, OSError, KeyError, IndexError):
         run = Store(Path(scope["save_path"]) / FOLDER).find(str(made.get("run") or "?"))
         picture = _picture(run.folder / "reference.png")
@@ -280,7 +281,7 @@ def _png(image: Tensor) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(eight_bit(image).movedim(0, -1).contiguous().numpy()).save(buffer, format="PNG")
+    Image.fromarray(to_uint8(image).movedim(0, -1).contiguous().numpy()).save(buffer, format="PNG")
     return buffer.getvalue()
 
 

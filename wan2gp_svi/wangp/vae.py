@@ -103,9 +103,13 @@ def _load_encoder(pipe: Any) -> Any:
 
 
 def _free_vram() -> int:
-    """Bytes that can be had, those that torch keeps for itself included."""
+    """Bytes that can be had, those that torch keeps for itself included; where its allocator is another one, as in
+    WanGP 17, it may not say how many these are."""
     free, _ = torch.cuda.mem_get_info()
-    return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    try:
+        return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    except RuntimeError:
+        return free
 
 
 # ------------------------------------------------------------------------------------- the same latents for less VRAM
