@@ -139,6 +139,18 @@ def around(clone: Path, chosen: Sequence[Version], patches: Sequence[Patch]) -> 
     return outcome
 
 
+def read_files(name: str, folder: Path, patches: Sequence[Patch]) -> tuple[Version, list[Result], list[str]]:
+    """A version of which single files are to be had, in `folder` as in WanGP: what became of the hooked files, and what
+    is wrong with the files around them. Files that are not there are not asked for."""
+    sources = contract.read(folder, patches)
+    by_path = {patch.path: patch for patch in patches}
+    results = [examine(sources[path], by_path[path]) if path in sources else Result() for path in FILES]
+    known = [fault for fault in contract.of_others(sources, patches) if not fault.endswith("is missing")]
+    lost = [path for path in (*FILES, *OTHERS) if path not in sources]
+    version = Version("", contract.version(sources.get(WGP)) if WGP in sources else name, "read, not run", ())
+    return version, results, [*known, *([f"not to be had: {', '.join(lost)}"] if lost else [])]
+
+
 def examine(source: bytes, patch: Patch, earlier: bytes | None = None) -> Result:
     """The hooks into one content of one file, looked at, and out again."""
     result = Result(broken=fault(source), earlier=earlier is not None and applies(earlier, source, patch.path))
@@ -194,6 +206,15 @@ def read_earlier(checkout: Path) -> tuple[dict[str, bytes], str]:
     patches = [git(checkout, "cat-file", "blob", f"HEAD:{name}") for name in names if name.endswith(".patch")]
     by_path = {re.search(rb"^\+\+\+ b/(\S+)", patch, re.MULTILINE)[1].decode(): patch for patch in patches}
     return by_path, git(checkout, "log", "-1", "--format=%h %cs").decode().strip()
+
+
+def measured(table: Path) -> tuple[dict[str, str], str]:
+    """commit -> whether the earlier distribution fits, from the replay.csv of another run; and from the RESULTS.md
+    beside it that distribution's last commit with its day."""
+    with table.open(encoding="utf-8", newline="") as file:
+        fits = {line["commit"]: line["earlier_fits"] for line in csv.DictReader(file)}
+    said = re.search(r"at (\w+), its last commit, of (\S+)\.", (table.parent / "RESULTS.md").read_text("utf-8"))
+    return fits, " ".join(said.groups())
 
 
 # ---------------------------------------------------------------------------------------------------------------- pulls
@@ -285,7 +306,9 @@ def _by_month(record: Iterable[Row]) -> dict[str, list[Row]]:
     return months
 
 
-def results(record: Sequence[Row], pulled: Pulls, command: str, head: str, earlier: str) -> str:
+def results(
+    record: Sequence[Row], pulled: Pulls, command: str, head: str, earlier: str, single: Sequence[Row] = ()
+) -> str:
     """RESULTS.md."""
     heads = ["month", "WanGP", "versions", "fit", "do not fit", "upstream's own syntax error"]
     heads += ["the earlier distribution fits"] if earlier else []
@@ -305,14 +328,19 @@ def results(record: Sequence[Row], pulled: Pulls, command: str, head: str, earli
         f"{git(ROOT, '--version').decode().strip()}, for WanGP's first-parent history from v9.0 ({record[0]['date']}) "
         f"to {head}. A row per version: [replay.csv](replay.csv).",
         f"**{_fitting(record)} of {len(record)} versions fit.** A version is one set of contents of the three hooked "
-        "files. It fits if all hooks go in, the files compile, each hook stands where it must and finds bound what it "
-        "reads (asked of the syntax tree), and taking the hooks out gives the same bytes; with LF and with CRLF line "
-        "endings. Where upstream's own file does not compile, the hooks must go in and out, and no more is asked.",
+        "files. It fits if all hooks go in, the files compile, the check that the product makes when it is installed "
+        "and when WanGP starts ([contract.py](../../wan2gp_svi/wangp/contract.py)) finds nothing, and taking the hooks "
+        "out gives the same bytes; with LF and with CRLF line endings. The check asks the syntax tree whether each "
+        "hook stands in its place and finds bound, and not None, what it reads; and whether what SVI calls in "
+        f"{len(OTHERS)} other files takes the same arguments. Where a place is found by syntax tree and by text, "
+        "both must give the same bytes. Where upstream's own file does not compile, the hooks must go in and out, and "
+        "no more is asked.",
         _markdown(heads, table),
         *_listed("Upstream's own syntax errors:", record, "upstream_syntax_error"),
         *_listed("What does not fit:", record, "why_not"),
         "![Share of versions that fit, by month](replay.png)",
         *([_beside(record, *earlier.split())] if earlier else []),
+        *_singles(single),
         "## Pulls",
         f"A clone (sparse: {', '.join(PULLED)}) with SVI for WanGP installed at v9.0 is brought by `git pull "
         "--ff-only` to every commit that changes these paths, one at a time. It is clean and whole if git ends with 0, "
@@ -327,6 +355,15 @@ def results(record: Sequence[Row], pulled: Pulls, command: str, head: str, earli
 def _listed(title: str, record: Iterable[Row], column: str) -> list[str]:
     found = [f"- {row['wangp']}, {row['date']}, {row['commit'][:8]}: {row[column]}" for row in record if row[column]]
     return [title, "\n".join(found)] if found else []
+
+
+def _singles(rows: Sequence[Row]) -> list[str]:
+    """Versions of which single files were read and nothing was run."""
+    if not rows:
+        return []
+    table = [[row["wangp"], row["fits"], row["why_not"]] for row in rows]
+    return ["## Single files", "Versions whose history is not to be had. They were read, not run.",
+            _markdown(["WanGP", "fits", "what was found, and which files were not to be had"], table)]
 
 
 def _beside(record: Iterable[Row], commit: str, day: str) -> str:
@@ -372,13 +409,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wangp", type=Path, help="a WanGP clone with its history")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth version and commit")
-    parser.add_argument("--earlier", type=Path, metavar="CHECKOUT", help="the earlier distribution, measured beside")
+    parser.add_argument("--earlier", type=Path, metavar="CHECKOUT", help="the earlier distribution, measured beside; "
+                        "or the replay.csv of a run that has measured it")
+    parser.add_argument("--files", action="append", default=[], metavar="NAME=FOLDER", help="a version of which only "
+                        "single files are to be had: read, not run")
     parser.add_argument("--out", type=Path, metavar="FOLDER", default=OUT, help="for the results (benchmarks/replay)")
     options = parser.parse_args(argv)
     patches = read_series(ROOT / "patches")
     try:
         chosen = versions(options.wangp, options.every)
-        earlier, published = read_earlier(options.earlier) if options.earlier else ({}, "")
+        known = options.earlier is not None and options.earlier.is_file()
+        fits, published = measured(options.earlier) if known else ({}, "")
+        earlier, published = read_earlier(options.earlier) if options.earlier and not known else ({}, published)
         examined = replay(options.wangp, chosen, patches, earlier)
         elsewhere = around(options.wangp, chosen, patches)
         chain = commits(options.wangp, *PULLED, every=options.every)
@@ -389,9 +431,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     record = [row(version, [examined[blob] for blob in version.blobs], pulled, elsewhere[version.commit])
               for version in chosen]
     every = f" --every {options.every}" if options.every > 1 else ""
-    beside = " --earlier PATH/TO/wan2gp-svi" if earlier else ""
+    for line in record if known else ():
+        line["earlier_fits"] = fits.get(line["commit"], "no")
+    beside = f" --earlier {'replay.csv' if known else 'PATH/TO/wan2gp-svi'}" if published else ""
     command = f"python benchmarks/replay.py PATH/TO/Wan2GP{every}{beside}"
-    report = results(record, pulled, command, head, published)
+    single = []
+    for name, _, folder in (one.partition("=") for one in options.files):
+        version, found, lost = read_files(name, Path(folder), patches)
+        single.append(row(replace(version, name=name), found, {}, lost))
+        single[-1]["fits"] = "no" if any(result.faults for result in found) or len(lost) > 1 else "as far as read"
+        command += f" --files {name}=FOLDER"
+    report = results(record, pulled, command, head, published, single)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "RESULTS.md").write_text(report, encoding="utf-8")
     with (options.out / "replay.csv").open("w", encoding="utf-8", newline="") as file:
@@ -399,7 +449,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         table.writeheader()
         table.writerows(record)
     try:
-        plot(record, options.out / "replay.png", bool(earlier))
+        plot(record, options.out / "replay.png", bool(published))
     except ImportError:
         print("no replay.png: matplotlib is not installed")
     print(f"\n{report}")
