@@ -18,7 +18,7 @@ PLACES = ("before_generate", "seed", "clip_vision_frame", "mask", "injected_late
           "save", "saved", "after_save")
 #: faults after all that there was to do: the run is finished, and the same settings are a new one
 AT_THE_END = (("saved", "after"), ("after_save", "after"))
-CASES = {seed: case for seed, case in enumerate(product(PLACES, ("before", "after")), 100)}
+CASES = dict(enumerate(product(PLACES, ("before", "after")), 100))
 
 
 @pytest.fixture(scope="module")
