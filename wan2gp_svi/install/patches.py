@@ -4,13 +4,25 @@ A patch is a unified diff with a DEP-3 header above. Every hunk has one context 
 three added lines before or after it, each ending in MARKER. The anchor is found by its text without
 indentation, and must occur exactly once. Texts are bytes from end to end: what is not a hook line stays as it
 was, whatever its encoding and line endings.
+
+A hook can have more than one place:
+
+* Hunks that add the same lines at different anchors are one hook: exactly one of the anchors must fit.
+* A hunk's head can name a statement, in the text that a unified diff leaves free after its second @@:
+
+      @@ -7762 +7765,2 @@ before the statement with wan_model.generate in generate_media or generate_video
+
+  In the first of these functions that the file has, exactly one statement must refer to that name, and the hook
+  goes before it. The anchors of the hook then only count where this Python cannot read the file.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from wan2gp_svi.install import Refused
@@ -18,7 +30,10 @@ from wan2gp_svi.install import Refused
 MARKER = "# wan2gp_svi"
 BOM = b"\xef\xbb\xbf"
 MOST_LINES = 3
-HUNK_HEAD = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+HUNK_HEAD = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@ ?(.*)")
+STATEMENT = re.compile(r"before the statement with ([\w.]+) in (\w+(?: or \w+)*)")
+TOP = re.compile(r"(?m)^(?=[^\s#)\]}])")  # where a statement at module level begins, or goes on with else or except
+DEFINED = re.compile(r"(?:async\s+)?(?:def|class)\s+(\w+)|@")
 
 
 class PatchError(Refused):
@@ -26,8 +41,16 @@ class PatchError(Refused):
 
 
 @dataclass(frozen=True)
+class Statement:
+    """The one statement that refers to `name`, in the first of `functions` that the file has."""
+
+    name: str
+    functions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Hunk:
-    """One hook: `lines` go before or after the one line `anchor`.
+    """One hook: `lines` go before `statement`; without one before or after the one line `anchor`, or to one of `others`.
 
     `lines` are (cut, indent, text): the indentation of a line is that of the anchor in the file, less `cut`
     characters, plus `indent`.
@@ -36,6 +59,13 @@ class Hunk:
     anchor: str
     lines: tuple[tuple[int, str, str], ...]
     before: bool
+    statement: Statement | None = None
+    others: tuple[Hunk, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The added lines without indentation."""
+        return tuple(text for _, _, text in self.lines)
 
 
 @dataclass(frozen=True)
@@ -58,9 +88,10 @@ def parse_patch(text: str) -> Patch:
     while at < len(lines):
         head = HUNK_HEAD.match(lines[at])
         if head:
-            old, new = (int(count) if count is not None else 1 for count in head.groups())
-            hunk, at = _hunk(path, lines, at + 1, old, new)
-            hunks.append(hunk)
+            old, new = (int(count) if count is not None else 1 for count in head.groups()[:2])
+            hunk, end = _hunk(path, lines, at + 1, old, new)
+            hunks.append(replace(hunk, statement=_statement(path, head[3], at + 1, hunk.before)))
+            at = end
         elif lines[at].rstrip() == "--":  # the signature of git format-patch, to the end
             break
         elif lines[at].strip() and not lines[at].startswith("\\"):
@@ -69,7 +100,37 @@ def parse_patch(text: str) -> Patch:
             at += 1
     if not hunks:
         raise PatchError(f"patch for {path}: no hunk in it")
-    return Patch(path, tuple(hunks))
+    return Patch(path, _merged(path, hunks))
+
+
+def _statement(path: str, heading: str, at: int, before: bool) -> Statement | None:
+    """The statement that the text behind a hunk's second @@ names; any other text there means nothing."""
+    found = STATEMENT.fullmatch(heading.strip())
+    if found is None:
+        if "the statement with" in heading:
+            raise PatchError(f"patch for {path}, hunk at line {at}: its head is not of the form '@@ ... @@ before the "
+                             f"statement with NAME in FUNCTION or FUNCTION': {heading.strip()!r}")
+        return None
+    if not before:
+        raise PatchError(f"patch for {path}, hunk at line {at}: its head says before, and its lines come after")
+    return Statement(found[1], tuple(found[2].split(" or ")))
+
+
+def _merged(path: str, hunks: list[Hunk]) -> tuple[Hunk, ...]:
+    """The hooks: hunks that add the same lines at different anchors are one."""
+    merged: dict[object, Hunk] = {}
+    for number, hunk in enumerate(hunks):
+        alike = next((key for key, one in merged.items() if one.texts == hunk.texts and hunk.anchor not in
+                      (one.anchor, *(other.anchor for other in one.others))), None)
+        if alike is None:
+            merged[number] = hunk
+        elif hunk.statement and merged[alike].statement:
+            raise PatchError(f"patch for {path}: two heads name a statement for {hunk.texts[0]!r}")
+        else:
+            first = merged[alike]
+            merged[alike] = replace(first, statement=first.statement or hunk.statement,
+                                    others=(*first.others, replace(hunk, statement=None)))
+    return tuple(merged.values())
 
 
 def _path(line: str) -> str:
@@ -190,13 +251,10 @@ def hooked(source: bytes, patch: Patch) -> bytes:
     before: dict[int, list[bytes]] = {}
     after: dict[int, list[bytes]] = {}
     for hunk in patch.hunks:
-        found = texts.count(hunk.anchor.encode())
-        if found != 1:
-            raise PatchError(f"{patch.path}: the line {hunk.anchor!r} was found {found} times, not once")
-        at = texts.index(hunk.anchor.encode())
+        at, place = _place(bare[len(bom) :], texts, patch.path, hunk)
         ending = _ending(lines[at]) or newline or b"\n"
-        block = [_indented(line, lines[at], patch, hunk) + ending for line in hunk.lines]
-        (before if hunk.before else after).setdefault(at, []).extend(block)
+        block = [_indented(line, lines[at], patch, place) + ending for line in place.lines]
+        (before if place.before else after).setdefault(at, []).extend(block)
     result: list[bytes] = []
     for at, line in enumerate(lines):
         block = after.get(at, [])
@@ -205,6 +263,86 @@ def hooked(source: bytes, patch: Patch) -> bytes:
             block, line = [*block[:-1], block[-1][: -len(ending)]], line + ending
         result += [*before.get(at, []), line, *block]
     return bom + b"".join(result)
+
+
+def _place(source: bytes, texts: list[bytes], path: str, hunk: Hunk) -> tuple[int, Hunk]:
+    """The index of the line that a hook goes to, and the hunk that says how."""
+    if hunk.statement and (line := _line(source, path, hunk)):
+        return line - 1, replace(hunk, lines=tuple((0, "", text) for text in hunk.texts))
+    places = [(place, texts.count(place.anchor.encode())) for place in (hunk, *hunk.others)]
+    fitting = [place for place, count in places if count == 1]
+    if len(fitting) != 1 or any(count > 1 for _, count in places):
+        wrong = " and ".join(f"the line {place.anchor!r} was found {count} times" for place, count in places)
+        raise PatchError(f"{path}: {wrong}, not once")
+    return texts.index(fitting[0].anchor.encode()), fitting[0]
+
+
+def _line(source: bytes, path: str, hunk: Hunk) -> int:
+    """The line, from 1, of the statement that a hook goes to; 0 where this Python cannot read the file."""
+    wanted = hunk.statement
+    try:
+        tree = outline(source, frozenset(wanted.functions))
+    except (SyntaxError, ValueError):
+        return 0
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    function = next((functions[name] for name in wanted.functions if name in functions), None)
+    if function is None:
+        raise PatchError(f"{path}: there is no function {' or '.join(wanted.functions)}")
+    found = statements_with(function, wanted.name)
+    if len(found) != 1:
+        lines = " and ".join(f"line {statement.lineno}" for statement in found)
+        many = f"{len(found)} statements refer" if found else "no statement refers"
+        raise PatchError(f"{path}: {many} to {wanted.name} in {function.name}{f' ({lines})' if found else ''}, and the "
+                         f"hook for {hook_name(hunk)} needs exactly one")
+    return found[0].lineno
+
+
+def hook_name(hunk: Hunk) -> str:
+    """The name in a hook's svi("...") line; else the first of its lines."""
+    names = re.findall(r"""\bsvi\(["'](\w+)["']""", " ".join(hunk.texts))
+    return names[0] if names else hunk.texts[0]
+
+
+def statements_with(function: ast.AST, name: str) -> list[ast.stmt]:
+    """The innermost statements below `function` that refer to `name`, such as "wan_model.generate", called or not."""
+    *path, last = name.split(".")
+    found: dict[int, ast.stmt] = {}
+    todo: list[tuple[ast.AST, ast.stmt | None]] = [(function, None)]
+    while todo:
+        node, inside = todo.pop()
+        inside = node if isinstance(node, ast.stmt) else inside
+        match node:
+            case ast.Attribute(attr=attribute) if path and attribute == last and ast.unparse(node) == name:
+                found[id(inside)] = inside
+            case ast.Name(id=identifier) if not path and identifier == last:
+                found[id(inside)] = inside
+        todo += [(child, inside) for child in ast.iter_child_nodes(node)]
+    return sorted(found.values(), key=lambda statement: statement.lineno)
+
+
+@lru_cache(maxsize=4)
+def outline(source: bytes, keep: frozenset[str]) -> ast.Module:
+    """The syntax tree of a file with the bodies of other functions and classes left out, at the same line numbers.
+
+    Reading all of wgp.py takes a quarter of a second, and a walk over it as much again; its loop is a seventh of it.
+    Raises SyntaxError as ast.parse does.
+    """
+    text = source.decode("utf-8-sig")
+    parts = TOP.split(text)
+    kept: list[str] = []
+    for part in parts:
+        found = DEFINED.match(part)
+        kept.append("\n" * len(re.findall("\r\n?|\n", part)) if found and found[1] not in keep else part)
+    try:
+        return _parsed("".join(kept))
+    except SyntaxError:  # a text over several lines that looks like code, for instance
+        return _parsed(text)
+
+
+def _parsed(text: str) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # WanGP's own matter
+        return ast.parse(text)
 
 
 def _ending(line: bytes) -> bytes:
@@ -222,4 +360,4 @@ def _indented(line: tuple[int, str, str], anchor: bytes, patch: Patch, hunk: Hun
 def present(source: bytes, patch: Patch) -> int:
     """How many of the hooks of `patch` are in `source`."""
     texts = {line.strip() for line in source.splitlines() if is_hook(line)}
-    return sum(all(text.encode() in texts for _, _, text in hunk.lines) for hunk in patch.hunks)
+    return sum(all(text.encode() in texts for text in hunk.texts) for hunk in patch.hunks)
