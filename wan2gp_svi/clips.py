@@ -24,8 +24,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from . import __version__, files, mp4
@@ -118,15 +118,17 @@ class Run:
     def keep(self, number: int, made_of: Mapping[str, str], state: Mapping[str, Tensor]) -> None:
         """Writes a clip as it was made, its `frames` [3, 81, H, W] and its state, until it is added. `made_of` says
         what decides it."""
-        data = save({name: value.contiguous() for name, value in state.items()}, metadata=dict(made_of))
+        made = json.dumps(made_of, ensure_ascii=False, sort_keys=True)
+        data = save({name: value.contiguous() for name, value in state.items()}, metadata={"made of": made})
         files.write(self._unsaved(number), data)
 
     def unsaved(self, number: int, made_of: Mapping[str, str]) -> dict[str, Tensor] | None:
         """A clip that was made of just this and never added; None where there is none."""
-        path = self._unsaved(number)
-        with contextlib.suppress(OSError, SafetensorError), safe_open(path, "pt") as file:
-            if file.metadata() == made_of:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, SafetensorError):
+            data = self._unsaved(number).read_bytes()
+            about = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+            if json.loads(about["made of"]) == made_of:
+                return load(data)
         return None
 
     def _unsaved(self, number: int) -> Path:
@@ -182,7 +184,7 @@ class Run:
         path = self.path(clip.number, ".safetensors")
         if self.is_intact(clip):
             with contextlib.suppress(OSError, SafetensorError):
-                return load_file(path)
+                return load(path.read_bytes())  # from memory: a file that is mapped cannot be replaced on Windows
         raise StoreError(f"clip {clip.number + 1} of run {self.name} is damaged: {path.name} is not as it was written")
 
     def pieces(self, clip: Clip, last: bool) -> list[Piece]:

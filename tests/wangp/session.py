@@ -10,7 +10,8 @@ A job is a JSON object. For every level:
     path          folders put before sys.path
     tiny          false: without the tiny models, for models that the tree has
 
-"loop": `tasks`, a list of settings, each laid over DEFAULTS; `config`, laid over CONFIG, WanGP's wgp_config.json;
+"loop": `tasks`, a list of settings, each laid over DEFAULTS, one queue each or, with `at_once`, one for all and one
+entry in the report; `config`, laid over CONFIG, WanGP's wgp_config.json;
 `cli`, more arguments; `setup`, "module:function", called as function(wgp, job) when WanGP has booted.
 
 "process": `settings`, laid over DEFAULTS; `config`, `cli`. The report has one task.
@@ -118,12 +119,13 @@ def loop(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path
     _hook(job.get("setup"))(wgp, job)
     gc.freeze()
     report: dict[str, Any] = {"version": wgp.WanGP_version, "boot_seconds": time.monotonic() - begin, "tasks": []}
-    for settings in job["tasks"]:
+    tasks = [complete(settings, start) for settings in job["tasks"]]
+    for queue in [tasks] if job.get("at_once") else [[task] for task in tasks]:
         recorder.start_task()
         log: list[str] = []
         begin = time.monotonic()
         listener = SimpleNamespace(on_stream=lambda message, log=log: log.append(message.text))
-        result = session.submit_task(complete(settings, start), callbacks=listener).result()
+        result = session.submit_manifest(queue, callbacks=listener).result()
         report["tasks"].append(
             {
                 "success": result.success,
