@@ -44,6 +44,19 @@ PULLED = ("wgp.py", "models/wan", "profiles", "shared")  # of a clone that is pu
 ENVIRONMENT = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_NO_LAZY_FETCH": "1"}
 
 
+#: versions whose history is not to be had: day, which parts of single files were looked at, and what was found
+LOOKED_AT = (
+    ("13.0", "2026-11-26", "wgp.py: the head of the loop over windows, the call of generate, the join",
+     "the call stands there as before; what was looked for is there"),
+    ("13.141", "2026-11-25", "any2video.py, model.py: all places of hooks; wan_handler.py: all; wgp.py: its beginning, "
+     "and the loop in a fork", "all places and names are there; `samples` is None after the join, and is not needed"),
+    ("17.00", "2026-11-25", "wgp.py: its beginning", "the place of the hook at the start is there; mmgp is a folder"),
+    ("17.10", "2026-11-26", "wgp.py: the whole loop over windows",
+     "generate is handed to a helper, in one statement; all places are there, in one loop and in order; save_video is "
+     "called with the same keywords"),
+)
+
+
 class GitError(Exception):
     """git refused; the message is git's."""
 
@@ -359,11 +372,13 @@ def _listed(title: str, record: Iterable[Row], column: str) -> list[str]:
 
 def _singles(rows: Sequence[Row]) -> list[str]:
     """Versions of which single files were read and nothing was run."""
-    if not rows:
-        return []
     table = [[row["wangp"], row["fits"], row["why_not"]] for row in rows]
-    return ["## Single files", "Versions whose history is not to be had. They were read, not run.",
-            _markdown(["WanGP", "fits", "what was found, and which files were not to be had"], table)]
+    return [
+        "## Read, not run",
+        "Versions whose history is not to be had. Single files of theirs were looked at by eye:",
+        _markdown(["WanGP", "looked at on", "what", "found"], LOOKED_AT),
+        *(["By the check itself:", _markdown(["WanGP", "fits", "found, or not to be had"], table)] if rows else []),
+    ]
 
 
 def _beside(record: Iterable[Row], commit: str, day: str) -> str:
