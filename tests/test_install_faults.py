@@ -172,15 +172,11 @@ def make_wangp(root, kind):
 
 
 def filter_modules():
-    """The modules of the package that git's filter needs, read off their imports."""
-    found, open_ends = {"wan2gp_svi/install/__init__.py"}, ["wan2gp_svi/install/filter.py"]
-    while open_ends:
-        name = open_ends.pop()
-        found.add(name)
-        source = (REPO / name).read_text(encoding="utf-8")
-        needed = re.findall(r"^from (wan2gp_svi\.(?:install\.)?(?!install )\w+) import", source, re.MULTILINE)
-        open_ends += {f"{module.replace('.', '/')}.py" for module in needed} - found
-    return sorted(found)
+    """The modules of the package that git's filter loads."""
+    code = ("import sys, wan2gp_svi.install.filter; "
+            "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'wan2gp_svi'), sep='\\n')")
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
+    return sorted(Path(line).resolve().relative_to(REPO).as_posix() for line in done.stdout.splitlines())
 
 
 def make_distribution(root, release, kind):

@@ -140,6 +140,65 @@ def test_present_counts_hooks_that_are_whole():
     assert present(hooked(source, read).replace(b"c  # wan2gp_svi\n", b""), read) == 1
 
 
+HEAD = "@@ -7,1 +7,2 @@ before the statement with model.make in f or g\n"
+CALL = f"{HEAD}+    x = hook()  {MARKER}\n     y = model.make(\n"
+ELSEWHERE = f"@@ -7,1 +7,2 @@\n+    x = hook()  {MARKER}\n     y = other(model.make,\n"
+SOURCE = b"def g():\n    while 1:\n        y = CALL\n            1)\n"
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("call", [b"model.make(", b"other(model.make,", b"third(by=model.make, x=", b"z = model.make("])
+def test_a_statement_is_found_by_what_it_refers_to(call, ending):
+    source = SOURCE.replace(b"CALL", call).replace(b"\n", ending)
+    result = put(source, CALL, ELSEWHERE)
+    assert result == source.replace(b"        y", b"        x = hook()  # wan2gp_svi" + ending + b"        y")
+    assert unhooked(result) == source and put(result, CALL, ELSEWHERE) == result
+    assert put(BOM + source, CALL, ELSEWHERE) == BOM + result
+
+
+def test_a_statement_is_looked_for_in_the_first_function_that_is_there_and_must_be_the_only_one():
+    twice = b"def g():\n    y = model.make(1)\n\ndef f():\n    y = model.make(2)\n"
+    assert put(twice, CALL).endswith(b"def f():\n    x = hook()  # wan2gp_svi\n    y = model.make(2)\n")
+    with pytest.raises(PatchError, match=r"2 statements refer to model.make in f \(line 5 and line 6\)"):
+        put(twice + b"    print(model.make)\n", CALL)
+    with pytest.raises(PatchError, match=r"no statement refers to model.make in f, "):
+        put(twice.replace(b"make(2)", b"made(2)"), CALL)
+    with pytest.raises(PatchError, match="there is no function f or g"):
+        put(b"y = model.make(\n    1)\n", CALL)
+
+
+def test_where_python_cannot_read_the_file_the_anchors_count():
+    broken = b"def g(:\n    y = model.make(\n"
+    assert put(broken, CALL, ELSEWHERE) == b"def g(:\n    x = hook()  # wan2gp_svi\n    y = model.make(\n"
+    other = broken.replace(b"model.make(", b"other(model.make,")
+    assert put(other, CALL, ELSEWHERE) == other.replace(b"    y", b"    x = hook()  # wan2gp_svi\n    y")
+    with pytest.raises(PatchError, match="'y = model.make\\(' was found 0 times and the line .* 0 times, not once"):
+        put(b"def g(:\n", CALL, ELSEWHERE)
+
+
+def test_hunks_that_add_the_same_lines_at_other_anchors_are_one_hook_and_one_of_them_must_fit():
+    one, other = AFTER, AFTER.replace("a = 1", "z = 1")
+    read = parse_patch(patch(one, BEFORE, other))
+    assert len(read.hunks) == 2 and [each.anchor for each in read.hunks[0].others] == ["z = 1"]
+    assert put(b"a = 1\n", one, other) == b"a = 1\nb = hook(a)  # wan2gp_svi\n"
+    assert put(b"z = 1\n", one, other) == b"z = 1\nb = hook(a)  # wan2gp_svi\n"
+    assert present(put(b"z = 1\n", one, other), parse_patch(patch(one, other))) == 1
+    for source in (b"a = 1\nz = 1\n", b"x = 1\n", b"a = 1\na = 1\n", b"a = 1\nz = 1\nz = 1\n"):
+        with pytest.raises(PatchError, match="not once"):
+            put(source, one, other)
+
+
+@pytest.mark.parametrize("head", ["before the statement with a.b", "after the statement with a.b in f",
+                                  "before the statement with a b in f", "before the statement with a.b in f, g"])
+def test_a_head_that_names_a_statement_wrongly_is_an_error(head):
+    with pytest.raises(PatchError, match="its head is not of the form"):
+        parse_patch(patch(CALL.replace(HEAD, f"@@ -7,1 +7,2 @@ {head}\n")))
+    with pytest.raises(PatchError, match="its head says before, and its lines come after"):
+        parse_patch(patch(f"{HEAD}     y = 1\n+    x  {MARKER}\n"))
+    with pytest.raises(PatchError, match="two heads name a statement"):
+        parse_patch(patch(CALL, CALL.replace("y = model.make(", "y = 2")))
+
+
 def test_the_series_gives_the_order(tmp_path):
     (tmp_path / "series").write_text("# comment\n\nb.patch # why\na.patch\n", encoding="utf-8")
     (tmp_path / "a.patch").write_text(patch(AFTER), encoding="utf-8")
