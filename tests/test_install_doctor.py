@@ -150,6 +150,18 @@ def test_environments_in_wangp_are_read_and_not_started(say, wangp, monkeypatch)
     assert "WanGP's Python has no mmgp" in wrong[0]
 
 
+def test_an_mmgp_that_is_a_folder_of_wangp_is_not_missing(say, wangp, monkeypatch):
+    (wangp / "env_uv/lib/python3.11/site-packages/torch-2.7.0.dist-info").mkdir(parents=True)
+    monkeypatch.setattr(doctor, "_version", lambda name: "" if name == "mmgp" else "1")
+    python = str(wangp / "env_uv/bin/python")
+    assert "WanGP's Python has no mmgp" in say(python=python)[1][0]
+    for source, told in (("", "of WanGP's own"), ("VERSION = '3.8.1'\n", "3.8.1 (WanGP's own)")):
+        write(wangp, {"mmgp/__init__.py": source})
+        lines, wrong = say(python=python)
+        assert wrong == [] and any(f"torch 1, mmgp {told}, gradio 1" in line for line in lines)
+        assert any(f"Python in env_uv: 3.11: torch 2.7.0, mmgp {told}" in line for line in say()[0])
+
+
 def test_gpus_come_from_nvidia_smi(say, monkeypatch):
     monkeypatch.setattr(doctor, "QUERY", (sys.executable, "-c", "print('NVIDIA RTX 4090, 24564, 570.1\\nweird')"))
     lines, _ = say()

@@ -203,6 +203,16 @@ def test_start_without_wangps_python(run, monkeypatch):
     assert code == 1 and "run this with WanGP's Python" in said
 
 
+def test_start_with_an_mmgp_that_is_a_folder_of_wangp(run, wangp, monkeypatch):
+    (wangp / "mmgp").mkdir()
+    (wangp / "mmgp/__init__.py").write_text("", encoding="utf-8")
+    started = []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("subprocess.call", lambda command, cwd: started.append((command[2:], cwd)) or 0)
+    assert run("--start", "--server-port", "7861")[0] == 0
+    assert started == [(["--server-port", "7861"], wangp)]
+
+
 def test_an_uninstallation_takes_it_out_as_well(run, wangp, tmp_path):
     run()
     home = tmp_path / "dist"
