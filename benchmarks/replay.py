@@ -1,12 +1,14 @@
 """Which WanGP versions the hooks fit: all of them are tried.
 
-    python benchmarks/replay.py PATH/TO/Wan2GP [--every N] [--earlier CHECKOUT] [--out FOLDER]
+    python benchmarks/replay.py PATH/TO/Wan2GP [--every N] [--earlier CHECKOUT] [--files NAME=FOLDER] [--out FOLDER]
 
 Reads the first-parent history of a full WanGP clone from v9.0 to its HEAD, and writes nothing into it.
 
-versions   every distinct set of contents of the three hooked files: the hooks go in, the result compiles, every hook
-           stands where it must (asked of the syntax tree, not of the text), and they come out again to the byte, with
-           LF and with CRLF line endings
+versions   every distinct set of contents of the three hooked files: the hooks go in, the result compiles, the check
+           that the product itself makes (wan2gp_svi/wangp/contract.py) finds nothing, and they come out again to the
+           byte, with LF and with CRLF line endings
+files      the same of single files: a folder with the hooked files, and what else the check reads, of a version whose
+           history is not to be had; it was read and not run
 pulls      one clone with SVI for WanGP installed is pulled along all commits, one at a time: no conflict, a clean
            `git status`, and all hooks in the files
 
@@ -16,7 +18,6 @@ Writes RESULTS.md, replay.csv (a row per version) and, with matplotlib, replay.p
 from __future__ import annotations
 
 import argparse
-import ast
 import csv
 import datetime
 import os
@@ -24,19 +25,21 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from wan2gp_svi.install.patches import Patch, PatchError, fault, hooked, present, read_series, unhooked  # noqa: E402
+from wan2gp_svi.wangp import contract  # noqa: E402
 
 OUT = ROOT / "benchmarks/replay"
 START = "5d021575044913e0d72ac11fbbcaedf8234d5958"  # v9.0, 21 October 2025
-WGP, ANY2VIDEO, MODEL = FILES = ("wgp.py", "models/wan/any2video.py", "models/wan/modules/model.py")
+WGP, ANY2VIDEO, MODEL = FILES = contract.HOOKED
+OTHERS = tuple(dict.fromkeys(other.file for other in contract.OTHERS if other.file not in FILES))
 PULLED = ("wgp.py", "models/wan", "profiles", "shared")  # of a clone that is pulled: all that the installer touches
 ENVIRONMENT = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_NO_LAZY_FETCH": "1"}
 
@@ -53,187 +56,6 @@ def git(folder: Path, *arguments: str | Path, given: bytes | None = None) -> byt
     return done.stdout
 
 
-# ---------------------------------------------------------------------------------------------- where a hook must stand
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Where a hook stands. Neighbours are statements as ast.unparse spells them, given by their beginning."""
-
-    file: str
-    inside: tuple[str, ...]  # class and function
-    above: str = ""
-    below: str = ""
-    opens: str = ""  # the hook is the first statement of a block with this head
-    later: str = ""  # a statement that must come in the same block after it, or further in
-    looped: bool = False
-
-
-LOOP = ("generate_video", "generate_media")  # its name before v12.21, and since
-GENERATE = ("WanAny2V.generate",)
-CLIP_IMAGES, ENCODE = "clip_image_start, clip_image_end = ", "lat_y = self.vae.encode([enc]"
-IMPORT = "try:\n    from wan2gp_svi.wangp import svi\nexcept ImportError:\n    svi = lambda "
-WINDOW = "if sliding_window and window_no > 1 and (reuse_frames > 0):"
-RULES = {
-    "start": Rule(WGP, ("",), above=IMPORT),
-    "clip": Rule(WGP, LOOP, below="samples = wan_model.generate(input_prompt=prompt, ", looped=True),
-    "whole": Rule(WGP, LOOP, opens=WINDOW, looped=True),
-    "kept": Rule(WGP, LOOP, below="num_frames_generated = ", looped=True),
-    "saved": Rule(WGP, LOOP, above="configs['generation_time'] = ", looped=True),
-    "seed": Rule(ANY2VIDEO, GENERATE, below="seed_g.manual_seed(seed)"),
-    "clip_image": Rule(ANY2VIDEO, GENERATE, above=CLIP_IMAGES, later=ENCODE),
-    "mask": Rule(ANY2VIDEO, GENERATE, above="msk = msk.transpose(1, 2)[0]"),
-    "injected_latents": Rule(ANY2VIDEO, GENERATE, above="overlapped_latents_frames_num = "),
-    "lora": Rule(MODEL, ("WanModel.preprocess_loras",), below="first = ", opens="def preprocess_loras("),
-}
-
-
-@dataclass(frozen=True)
-class Place:
-    """A statement in a syntax tree: `block[index]`, within the nodes `outer`, outermost first."""
-
-    block: list[ast.stmt]
-    index: int
-    outer: tuple[ast.AST, ...]
-
-    @property
-    def statement(self) -> ast.stmt:
-        return self.block[self.index]
-
-    @property
-    def hook(self) -> str:
-        """The name of the hook that the statement calls; "" if it is none."""
-        match getattr(self.statement, "value", None):
-            case ast.Call(func=ast.Name("svi"), args=[ast.Constant(str(name)), *_]):
-                return name
-        return ""
-
-    @property
-    def function(self) -> ast.FunctionDef | None:
-        return next((node for node in reversed(self.outer) if isinstance(node, ast.FunctionDef)), None)
-
-    def at(self, offset: int) -> str:
-        """A neighbour's text; the same whether or not this Python puts the tuple of an assignment in parentheses."""
-        index = self.index + offset
-        text = ast.unparse(self.block[index]) if 0 <= index < len(self.block) else ""
-        return re.sub(r"^\(([\w, ]+)\) =", r"\1 =", text)
-
-    def keeps(self, rule: Rule) -> bool:
-        """Whether the statement stands where the rule says, and what it assigns is used after it."""
-        inside = ".".join(node.name for node in self.outer if isinstance(node, (ast.FunctionDef, ast.ClassDef)))
-        looped = any(isinstance(node, (ast.For, ast.While)) for node in self.outer)
-        after = (node for statement in self.block[self.index + 1 :] for node in ast.walk(statement))
-        assigned = (ast.unparse(node) for node in after if isinstance(node, ast.Assign))
-        return (
-            inside in rule.inside
-            and self.at(-1).startswith(rule.above)
-            and self.at(1).startswith(rule.below)
-            and (not rule.opens or self.index == 0 and ast.unparse(self.outer[-1]).startswith(rule.opens))
-            and (not rule.later or any(text.startswith(rule.later) for text in assigned))
-            and looped >= rule.looped
-            and self._used()
-        )
-
-    def _used(self) -> bool:
-        names = {node.id for node in ast.walk(self.statement) if isinstance(node, ast.Name) and _stores(node)}
-        scope = [self.function] if self.function else self.block
-        after = (node for statement in scope for node in ast.walk(statement) if isinstance(node, ast.Name))
-        return names <= {node.id for node in after if not _stores(node) and node.lineno > self.statement.lineno}
-
-
-def _stores(name: ast.Name) -> bool:
-    return isinstance(name.ctx, ast.Store)
-
-
-def places(tree: ast.Module) -> Iterator[Place]:
-    """All statements."""
-    todo: list[tuple[ast.AST, tuple[ast.AST, ...]]] = [(tree, ())]
-    blocks = (ast.stmt, ast.ExceptHandler, ast.match_case)
-    while todo:
-        node, outer = todo.pop()
-        inner = outer if isinstance(node, ast.Module) else (*outer, node)
-        for _, value in ast.iter_fields(node):
-            if isinstance(value, list) and value and isinstance(value[0], blocks):
-                todo += [(child, inner) for child in value]
-                yield from (Place(value, at, inner) for at, child in enumerate(value) if isinstance(child, ast.stmt))
-
-
-def bound(body: Sequence[ast.AST]) -> dict[str, int]:
-    """The names that the statements of a function or module bind, and the first line that does."""
-    scopes = (ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-    names: dict[str, int] = {}
-    shared: set[str] = set()
-    todo = list(body)
-    while todo:
-        node = todo.pop()
-        match node:
-            case ast.Name(name, ast.Store()) | ast.FunctionDef(name) | ast.ClassDef(name) | ast.arg(name):
-                names[name] = min(names.get(name, node.lineno), node.lineno)
-            case ast.ImportFrom(names=aliases) | ast.Import(aliases):
-                names |= {(alias.asname or alias.name).split(".")[0]: node.lineno for alias in aliases}
-            case ast.Global(others):
-                shared.update(others)
-        todo += [] if isinstance(node, scopes) else ast.iter_child_nodes(node)
-    return {name: line for name, line in names.items() if name not in shared}
-
-
-def scope_reads() -> dict[str, set[str]]:
-    """hook -> the variables of WanGP's loop that it cannot do without: scope["..."], also in what it calls."""
-    sources = (ROOT / f"wan2gp_svi/wangp/{name}.py" for name in ("runs", "hooks"))
-    trees = [ast.parse(source.read_text(encoding="utf-8")) for source in sources]
-    functions = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
-    hooks = [node.name for node in trees[-1].body if isinstance(node, ast.FunctionDef)]
-
-    def reads(name: str, above: frozenset[str] = frozenset()) -> set[str]:
-        found: set[str] = set()
-        for node in ast.walk(functions[name]):
-            match node:
-                case ast.Subscript(ast.Name("scope"), ast.Constant(str(key))):
-                    found.add(key)
-                case ast.Call(ast.Name(called) | ast.Attribute(attr=called), arguments) if (
-                    called in functions.keys() - above and any(ast.unparse(one) == "scope" for one in arguments)
-                ):
-                    found |= reads(called, above | {name})
-        return found
-
-    return {name: reads(name) for name in hooks}
-
-
-def misplaced(tree: ast.Module, patch: Patch, reads: Mapping[str, set[str]]) -> list[str]:
-    """What is wrong with the hooks of `patch` in the syntax tree of its file; empty when they stand as they must."""
-    everywhere = list(places(tree))
-    standing = [place for place in everywhere if place.hook]
-    lines = "\n".join(text for hunk in patch.hunks for _, _, text in hunk.lines)
-    found, wanted = (sorted(names) for names in ((p.hook for p in standing), re.findall(r'\bsvi\("(\w+)"', lines)))
-    faults = [] if found == wanted else [f"hooks {found}, not {wanted}"]
-    tries = [place for place in everywhere if not place.outer and isinstance(place.statement, ast.Try)]
-    imports = [place.statement.lineno for place in tries if place.at(0).startswith(IMPORT)]
-    if len(imports) != 1 or any(place.statement.lineno < imports[0] for place in standing):
-        faults.append("svi is not imported once, at module level, before the hooks")
-    shared = bound(tree.body)
-    for place in standing:
-        rule = RULES.get(place.hook)
-        if rule is None or rule.file != patch.path:
-            faults.append(f"{place.hook}: there is no rule for it in {patch.path}")
-        elif not place.keeps(rule):
-            faults.append(f"{place.hook}: not where it must stand")
-        elif place.function:
-            faults += _unbound(place, shared, reads.get(place.hook, set()))
-    return faults
-
-
-def _unbound(place: Place, shared: Iterable[str], reads: set[str]) -> Iterator[str]:
-    """Names that a hook reads, and that its function does not bind before it; nor, for an argument and for a hook that
-    is given the module's names too, the module."""
-    local = bound([place.function.args, *place.function.body])
-    arguments = {node.id for node in ast.walk(place.statement.value) if isinstance(node, ast.Name)}
-    of_module = "globals" in arguments
-    for name in sorted(arguments - {"svi", "locals", "globals"} | reads):
-        elsewhere = name not in local and name in shared and (of_module or name not in reads)
-        if not elsewhere and local.get(name, place.statement.lineno) >= place.statement.lineno:
-            yield f"{place.hook}: {name} is not bound before it"
-
-
 # ------------------------------------------------------------------------------------------------------------- versions
 
 
@@ -245,6 +67,7 @@ class Version:
     name: str
     commit: str
     blobs: tuple[str, ...]
+    others: tuple[str, ...] = ()  # blobs, in the order of OTHERS
 
 
 @dataclass
@@ -281,7 +104,8 @@ def versions(clone: Path, every: int = 1) -> list[Version]:
 def _version(clone: Path, commit: str, blobs: tuple[str, ...]) -> Version:
     name = re.search(rb"""^WanGP_version *= *["']([^"']+)""", git(clone, "cat-file", "blob", blobs[0]), re.MULTILINE)
     date = git(clone, "log", "-1", "--format=%cs", commit).decode().strip()
-    return Version(date, name[1].decode() if name else "?", commit, blobs)
+    others = git(clone, "rev-parse", *(f"{commit}:{name}" for name in OTHERS)).decode().split()
+    return Version(date, name[1].decode() if name else "?", commit, blobs, tuple(others))
 
 
 def replay(
@@ -289,10 +113,8 @@ def replay(
 ) -> dict[str, Result]:
     """blob -> what became of it, for every content in the chosen versions."""
     names = {blob: name for version in chosen for name, blob in zip(FILES, version.blobs, strict=True)}
-    by_path, reads = {patch.path: patch for patch in patches}, scope_reads()
-    tasks = [
-        (git(clone, "cat-file", "blob", blob), by_path[name], reads, earlier.get(name)) for blob, name in names.items()
-    ]
+    by_path = {patch.path: patch for patch in patches}
+    tasks = [(git(clone, "cat-file", "blob", blob), by_path[name], earlier.get(name)) for blob, name in names.items()]
     found: dict[str, Result] = {}
     with ProcessPoolExecutor() as pool:
         for blob, result in zip(names, pool.map(examine, *zip(*tasks, strict=True)), strict=True):
@@ -301,7 +123,35 @@ def replay(
     return found
 
 
-def examine(source: bytes, patch: Patch, reads: Mapping[str, set[str]], earlier: bytes | None = None) -> Result:
+def around(clone: Path, chosen: Sequence[Version], patches: Sequence[Patch]) -> dict[str, list[str]]:
+    """commit -> what is wrong with the other files that the check reads."""
+    sources = {blob: b"" for version in chosen for blob in (*version.others, version.blobs[FILES.index(ANY2VIDEO)])}
+    sources = {blob: git(clone, "cat-file", "blob", blob) for blob in sources}
+    found: dict[tuple[str, ...], list[str]] = {}
+    outcome: dict[str, list[str]] = {}
+    for version in chosen:
+        blobs = (*version.others, version.blobs[FILES.index(ANY2VIDEO)])
+        if blobs not in found:
+            files = {name: sources[blob] for name, blob in zip((*OTHERS, ANY2VIDEO), blobs, strict=True)}
+            found[blobs] = contract.of_others(files, patches)
+        outcome[version.commit] = found[blobs]
+        _progress(f"the files around: {len(outcome)} of {len(chosen)}")
+    return outcome
+
+
+def read_files(name: str, folder: Path, patches: Sequence[Patch]) -> tuple[Version, list[Result], list[str]]:
+    """A version of which single files are to be had, in `folder` as in WanGP: what became of the hooked files, and what
+    is wrong with the files around them. Files that are not there are not asked for."""
+    sources = contract.read(folder, patches)
+    by_path = {patch.path: patch for patch in patches}
+    results = [examine(sources[path], by_path[path]) if path in sources else Result() for path in FILES]
+    known = [fault for fault in contract.of_others(sources, patches) if not fault.endswith("is missing")]
+    lost = [path for path in (*FILES, *OTHERS) if path not in sources]
+    version = Version("", contract.version(sources.get(WGP)) if WGP in sources else name, "read, not run", ())
+    return version, results, [*known, *([f"not to be had: {', '.join(lost)}"] if lost else [])]
+
+
+def examine(source: bytes, patch: Patch, earlier: bytes | None = None) -> Result:
     """The hooks into one content of one file, looked at, and out again."""
     result = Result(broken=fault(source), earlier=earlier is not None and applies(earlier, source, patch.path))
     try:
@@ -313,9 +163,19 @@ def examine(source: bytes, patch: Patch, reads: Mapping[str, set[str]], earlier:
         return result
     if present(whole, patch) != len(patch.hunks) or hooked(_crlf(source), patch) != _crlf(whole):
         result.faults.append("not all hooks, or not in every line ending")
+    if by_text(source, patch) not in (whole, None):
+        result.faults.append("the syntax tree and the text give different places")
     if not result.broken:
-        result.faults += [fault(whole)] if fault(whole) else misplaced(ast.parse(whole), patch, reads)
+        result.faults += [fault(whole)] if fault(whole) else contract.of_file(source, patch)
     return result
+
+
+def by_text(source: bytes, patch: Patch) -> bytes | None:
+    """The file with hooks whose places are found by text alone; None where no text fits."""
+    try:
+        return hooked(source, replace(patch, hunks=tuple(replace(hunk, statement=None) for hunk in patch.hunks)))
+    except PatchError:
+        return None
 
 
 def _crlf(source: bytes) -> bytes:
@@ -346,6 +206,15 @@ def read_earlier(checkout: Path) -> tuple[dict[str, bytes], str]:
     patches = [git(checkout, "cat-file", "blob", f"HEAD:{name}") for name in names if name.endswith(".patch")]
     by_path = {re.search(rb"^\+\+\+ b/(\S+)", patch, re.MULTILINE)[1].decode(): patch for patch in patches}
     return by_path, git(checkout, "log", "-1", "--format=%h %cs").decode().strip()
+
+
+def measured(table: Path) -> tuple[dict[str, str], str]:
+    """commit -> whether the earlier distribution fits, from the replay.csv of another run; and from the RESULTS.md
+    beside it that distribution's last commit with its day."""
+    with table.open(encoding="utf-8", newline="") as file:
+        fits = {line["commit"]: line["earlier_fits"] for line in csv.DictReader(file)}
+    said = re.search(r"at (\w+), its last commit, of (\S+)\.", (table.parent / "RESULTS.md").read_text("utf-8"))
+    return fits, " ".join(said.groups())
 
 
 # ---------------------------------------------------------------------------------------------------------------- pulls
@@ -408,9 +277,11 @@ Row = dict[str, str]  # a row of replay.csv
 Pulls = Mapping[str, Mapping[str, str]]  # line endings -> commit -> what was wrong after it was pulled
 
 
-def row(version: Version, files: Sequence[Result], pulled: Pulls) -> Row:
+def row(version: Version, files: Sequence[Result], pulled: Pulls, elsewhere: Sequence[str] = ()) -> Row:
     named = list(zip(FILES, files, strict=True))
-    faults = [f"{name}: {wrong}" for name, result in named for wrong in result.faults]
+    faults = [wrong if wrong.startswith(name) else f"{name}: {wrong}" for name, result in named
+              for wrong in result.faults]
+    faults += elsewhere
     after = {ending: outcome.get(version.commit) for ending, outcome in pulled.items()}
     return {
         "date": version.date,
@@ -435,7 +306,9 @@ def _by_month(record: Iterable[Row]) -> dict[str, list[Row]]:
     return months
 
 
-def results(record: Sequence[Row], pulled: Pulls, command: str, head: str, earlier: str) -> str:
+def results(
+    record: Sequence[Row], pulled: Pulls, command: str, head: str, earlier: str, single: Sequence[Row] = ()
+) -> str:
     """RESULTS.md."""
     heads = ["month", "WanGP", "versions", "fit", "do not fit", "upstream's own syntax error"]
     heads += ["the earlier distribution fits"] if earlier else []
@@ -455,14 +328,19 @@ def results(record: Sequence[Row], pulled: Pulls, command: str, head: str, earli
         f"{git(ROOT, '--version').decode().strip()}, for WanGP's first-parent history from v9.0 ({record[0]['date']}) "
         f"to {head}. A row per version: [replay.csv](replay.csv).",
         f"**{_fitting(record)} of {len(record)} versions fit.** A version is one set of contents of the three hooked "
-        "files. It fits if all hooks go in, the files compile, each hook stands where it must and finds bound what it "
-        "reads (asked of the syntax tree), and taking the hooks out gives the same bytes; with LF and with CRLF line "
-        "endings. Where upstream's own file does not compile, the hooks must go in and out, and no more is asked.",
+        "files. It fits if all hooks go in, the files compile, the check that the product makes when it is installed "
+        "and when WanGP starts ([contract.py](../../wan2gp_svi/wangp/contract.py)) finds nothing, and taking the hooks "
+        "out gives the same bytes; with LF and with CRLF line endings. The check asks the syntax tree whether each "
+        "hook stands in its place and finds bound, and not None, what it reads; and whether what SVI calls in "
+        f"{len(OTHERS)} other files takes the same arguments. Where a place is found by syntax tree and by text, "
+        "both must give the same bytes. Where upstream's own file does not compile, the hooks must go in and out, and "
+        "no more is asked.",
         _markdown(heads, table),
         *_listed("Upstream's own syntax errors:", record, "upstream_syntax_error"),
         *_listed("What does not fit:", record, "why_not"),
         "![Share of versions that fit, by month](replay.png)",
         *([_beside(record, *earlier.split())] if earlier else []),
+        *_singles(single),
         "## Pulls",
         f"A clone (sparse: {', '.join(PULLED)}) with SVI for WanGP installed at v9.0 is brought by `git pull "
         "--ff-only` to every commit that changes these paths, one at a time. It is clean and whole if git ends with 0, "
@@ -477,6 +355,15 @@ def results(record: Sequence[Row], pulled: Pulls, command: str, head: str, earli
 def _listed(title: str, record: Iterable[Row], column: str) -> list[str]:
     found = [f"- {row['wangp']}, {row['date']}, {row['commit'][:8]}: {row[column]}" for row in record if row[column]]
     return [title, "\n".join(found)] if found else []
+
+
+def _singles(rows: Sequence[Row]) -> list[str]:
+    """Versions of which single files were read and nothing was run."""
+    if not rows:
+        return []
+    table = [[row["wangp"], row["fits"], row["why_not"]] for row in rows]
+    return ["## Single files", "Versions whose history is not to be had. They were read, not run.",
+            _markdown(["WanGP", "fits", "what was found, and which files were not to be had"], table)]
 
 
 def _beside(record: Iterable[Row], commit: str, day: str) -> str:
@@ -522,24 +409,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wangp", type=Path, help="a WanGP clone with its history")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth version and commit")
-    parser.add_argument("--earlier", type=Path, metavar="CHECKOUT", help="the earlier distribution, measured beside")
+    parser.add_argument("--earlier", type=Path, metavar="CHECKOUT", help="the earlier distribution, measured beside; "
+                        "or the replay.csv of a run that has measured it")
+    parser.add_argument("--files", action="append", default=[], metavar="NAME=FOLDER", help="a version of which only "
+                        "single files are to be had: read, not run")
     parser.add_argument("--out", type=Path, metavar="FOLDER", default=OUT, help="for the results (benchmarks/replay)")
     options = parser.parse_args(argv)
     patches = read_series(ROOT / "patches")
     try:
         chosen = versions(options.wangp, options.every)
-        earlier, published = read_earlier(options.earlier) if options.earlier else ({}, "")
+        known = options.earlier is not None and options.earlier.is_file()
+        fits, published = measured(options.earlier) if known else ({}, "")
+        earlier, published = read_earlier(options.earlier) if options.earlier and not known else ({}, published)
         examined = replay(options.wangp, chosen, patches, earlier)
+        elsewhere = around(options.wangp, chosen, patches)
         chain = commits(options.wangp, *PULLED, every=options.every)
         pulled = {name: pulls(options.wangp, chain, patches, name == "crlf") for name in ("lf", "crlf")}
         head = git(options.wangp, "log", "-1", "--format=%h (%cs)").decode().strip()
     except GitError as error:
         parser.exit(1, f"\n{error}\n")
-    record = [row(version, [examined[blob] for blob in version.blobs], pulled) for version in chosen]
+    record = [row(version, [examined[blob] for blob in version.blobs], pulled, elsewhere[version.commit])
+              for version in chosen]
     every = f" --every {options.every}" if options.every > 1 else ""
-    beside = " --earlier PATH/TO/wan2gp-svi" if earlier else ""
+    for line in record if known else ():
+        line["earlier_fits"] = fits.get(line["commit"], "no")
+    beside = f" --earlier {'replay.csv' if known else 'PATH/TO/wan2gp-svi'}" if published else ""
     command = f"python benchmarks/replay.py PATH/TO/Wan2GP{every}{beside}"
-    report = results(record, pulled, command, head, published)
+    single = []
+    for name, _, folder in (one.partition("=") for one in options.files):
+        version, found, lost = read_files(name, Path(folder), patches)
+        single.append(row(replace(version, name=name), found, {}, lost))
+        single[-1]["fits"] = "no" if any(result.faults for result in found) or len(lost) > 1 else "as far as read"
+        command += f" --files {name}=FOLDER"
+    report = results(record, pulled, command, head, published, single)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "RESULTS.md").write_text(report, encoding="utf-8")
     with (options.out / "replay.csv").open("w", encoding="utf-8", newline="") as file:
@@ -547,7 +449,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         table.writeheader()
         table.writerows(record)
     try:
-        plot(record, options.out / "replay.png", bool(earlier))
+        plot(record, options.out / "replay.png", bool(published))
     except ImportError:
         print("no replay.png: matplotlib is not installed")
     print(f"\n{report}")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import hosts
 import pytest
 import torch
 
@@ -193,14 +194,13 @@ def test_svi_is_off_as_a_whole_where_a_hook_is_missing(tmp_path):
     patches = Path(__file__).parents[1] / "patches"
     shutil.copytree(patches, tmp_path / "wan2gp_svi/patches")
     assert why_off(tmp_path) == ""  # no WanGP here
+    hosts.write(tmp_path)
     for patch in read_series(patches):
         file = tmp_path / patch.path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        source = "\n".join(hunk.anchor for hunk in patch.hunks).encode()
-        file.write_bytes(hooked(source, patch))
+        file.write_bytes(hooked(file.read_bytes(), patch))
     assert why_off(tmp_path) == ""
     model = tmp_path / "models/wan/modules/model.py"
-    model.write_bytes(model.read_bytes().replace(b'sd = svi("lora", sd, self)  # wan2gp_svi\n', b""))
+    model.write_bytes(model.read_bytes().replace(b'        sd = svi("lora", sd, self)  # wan2gp_svi\n', b""))
     assert "models/wan/modules/model.py has 1 of 2 hooks. Run install.py again" in why_off(tmp_path)
     model.unlink()
     assert "has 0 of 2 hooks" in why_off(tmp_path)

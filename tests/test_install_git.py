@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hosts
 import pytest
 
 from wan2gp_svi.install import Refused
 from wan2gp_svi.install.filter import with_block, without_block
-from wan2gp_svi.install.patches import MARKER, present, read_series, unhooked
+from wan2gp_svi.install.patches import MARKER, NO_PYTHON, present, read_series, unhooked
+from wan2gp_svi.wangp import why_off
 
 REPO = Path(__file__).resolve().parents[1]
 PATCHES = read_series(REPO / "patches")
@@ -21,13 +23,7 @@ pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
 def source(patch, release=1):
     """A small file that every hook of the patch fits, and that compiles."""
-    lines = [f"release = {release}", 'WanGP_version = "12.60"']
-    for hunk in patch.hunks:
-        line = hunk.anchor
-        before = ["if 0:", "    pass"] if line.startswith("elif") else []
-        after = [")"] if line.endswith("(") else ["    pass"] if line.endswith(":") else []
-        lines += [*before, line, *after]
-    return "\n".join([*lines, f"last = {release}", ""]).encode()
+    return f"release = {release}\n{hosts.files()[patch.path]}last = {release}\n".encode()
 
 
 def git(folder, *arguments, check=True):
@@ -41,10 +37,9 @@ def git(folder, *arguments, check=True):
 
 
 def commit(folder, release, change=lambda path, content: content):
+    hosts.write(folder)
     for patch in PATCHES:
-        path = folder / patch.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(change(patch.path, source(patch, release)))
+        (folder / patch.path).write_bytes(change(patch.path, source(patch, release)))
     git(folder, "add", "-A")
     git(folder, "commit", "-q", "-m", f"release {release}")
     return git(folder, "rev-parse", "HEAD").strip()
@@ -188,17 +183,89 @@ def test_without_the_package_the_clone_works_on_without_hooks(wangp, upstream):
     assert_whole(wangp)
 
 
-def test_without_any_python_the_clone_works_on_without_hooks(wangp, upstream, tmp_path):
-    install(wangp)
+def without_python(wangp):
+    """git's filter finds no Python -> its text as it was."""
     script = wangp / ".git/wan2gp_svi/filter"
     text = script.read_text(encoding="utf-8")
     script.write_text(text.replace(f"for python in '{Path(sys.executable).as_posix()}' python3 python py;",
                                    "for python in no-such-python;"), encoding="utf-8")
     assert script.read_text(encoding="utf-8") != text
+    return text
+
+
+def test_without_any_python_the_clone_works_on_without_hooks(wangp, upstream, tmp_path):
+    install(wangp)
+    without_python(wangp)
     commit(upstream, 2)
     git(wangp, "pull", "--ff-only")
     assert hooks(wangp) == [0, 0, 0] and git(wangp, "status", "--porcelain") == ""
     install(wangp)
+    assert_whole(wangp)
+
+
+@pytest.mark.parametrize("crlf", [False, True], ids=["LF", "CRLF"])
+def test_after_a_pull_without_any_python_wangp_says_at_its_start_what_to_do(upstream, tmp_path, crlf):
+    wangp = tmp_path / "without"
+    options = ("-c", f"core.autocrlf={str(crlf).lower()}")
+    git(tmp_path, *options, "clone", "-q", *options, upstream, wangp)
+    install(wangp)
+    text = without_python(wangp)
+    commit(upstream, 2)
+    git(wangp, "pull", "--ff-only")
+    assert git(wangp, "status", "--porcelain") == "" and git(wangp, "diff") == ""
+    lines = (wangp / "wgp.py").read_bytes().splitlines(keepends=True)
+    at = next(i for i, line in enumerate(lines) if line.strip() == b"global_queue_ref = []")
+    added = [line.strip() for line in lines[at + 1 : at + 4]]
+    start = [text.encode() for text in PATCHES[-1].hunks[0].texts]
+    assert added == [*start[:2], start[2].replace(MARKER.encode(), f"{NO_PYTHON}  {MARKER}".encode())]
+    assert all(line.endswith(b"\r\n") == crlf for line in lines)
+    assert sum(NO_PYTHON.encode() in line for line in lines) == 1
+    compile(b"".join(lines), "wgp.py", "exec")
+    assert why_off(wangp).startswith("git's filter found no Python") and "Run install.py again" in why_off(wangp)
+    # what WanGP's start prints, with the package in its folder and nothing else of WanGP's
+    code = "from wan2gp_svi.wangp import svi; print(svi('start', 'as it was'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=wangp, capture_output=True, encoding="utf-8")
+    assert done.stdout.startswith("[SVI] is off, WanGP itself is not affected: git's filter found no Python")
+    assert done.stdout.endswith("as it was\n")
+    # with a Python again: pulled, or as the line says
+    (wangp / ".git/wan2gp_svi/filter").write_text(text, encoding="utf-8")
+    commit(upstream, 3)
+    git(wangp, "pull", "--ff-only")
+    assert hooks(wangp) == [len(patch.hunks) for patch in PATCHES] and why_off(wangp) == ""
+    install(wangp)
+    assert_whole(wangp)
+
+
+def test_a_wgp_that_the_contract_refuses_keeps_the_hook_at_its_start(wangp, upstream):
+    install(wangp)
+    renamed = (b"window_no", b"window_number")
+    commit(upstream, 2, lambda path, content: content.replace(*renamed) if path == "wgp.py" else content)
+    said = git(wangp, "pull", "--ff-only")
+    assert "[SVI] SVI is off: wgp.py: before_generate: window_no is not bound before it" in said
+    assert git(wangp, "status", "--porcelain") == ""
+    assert hooks(wangp) == [5, 2, 1]
+    assert PATCHES[-1].hunks[0].texts[-1].encode() in (wangp / "wgp.py").read_bytes()
+    why = why_off(wangp)
+    assert why.startswith("WanGP 12.60 does not fit: wgp.py: before_generate: window_no is not bound before it")
+    assert "Get a newer release of SVI for WanGP" in why
+    refused = subprocess.run([sys.executable, REPO / "install.py", wangp], capture_output=True, encoding="utf-8")
+    assert refused.returncode == 1 and "window_no is not bound before it" in refused.stderr
+    assert "WanGP itself is not affected" in refused.stderr and hooks(wangp) == [5, 2, 1]
+    commit(upstream, 3)
+    git(wangp, "pull", "--ff-only")
+    assert_whole(wangp)
+    assert why_off(wangp) == ""
+
+
+def test_hooks_of_another_release_are_named_at_the_start_and_replaced_by_an_install(wangp):
+    install(wangp)
+    path = wangp / "wgp.py"
+    new = path.read_bytes()
+    path.write_bytes(new.replace(b'svi("after_save", (configs, video_path), wan_model)',
+                                 b'svi("saved", (configs, video_path), wan_model, locals())'))
+    assert why_off(wangp) == "wgp.py has hooks of another release of SVI. Run install.py again"
+    install(wangp)
+    assert path.read_bytes() == new and why_off(wangp) == ""
     assert_whole(wangp)
 
 

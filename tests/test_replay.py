@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks import replay
 from wan2gp_svi.install.patches import hooked, read_series
+from wan2gp_svi.wangp import contract
 
 PATCHES = {patch.path: patch for patch in read_series(replay.ROOT / "patches")}
 
@@ -44,6 +45,8 @@ def test_the_hooks_fit_thirty_versions_spread_over_the_history(clone):
     results = replay.replay(clone, chosen, PATCHES.values(), {})
     names = {blob: f"{version.name}, {version.commit[:8]}" for version in chosen for blob in version.blobs}
     assert {names[blob]: result.faults for blob, result in results.items() if result.faults} == {}
+    around = replay.around(clone, chosen, list(PATCHES.values()))
+    assert {commit: faults for commit, faults in around.items() if faults} == {}
 
 
 @pytest.mark.parametrize("windows", [False, True], ids=["LF", "CRLF"])
@@ -67,29 +70,38 @@ def test_a_pull_without_the_filter_is_found_wanting(clone, tmp_path):
 def test_every_hook_that_stands_elsewhere_is_found(newest, name):
     patch = PATCHES[name]
     tree = ast.parse(hooked(newest[name], patch))
-    assert replay.misplaced(tree, patch, {}) == []
-    standing = {place.hook: place for place in replay.places(tree) if place.hook}
+    assert contract.misplaced(tree, patch) == []
+    standing = {place.hook: place for place in contract.places(tree) if place.hook}
     assert standing
     for hook, place in standing.items():
         place.block.append(place.block.pop(place.index))
-        assert f"{hook}: not where it must stand" in replay.misplaced(tree, patch, {})
+        assert f"{hook}: not where it must stand" in contract.misplaced(tree, patch)
         place.block.insert(place.index, place.block.pop())
 
 
-def test_missing_hooks_and_names_that_are_not_bound_are_found(newest):
+def test_missing_hooks_and_names_that_are_not_bound_are_found(newest, monkeypatch):
     patch = PATCHES[replay.WGP]
-    assert replay.misplaced(ast.parse(newest[replay.WGP]), patch, {})
+    assert contract.misplaced(ast.parse(newest[replay.WGP]), patch)
     tree = ast.parse(hooked(newest[replay.WGP], patch))
-    assert replay.misplaced(tree, patch, {"kept": {"no_such_name"}}) == ["kept: no_such_name is not bound before it"]
-    assert replay.misplaced(tree, patch, {"clip": {"num_frames_generated"}}) == []
-    assert replay.misplaced(tree, patch, {"clip": {"sample"}}) == ["clip: sample is not bound before it"]
+
+    def with_name(name, hook):
+        row = contract.Name(name, hook, "a test")
+        monkeypatch.setattr(contract, "NAMES", (*contract.NAMES, row))
+        found = contract.misplaced(tree, patch)
+        monkeypatch.undo()
+        return found
+
+    why = "is not bound before it, which is needed for a test"
+    assert with_name("no_such_name", "after_join") == [f"after_join: no_such_name {why}"]
+    assert with_name("num_frames_generated", "before_generate") == []
+    assert with_name("generated_audio", "after_save") == []
 
 
-def test_what_the_hooks_read_of_the_loop_is_known():
-    reads = replay.scope_reads()
-    # the second in a function that clip calls, the others in another module
-    assert {"window_no", "current_video_length", "repeat_no", "prefix_video"} <= reads["clip"]
-    assert "window_no" in reads["kept"] and reads["seed"] == set()
+def test_the_outline_of_a_file_gives_what_the_whole_file_gives(newest):
+    for name, patch in PATCHES.items():
+        whole = ast.parse(hooked(newest[name], patch))
+        assert contract.misplaced(whole, patch) == contract.misplaced(
+            contract.outline(hooked(newest[name], patch), contract._PARTS[name]), patch) == []
 
 
 def test_the_earlier_distribution_is_tried_with_both_line_endings():

@@ -147,6 +147,8 @@ def _installed(wangp: Path, distribution: Distribution, plan: Plan, dry: bool) -
     else:
         print(f"Profiles: {_profiles(wangp, distribution, plan)}")
     print(f"Updates: {_updates(wangp, distribution)}")
+    for line in doctor.copies(wangp):
+        print(line)
     print(f"{NAME} {distribution.release} is installed.")
     return print(NEXT)
 

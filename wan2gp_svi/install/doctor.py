@@ -20,6 +20,7 @@ from wan2gp_svi.install.plan import compare
 from wan2gp_svi.install.programs import ask
 from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
 from wan2gp_svi.install.state import load
+from wan2gp_svi.wangp import contract
 
 PACKAGES = ("torch", "mmgp", "gradio", "huggingface_hub")
 ENVIRONMENTS = ("env", "venv", ".venv", "env_venv", "env_uv", "env_conda")  # as WanGP's own installer names them
@@ -48,6 +49,8 @@ def report(
         *machine,
         *_hooks(wangp, patches, bool(load(wangp)), wrong),
         *([f"Updates: {filter_state}"] if filter_state else []),
+        *_contract(wangp, patches, wrong),
+        *copies(wangp),
         *_files(wangp, distribution, wrong),
         *_loras(wangp, lora_dir, wrong),
     ]
@@ -75,6 +78,29 @@ def _releases(wangp: Path, distribution: Distribution, wrong: list[str]) -> list
         wrong.append(f"WanGP {locate.version(wangp)} is too old, it has no profiles folder: update WanGP.")
     return [f"SVI for WanGP: {there} (this folder: {distribution.release})",
             f"WanGP: {wangp} (version {locate.version(wangp)})"]
+
+
+def _contract(wangp: Path, patches: list[Patch], wrong: list[str]) -> list[str]:
+    """Whether WanGP has all that SVI needs of it, in one line."""
+    faults = contract.check(wangp, patches)
+    told = " ".join(wrong)
+    wrong += [f"{fault}." for fault in faults if fault.split(": ", 1)[1].rsplit(". ", 1)[0] not in told]
+    known = contract.tried(locate.version(wangp))
+    if faults:
+        return [f"Contract: broken in {_places(len(faults))}, so SVI is off; {known}"]
+    lost = contract.missing_optional(contract.read(wangp, patches), patches)
+    without = f"; without {', '.join(lost)}" if lost else ""
+    return [f"Contract: WanGP has all that SVI needs{without}; {known}"]
+
+
+def _places(count: int) -> str:
+    return "1 place" if count == 1 else f"{count} places"
+
+
+def copies(wangp: Path) -> list[str]:
+    """Which package WanGP uses, where there is more than one."""
+    found = [f"{folder.relative_to(wangp).as_posix()} ({release})" for folder, release in locate.copies(wangp).items()]
+    return [f"Copies: WanGP uses {PACKAGE} in its own folder; not used: {', '.join(found)}"] if found else []
 
 
 def _git(wangp: Path, patches: list[Patch]) -> list[str]:
@@ -107,9 +133,13 @@ def _pythons(wangp: Path, python: str, wrong: list[str]) -> list[str]:
     environments = [wangp / name for name in ENVIRONMENTS if _site_packages(wangp / name)]
     running = next((env for env in environments if Path(python).is_relative_to(env)), None)
     here = {name: _version(name) for name in PACKAGES}
+    here["mmgp"] = here["mmgp"] or _own_mmgp(wangp)
     lines = [f"Python: {platform.python_version()} ({python}): {_listed(here)}"]
     others = [env for env in environments if env != running]
-    lines += [f"Python in {env}: {_python_of(env)}: {_listed(_versions_in(env))}" for env in others]
+    for env in others:
+        there = _versions_in(env)
+        there["mmgp"] = there["mmgp"] or _own_mmgp(wangp)
+        lines.append(f"Python in {env}: {_python_of(env)}: {_listed(there)}")
     if not here["huggingface_hub"]:
         wrong.append(f"huggingface_hub is missing in {python}, so --download cannot work: use WanGP's Python, or pip "
                      "install huggingface_hub.")
@@ -125,6 +155,18 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return ""
+
+
+def _own_mmgp(wangp: Path) -> str:
+    """The version of the mmgp that is a folder of WanGP's own, as since WanGP 17.00; "" if there is none."""
+    folder = wangp / "mmgp"
+    if not (folder / "__init__.py").is_file():
+        return ""
+    for file in (folder / "__init__.py", folder / "_version.py", folder / "version.py"):
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+        if found := re.search(r"""^(?:__version__|VERSION|version) *= *["']([^"'\r\n]+)""", text, re.MULTILINE):
+            return f"{found[1]} (WanGP's own)"
+    return "of WanGP's own"
 
 
 def _site_packages(environment: Path) -> list[Path]:

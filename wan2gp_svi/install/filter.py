@@ -2,8 +2,9 @@
 
 git sees the hooked files without their hooks (clean), so that nothing is modified and every pull, reset, stash and
 checkout goes through; and it puts the hooks into each version that it writes (smudge). Where a hook does not fit
-any more, the file stays as upstream wrote it. Set up are, each in .git: a block in config, in info/attributes and in
-info/exclude, and a shell script that finds a Python. Run as a program this module is the filter:
+any more, the file stays as upstream wrote it, but for the hook at WanGP's start, which says that SVI is off and why.
+Set up are, each in .git: a block in config, in info/attributes and in info/exclude, and a shell script that finds a
+Python. Without one, sed puts in the hook at the start. Run as a program this module is the filter:
 
     python filter.py clean|smudge PATH < FILE > FILE
 """
@@ -20,23 +21,39 @@ if __name__ == "__main__":  # git runs it by its path; the package lies in WanGP
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from wan2gp_svi.install import Refused
-from wan2gp_svi.install.patches import MARKER, PatchError, fault, hooked, read_series, unhooked
+from wan2gp_svi.install.patches import (
+    MARKER,
+    NO_PYTHON,
+    Hunk,
+    Patch,
+    PatchError,
+    fault,
+    hook_name,
+    hooked,
+    read_series,
+    unhooked,
+)
 from wan2gp_svi.install.programs import ask
 from wan2gp_svi.install.shipped import PACKAGE, Distribution
+from wan2gp_svi.wangp import contract
 
 _BEGIN, _END = b"# wan2gp_svi: begin\n", b"# wan2gp_svi: end\n"
 _JOINED = b"# wan2gp_svi: begin, after a line without end\n"
 _SCRIPT = """\
 # SVI for WanGP. git runs this on WanGP's hooked files: the hooks are taken out for git and put back for WanGP.
-# Without a Python, or without the package, the files are what upstream wrote.
+# Without the package the files are what upstream wrote; without a Python they are too, but for a hook that says so.
 for python in {python} python3 python py; do
     if [ -f {filter} ] && "$python" -c "" </dev/null >/dev/null 2>&1; then
         exec "$python" {filter} "$@"
     fi
 done
 if [ "$1" = clean ]; then exec sed '/{marker}[[:space:]]*$/d'; fi
+if [ "$2" = {started} ] && [ -f {filter} ]; then
+    exec sed {start}
+fi
 exec cat
 """
+_START = "start"  # the hook at module level
 
 
 @dataclass(frozen=True)
@@ -53,8 +70,9 @@ class Clone:
     def wanted(self, hooked: Iterable[str], ours: Iterable[str]) -> dict[str, bytes | None]:
         """The files in .git and what is to be in them, once the filter is set up for the files `hooked`; git is to
         overlook the files `ours`."""
+        started, start = _by_sed(contract.own_patches())
         script = _SCRIPT.format(python=_quoted(Path(sys.executable).as_posix()), marker=MARKER,
-                                filter=f"{PACKAGE}/install/filter.py")
+                                filter=f"{PACKAGE}/install/filter.py", started=started, start=_quoted(start))
         command = f"sh {_quoted(self.script)}"
         places = sorted({f"/{PACKAGE}/" if name.startswith(f"{PACKAGE}/") else f"/{name}" for name in ours})
         commands = [f'\t{mode} = "{_escaped(command)} {mode} %f"' for mode in ("clean", "smudge")]
@@ -143,6 +161,18 @@ def without_block(text: bytes | None) -> bytes | None:
     return text
 
 
+def _by_sed(patches: Iterable[Patch]) -> tuple[str, str]:
+    """The file with the hook at the start, and the sed command that puts it in where there is no Python.
+
+    What is behind the anchor in its line goes behind the hook's lines too: with CRLF that is the CR.
+    """
+    path, hunk = next((patch.path, hunk) for patch in patches for hunk in patch.hunks if hook_name(hunk) == _START)
+    anchor = "".join(f"\\{one}" if one in "\\.[]*^$/" else one for one in hunk.anchor)
+    *lines, last = (text.replace("\\", "\\\\").replace("&", "\\&").replace("/", "\\/") for text in hunk.texts)
+    added = "\\\n".join(["&", *(f"{line}\\1" for line in (*lines, last.replace(MARKER, f"{NO_PYTHON}  {MARKER}")))])
+    return path, f"s/^{anchor}\\([[:space:]]*\\)$/{added}/"
+
+
 def _quoted(text: str) -> str:
     """`text` as one word for sh."""
     return "'" + text.replace("'", "'\\''") + "'"
@@ -169,16 +199,31 @@ def filtered(mode: str, path: str, source: bytes, home: Path) -> tuple[bytes, st
     """What the filter makes of a file, and why it put no hooks in ("" if it did, or had not to)."""
     if mode == "clean":
         return unhooked(source), ""
+    patch = None
     try:
         patch = next((patch for patch in read_series(Distribution(home, "").patches) if patch.path == path), None)
         if patch is None:
             return source, ""
         result = hooked(source, patch)
-        if fault(result) and not fault(source):
-            raise PatchError(f"{path}: with the hooks it is not valid Python ({fault(result)})")
+        if wrong := fault(result):
+            if not fault(source):
+                raise PatchError(f"{path}: with the hooks it is not valid Python ({wrong})")
+        elif facts := contract.of_file(source, patch):
+            raise PatchError(facts[0])
         return result, ""
     except PatchError as error:
-        return unhooked(source), f"SVI is off: {error}. Get a newer release of SVI for WanGP"
+        return _started(source, patch), f"SVI is off: {error}. {contract.ADVICE}"
+
+
+def _started(source: bytes, patch: Patch | None) -> bytes:
+    """A file that the hooks do not fit: none in it, but for the one at WanGP's start, which says so there."""
+    start: tuple[Hunk, ...] = tuple(hunk for hunk in (patch.hunks if patch else ()) if hook_name(hunk) == _START)
+    bare = unhooked(source)
+    try:
+        result = hooked(bare, Patch(patch.path, start)) if start else bare
+    except PatchError:
+        return bare
+    return bare if fault(result) else result
 
 
 def main(mode: str, path: str) -> int:

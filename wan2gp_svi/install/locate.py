@@ -55,6 +55,17 @@ def version(wangp: Path) -> str:
     return found.group(1).decode("latin-1") if found else "?"
 
 
+def copies(wangp: Path) -> dict[Path, str]:
+    """Folders inside WanGP, beside the package that it uses, that hold another copy of it, with its release."""
+    found = {}
+    for pattern in ("*", "plugins/*"):
+        for file in sorted(wangp.glob(f"{pattern}/wan2gp_svi/__init__.py")):
+            text = file.read_text(encoding="utf-8", errors="replace")
+            release = re.search(r"""^__version__ *= *["']([^"'\r\n]*)""", text, re.MULTILINE)
+            found[file.parents[1]] = release[1] if release else "?"
+    return found
+
+
 def check(wangp: Path) -> None:
     """Raises Refused if WanGP is too old, or has the hooks of the earlier distribution in it."""
     if not (wangp / "profiles").is_dir():

@@ -28,6 +28,7 @@ from pathlib import Path, PurePosixPath
 from wan2gp_svi.install import Refused
 
 MARKER = "# wan2gp_svi"
+NO_PYTHON = "# git found no Python"  # before the marker, where git's filter had no Python to put hooks in
 BOM = b"\xef\xbb\xbf"
 MOST_LINES = 3
 HUNK_HEAD = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@ ?(.*)")
@@ -50,7 +51,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Hunk:
-    """One hook: `lines` go before `statement`; without one before or after the one line `anchor`, or to one of `others`.
+    """One hook: `lines` go before `statement`, or else before or after the one line `anchor`, or to one of `others`.
 
     `lines` are (cut, indent, text): the indentation of a line is that of the anchor in the file, less `cut`
     characters, plus `indent`.
@@ -355,6 +356,12 @@ def _indented(line: tuple[int, str, str], anchor: bytes, patch: Patch, hunk: Hun
     if cut > len(base):
         raise PatchError(f"{patch.path}: the line {hunk.anchor!r} is indented too little for {text!r}")
     return base[: len(base) - cut] + indent.encode() + text.encode()
+
+
+def foreign(source: bytes, patch: Patch) -> bool:
+    """Whether there are hooks in `source` that are not those of `patch`: of another release."""
+    ours = {text.encode() for hunk in patch.hunks for text in hunk.texts}
+    return any(is_hook(line) and line.strip() not in ours for line in source.splitlines())
 
 
 def present(source: bytes, patch: Patch) -> int:

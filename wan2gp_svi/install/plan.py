@@ -16,6 +16,7 @@ from wan2gp_svi.install.filter import Clone, clone, usable
 from wan2gp_svi.install.patches import Patch, PatchError, fault, hooked, read_series, unhooked
 from wan2gp_svi.install.shipped import PACKAGE, STATE, Distribution
 from wan2gp_svi.install.state import State, load, sha256
+from wan2gp_svi.wangp import contract
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def install_plan(wangp: Path, distribution: Distribution) -> Plan:
     patches = read_series(distribution.patches)
     names = tuple(patch.path for patch in patches)
     hooks = _hooks(wangp, patches, state)
+    if facts := contract.check(wangp, patches):
+        raise PatchError("; ".join([facts[0], contract.UNAFFECTED, "nothing was changed"]))
     git = clone(wangp) if usable(wangp) else None
     outside = _git_changes(wangp, git.wanted(names, files) if git else {})
     writes, kept = compare(wangp, distribution)
@@ -114,6 +117,8 @@ def _hooks(wangp: Path, patches: list[Patch], state: State) -> list[Change]:
         try:
             if before is None:
                 raise PatchError(f"{patch.path} is missing")
+            if not before.strip():
+                raise PatchError(f"{patch.path} is empty, WanGP's last update did not end")
             after = hooked(before, patch)
             if after != before and (wrong := fault(after)):
                 whose = "as it is" if fault(before) else "with the hooks"

@@ -37,19 +37,31 @@ def _off() -> str:
 
 
 def why_off(wangp: Path) -> str:
-    """Which hooks are missing in this WanGP, as after an update that they do not fit; "" if they are all there."""
-    from ..install.patches import PatchError, present, read_series
+    """Why SVI cannot work in this WanGP, as after an update that it does not fit; "" if it can."""
+    from ..install.patches import NO_PYTHON, PatchError, foreign, present, read_series
     from ..install.shipped import Distribution
+    from . import contract
 
     if not (wangp / "wgp.py").is_file():
         return ""  # the package is not in a WanGP at all, but in use by itself
     try:
-        for patch in read_series(Distribution(wangp, "").patches):
-            file = wangp / patch.path
-            found, wanted = present(file.read_bytes(), patch) if file.is_file() else 0, len(patch.hunks)
+        patches = read_series(Distribution(wangp, "").patches)
+        sources = contract.read(wangp, patches)
+        if any(NO_PYTHON.encode() in source for source in sources.values()):
+            return "git's filter found no Python when it updated WanGP. Run install.py again, with WanGP's Python"
+        for patch in patches:
+            if not sources.get(patch.path, b"").strip():
+                return (f"{patch.path} is missing or empty, so it has 0 of {len(patch.hunks)} hooks. Update WanGP "
+                        "again, then run install.py")
+        if facts := contract.check(wangp, patches):
+            more = f" (and {len(facts) - 1} more: install.py --doctor)" if len(facts) > 1 else ""
+            return facts[0] + more
+        for patch in patches:
+            found, wanted = present(sources[patch.path], patch), len(patch.hunks)
+            if foreign(sources[patch.path], patch):
+                return f"{patch.path} has hooks of another release of SVI. Run install.py again"
             if found < wanted:
-                return (f"{patch.path} has {found} of {wanted} hooks. Run install.py again; if this line comes back, "
-                        "WanGP has changed and a newer release of SVI for WanGP is needed")
+                return f"{patch.path} has {found} of {wanted} hooks. Run install.py again"
     except PatchError as error:
         return str(error)
     return ""

@@ -104,15 +104,15 @@ NAMES = (
     Name("send_cmd", _LOOP, "messages to the user"),
     Name("wan_model", _LOOP, "the pipeline"),
     Name("lock", _LOOP, "changes to the gallery, one at a time", optional=True),
-    Name("api_return_video_uint8", _LOOP, "a caller wants all frames", since="12.34", optional=True),
-    Name("postprocess_audio", _LOOP, "a soundtrack is made", optional=True),
+    Name("api_return_video_uint8", _LOOP, "a caller wants all frames", since="11.26", optional=True),
+    Name("postprocess_audio", _LOOP, "a soundtrack is made", since="11.66", optional=True),
     Name("audio_source", _LOOP, "a soundtrack is given", optional=True),
     Name("WanGP_version", _LOOP, "for messages", optional=True),
     # after the window
     Name("sample", "after_join", "the frames of the clip"),
     Name("frames_already_processed", "after_join", "the clips before", none=True),
     Name("wan_model", "after_join", "the pipeline"),
-    Name("stop_current_sample", "after_join", "whether it is the last clip", optional=True),
+    Name("stop_current_sample", "after_join", "whether it is the last clip", since="11.52", optional=True),
     Name("configs", "after_save", "the metadata"),
     Name("video_path", "after_save", "the file"),
     Name("wan_model", "after_save", "the pipeline"),
@@ -244,8 +244,8 @@ def of_file(source: bytes | None, patch: Patch) -> list[str]:
         return [f"{patch.path} is {'missing' if source is None else 'empty'}"]
     try:
         whole = hooked(source, patch)
-        if patch.path not in _PARTS:
-            return []  # no hook of this release
+        if not hooks_of([patch]) & RULES.keys():
+            return []
         return [f"{patch.path}: {fault}" for fault in misplaced(outline(whole, _PARTS[patch.path]), patch)]
     except PatchError as error:
         return [str(error)]
@@ -273,15 +273,15 @@ def hooks_of(patches: Iterable[Patch]) -> set[str]:
 def missing_optional(sources: Mapping[str, bytes], patches: Iterable[Patch]) -> list[str]:
     """The optional names that this WanGP does not have, with what they are for. Raises as `of_file` reports."""
     lost: list[str] = []
-    for patch in patches:
+    for patch in (patch for patch in patches if hooks_of([patch]) & RULES.keys()):
         tree = outline(hooked(sources[patch.path], patch), _PARTS[patch.path])
         shared = bound(tree.body)
         for place in (place for place in places(tree) if place.hook):
             lost += [f"{row.name} ({row.use})" for row in NAMES if row.hook == place.hook and row.optional
                      and _reached(place, row.name, shared) is GONE]
-    for other in (other for other in OTHERS if other.optional):
-        source = sources.get(other.file)
-        if source is None or _find(outline(unhooked(source), frozenset({other.name.split(".")[0]})), other.name) is None:
+    for other in (other for other in OTHERS if other.optional and "start" in hooks_of(patches)):
+        source, keep = sources.get(other.file), frozenset({other.name.split(".")[0]})
+        if source is None or _find(outline(unhooked(source), keep), other.name) is None:
             lost.append(f"{other.name} ({other.use})")
     return lost
 
@@ -320,7 +320,7 @@ def _find(tree: ast.Module, name: str) -> ast.AST | None:
     return node
 
 
-# -------------------------------------------------------------------------------------------------- hooks in their place
+# ------------------------------------------------------------------------------------------------- hooks in their place
 
 @dataclass(frozen=True)
 class Place:
@@ -534,8 +534,9 @@ def _last(statements: Sequence[ast.stmt], name: str) -> str:
 def _effect(statement: ast.stmt, name: str) -> str:
     names = vars(statement).get("svi_names")
     if names is None:  # asked for every name: a walk over the statement once, and not each time
-        deleted = (node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del))
-        names = statement.svi_names = {*bound([statement]), *deleted}
+        inside = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
+        names = {*bound([statement]), *(node.id for node in inside if isinstance(node.ctx, ast.Del))}
+        statement.svi_names = names
     if name not in names:
         return SAME
     match statement:

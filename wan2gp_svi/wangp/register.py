@@ -84,6 +84,7 @@ def _remove(wangp: Path) -> None:
 
 def _start(wangp: Path, options: Iterable[str]) -> int:
     """WanGP, on a machine with or without a GPU, until it ends -> its exit code."""
-    if importlib.util.find_spec("mmgp") is None:
+    # a folder of WanGP's own since WanGP 17.00, and a package of its Python before
+    if not (wangp / "mmgp/__init__.py").is_file() and importlib.util.find_spec("mmgp") is None:
         raise Refused(f"{sys.executable} does not have WanGP's packages: run this with WanGP's Python")
     return subprocess.call([sys.executable, str(wangp / PACKAGE / "wangp/cpu.py"), *options], cwd=wangp)

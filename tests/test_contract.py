@@ -1,0 +1,258 @@
+"""What SVI needs of WanGP, and that the check finds it gone: wan2gp_svi.wangp.contract.
+
+    WANGP_DIR=DIR pytest tests/test_contract.py        (ten changes planted in a real WanGP 12.60)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+import hosts
+import pytest
+
+from wan2gp_svi.install import Refused, cli, locate
+from wan2gp_svi.install.plan import install_plan
+from wan2gp_svi.install.shipped import Distribution
+from wan2gp_svi.wangp import contract, why_off
+
+REPO = Path(__file__).resolve().parents[1]
+WANGP_DIR = os.environ.get("WANGP_DIR")
+JOIN = "                num_frames_generated = guide_start_frame - ("
+GENERATE = "samples = wan_model.generate("
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    return hosts.write(tmp_path / "Wan GP")
+
+
+def real_files() -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*contract.HOOKED, *(other.file for other in contract.OTHERS)]))
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> Path:
+    if not WANGP_DIR:
+        pytest.skip("set WANGP_DIR to a WanGP checkout")
+    for name in real_files():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(WANGP_DIR) / name, tmp_path / name)
+    return tmp_path
+
+
+def change(root: Path, name: str, old: str, new: str, count: int = 1) -> None:
+    path = root / name
+    text = path.read_bytes().decode()
+    assert old in text, old
+    path.write_bytes(text.replace(old, new, count).encode())
+
+
+def swap_join_and_save(root: Path) -> None:
+    """The line that after_join hangs on goes behind the last save_video."""
+    text = (root / contract.WGP).read_text(encoding="utf-8")
+    at = text.index(JOIN)
+    line = text[at : text.index("\n", at) + 1]
+    text = text.replace(line, "")
+    end = text.index("                end_time = time.time()\n", at)
+    (root / contract.WGP).write_text(text[:end] + line + text[end:], encoding="utf-8")
+
+
+def move_out_of_the_loop(root: Path) -> None:
+    text = (root / contract.WGP).read_text(encoding="utf-8")
+    found = re.search(r'^ +configs\["generation_time"\] = .*\n', text, re.MULTILINE)
+    text = text.replace(found[0], "")
+    end = text.rindex("\n    gen_state = plugin_data = None\n") + 1
+    line = "    configs = {}\n    " + found[0].strip() + "\n    print(configs, video_path)\n"
+    (root / contract.WGP).write_text(text[:end] + line + text[end:], encoding="utf-8")
+
+
+W, A, M = contract.HOOKED
+PLANTED = {
+    "a renamed loop variable": (
+        lambda root: change(root, W, "repeat_no", "generation_no", -1), ["before_generate: repeat_no is not bound"]),
+    "a variable that is None by then": (
+        lambda root: change(root, W, JOIN, f"                sample = None\n{JOIN}"), ["after_join: sample is None"]),
+    "a hook's anchor out of the loop": (move_out_of_the_loop, ["after_save: not where it must stand"]),
+    "join and save in another order": (swap_join_and_save, ["after_join: not where it must stand"]),
+    "a save before the join": (
+        lambda root: change(root, W, JOIN, "                save_video(tensor=sample, save_file=file_name, fps=fps)\n"
+                                           f"{JOIN}"),
+        ["save_video", "does not come after the hook after_join"]),
+    "generate referred to twice": (
+        lambda root: change(root, W, f"                {GENERATE}", f"                print(wan_model.generate)\n"
+                                     f"                {GENERATE}"),
+        ["2 statements refer to wan_model.generate in generate_media (line 7762 and line 7763)"]),
+    "generate gone": (
+        lambda root: change(root, W, GENERATE, "samples = pipeline.generate("),
+        ["no statement refers to wan_model.generate in generate_media"]),
+    "another signature of save_video": (
+        lambda root: change(root, contract.VIDEO, "def save_video(tensor,", "def save_video(frames,"),
+        ["save_video begins with (frames, save_file, fps) and not with (tensor, save_file, fps)"]),
+    "another signature of query_model_def": (
+        lambda root: change(root, contract.HANDLER, "def query_model_def(base_model_type, model_def)",
+                            "def query_model_def(context, base_model_type, model_def)"),
+        ["family_handler.query_model_def begins with (context, base_model_type)"]),
+    "another signature of WanVAE.encode": (
+        lambda root: change(root, contract.VAE, "def encode(self, videos, tile_size", "def encode(self, videos, plan"),
+        ["WanVAE.encode begins with (self, videos, plan)"]),
+    "a plugins class gone": (
+        lambda root: change(root, contract.PLUGINS, "class WAN2GPApplication", "class WanGPApplication"),
+        ["shared/utils/plugins.py has no WAN2GPApplication.initialize_plugins any more"]),
+    "a renamed name of any2video": (
+        lambda root: change(root, A, "import files_locator as fl", "import files_locator as locator"),
+        ["models/wan/any2video.py has no fl any more"]),
+    "a variable that is None from the second window on": (
+        lambda root: (change(root, W, "            window_no += 1\n", "            if window_no: window_no += 1\n"),
+                      change(root, W, '                send_cmd("output")\n\n        seed = set_seed(-1)',
+                             '                send_cmd("output")\n            current_video_length = None\n\n'
+                             "        seed = set_seed(-1)")),
+        []),
+}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_a_change_of_the_host_is_found_and_named(real, what):
+    plant, words = PLANTED[what]
+    plant(real)
+    found = contract.check(real)
+    if not words:  # set again at the beginning of each turn: no fault
+        assert found == []
+        return
+    assert found, what
+    assert all(one.startswith("WanGP 12.60 does not fit: ") for one in found)
+    assert all(one.endswith(". Get a newer release of SVI for WanGP") for one in found)
+    assert any(all(word in one for word in words) for one in found), found
+
+
+def test_an_unchanged_wangp_passes_in_less_than_a_second(real):
+    spent = []
+    for _ in range(3):
+        start = time.process_time()
+        assert contract.check(real) == []
+        spent.append(time.process_time() - start)
+    assert min(spent) < 1, spent
+    sources = contract.read(real, contract.own_patches())
+    assert contract.missing_optional(sources, contract.own_patches()) == [
+        "family_handler.validate_generative_prompt (the check before a run)"]
+
+
+def test_the_call_through_a_helper_of_wangp_17_is_found(real, small):
+    helper = "samples = call_with_default_device(model_def, model_type, wan_model.generate,"
+    change(small, W, GENERATE, helper)
+    change(real, W, GENERATE, helper)
+    assert contract.check(small) == contract.check(real) == []
+
+
+def test_a_value_that_is_none_in_the_next_turn_of_the_loop_is_found(small):
+    record = "            record(configs, video_path)\n"
+    assert contract.check(small) == []
+    change(small, W, record, f"{record}            fps = None\n")
+    assert "before_generate: fps is None by then" in contract.check(small)[0]
+
+
+@pytest.mark.parametrize(("code", "fault"), [
+    ("fps = None", True), ("fps = image_mode = None", True), ("fps, other = None, 1", True), ("del fps", True),
+    ("fps = None; fps = 3", False), ("fps = None\n            if image_mode: fps = 3", False), ("fps += 1", False),
+    ("with lock: fps = None", True), ("if image_mode: fps = None", False), ("prefix_video = None", False),
+    ("try: fps = None\n            except OSError: pass", True), ("for fps in [None]: pass", False),
+])
+def test_the_last_value_before_a_hook_on_the_straight_path(small, code, fault):
+    change(small, W, "            try:\n", f"            {code}\n            try:\n")
+    assert bool(contract.check(small)) == fault
+
+
+def test_every_name_that_the_code_reads_of_the_loop_stands_in_the_table():
+    needed, asked = set(), set()
+    for path in (REPO / "wan2gp_svi/wangp").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        needed |= set(re.findall(r'\bscope\["(\w+)"\]', text))
+        asked |= set(re.findall(r'\bscope\.get\("(\w+)"', text))
+    rows = {name: row for row in contract.NAMES for name in row.name.split("|")
+            if row.hook in ("before_generate", "after_join")}
+    assert needed | asked <= rows.keys()
+    assert not {name for name in needed - asked if rows[name].optional}
+    assert {row.hook for row in contract.NAMES} == contract.RULES.keys()
+    assert contract.RULES.keys() <= contract.hooks_of(contract.own_patches())
+
+
+def test_versions_are_ordered_by_their_first_number_alone():
+    known = "newest WanGP that was run: 12.60; newest that was read: 17.10"
+    assert contract.tried("12.3456") == contract.tried("12.61") == contract.tried("11.771<") == known
+    assert contract.tried("?") == known
+    assert contract.tried("17.20") == f"{known}. WanGP 17.20 is newer than what was run"
+    assert contract.tried("18.0") == f"{known}. WanGP 18.0 is newer than both"
+
+
+# ------------------------------------------------------------------------------------------------------------ bad input
+
+def install(root: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
+    code = cli.main([str(root), *options], home=REPO)
+    return code, "".join(capsys.readouterr())
+
+
+def test_a_folder_that_is_no_wangp_is_refused_in_a_sentence(tmp_path, capsys):
+    (tmp_path / "wgp.py").write_text("", encoding="utf-8")
+    code, said = install(tmp_path, capsys)
+    assert code == 1 and said.endswith("is not a WanGP folder: there is no models/wan/any2video.py in it\n")
+    assert why_off(tmp_path / "nowhere") == ""
+
+
+@pytest.mark.parametrize("name", contract.HOOKED)
+def test_a_tree_that_is_half_updated_is_refused_and_nothing_is_written(small, capsys, name):
+    path = small / name
+    for content in (b"", b"\n" * 3):
+        path.write_bytes(content)
+        before = {file: file.read_bytes() for file in small.rglob("*") if file.is_file()}
+        code, said = install(small, capsys)
+        assert code == 1 and f"{name} is empty" in said and "update WanGP" in said
+        assert before == {file: file.read_bytes() for file in small.rglob("*") if file.is_file()}
+        assert f"{name} is empty. Update WanGP again" in contract.check(small)[0]
+
+
+def test_a_file_of_another_version_is_refused(small, capsys):
+    change(small, A, "msk = torch.ones(1)", "video_mask = torch.ones(1)")
+    change(small, contract.PLUGINS, "class PluginManager", "class Plugins")
+    code, said = install(small, capsys)
+    assert code == 1 and "plugins.py has no PluginManager any more, which is needed for the SVI tab" in said
+    assert "Get a newer release of SVI for WanGP; WanGP itself is not affected" in said
+    with pytest.raises(Refused, match="PluginManager"):
+        install_plan(small, Distribution(REPO, "1"))
+    (small / contract.PLUGINS).unlink()
+    assert "plugins.py is missing. Update WanGP again" in contract.check(small)[0]
+
+
+def test_a_fault_at_the_start_of_an_installed_wangp_is_said(small, capsys):
+    assert install(small, capsys)[0] == 0 and why_off(small) == ""
+    change(small, contract.VAE, "tile_size", "tiles")
+    assert why_off(small) == ("WanGP 12.60 does not fit: models/wan/modules/vae.py: WanVAE.encode begins with (self, "
+                              "videos, tiles) and not with (self, videos, tile_size), which is needed for encoding the "
+                              "conditioning video. Get a newer release of SVI for WanGP")
+    code, said = install(small, capsys, "--status")
+    assert code == 0 and "Contract: broken in 1 place, so SVI is off" in said and "WanVAE.encode begins with" in said
+    (small / A).write_bytes(b"")
+    assert "models/wan/any2video.py is missing or empty" in why_off(small)
+
+
+def test_the_doctor_says_how_far_the_contract_is_kept(small, capsys):
+    install(small, capsys)
+    told = "Contract: WanGP has all that SVI needs; newest WanGP that was run: 12.60; newest that was read: 17.10"
+    assert told in install(small, capsys, "--doctor")[1]
+    change(small, W, '"12.60"', '"17.20"')
+    assert "WanGP 17.20 is newer than what was run" in install(small, capsys, "--status")[1]
+
+
+def test_of_two_copies_the_one_that_is_used_is_named(small, capsys):
+    assert locate.copies(small) == {}
+    for place in ("svi-for-wangp", "plugins/other"):
+        (small / place / "wan2gp_svi").mkdir(parents=True)
+        (small / place / "wan2gp_svi/__init__.py").write_text('__version__ = "0.9"\n', encoding="utf-8")
+    told = "Copies: WanGP uses wan2gp_svi in its own folder; not used: svi-for-wangp (0.9), plugins/other (0.9)"
+    assert told in install(small, capsys)[1]
+    assert told in install(small, capsys, "--doctor")[1]
+    state = small / "wan2gp_svi/state.json"
+    state.write_text(re.sub(r'"release": "[^"]+"', '"release": "0.1"', state.read_text(encoding="utf-8")), "utf-8")
+    assert "Release 0.1 is installed, and this is" in install(small, capsys, "--status")[1]
