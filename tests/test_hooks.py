@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import hosts
 import pytest
@@ -117,6 +117,19 @@ def test_seams_have_no_gap_and_no_frame_twice_also_with_windows_added_late(id, e
     if not extra:
         kept = [len(range(81)[chain.kept(k, 3, variant.overlap, variant.keep_new)]) for k in range(3)]
         assert lengths == kept
+
+
+def test_settings_of_videos_of_earlier_releases_are_known_to_a_wangp_that_refuses_others(monkeypatch):
+    names = ModuleType("shared.utils.setting_names")
+    names.NON_SETTING_KEYS = frozenset({"model_type"})
+    names.accepted = lambda: {"prompt"} | names.NON_SETTING_KEYS
+    utils = ModuleType("shared.utils")
+    utils.setting_names = names
+    monkeypatch.setitem(sys.modules, "shared", ModuleType("shared"))
+    monkeypatch.setitem(sys.modules, "shared.utils", utils)
+    monkeypatch.setitem(sys.modules, "shared.utils.setting_names", names)
+    svi("start", lambda *_: None)
+    assert names.accepted() == {"prompt", "model_type", "svi"}
 
 
 class StandInVAE:

@@ -20,6 +20,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+import later  # noqa: E402
 import trees  # noqa: E402
 
 PYTHON = os.environ.get("WANGP_PYTHON", sys.executable)
@@ -60,16 +61,22 @@ def wangp(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def wangp_at(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """version -> WanGP as of that version (a key of trees.COMMITS), written once; for tests that leave it alone."""
+    """version -> WanGP as of that version, written once; for tests that leave it alone.
+
+    The version is a key of trees.COMMITS, or one of later.LATER, which are imitated.
+    """
     folder = tmp_path_factory.mktemp("versions")
 
     def export(version: str) -> Path:
         target = folder / version
         if not target.exists():
+            commit = trees.COMMITS[later.BASE if version in later.LATER else version]
             try:
-                trees.export(_checkout(pytestconfig), trees.COMMITS[version], target)
+                trees.export(_checkout(pytestconfig), commit, target)
             except trees.NoTree as error:
                 pytest.skip(str(error))
+            if version in later.LATER:
+                later.make(target, version, PYTHON)
         return target
 
     return export

@@ -294,9 +294,20 @@ def to_unit(frames: Any) -> Any:
 
 
 def accept_mmgp(root: Path) -> None:
-    """An older WanGP ends at once unless mmgp has exactly its version; the one that is there will do."""
-    real, wanted = importlib.metadata.version, _constant(root, "target_mmgp_version")
-    importlib.metadata.version = lambda name: wanted if name == "mmgp" else real(name)
+    """An older WanGP ends at once unless mmgp has exactly its version; the one that is there will do.
+
+    A later one brings mmgp along as a folder: then no package of that name is installed.
+    """
+    real, wanted = importlib.metadata.distribution, _constant(root, "target_mmgp_version")
+
+    def distribution(name: str) -> Any:
+        if name != "mmgp":
+            return real(name)
+        if (root / "mmgp").is_dir():
+            raise importlib.metadata.PackageNotFoundError(name)
+        return SimpleNamespace(version=wanted)
+
+    importlib.metadata.distribution = distribution
 
 
 def _constant(root: Path, name: str) -> str:

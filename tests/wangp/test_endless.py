@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read what was recorded")
 
+import later  # noqa: E402
 import trees  # noqa: E402
 from conftest import PYTHON  # noqa: E402
 from test_svi import SEED, install, task, write_loras  # noqa: E402
@@ -79,7 +80,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_frames(profile, svi, run_wangp,
     assert playable == whole[:len(playable)] and len(playable) >= done[0].frames
     outcome = trees.run(PYTHON, svi, tmp_path, job)
     assert f"going on with run {run.name} from clip {len(done) + 1} of 4" in outcome.log
-    assert len(outcome.report["tasks"][0]["windows"]) == 4 - len(done), "clips that are on disk are not made again"
+    assert len(outcome.report["tasks"][0]["windows"]) == 1, "clips that were made are not made again"
     assert video(outcome) == str(left), "the video grows on"
     assert frames(left) == whole
     metadata = outcome.report["tasks"][0]["files"][-1]["metadata"]
@@ -188,7 +189,8 @@ def test_other_containers_codecs_and_ways_of_keeping(config, svi, run_wangp):
         assert provenance(outcome.report["tasks"][number]["files"][-1]["metadata"])["variant"] == "shot"
 
 
-@pytest.mark.parametrize("version", [version for version in trees.COMMITS if version not in ("9.91", "10.12")])
+@pytest.mark.parametrize("version", [version for version in [*trees.COMMITS, *later.LATER]
+                                     if version not in ("9.91", "10.12")])
 def test_every_version_that_keeps_its_frames_in_a_list_goes_on_where_it_was_killed(
         version, wangp_at, wangp_copy, tmp_path):
     tree = wangp_copy(wangp_at(version))
@@ -201,8 +203,24 @@ def test_every_version_that_keeps_its_frames_in_a_list_goes_on_where_it_was_kill
     done = len(run.done())
     outcome = trees.run(PYTHON, tree, tmp_path / "work", job)
     report, = outcome.report["tasks"]
-    assert report["success"] and done and len(report["windows"]) == 3 - done
+    assert report["success"] and done and len(report["windows"]) == 1, "clips that were made are not made again"
     assert [file["frames"] for file in report["files"]] == [233]
     assert mp4.frames(Path(report["files"][0]["path"])) == 233
     whole = trees.run(PYTHON, tree, tmp_path / "whole", job)
     assert frames(report["files"][0]["path"]) == frames(whole.report["tasks"][0]["files"][0]["path"])
+
+
+@pytest.mark.parametrize("version", [later.BASE, *later.LATER])
+def test_every_window_plan_continues_a_video_by_whole_clips(version, run_wangp, wangp_at, wangp_copy):
+    """From 13.0 on the first window shares as many frames with the source as any other window with the one before."""
+    tree = wangp_copy(wangp_at(version))
+    install(tree)
+    write_loras(tree)
+    source = run_wangp(tree, {"level": "loop", "tasks": [task(UNIFIED, 2)]})
+    changes = {"image_prompt_type": "V", "image_start": None, "video_source": video(source), "seed": 5}
+    outcome = run_wangp(tree, {"level": "loop", "tasks": [task(UNIFIED, 2, **changes), task(UNIFIED, 1, **changes)]})
+    for number, clips in enumerate((2, 1)):
+        report = outcome.report["tasks"][number]
+        assert report["success"], report["errors"]
+        assert [window["arguments"]["frame_num"] for window in report["windows"]] == [81] * clips
+        assert report["files"][-1]["frames"] == 157 + 76 * clips

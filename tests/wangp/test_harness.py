@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read what was recorded")
 
+import later  # noqa: E402
 import trees  # noqa: E402
 
 TWO_WINDOWS = {"video_length": 161}
@@ -84,7 +85,7 @@ def test_experts_share_the_steps(run_wangp, wangp):
         assert task["windows"][0]["clips"] == []
 
 
-@pytest.mark.parametrize("version", trees.COMMITS)
+@pytest.mark.parametrize("version", [*trees.COMMITS, *later.LATER])
 def test_pipeline_alone_in_every_version(version, run_wangp, wangp_at):
     windows = [{}, {"seed": 84}]
     tasks = [{"model": model, "windows": windows, "overlap": 5} for model in ("tiny_i2v", "tiny_i2v22")]
@@ -101,8 +102,8 @@ def test_pipeline_alone_in_every_version(version, run_wangp, wangp_at):
         assert frames.isfinite().all() and frames.std() > 0
 
 
-@pytest.mark.parametrize("version", ["9.91", "12.60"])
-def test_whole_program_in_the_first_and_the_last_version(version, run_wangp, wangp_at):
+@pytest.mark.parametrize("version", ["9.91", "12.60", *later.LATER])
+def test_whole_program_in_the_first_and_the_last_versions(version, run_wangp, wangp_at):
     settings = {"video_length": 33, "sliding_window_size": 17}
     outcome = run_wangp(wangp_at(version), {"level": "process", "settings": settings})
     task = outcome.report["tasks"][0]

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read what was recorded")
 
+import later  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
 import trees  # noqa: E402
@@ -249,7 +250,7 @@ def test_a_16_bit_vae_is_encoded_in_32_bit_where_it_fits_and_else_it_is_said(run
 PIPELINES = [VARIANTS[id] for id in ("shot", "film-opt", "2.0-wan22", "2.0-pro")]
 
 
-@pytest.mark.parametrize("version", trees.COMMITS)
+@pytest.mark.parametrize("version", [*trees.COMMITS, *later.LATER])
 def test_the_pipeline_of_every_version(version, run_wangp, wangp_at, wangp_copy):
     tree = wangp_copy(wangp_at(version))
     install(tree)
@@ -284,7 +285,7 @@ def test_the_pipeline_of_every_version(version, run_wangp, wangp_at, wangp_copy)
             assert torch.equal(tensors[f"{name}.noise"], noise), variant.id
 
 
-@pytest.mark.parametrize("version", trees.COMMITS)
+@pytest.mark.parametrize("version", [*trees.COMMITS, *later.LATER])
 def test_the_program_of_every_version(version, run_wangp, wangp_at, wangp_copy):
     """`wgp.py --process` on settings as the profile has them: the loop's hooks, from the prompt to the metadata."""
     tree = wangp_copy(wangp_at(version))

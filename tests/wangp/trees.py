@@ -30,7 +30,8 @@ COMMITS = {
 }
 
 FOLDERS = {
-    "configs", "defaults", "docs", "icons", "models", "plugins", "postprocessing", "preprocessing", "profiles", "shared"
+    "configs", "defaults", "docs", "icons", "mmgp", "models", "plugins", "postprocessing", "preprocessing", "profiles",
+    "shared",
 }
 BINARIES = {".gif", ".jpg", ".jpeg", ".mp3", ".mp4", ".png", ".safetensors", ".wav", ".whl", ".pyc", ".pth"}
 LARGEST = 4 * 1024**2  # bytes; no source file of WanGP is larger

@@ -85,6 +85,12 @@ def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
         say(f"is off: this WanGP could not be extended ({type(error).__name__}: {error}). WanGP itself is not "
             "affected. Please report this line.")
 
+    with contextlib.suppress(ImportError, AttributeError, TypeError):  # not there before WanGP 13
+        from shared.utils import setting_names
+
+        # videos of SVI before 1.1 have this among their settings, and WanGP refuses names that it does not know
+        setting_names.NON_SETTING_KEYS = setting_names.NON_SETTING_KEYS | {"svi"}
+
     if Path("finetunes", f"{SMALL}.json").is_file():
         try:
             from . import small
