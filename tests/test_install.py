@@ -13,6 +13,7 @@ import pytest
 
 from wan2gp_svi.install import Refused, cli, locate, loras
 from wan2gp_svi.install.patches import MARKER, hooked, read_series
+from wan2gp_svi.wangp import contract
 
 REPO = Path(__file__).resolve().parents[1]
 WANGP_DIR = os.environ.get("WANGP_DIR")
@@ -587,7 +588,7 @@ def test_the_real_hooks_go_into_a_real_wangp_and_come_out(tmp_path, capsys, endi
     if not (REPO / "patches/series").is_file():
         pytest.skip("no patches yet")
     wangp = tmp_path / "WanGP"
-    for name in (*HOOKED, "models/wan/wan_handler.py"):
+    for name in contract.read(Path(WANGP_DIR), contract.own_patches()):
         data = (Path(WANGP_DIR) / name).read_bytes()
         write(wangp, {name: data if endings == "lf" else data.replace(b"\n", b"\r\n")})
     for folder in ("wan_i2v", "wan_2_2"):
