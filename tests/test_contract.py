@@ -147,6 +147,18 @@ def test_the_call_through_a_helper_of_wangp_17_is_found(real, small):
     assert contract.check(small) == contract.check(real) == []
 
 
+@pytest.mark.parametrize("version", ["13.0", "13.141", "17.10"])
+def test_imitations_of_later_wangps_pass(real, version, monkeypatch):
+    monkeypatch.syspath_prepend(str(REPO / "tests/wangp"))
+    later = pytest.importorskip("later")
+    for edit in later.EDITS:
+        path = real / edit.file
+        if path.is_file() and later.LATER.index(edit.since) <= later.LATER.index(version):
+            path.write_text(edit.apply(path.read_text(encoding="utf-8"), version), encoding="utf-8")
+    assert contract.check(real) == []
+    assert contract.version((real / W).read_bytes()) == version
+
+
 def test_a_value_that_is_none_in_the_next_turn_of_the_loop_is_found(small):
     record = "            record(configs, video_path)\n"
     assert contract.check(small) == []
