@@ -64,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "python -m wan2gp_svi selftest", description="Checks SVI in your own WanGP, in two minutes or less, with a "
-        "tiny model that comes along. It works on a copy of WanGP's program files in a temporary folder, and leaves nothing "
-        "behind.")
+        "tiny model that comes along. It works on a copy of WanGP's program files in a temporary folder, and leaves "
+        "nothing behind.")
     add_arguments(parser)
     return run(parser.parse_args(argv))
 

@@ -71,7 +71,8 @@ def config(user: dict[str, Any], outputs: Path, model: str, gpu: bool) -> dict[s
     own = {
         **folders, "checkpoints_paths": ["ckpts"], "loras_root": "loras", "last_model_type": model,
         "last_model_per_family": {}, "last_model_per_type": {}, "last_resolution_per_group": {},
-        "transformer_types": [], "enabled_plugins": [], "preload_model_policy": [], "preload_in_VRAM": 0, "notification_sound_enabled": 0,
+        "transformer_types": [], "enabled_plugins": [], "preload_model_policy": [], "preload_in_VRAM": 0,
+        "notification_sound_enabled": 0,
         "compile": "", "save_queue_if_crash": 0, "enhancer_enabled": 0,
     }
     base = {"attention_mode": "auto", "transformer_quantization": "int8", "text_encoder_quantization": "int8",
