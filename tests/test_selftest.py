@@ -129,6 +129,7 @@ def differ(id: str, value: float | None):
     (spoil("two", None, frames=158), {"length", "seam-new"}, "158 frames in the file, not 157"),
     (spoil("wan22", None, misplaced=[81, 82]), {"seam-old"}, "2 frames are not where they belong, the first is 81"),
     (spoil("continued", None, frames=229), {"continue"}, "157 frames and one clip make 229 frames, not 233"),
+    (spoil("continued", encodes=2), {"continue"}, "the VAE encoded 2 times"),
     (spoil("resumed", motion=40.0), {"resume"}, "was not given the motion frames of the clip on the disk"),
     (spoil("stopped", None, frames=157), {"resume"}, "asked to stop after clip 1"),
     (differ("resumed", 8.0), {"resume"}, "the video is not what it is in one go: a frame is 8.0 of 255 off"),

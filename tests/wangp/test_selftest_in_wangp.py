@@ -145,7 +145,7 @@ def test_a_wangp_that_does_not_start_is_a_failed_check_and_no_traceback(tree, tm
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "WanGP ended before it: RuntimeError: spoiled" in done.stdout and "1 of 1 checks failed" in done.stdout
     assert "----- copy from here into a bug report -----" in done.stdout and str(Path.home()) not in done.stdout
-    assert not (spoiled / SELFTEST).exists()
+    assert listing(spoiled).get(SELFTEST) == listing(tree).get(SELFTEST), "what once passed stays known"
 
 
 def test_killed_it_leaves_nothing_behind(tree):
@@ -187,6 +187,8 @@ def test_it_runs_in_older_versions(version, wangp_at, wangp_copy):
     lines = [f'target_mmgp_version = "{version_here}"' if line.startswith("target_mmgp_version") else line
              for line in source.split("\n")]
     (place / "wgp.py").write_text("\n".join(lines), encoding="utf-8")
-    outcome = command.test(place, PYTHON, [], print)
+    # those read the video that is continued with decord, which stands there as a stub where it is missing
+    chosen = [id for id in checks.IDS if id != "continue" or not trees.lacks(PYTHON, "decord")]
+    outcome = command.test(place, PYTHON, chosen, print)
     print(*command.table(outcome.results), command.verdict(outcome), *outcome.log, sep="\n")
     assert not outcome.failed

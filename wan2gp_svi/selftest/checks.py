@@ -143,7 +143,7 @@ def _profile(facts: Facts) -> tuple[Problems, str]:
     return found, f"\"{VIDEOS['shot'].profile}\": {len(video.clips)} clips, {video.frames} frames"
 
 
-_ALL_21 = ("shot", "film", "two", "continued")
+_ALL_21 = ("shot", "film", "two")
 _CHAINED = (*_ALL_21, "wan22", "pro")
 
 
@@ -265,6 +265,10 @@ def _continue(facts: Facts) -> tuple[Problems, str]:
         found.append(f"{VIDEOS['two'].chain.length(2)} frames and one clip make {video.frames} frames, not {wanted}")
     elif video.misplaced:
         found.append(f"{len(video.misplaced)} frames are not where they belong, the first is {video.misplaced[0]}")
+    for clip in video.clips:
+        if (clip.shown, clip.kept, clip.encodes) != (0, [0, 1, 2, 3], 1):
+            found.append(f"CLIP was shown motion frame {clip.shown}, the mask keeps {clip.kept}, and the VAE encoded "
+                         f"{clip.encodes} times; it has to be 0, [0, 1, 2, 3] and 1")
     return found, f"its run's own frames and reference; {video.frames} frames"
 
 

@@ -16,8 +16,8 @@ import os
 import platform
 import re
 import runpy
-import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -57,8 +57,11 @@ def main(job: Path) -> int:
 def _end_with_parent(work: Path) -> None:
     """The pipe to the program that started this closes when that ends, however it does."""
     sys.stdin.read()
-    os.chdir(work.parent)
-    shutil.rmtree(work, ignore_errors=True)
+    # by another process, since this one has files open there, and writes new ones
+    code = ("import shutil, sys, time\nfrom pathlib import Path\nfor _ in range(40):\n    time.sleep(0.25)\n"
+            "    shutil.rmtree(sys.argv[1], ignore_errors=True)\n    if not Path(sys.argv[1]).exists():\n        break")
+    subprocess.Popen([sys.executable, "-c", code, str(work)], cwd=work.parent, stdin=subprocess.DEVNULL,
+                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os._exit(3)
 
 
