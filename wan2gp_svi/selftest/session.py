@@ -83,8 +83,9 @@ class Session:
         facts.settings = {name: own[name] for name in copying.TELLING if name in own}
         self.profiles = {path.stem: json.loads(path.read_text(encoding="utf-8"))
                          for path in root.glob("profiles/*/*.json")}
-        model.install(root, self.profiles)
-        self.reference = model.write_start_image(work / "start.png")
+        with _on_the_cpu():
+            model.install(root, self.profiles)
+            self.reference = model.write_start_image(work / "start.png")
         self.watch = Watch()
         self.watch.attach()
         import wgp
@@ -138,9 +139,10 @@ class Session:
         facts.error = facts.error or console.error()
         self.seen[video.id] = self.watch.clips
         try:
-            self._file(video, facts, before)
-            self._clips(video, facts)
-            self._compare(video)
+            with _on_the_cpu():
+                self._file(video, facts, before)
+                self._clips(video, facts)
+                self._compare(video)
         except Exception as error:
             traceback.print_exc()
             facts.error = facts.error or f"it cannot be looked at ({type(error).__name__}: {error})"
@@ -312,6 +314,13 @@ def _state() -> dict[str, Any]:
         "audio_file_settings_list": [], "selected": 0, "audio_selected": 0, "prompt_no": 0, "prompts_max": 0,
         "repeat_no": 0, "total_generation": 1, "window_no": 0, "total_windows": 0, "progress_status": "",
         "process_status": "process:main"}}
+
+
+def _on_the_cpu() -> Any:
+    """For tensors of our own: mmgp makes the card torch's default device."""
+    import torch
+
+    return torch.device("cpu")
 
 
 def _version(name: str) -> str:
