@@ -169,7 +169,8 @@ def test_a_session_that_ended_early_is_said_to_have():
     found = facts.Facts(error="RuntimeError: CUDA out of memory.")
     wrong = failed(found)
     assert set(wrong) == set(checks.IDS)
-    assert wrong["off"] == "WanGP ended before it: RuntimeError: CUDA out of memory"
+    assert wrong["off"] == "SVI off, WanGP without SVI: WanGP ended before it: RuntimeError: CUDA out of memory"
+    assert all("make a video without SVI" in result.to_do for result in checks.results(found))
 
 
 # ----------------------------------------------------------------------------------------------------- what is printed

@@ -14,6 +14,10 @@ _ON_A_GPU = 2.0  # of 255, in the frame that differs most: a GPU need not add up
 _VISIBLE = 0.5  # of 255: a LoRA that changes less has not been loaded
 _MOST = 3  # problems that are shown of one check
 
+_IF_IT_FAILS = "Run install.py again. If it still fails, send the text below with a bug report."
+_IF_IT_ENDS = ("Start WanGP and make a video without SVI. If that works, run install.py again, and send the text below "
+               "with a bug report if it still fails.")
+
 Problems = list[str]
 
 
@@ -47,19 +51,21 @@ def videos(chosen: Sequence[str] = ()) -> list[str]:
 
 
 def _result(check: Check, facts: Facts) -> Result:
-    missing = [f"{VIDEOS[id].title}: {_without_stop(video.error) if video else 'not made'}" for id in check.videos
-               if (video := facts.videos.get(id)) is None or video.error]
+    missing: dict[str, list[str]] = {}
+    for id in check.videos:
+        video = facts.videos.get(id)
+        if video is None or video.error:
+            error = video.error if video else f"WanGP ended before it: {facts.error}" if facts.error else "not made"
+            missing.setdefault(_without_stop(error), []).append(VIDEOS[id].title)
     if missing:
-        problems, seen = missing, ""
-        if facts.error:
-            problems = [f"WanGP ended before it: {_without_stop(facts.error)}"]
+        problems, seen = [f"{', '.join(titles)}: {error}" for error, titles in missing.items()], ""
     else:
         problems, seen = check.look(facts)
     if not problems:
         return Result(check.id, check.title, True, seen)
     more = f" and {len(problems) - _MOST} more" if len(problems) > _MOST else ""
     return Result(check.id, check.title, False, "; ".join(problems[:_MOST]) + more,
-                  "Run install.py again. If this check still fails, report it.")
+                  _IF_IT_ENDS if facts.error else _IF_IT_FAILS)
 
 
 def _without_stop(text: str) -> str:

@@ -118,7 +118,9 @@ class _Text(torch.nn.Module):
 
 
 class _Picture:
-    """In CLIP's place: a fixed random projection of the mean colour."""
+    """In CLIP's place: a fixed random projection of the mean colour, in the transformer's precision."""
+
+    transformer_dtype = torch.bfloat16
 
     def __init__(self, **_: Any) -> None:
         self.dtype = torch.float32
@@ -128,7 +130,7 @@ class _Picture:
     def visual(self, videos: list[Tensor]) -> Tensor:
         colours = torch.stack([video.float().mean(dim=(1, 2, 3)) for video in videos])
         features = torch.nn.functional.linear(colours, _normal("clip", (_CLIP_DIM, 3)).to(colours.device))
-        return features[:, None].expand(-1, _CLIP_TOKENS, -1).to(videos[0].device, torch.bfloat16)
+        return features[:, None].expand(-1, _CLIP_TOKENS, -1).to(videos[0].device, self.transformer_dtype)
 
 
 def _normal(name: str, shape: tuple[int, ...]) -> Tensor:

@@ -304,7 +304,8 @@ class _Console:
     def error(self) -> str:
         """WanGP's word for what went wrong, if it has one."""
         found = re.search(r"\[(?:ERROR|SKIP)\] *([^\n]+)", self.text)
-        return found[1].strip() if found else ""
+        error = found[1].strip() if found else ""
+        return re.sub(r"^.*check your terminal for more information\.? *", "", error).strip("\"' ") or error
 
 
 def _state() -> dict[str, Any]:

@@ -58,6 +58,8 @@ class Watch:
         self.begun(len(self.clips))
         self.clips.append(Seen(str(arguments.get("input_prompt") or "")))
         self._second = getattr(pipe, "model2", None)
+        if hasattr(getattr(pipe, "clip", None), "transformer_dtype"):
+            pipe.clip.transformer_dtype = getattr(pipe, "dtype", torch.bfloat16)
         result = original()
         video = result.get("x") if isinstance(result, dict) else result
         if isinstance(video, Tensor):
