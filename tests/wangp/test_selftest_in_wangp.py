@@ -34,10 +34,10 @@ def pad_(video, start, reference, ref_pad_num=-1):
     return _pad(video, start, reference, 0)
 """, {"chain-1"}, "chain-grey"),
     "CLIP is shown the last motion frame": ("wangp/hooks.py", """
-def _last(image, pipe, _first=globals().get("clip_vision_frame") or globals().get("clip_image")):
+def _last(image, pipe, _first=clip_vision_frame):
     shown, current = _first(image, pipe), getattr(pipe, "svi", None)
     return shown if current is None else current.motion_frames[:, -1].to(image)
-clip_image = clip_vision_frame = _last
+HOOKS["clip_vision_frame"] = _last
 """, {"clip-image"}, "chain-5"),
     "the mask keeps all motion frames": ("conditioning.py", """
 _mask = mask

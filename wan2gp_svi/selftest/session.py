@@ -229,10 +229,8 @@ class Session:
             return None
         parts = [one.frames[:, chain.span(number, len(clips))] for number, one in enumerate(clips)]
         if video.id == "continued":
-            # of the frames that the two share, the first may be either one's: WanGP keeps that of the video
             source = self._joined(plan.VIDEOS["two"])
-            first, *rest = parts
-            parts = [source[: len(source) - chain.overlap + 1].movedim(0, 1), first[:, 1:], *rest]
+            parts = [source[: len(source) - chain.overlap].movedim(0, 1), *parts]
         return torch.cat(parts, dim=1).movedim(1, 0)
 
     def _all_clips(self, video: Video) -> list[Any]:
