@@ -147,6 +147,9 @@ class Session:
             traceback.print_exc()
             facts.error = facts.error or f"it cannot be looked at ({type(error).__name__}: {error})"
         facts.seconds = time.monotonic() - begin
+        newest = max((path.stat().st_mtime for path in self._videos()), default=0.0)
+        while int(time.time()) == int(newest):  # WanGP names its videos by the second, and a card can be faster
+            time.sleep(0.05)
 
     def _settings(self, video: Video) -> dict[str, Any]:
         overlap = video.chain.overlap if video.chain else 1
@@ -305,7 +308,7 @@ class _Console:
         """WanGP's word for what went wrong, if it has one."""
         found = re.search(r"\[(?:ERROR|SKIP)\] *([^\n]+)", self.text)
         error = found[1].strip() if found else ""
-        return re.sub(r"^.*check your terminal for more information\.? *", "", error).strip("\"' ") or error
+        return re.sub(r"^.*check your terminal for more information\.? *'(.*)'\"?$", r"\1", error)
 
 
 def _state() -> dict[str, Any]:
