@@ -13,13 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import wan2gp_svi
 from wan2gp_svi import chain
 from wan2gp_svi.install import Refused
 from wan2gp_svi.install.plan import uninstall_plan
 from wan2gp_svi.install.shipped import SELFTEST, Distribution
-from wan2gp_svi.selftest import checks, command, copying, facts, passed, plan
+from wan2gp_svi.selftest import checks, command, copying, facts, measure, passed, plan
 from wan2gp_svi.variants import CLIP_FRAMES, SEED_STEP, VARIANTS
 from wan2gp_svi.wangp import overview
 
@@ -171,6 +172,44 @@ def test_a_session_that_ended_early_is_said_to_have():
     assert set(wrong) == set(checks.IDS)
     assert wrong["off"] == "SVI off, WanGP without SVI: WanGP ended before it: RuntimeError: CUDA out of memory"
     assert all("make a video without SVI" in result.to_do for result in checks.results(found))
+
+
+# ------------------------------------------------------------------------------------------------- tensors to numbers
+
+def test_the_seed_of_a_noise_is_found_also_in_16_bit():
+    noise = torch.randn(1, 16, 21, 8, 8, generator=torch.Generator().manual_seed(plan.SEED + 41))
+    assert measure.seed_of(noise[0], "cpu") == plan.SEED + 41
+    assert measure.seed_of(noise.bfloat16().float(), "cpu") == plan.SEED + 41
+    assert measure.seed_of(torch.randn(1, 16, 21, 8, 8), "cpu") is None
+
+
+def test_frames_that_are_not_where_they_belong_are_found_in_spite_of_the_encoder():
+    frames = torch.randint(0, 255, (20, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    blurred = (frames + torch.randint(-20, 20, frames.shape)).clamp(0, 255).to(torch.uint8)
+    assert measure.misplaced(blurred, frames) == []
+    assert measure.misplaced(torch.cat([blurred[:10], blurred[9:19]]), frames) == list(range(10, 20))
+    assert measure.misplaced(blurred, frames[:18]) == [18, 19]
+
+
+def test_a_picture_is_known_among_the_motion_frames():
+    motion = torch.rand(3, 5, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    picture = torch.nn.functional.interpolate(motion[:, 3][None], (40, 40), mode="bilinear")[0][:, None]
+    assert measure.shown(picture, motion) == 3
+
+
+@pytest.mark.parametrize("settings", [
+    {"svi": {"seeds": [1, 43]}}, {"custom_settings": {"svi": {"seeds": [1, 43]}}},
+    {"custom_settings": {"svi_made": json.dumps({"variant": "shot", "seeds": [1, 43]})}},
+])
+def test_the_seeds_in_a_videos_settings_are_found_wherever_they_stand(settings):
+    assert measure.named_seeds({"seed": 1, "prompt": "{no json", **settings}) == [1, 43]
+    assert measure.named_seeds({"seed": 1}) is None and measure.named_seeds(None) is None
+
+
+def test_differences_are_in_steps_of_8_bit_and_in_shares():
+    one, two = torch.zeros(3, 2, 4, 4), torch.full((3, 2, 4, 4), 2 / 255)
+    assert measure.steps(one, two) == pytest.approx(1) and measure.steps(one, two[:, :1]) == 255
+    assert measure.gap(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])) == 0.5
 
 
 # ----------------------------------------------------------------------------------------------------- what is printed

@@ -4,7 +4,9 @@
     copying   the throw-away copy of WanGP in which everything runs, with the user's settings
     plan      which videos are made, and how each of them has to be conditioned and joined
     session   the process that makes them, inside the copy (needs WanGP's packages)
-    model     the tiny random model; watch: what WanGP's transformer, VAE, CLIP and files are given
+    model     the tiny random model
+    watch     what WanGP's transformer, VAE and CLIP are given
+    measure   tensors -> numbers
     facts     what was seen, as numbers
     checks    facts -> results
     passed    the last self-test that passed, and whether WanGP has changed since

@@ -30,8 +30,6 @@ from .facts import ClipFacts, Facts, VideoFacts
 from .plan import SEED, SIZE, Video
 
 _SUFFIXES = (".mp4", ".mkv", ".mov", ".webm")
-_NEAR = 130  # seeds above and below the first that are tried
-_SHIFT = 8  # frames to each side that a frame may have come from
 _OUTPUTS = "svi_selftest_outputs"
 
 
@@ -147,6 +145,9 @@ class Session:
             traceback.print_exc()
             facts.error = facts.error or f"it cannot be looked at ({type(error).__name__}: {error})"
         facts.seconds = time.monotonic() - begin
+        newest = max((path.stat().st_mtime for path in self._videos()), default=0.0)
+        while int(time.time()) == int(newest):  # WanGP names its videos by the second, and a card can be faster
+            time.sleep(0.05)
 
     def _settings(self, video: Video) -> dict[str, Any]:
         overlap = video.chain.overlap if video.chain else 1
@@ -204,21 +205,23 @@ class Session:
         return [path for path in self.outputs.glob("*") if path.suffix.lower() in _SUFFIXES]
 
     def _file(self, video: Video, facts: VideoFacts, before: set[Path]) -> None:
+        from . import measure
+
         there = self._videos()
         facts.files = len(set(there) - before)
         if not there or video.id != "resumed" and not facts.files:
             return
         path = self.files[video.id] = max(there, key=lambda one: one.stat().st_mtime_ns)
-        frames = _frames(path)
+        frames = measure.read_frames(path)
         facts.frames, facts.opens = len(frames), len(frames) > 0
         listed = self.state["gen"].get("file_list") or []
         facts.listed = sum(os.path.abspath(str(one)) == str(path) for one in listed)  # noqa: PTH100
         from shared.utils.video_metadata import read_metadata_from_video
 
-        facts.seeds = _seeds(read_metadata_from_video(str(path))) or []
+        facts.seeds = measure.named_seeds(read_metadata_from_video(str(path))) or []
         wanted = self._joined(video)
         if wanted is not None:
-            facts.compared, facts.misplaced = True, _misplaced(frames, wanted)
+            facts.compared, facts.misplaced = True, measure.misplaced(frames, wanted)
 
     def _joined(self, video: Video) -> Any:
         """The frames that the file has to hold, uint8 [T, 3, H, W]; None where that is another one's matter."""
@@ -248,40 +251,44 @@ class Session:
     def _clip(self, video: Video, number: int, seen: Any, before: Any) -> ClipFacts:
         import torch
 
+        from . import measure
+
         facts = ClipFacts(number, seen.prompt, 0 if seen.frames is None else seen.frames.shape[1],
                           encodes=len(seen.videos), experts=seen.experts)
         if seen.noise is not None:
-            facts.seed = _seed_of(seen.noise, seen.device)
+            facts.seed = measure.seed_of(seen.noise, seen.device)
         if video.chain is None or seen.y is None or not seen.videos or before is not None and before.frames is None:
             return facts
         chain, y, latents = video.chain, seen.y.squeeze(0) if seen.y.ndim == 5 else seen.y, seen.latents[-1]
         kept = y[:4].flatten(2)[..., 0].T.flatten()
         facts.kept = [at for at, value in enumerate(kept.tolist()) if value]
         if chain.pro:
-            facts.motion = _steps(seen.videos[-1], self.reference[:, None])
-            facts.anchor = _gap(y[4:, 0], latents[:, 0])
+            facts.motion = measure.steps(seen.videos[-1], self.reference[:, None])
+            facts.anchor = measure.gap(y[4:, 0], latents[:, 0])
             first = 1 if before is None else 2
-            facts.handed = None if before is None else _gap(y[4:, 1], before.denoised)
+            facts.handed = None if before is None else measure.gap(y[4:, 1], before.denoised)
             facts.rest = float(y[4:, first:].abs().max())
             return facts
         motion = self.reference[:, None] if before is None else (
             before.frames[:, -chain.motion_frames:].float() / 127.5 - 1)
         given, count = seen.videos[-1], motion.shape[1]
         rest = torch.zeros(3, 1, 1, 1) if chain.grey else self.reference[:, None]
-        facts.motion = _steps(given[:, :count], motion)
-        facts.padding = _steps(given[:, count:], rest.expand_as(given[:, count:]))
-        facts.latents = _gap(y[4:], latents)
+        facts.motion = measure.steps(given[:, :count], motion)
+        facts.padding = measure.steps(given[:, count:], rest.expand_as(given[:, count:]))
+        facts.latents = measure.gap(y[4:], latents)
         if seen.picture is not None:
-            facts.shown = _shown(seen.picture, motion)
+            facts.shown = measure.shown(seen.picture, motion)
         return facts
 
     def _compare(self, video: Video) -> None:
+        from . import measure
+
         pairs = {"again": "shot", "resumed": "two", "without": "off", "lora-plain": "lora-authors",
                  "lora-none": "lora-plain"}
         other = pairs.get(video.id)
         if other is None or other not in self.files or video.id not in self.files:
             return
-        one, two = _frames(self.files[video.id]), _frames(self.files[other])
+        one, two = measure.read_frames(self.files[video.id]), measure.read_frames(self.files[other])
         self.facts.differences[video.id] = None if len(one) != len(two) else float(
             (one.float() - two.float()).abs().mean((1, 2, 3)).max())
 
@@ -303,7 +310,7 @@ class _Console:
         """WanGP's word for what went wrong, if it has one."""
         found = re.search(r"\[(?:ERROR|SKIP)\] *([^\n]+)", self.text)
         error = found[1].strip() if found else ""
-        return re.sub(r"^.*check your terminal for more information\.? *", "", error).strip("\"' ") or error
+        return re.sub(r"^.*check your terminal for more information\.? *'(.*)'\"?$", r"\1", error)
 
 
 def _state() -> dict[str, Any]:
@@ -339,78 +346,6 @@ def _no_network() -> None:
         return connect(self, address)
 
     socket.socket.connect = local
-
-
-def _frames(path: Path) -> Any:
-    """uint8 [T, 3, H, W], RGB."""
-    import cv2
-    import numpy as np
-    import torch
-
-    capture, frames = cv2.VideoCapture(str(path)), []
-    while True:
-        found, frame = capture.read()
-        if not found:
-            break
-        frames.append(np.ascontiguousarray(frame[:, :, ::-1].transpose(2, 0, 1)))
-    capture.release()
-    return torch.from_numpy(np.stack(frames)) if frames else torch.zeros(0, 3, SIZE, SIZE, dtype=torch.uint8)
-
-
-def _misplaced(frames: Any, wanted: Any) -> list[int]:
-    """The frames of a file that look less like the one that has to be there than like one of its neighbours. Encoding
-    blurs both alike."""
-    import torch
-
-    found, grey = [], [one.float().mean(1) for one in (frames, wanted)]
-    for at, frame in enumerate(grey[0]):
-        near = range(max(0, at - _SHIFT), min(len(wanted), at + _SHIFT + 1))
-        off = torch.stack([(frame - grey[1][one]).abs().mean() for one in near]) if near else torch.ones(1)
-        if at >= len(wanted) or float(off[near.index(at)]) > float(off.min()) + 0.5:
-            found.append(at)
-    return found
-
-
-def _seeds(value: Any) -> list[int] | None:
-    """The clips' seeds in a video's settings, wherever a release of SVI writes them."""
-    if isinstance(value, str) and value.startswith("{"):
-        with contextlib.suppress(ValueError):
-            value = json.loads(value)
-    if not isinstance(value, dict):
-        return None
-    if isinstance(value.get("seeds"), list):
-        return [int(seed) for seed in value["seeds"]]
-    return next((found for one in value.values() if (found := _seeds(one))), None)
-
-
-def _seed_of(noise: Any, device: str) -> int | None:
-    """The seed whose noise a transformer was given. Wan draws it where the model is."""
-    import torch
-
-    noise = noise if noise.ndim == 5 else noise[None]
-    for seed in sorted(range(SEED - _NEAR, SEED + _NEAR), key=lambda seed: (abs(seed - SEED) % 42, seed)):
-        drawn = torch.randn(noise.shape, generator=torch.Generator(device).manual_seed(seed), device=device).cpu()
-        if float((drawn - noise).abs().max()) < 0.05:  # the transformer may be given it in 16 bit
-            return seed
-    return None
-
-
-def _steps(one: Any, two: Any) -> float:
-    """The largest difference of pixels in [-1, 1], in steps of 8 bit."""
-    return float((one - two).abs().max()) * 127.5 if one.shape == two.shape else 255.0
-
-
-def _gap(one: Any, two: Any) -> float:
-    """The largest difference of latents, as a share of the largest."""
-    return float((one - two).abs().max() / two.abs().max().clamp(min=1e-6)) if one.shape == two.shape else 1.0
-
-
-def _shown(picture: Any, motion: Any) -> int:
-    """Which of the motion frames [3, N, H, W] a picture [3, 1, H', W'] is, which WanGP has enlarged."""
-    import torch
-
-    enlarged = torch.nn.functional.interpolate(motion.movedim(1, 0), picture.shape[-2:], mode="bicubic")
-    return int((enlarged - picture[None, :, 0]).abs().mean((1, 2, 3)).argmin())
 
 
 if __name__ == "__main__":
