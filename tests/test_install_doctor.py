@@ -114,7 +114,7 @@ def test_home_is_a_tilde_everywhere_but_a_longer_name_is_another_folder(say, hom
     lines, _ = say(python=python, lora_dir=str(home / "LoRAs"))
     assert str(home) not in "\n".join(lines)
     assert f"LoRA: ~{os.sep}LoRAs{os.sep}svi-shot.safetensors (SVI-Shot, 2.45 GB)" in lines
-    assert doctor._short(f"{home}2 {home}", home / "Wan GP") == f"{home}2 ~"
+    assert doctor.short(f"{home}2 {home}", home / "Wan GP") == f"{home}2 ~"
 
 
 def test_a_git_clone_with_commit_branch_and_edits_beside_the_hooks(say, wangp, distribution):

@@ -10,6 +10,7 @@
     check FILE                              what speaks against settings, before they are run
     drift VIDEO                             how its colours, contrast and motion hold up
     demo [--help]                           what SVI is for: a long video with it and without, on any machine
+    selftest [WANGP_FOLDER]                 checks SVI in your own WanGP, in two minutes
     small WANGP_FOLDER [--remove]           a small model in WanGP's list, to try SVI in seconds, also without a GPU
 
 RUN is a run's name or its end ("7f3a"). Settings are written as a file for `python wgp.py --process FILE`.
@@ -29,8 +30,12 @@ from . import files
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments[:1] == ["demo"]:  # the one command that does without packages
+    if arguments[:1] == ["demo"]:  # does without packages
         from .demo import command
+
+        return command.main(arguments[1:])
+    if arguments[:1] == ["selftest"]:  # finds the Python that has them
+        from .selftest import command
 
         return command.main(arguments[1:])
     try:
@@ -38,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .clips import StoreError
         from .wangp import preflight, register
     except ModuleNotFoundError as error:
-        print(f"{__doc__}\nThis Python lacks the package {error.name}: all but `demo` needs WanGP's own Python.",
-              file=sys.stderr)
+        print(f"{__doc__}\nThis Python lacks the package {error.name}: all but `demo` and `selftest` need "
+              "WanGP's own Python.", file=sys.stderr)
         return 1
 
     options = _parser(drift, preflight, register).parse_args(arguments)
@@ -64,6 +69,7 @@ def _parser(drift: Any, preflight: Any, register: Any) -> argparse.ArgumentParse
     preflight.add_arguments(commands.add_parser("check", help="what speaks against settings, before they are run"))
     drift.add_arguments(commands.add_parser("drift", help="how a video holds up"))
     commands.add_parser("demo", add_help=False, help="a long video with SVI and without, on any machine")
+    commands.add_parser("selftest", add_help=False, help="check SVI in your own WanGP")
     register.add_arguments(commands.add_parser("small", help="a small model in WanGP's list, to try SVI in seconds"))
     store = argparse.ArgumentParser(add_help=False)
     store.add_argument("--outputs", metavar="FOLDER", type=Path, help="WanGP's folder for videos (default: as WanGP is "

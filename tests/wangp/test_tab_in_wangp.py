@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,4 +177,22 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.click("yes")
         page.says(f"Run {run.name} is removed")
         assert not run.folder.exists() and Path(run.about.video).is_file()
+    assert "Traceback" not in page.log, page.log[-4000:]
+
+
+def test_the_button_runs_the_self_test_and_shows_how_far_it_is(wangp, serve_wangp, tmp_path):
+    tree = Path(shutil.copytree(wangp, tmp_path / "Wan2GP"))
+    install(tree)
+    with serve_wangp(tree) as address, browser.open_page(address) as opened:
+        page = Page(opened, tmp_path / "ui")
+        opened.wait_for_timeout(2000)
+        opened.get_by_role("tab", name="SVI", exact=True).click()
+        page.unfold("Doctor")
+        page.click("selftest")
+        shown = "document.querySelector('#svi_selftest_says textarea')?.value"
+        opened.wait_for_function(f"{shown}?.includes('starting WanGP')")
+        opened.wait_for_function(f"{shown}?.includes('checks passed on WanGP')", timeout=300_000)
+        said = opened.locator("#svi_selftest_says textarea").input_value()
+        assert "clips] SVI-Shot" in said and "SVI works here." in said and "✓" in said
+        opened.screenshot(path=tmp_path / "selftest.png", full_page=True)
     assert "Traceback" not in page.log, page.log[-4000:]

@@ -29,6 +29,7 @@ EXAMPLES = """examples:
   python install.py "D:\\AI\\Wan2GP" --download film-opt
   python install.py --status                       what is installed
   python install.py --doctor                       the same and more; belongs in every bug report
+  python install.py --self-test                    try it out in a copy of WanGP
   python install.py --uninstall                    take everything back
 Run it again after this folder has been updated; and after WanGP has been, if that is not a git clone.
 """
@@ -40,8 +41,11 @@ def main(argv: Sequence[str] | None = None, home: Path | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a console with an old code page must not stop the installation
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(argv)
+    distribution = Distribution(home or Path(__file__).resolve().parents[2], wan2gp_svi.__version__)
     try:
-        _run(options, Distribution(home or Path(__file__).resolve().parents[2], wan2gp_svi.__version__))
+        if options.self_test:
+            return _self_test(options, distribution)
+        _run(options, distribution)
     except (Refused, OSError) as error:
         print(f"{NAME}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -64,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--status", action="store_true", help="say what is installed and whether it is whole")
     what.add_argument("--doctor", action="store_true", help="the same and all else that a bug report needs")
+    what.add_argument("--self-test", action="store_true", help="check SVI in a copy of this WanGP, in two minutes")
     what.add_argument("--uninstall", action="store_true", help="take everything back; your own edits stay")
     what.add_argument(
         "--download",
@@ -117,6 +122,13 @@ def _run(options: argparse.Namespace, distribution: Distribution) -> None:
     elif files:
         loras.fetch(files, print)
     return None
+
+
+def _self_test(options: argparse.Namespace, distribution: Distribution) -> int:
+    from wan2gp_svi.selftest import command  # for this alone
+
+    wangp = locate.find(options.wangp, distribution.root, Path.cwd())
+    return command.main([str(wangp)])
 
 
 def _replace_old(wangp: Path, dry: bool) -> bool:

@@ -56,10 +56,10 @@ def report(
     ]
     wrong += [*_earlier(wangp, patches), *_protected(wangp, patches), *_unfinished(wangp)]
     lines += ["Wrong:", *(f"  {number}. {what}" for number, what in enumerate(wrong, 1))] if wrong else [NOTHING]
-    return [_short(line, wangp) for line in lines]
+    return [short(line, wangp) for line in lines]
 
 
-def _short(line: str, wangp: Path) -> str:
+def short(line: str, wangp: Path) -> str:
     """The line without WanGP's path before its files, and without the user's name."""
     line = line.replace(f"{wangp}{os.sep}", "")
     home = str(Path.home())

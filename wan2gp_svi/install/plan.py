@@ -14,7 +14,7 @@ from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.install import Refused, locate
 from wan2gp_svi.install.filter import Clone, clone, usable
 from wan2gp_svi.install.patches import Patch, PatchError, fault, hooked, read_series, unhooked
-from wan2gp_svi.install.shipped import PACKAGE, STATE, Distribution
+from wan2gp_svi.install.shipped import PACKAGE, SELFTEST, STATE, Distribution
 from wan2gp_svi.install.state import State, load, sha256
 from wan2gp_svi.wangp import contract
 
@@ -99,7 +99,8 @@ def uninstall_plan(wangp: Path, distribution: Distribution) -> Plan:
     git = clone(wangp)
     outside = _git_changes(wangp, git.without() if git else {})
     litter = _unfinished(wangp, [*files, *names, *(change.path for change in outside)], state)
-    changes = [*litter, *hooks, *outside, *gone, Change(STATE, _read(wangp / STATE), None)]
+    written = [Change(name, _read(wangp / name), None) for name in (SELFTEST, STATE)]
+    changes = [*litter, *hooks, *outside, *gone, *written]
     folders = _ours(wangp) + _folders([*(files.keys() - in_place), *state.files, STATE])
     folders += (str(PurePosixPath(git.script).parent),) if git else ()
     return Plan(_real(changes), kept, folders, in_place, tuple(sources), git)

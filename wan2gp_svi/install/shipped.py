@@ -10,6 +10,7 @@ from wan2gp_svi.files import UNFINISHED
 PACKAGE = "wan2gp_svi"
 PROFILES = ("profiles/wan_i2v", "profiles/wan_2_2")
 STATE = f"{PACKAGE}/state.json"
+SELFTEST = f"{PACKAGE}/selftest.json"  # the last self-test that passed
 WEIGHTS = "demo/weights/"  # in the package, and as large as all else 50 times over: for the demo alone
 GUIDE = "docs/guide.md"
 
@@ -39,7 +40,8 @@ class Distribution:
             files |= {f"{PACKAGE}/{GUIDE}": path for path in [self.root / GUIDE] if path.is_file()}
         for folder in PROFILES:
             files |= {f"{folder}/{path.name}": path for path in sorted((self.root / folder).glob("*.json"))}
-        files.pop(STATE, None)
+        for name in (STATE, SELFTEST):  # written here, not shipped
+            files.pop(name, None)
         return files
 
     def in_place(self, wangp: Path) -> frozenset[str]:

@@ -23,6 +23,7 @@ from .. import __version__, chain, clips
 from .. import lora as lora_keys
 from ..conditioning import check, condition_pro, pad_
 from ..conditioning import mask as keep_mask
+from ..selftest.passed import changed_since
 from ..variants import CLIP_FRAMES
 from . import runs, vae
 from .clip import Clip, Ended, Generate, Video, on_grid, say, stand_in
@@ -107,6 +108,9 @@ def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
         tab.offer(plugins, say)
     except Exception as error:
         say(f"the SVI tab is not there ({type(error).__name__}: {error}); all else works.")
+
+    if changed := changed_since(Path(__file__).resolve().parents[2]):
+        say(changed)
 
     @wraps(save_video)
     def save(tensor: Any = None, save_file: Any = None, *arguments: Any, **options: Any) -> Any:

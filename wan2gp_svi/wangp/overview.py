@@ -7,8 +7,10 @@ import base64
 import functools
 import io
 import json
+import os
 import queue
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -423,6 +425,34 @@ def doctor_says(wangp: Path, folders: Mapping[str, str | None]) -> str:
     hooked = [patch.path for patch in read_series(shipped.patches)]
     updates = filter_state(wangp, git.wanted(hooked, shipped.files()) if git else {})
     return "\n".join(doctor.report(wangp, shipped, lora_dir, sys.executable, updates))
+
+
+_testing = threading.Lock()
+
+
+def self_test(wangp: Path, generating: bool, command: Sequence[str] = (sys.executable, "-B", "-m", "wan2gp_svi",
+                                                                       "selftest")) -> Iterator[str]:
+    """Runs the self-test beside WanGP; yields all that it has said so far. Raises Refused."""
+    if generating:
+        raise Refused("WanGP is generating, and the self-test would take memory and time from it: press the button "
+                      "again when that is done")
+    if not _testing.acquire(blocking=False):
+        raise Refused("a self-test is under way already: wait until it is done")
+    said, process = "", None
+    try:
+        environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+        process = subprocess.Popen([*command, str(wangp), "--python", sys.executable], cwd=wangp, env=environment,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   encoding="utf-8", errors="replace")
+        for line in process.stdout:
+            said += line
+            yield said
+    finally:
+        if process is not None:
+            process.kill()  # the page may have been closed; what it has started ends with it
+            process.wait()
+            process.stdout.close()
+        _testing.release()
 
 
 # ---------------------------------------------------------------------------------------------------------------- words

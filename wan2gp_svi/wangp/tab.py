@@ -182,11 +182,16 @@ class Tab:
     def _doctor(self, gr: Any) -> None:
         with gr.Accordion("Doctor", open=False) as part:
             gr.Markdown("What is installed and what is wrong. Copy it into every bug report.")
-            again = gr.Button("Look again", size="sm", scale=0)
+            with gr.Row():
+                again = gr.Button("Look again", size="sm", scale=0)
+                test = gr.Button("Self-test (two minutes)", size="sm", scale=0, elem_id="svi_selftest")
             says = gr.Textbox(label="Doctor", lines=12, max_lines=40, interactive=False, show_copy_button=True,
                               elem_id="svi_doctor")
+            tested = gr.Textbox(label="Self-test", lines=12, max_lines=60, interactive=False, show_copy_button=True,
+                                visible=False, elem_id="svi_selftest_says")
         for event in (part.expand, again.click):
             event(self._told(lambda: overview.doctor_says(WANGP, self._folders()), 1), None, [says])
+        test.click(self._told_each(self._self_test, 1), None, [tested], show_progress="hidden")
 
     # ---------------------------------------------------------------------------------------------- what the buttons do
 
@@ -280,6 +285,12 @@ class Tab:
         for share, line in overview.download(loras.downloads(WANGP, [id], folder)):
             yield overview.bar(share, line), gr.update()
         yield overview.bar(1, line), self._lora_table()
+
+    def _self_test(self) -> Iterator[Any]:
+        import gradio as gr
+
+        for said in overview.self_test(WANGP, bool(self.wgp.get("gen_in_progress"))):
+            yield gr.update(value=said, visible=True)
 
     # ----------------------------------------------------------------------------------------------------------- errors
 
