@@ -510,7 +510,6 @@ def _names(place: Place, shared: Mapping[str, int]) -> Iterator[str]:
 def _reached(place: Place, name: str, shared: Mapping[str, int]) -> str:
     """What is in a name when a statement is reached: None, a value, or nothing (it is not bound). What an earlier
     branch may have set counts as set; a loop's end is followed by its beginning."""
-    early = False  # None before the loop, and something else at its end: a value from the second turn on
     for block, index in place.blocks:
         effect = _last(block[:index], name)
         if effect:
@@ -519,17 +518,15 @@ def _reached(place: Place, name: str, shared: Mapping[str, int]) -> str:
         if isinstance(holder, (ast.For, ast.While)) and block is holder.body:
             if isinstance(holder, ast.For) and name in bound([holder.target]):
                 return VALUE
-            turn = _last(block[index + 1 :], name)
-            if turn == NONE:
-                return NONE
-            early = early or turn == VALUE
+            if _last(block[index + 1 :], name) == NONE:
+                return NONE  # from the second turn on
         if isinstance(holder, (ast.With, ast.AsyncWith)) and name in bound(holder.items):
             return VALUE
         if isinstance(holder, ast.FunctionDef):
             if name in bound([holder.args]):
                 return VALUE
             break
-    return VALUE if name in shared and (place.function is not None) else VALUE if early and name in shared else GONE
+    return VALUE if name in shared and place.function is not None else GONE
 
 
 def _last(statements: Sequence[ast.stmt], name: str) -> str:
