@@ -1,16 +1,16 @@
-"""Does SVI stop the drift? The small Wan over many scenes that it was never trained on, against the truth.
+"""Does SVI stop the drift? The demo model on many scenes that it was never trained on, compared with the truth.
 
     python benchmarks/drift.py [--scenes 32] [--clips 20] [--ways stock shot film] [--device cuda] [--out FOLDER]
 
-The clips are chained as the demo chains them: by the product's own chain, conditioning and LoRA code, and as WanGP's
-windows are without SVI; the same images, prompts and first seed for both. Needs the packages of the demo. What is in
-drift.csv already is not made again, so that a run that was stopped goes on; a file of other weights is refused.
+The clips are chained as in the demo: by the add-on's own chain, conditioning and LoRA code, and as WanGP's windows are
+without SVI, with the same images, prompts and first seed. Needs the packages of the demo. Rows that drift.csv already
+has are kept, so you can stop and start again; a file made with other weights is refused.
 
-colour     mean distance of the landscape to the true one, in RGB of [0, 1]
-PSNR       of the landscape, dB; its slope after clip 5, by least squares
-there      scenes whose thing is there, of its colour and about its size (half to twice the pixels that it should have)
-motion     how far that thing moves, 1 being as far as it should
-jump       the longest step that it makes from frame to frame at the seam to the clip before, pixels; 1 to 3 is usual
+colour     mean distance of the background to the true one, in RGB of [0, 1]
+PSNR       of the background, dB; its slope after clip 5, by least squares
+there      scenes whose object is there, in its colour and about its size (half to twice its true number of pixels)
+motion     how far the object moves; 1 is as far as it should
+jump       its longest step from frame to frame at the seam with the clip before, pixels; 1 to 3 is usual
 
 Writes RESULTS.md, drift.csv (a row per scene and clip) and drift.png.
 """
@@ -139,15 +139,16 @@ def report(rows: Sequence[Row], ways: Sequence[str], clips: int, out: Path) -> N
     plot(by, clips, out / "drift.png")
     goals = {way: summary(rows, clips) for way, rows in by.items()}
     lines = [f"# Drift over {clips} clips, {len(common)} scenes", "",
-             "`python benchmarks/drift.py`; goals for SVI, and for WanGP's own windows as a proof that they drift.", "",
-             "| | " + " | ".join(WAYS[way].variant.title for way in ways) + " | goal of SVI | goal of stock |",
+             "The demo model, compared with the truth, printed by `python benchmarks/drift.py`. SVI has goals to reach; "
+             "WanGP's own windows have some too, which prove that they drift.", "",
+             "| | " + " | ".join(WAYS[way].variant.title for way in ways) + " | goal for SVI | goal for stock |",
              "|---|" + "---|" * (len(ways) + 2)]
     lines += [f"| {title} | " + " | ".join(goals[way][title] for way in ways) + f" | {svi} | {stock} |"
               for title, (svi, stock) in GOALS.items()]
     lines += [f"| {key} | " + " | ".join(", ".join(sorted({getattr(row, key) for row in rows})) for rows in by.values())
               + " | | |" for key in ("weights", "machine")]
-    lines += ["", "![Medians over the scenes, and the middle half of them](drift.png)", "",
-              "Medians over the scenes where nothing else is said; the bands in the picture hold the middle half."]
+    lines += ["", "![Medians over the scenes, with bands for the middle half](drift.png)", "",
+              "Values are medians over the scenes unless the row says otherwise. The bands hold the middle half."]
     (out / "RESULTS.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
@@ -159,9 +160,9 @@ GOALS = {
     "PSNR, clip 1, dB": ("", ""),
     "PSNR, last clip, dB": ("", ""),
     "PSNR slope after clip 5, dB a clip (mean)": ("at least -0.05", "at most -0.3"),
-    "thing there, last clip, % of the scenes": ("at least 80", "at most 50"),
-    "motion, last clip, where the thing is there": ("0.7 to 1.3", ""),
-    "seams at which it jumps by more than 8 pixels or is gone, %": ("", ""),
+    "object there, last clip, % of the scenes": ("at least 80", "at most 50"),
+    "motion, last clip, where the object is there": ("0.7 to 1.3", ""),
+    "seams where it jumps by more than 8 pixels or is gone, %": ("", ""),
     "scenes with a motion of 0.7 to 1.3, last clip, %": ("", ""),
 }
 
@@ -202,10 +203,10 @@ def plot(by: dict[str, list[Row]], clips: int, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     shown: tuple[tuple[str, Callable[[Row], float]], ...] = (
-        ("colour distance of the landscape", lambda row: row.colour),
-        ("PSNR of the landscape, dB", lambda row: row.psnr),
-        ("pixels of the thing's colour, 1 is right", lambda row: row.present),
-        ("motion of the thing, 1 is right", lambda row: row.motion),
+        ("colour distance of the background", lambda row: row.colour),
+        ("PSNR of the background, dB", lambda row: row.psnr),
+        ("pixels in the object's colour, 1 is right", lambda row: row.present),
+        ("motion of the object, 1 is right", lambda row: row.motion),
     )
     figure, axes = plt.subplots(1, len(shown), figsize=(15, 3.6), constrained_layout=True)
     for axis, (title, key) in zip(axes, shown, strict=True):

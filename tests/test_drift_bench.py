@@ -25,12 +25,12 @@ def test_goals_are_read_off_the_rows():
     steady = drift.summary(rows("shot"), CLIPS)
     assert steady["last over first, of the medians"] == "1.00"
     assert steady["PSNR slope after clip 5, dB a clip (mean)"] == "+0.000"
-    assert steady["thing there, last clip, % of the scenes"] == "100"
+    assert steady["object there, last clip, % of the scenes"] == "100"
     drifting = drift.summary(rows("stock", 0.004, -0.5, 0.2, float("nan")), CLIPS)
     assert drifting["last over first, of the medians"] == "4.80"
     assert drifting["PSNR slope after clip 5, dB a clip (mean)"] == "-0.500"
-    assert drifting["thing there, last clip, % of the scenes"] == "0"
-    assert drifting["seams at which it jumps by more than 8 pixels or is gone, %"] == "100"
+    assert drifting["object there, last clip, % of the scenes"] == "0"
+    assert drifting["seams where it jumps by more than 8 pixels or is gone, %"] == "100"
 
 
 def test_a_table_and_a_report_come_out_of_them(tmp_path):
