@@ -139,8 +139,8 @@ def report(rows: Sequence[Row], ways: Sequence[str], clips: int, out: Path) -> N
     plot(by, clips, out / "drift.png")
     goals = {way: summary(rows, clips) for way, rows in by.items()}
     lines = [f"# Drift over {clips} clips, {len(common)} scenes", "",
-             "The demo model, compared with the truth, printed by `python benchmarks/drift.py`. SVI has goals to reach; "
-             "WanGP's own windows have some too, which prove that they drift.", "",
+             "The demo model, compared with the truth, printed by `python benchmarks/drift.py`. SVI has goals to "
+             "reach; WanGP's own windows have some too, which prove that they drift.", "",
              "| | " + " | ".join(WAYS[way].variant.title for way in ways) + " | goal for SVI | goal for stock |",
              "|---|" + "---|" * (len(ways) + 2)]
     lines += [f"| {title} | " + " | ".join(goals[way][title] for way in ways) + f" | {svi} | {stock} |"

@@ -78,7 +78,7 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
     (dict(frame_scheduler={"active": True}), "window-commands", "Take the commands out"),
     (dict(custom={"ref_pad_num": "many"}), "settings", "it can be auto or -1 to 80"),
 ])
-def test_what_cannot_be_svi_is_refused_with_its_mend(changes, id, mend):
+def test_what_cannot_be_svi_is_refused_with_its_fix(changes, id, mend):
     changes["image_end"] = changes.get("image_end") and None if id != "end-image" else "end.png"
     found = said("refused", **changes)
     assert list(found) == [id] and mend in found[id]
@@ -197,7 +197,7 @@ def mend(text):
     (WAN22_FAST, "1;0 0;1 1;0 0;1", "1;0 0;1 0.5;0 0;1"), (WAN22_FAST, "1;0 0;1", "1;0 0;1 0.5;0 0;1"),
     (PRO_FAST, "1;0 0;1 0.5;0 1", "1;0 0;1 0.5;0 0;1"),
 ])
-def test_an_accelerator_at_full_strength_is_said_with_the_multipliers_that_mend_it(profile, multipliers, mended):
+def test_an_accelerator_at_full_strength_is_said_with_the_multipliers_that_fix_it(profile, multipliers, mended):
     found = warned(profile, loras_multipliers=multipliers)
     assert list(found) == ["accelerator"] and mend(found["accelerator"]) == mended
     assert warned(profile, loras_multipliers=mended) == {}
