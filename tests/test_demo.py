@@ -527,7 +527,7 @@ def test_a_python_without_packages_can_be_asked():
     found = [subprocess.run([sys.executable, "-S", "-m", "wan2gp_svi", *arguments], env=asked, capture_output=True,
                             text=True, encoding="utf-8") for arguments in (["demo", "--clips", "0"], ["runs"])]
     assert found[0].stderr == "--clips is 0; choose 1 to 60.\n"
-    assert "all but `demo` needs WanGP's own Python" in found[1].stderr
+    assert "all but `demo` and `selftest` need WanGP's own Python" in found[1].stderr
     assert {each.returncode for each in found} == {1}
 
 

@@ -1,14 +1,18 @@
 """The hooks without WanGP: the identity while SVI is off, and seams as WanGP's loop makes them."""
 
+import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import hosts
 import pytest
 import torch
+from safetensors.torch import load_file
+from test_conditioning import stand_in_vae
 
 from wan2gp_svi import chain
 from wan2gp_svi.install.patches import hooked, read_series
@@ -130,6 +134,31 @@ def test_settings_of_videos_of_earlier_releases_are_known_to_a_wangp_that_refuse
     monkeypatch.setitem(sys.modules, "shared.utils.setting_names", names)
     svi("start", lambda *_: None)
     assert names.accepted() == {"prompt", "model_type", "svi"}
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("case", json.loads((GOLDEN / "index.json").read_text(encoding="utf-8")),
+                         ids=lambda case: case["name"])
+def test_what_the_hooks_give_wangp_is_what_the_authors_code_returned(case, monkeypatch):
+    data = load_file(GOLDEN / case["file"])
+    motion, reference = (data[name].movedim(-1, 0).float() * (2 / 255) - 1 for name in ("motion_frames", "reference"))
+    pro, previous = case["kind"] == "pro", data.get("previous_latents")
+    if pro and case["motion_latents"] == 0:
+        reference, previous = motion[:, 0], None
+    variant = replace(VARIANTS["2.0-pro" if pro else "film"], motion_frames=motion.shape[1],
+                      ref_pad_num=case.get("ref_pad_num", -1), ref_pad_cfg=case.get("ref_pad_cfg", False))
+    pipe = SimpleNamespace(vae=SimpleNamespace())
+    pipe.svi = Clip(Plan(variant, 42, ()), 1, 2, 7, reference, motion, previous)
+    monkeypatch.setattr(vae, "encode", lambda pipe, video, **_: stand_in_vae(video))
+    shown = svi("clip_vision_frame", torch.zeros(()), pipe)
+    assert shown.equal(motion[:, 0])
+    wangps = torch.full((3, case["frames"], *reference.shape[1:]), 9.0)
+    latents, = pipe.vae.encode([wangps], 0, any_end_frame=False)
+    mask = svi("mask", torch.ones(4, *latents.shape[1:]), pipe)
+    torch.testing.assert_close(torch.cat([mask, latents]), data["y"], atol=1e-6, rtol=0)
+    assert "encode" not in vars(pipe.vae), "the VAE is WanGP's own again"
 
 
 class StandInVAE:

@@ -269,7 +269,11 @@ def handler(monkeypatch):
 
 def test_the_loader_has_the_small_parts_for_this_model_and_for_no_other(handler):
     parts, dtype, made = handler.load_model(["a"], "svi_small", "i2v", DEFINITION, VAE_dtype=torch.float16)
-    assert parts == (small.Text, small.Picture, "nowhere") and dtype == torch.float32
+    text, picture, found = parts
+    assert (text, picture.func, found) == (small.Text, small.Picture, "nowhere") and dtype == torch.float32
+    pictures = [torch.zeros(3, 1, picture().model.image_size, picture().model.image_size)]
+    assert picture().visual(pictures).dtype == torch.bfloat16, "as the transformer works"
+    assert small.Picture(features=torch.float16).visual(pictures).dtype == torch.float16
     assert made == (f"ckpts/{VAE}", {"z_dim": 16, "dim": 16, "dim_mult": [1, 2, 2, 2]})
     parts, dtype, made = handler.load_model(["a"], "i2v", "i2v", {}, VAE_dtype=torch.float16)
     assert parts == ("T5", "CLIP", None) and dtype == torch.float16 and made == (None, {"z_dim": 16})

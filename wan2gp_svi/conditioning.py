@@ -18,18 +18,19 @@ Encode = Callable[[Tensor], Tensor]
 
 
 def condition(motion_frames: Tensor, reference: Tensor, encode: Encode, *, num_frames: int = CLIP_FRAMES,
-              ref_pad_num: int = -1, ref_pad_cfg: bool = False) -> Tensor:
+              ref_pad_num: int = -1, ref_pad_cfg: bool = False, out: Tensor | None = None) -> Tensor:
     """`y` of a clip of SVI 1.0 or 2.0: motion frames, then padding, in ONE encode.
 
     `motion_frames` [3, N, H, W], the last frames of the clip before (of the first clip: the reference itself);
-    `reference` [3, H, W], the user's image; `ref_pad_num`, `ref_pad_cfg` as in `pad_` and `mask`.
+    `reference` [3, H, W], the user's image; `ref_pad_num` as in `pad_`; `ref_pad_cfg` as in `kept_frames`; `out`
+    [3, T, H, W] is filled with the video that is encoded, where there is one to spare.
     """
     check(motion_frames, reference, num_frames)
     n = motion_frames.shape[1]
-    video = motion_frames.new_empty(3, num_frames, *motion_frames.shape[2:])
+    video = motion_frames.new_empty(3, num_frames, *motion_frames.shape[2:]) if out is None else out
     video[:, :n] = motion_frames
     latents = encode(pad_(video, n, reference, ref_pad_num))
-    return _stack(mask(num_frames, latents, n if ref_pad_cfg else 1), latents)
+    return _stack(mask(num_frames, latents, kept_frames(n, ref_pad_cfg)), latents)
 
 
 def condition_pro(reference: Tensor, encode: Encode, *, num_frames: int = CLIP_FRAMES,
@@ -63,6 +64,11 @@ def pad_(video: Tensor, start: int, reference: Tensor, ref_pad_num: int = -1) ->
     video[:, start:end] = reference[:, None]
     video[:, end:] = 0
     return video
+
+
+def kept_frames(motion_frames: int, ref_pad_cfg: bool) -> int:
+    """How many frames the mask keeps: the first alone, or with `ref_pad_cfg` every motion frame."""
+    return motion_frames if ref_pad_cfg else 1
 
 
 def mask(num_frames: int, like: Tensor, kept: int = 1) -> Tensor:

@@ -1,9 +1,14 @@
-"""The imitated later WanGPs: each behaves at SVI's hooks as the newer files were read to do, with no hook in them."""
+"""The imitated later WanGPs: each behaves at SVI's hooks as the newer files were read to do, with no hook in them; and
+git pulls from each to the next, with SVI installed."""
 
 from __future__ import annotations
 
 import json
+import os
 import runpy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,8 @@ pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to 
 import later  # noqa: E402
 import trees  # noqa: E402
 from conftest import PYTHON  # noqa: E402
+
+from wan2gp_svi.wangp import why_off  # noqa: E402
 
 WINDOWS = {"sliding_window_size": 17, "sliding_window_overlap": 5}
 FIRST = {**WINDOWS, "video_length": 17 + 2 * 12}
@@ -139,3 +146,41 @@ def test_an_edit_whose_line_is_gone_says_so(wangp_at, wangp_copy):
     with pytest.raises(later.AnchorLost, match=r"wgp\.py has 'samples = wan_model\.generate\(' 0 times"):
         later.make(tree, "17.10", PYTHON)
     assert (tree / "wgp.py").read_text(encoding="utf-8") == changed, "nothing is written"
+
+
+def git(folder: Path, *arguments: str) -> str:
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    name = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    done = subprocess.run(["git", "-C", folder, *name, *arguments], capture_output=True, encoding="utf-8",
+                          env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def commit(upstream: Path, tree: Path) -> None:
+    for name in ("wgp.py", "models/wan", "shared", "profiles"):
+        if (tree / name).is_dir():
+            shutil.copytree(tree / name, upstream / name, dirs_exist_ok=True,
+                            ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(tree / name, upstream / name)
+    git(upstream, "add", "--all")
+    git(upstream, "commit", "--quiet", "--message", "a version")
+
+
+def test_git_pulls_from_one_to_the_next_with_the_hooks_in_place(wangp_at, tmp_path):
+    upstream, user = tmp_path / "upstream", tmp_path / "Wän GP"
+    upstream.mkdir()
+    git(upstream, "init", "--quiet")
+    commit(upstream, wangp_at(later.BASE))
+    git(tmp_path, "clone", "--quiet", str(upstream), str(user))
+    home = Path(__file__).parents[2]
+    subprocess.run([sys.executable, home / "install.py", user], check=True, capture_output=True)
+    for version in later.LATER:
+        commit(upstream, wangp_at(version))
+        git(user, "pull", "--quiet", "--ff-only")
+        assert git(user, "status", "--porcelain") == ""
+        source = (user / "wgp.py").read_text(encoding="utf-8")
+        assert f'WanGP_version = "{version}"' in source and why_off(user) == ""
+        before, _, after = source.partition('svi("before_generate"')
+        assert "wan_model.generate" in after.splitlines()[1] and "wan_model.generate" not in before

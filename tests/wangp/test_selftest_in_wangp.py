@@ -117,8 +117,8 @@ def test_it_passes_leaves_no_trace_and_is_remembered_until_wangp_changes(tree):
     remembered = json.loads((tree / SELFTEST).read_text(encoding="utf-8"))
     assert after.pop(SELFTEST) and after == before and temporary() == left
     assert remembered["verdict"] in done.stdout
-    begin = time.monotonic()
-    assert passed.changed_since(tree) == "" and time.monotonic() - begin < 0.5
+    begin = time.process_time()
+    assert passed.changed_since(tree) == "" and time.process_time() - begin < 0.1
     source = tree / "models/wan/any2video.py"
     source.write_bytes(source.read_bytes() + b"\n# changed\n")
     assert passed.changed_since(tree).startswith("WanGP has changed since SVI's last self-test that passed (")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .. import __version__, files
 from ..install.locate import version
-from ..install.patches import unhooked
+from ..install.patches import MARKER, unhooked
 from ..install.shipped import SELFTEST
 
 #: what a change of can break SVI; the package's own files aside
@@ -48,7 +48,10 @@ def _digest(wangp: Path) -> str:
     """A hash of WanGP's own sources, without the hooks and however their lines end."""
     found = hashlib.sha256()
     for path in _sources(wangp):
-        source = unhooked(path.read_bytes()).replace(b"\r\n", b"\n")
+        source = path.read_bytes()
+        if MARKER.encode() in source:
+            source = unhooked(source)
+        source = source.replace(b"\r\n", b"\n")
         found.update(f"{path.relative_to(wangp).as_posix()} {len(source)}\n".encode() + source)
     return found.hexdigest()
 

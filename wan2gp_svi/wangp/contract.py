@@ -52,7 +52,8 @@ class Name:
 
 @dataclass(frozen=True)
 class Other:
-    """What another file has: a function with these leading parameters, a class, or any name."""
+    """What another file has: a function with these leading parameters, a class, or any name. `beside`: where it is
+    another, SVI works without what it is for, and says so."""
 
     file: str
     name: str
@@ -60,6 +61,7 @@ class Other:
     use: str
     since: str = ""
     optional: bool = False
+    beside: bool = False
 
 
 _LOOP = "before_generate"
@@ -139,19 +141,19 @@ OTHERS = (
     Other(HANDLER, _HANDLER + "fix_settings", ("base_model_type", "settings_version", "model_def", "ui_defaults"),
           "profiles in older WanGPs", optional=True),
     Other(HANDLER, _HANDLER + "load_model", ("model_filename", "model_type", "base_model_type", "model_def"),
-          "the demo model"),
-    Other(HANDLER, _HANDLER + "query_model_files", ("computeList", "base_model_type"), "the demo model"),
+          "the demo model", beside=True),
+    Other(HANDLER, _HANDLER + "query_model_files", ("computeList", "base_model_type"), "the demo model", beside=True),
     Other(PROMPTS, "split_prompt_units", ("prompt_text", "multi_prompts_gen_type"), "prompts by paragraph",
           since="11.20", optional=True),
-    Other(PLUGINS, "PluginManager", (), "the SVI tab"),
+    Other(PLUGINS, "PluginManager", (), "the SVI tab", beside=True),
     Other(PLUGINS, "PluginManager.set_server_config", ("self", "server_config"), "the SVI tab", since="10.52",
-          optional=True),
-    Other(PLUGINS, "WAN2GPApplication.initialize_plugins", ("self", "wgp_globals"), "the SVI tab"),
-    Other(PLUGINS, "WAN2GPPlugin", (), "the SVI tab"),
-    Other(ANY2VIDEO, "WanVAE", (), "the demo model"),
-    Other(ANY2VIDEO, "T5EncoderModel", (), "the demo model"),
-    Other(ANY2VIDEO, "CLIPModel", (), "the demo model"),
-    Other(ANY2VIDEO, "fl", (), "the demo model"),
+          beside=True),
+    Other(PLUGINS, "WAN2GPApplication.initialize_plugins", ("self", "wgp_globals"), "the SVI tab", beside=True),
+    Other(PLUGINS, "WAN2GPPlugin", (), "the SVI tab", beside=True),
+    Other(ANY2VIDEO, "WanVAE", (), "the demo model", beside=True),
+    Other(ANY2VIDEO, "T5EncoderModel", (), "the demo model", beside=True),
+    Other(ANY2VIDEO, "CLIPModel", (), "the demo model", beside=True),
+    Other(ANY2VIDEO, "fl", (), "the demo model", beside=True),
     Other(VAE, "WanVAE.encode", ("self", "videos", "tile_size"), "encoding the conditioning video"),
 )
 
@@ -260,8 +262,8 @@ def of_others(sources: Mapping[str, bytes], patches: Iterable[Patch]) -> list[st
         return []
     faults: list[str] = []
     for name in dict.fromkeys(other.file for other in OTHERS):
-        others = [other for other in OTHERS if other.file == name]
-        faults += _of_other(name, sources.get(name), others)
+        others = [other for other in OTHERS if other.file == name and not other.beside]
+        faults += _of_other(name, sources.get(name), others) if others else []
     return faults
 
 
@@ -271,7 +273,8 @@ def hooks_of(patches: Iterable[Patch]) -> set[str]:
 
 
 def missing_optional(sources: Mapping[str, bytes], patches: Iterable[Patch]) -> list[str]:
-    """The optional names that this WanGP does not have, with what they are for. Raises as `of_file` reports."""
+    """What SVI works without: optional names that this WanGP does not have, and what stands beside the clips. Raises
+    as `of_file` reports."""
     lost: list[str] = []
     for patch in (patch for patch in patches if hooks_of([patch]) & RULES.keys()):
         tree = outline(hooked(sources[patch.path], patch), _PARTS[patch.path])
@@ -279,7 +282,10 @@ def missing_optional(sources: Mapping[str, bytes], patches: Iterable[Patch]) -> 
         for place in (place for place in places(tree) if place.hook):
             lost += [f"{row.name} ({row.use})" for row in NAMES if row.hook == place.hook and row.optional
                      and _reached(place, row.name, shared) is GONE]
-    for other in (other for other in OTHERS if other.optional and "start" in hooks_of(patches)):
+    others = OTHERS if "start" in hooks_of(patches) else ()
+    for other in (other for other in others if other.beside):
+        lost += [f"{other.use} ({fault})" for fault in _of_other(other.file, sources.get(other.file), [other])]
+    for other in (other for other in others if other.optional):
         source, keep = sources.get(other.file), frozenset({other.name.split(".")[0]})
         if source is None or _find(outline(unhooked(source), keep), other.name) is None:
             lost.append(f"{other.name} ({other.use})")

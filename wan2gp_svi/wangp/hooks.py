@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .. import __version__, chain, clips
 from .. import lora as lora_keys
-from ..conditioning import check, condition_pro, pad_
+from ..conditioning import check, condition, condition_pro, kept_frames
 from ..conditioning import mask as keep_mask
 from ..selftest.passed import changed_since
 from ..variants import CLIP_FRAMES
@@ -375,18 +375,18 @@ def encode(pipe: Any, current: Clip, videos: list[Tensor], tile_size: int) -> li
         y = condition_pro(reference, encode, num_frames=videos[0].shape[1], num_motion_latent=variant.motion_latents,
                           previous_latents=previous)
         return [y[4:]]
-    video = videos[0].float()  # no copy where the VAE runs in 32 bit
-    n = current.motion_frames.shape[1]
-    video[:, :n] = current.motion_frames.to(device)
-    return [encode(pad_(video, n, reference, variant.ref_pad_num))]
+    y = condition(current.motion_frames.to(device), reference, encode, num_frames=videos[0].shape[1],
+                  ref_pad_num=variant.ref_pad_num, ref_pad_cfg=variant.ref_pad_cfg,
+                  out=videos[0].float())  # no copy where the VAE runs in 32 bit
+    return [y[4:]]  # WanGP puts the mask before it, and the hook below is given that
 
 
 def mask(value: Tensor, pipe: Any) -> Tensor:
     current = getattr(pipe, "svi", None)
     if current is None:
         return value
-    cfg = current.plan.variant.ref_pad_cfg
-    return keep_mask(CLIP_FRAMES, value, current.motion_frames.shape[1] if cfg else 1)
+    kept = kept_frames(current.motion_frames.shape[1], current.plan.variant.ref_pad_cfg)
+    return keep_mask(CLIP_FRAMES, value, kept)
 
 
 def injected_latents(count: int, pipe: Any) -> int:

@@ -33,7 +33,7 @@ def offer() -> None:
         if not model_def.get(SMALL):
             return load(model_filename, model_type, base_model_type, model_def, *arguments, **options)
         options["VAE_dtype"] = torch.float32  # a CPU takes twenty times longer in 16 bit
-        with _parts(model_def["VAE_URLs"][0]):
+        with _parts(model_def["VAE_URLs"][0], options.get("dtype", torch.bfloat16)):
             return load(model_filename, model_type, base_model_type, model_def, *arguments, **options)
 
     @wraps(files)
@@ -46,7 +46,8 @@ def offer() -> None:
 
 
 @contextmanager
-def _parts(vae_file: str) -> Iterator[None]:
+def _parts(vae_file: str, dtype: torch.dtype) -> Iterator[None]:
+    """`dtype`: what the transformer works in."""
     from models.wan import any2video
     from models.wan.modules import vae
 
@@ -62,7 +63,8 @@ def _parts(vae_file: str) -> Iterator[None]:
             with patch.object(vae, "_video_vae", partial(vae._video_vae, **VAE_SHAPE)):
                 super().__init__(*arguments, **options)
 
-    with patch.multiple(any2video, T5EncoderModel=Text, CLIPModel=Picture, WanVAE=SmallVAE, fl=anywhere):
+    picture = partial(Picture, features=dtype)
+    with patch.multiple(any2video, T5EncoderModel=Text, CLIPModel=picture, WanVAE=SmallVAE, fl=anywhere):
         yield
 
 
@@ -83,8 +85,8 @@ class Text:
 class Picture:
     """In CLIP's place: [pictures, 257, 1280]."""
 
-    def __init__(self, device: torch.device | str = "cpu", **_: Any):
-        self.device = device
+    def __init__(self, device: torch.device | str = "cpu", features: torch.dtype = torch.bfloat16, **_: Any):
+        self.device, self.features = device, features
         self.model = torch.nn.Linear(1, 1)
         self.model.image_size = _SQUARE
 
@@ -92,4 +94,4 @@ class Picture:
         pictures = torch.cat([video.movedim(1, 0) for video in videos]).float()
         # back to the small model's own size: neither way loses much, while a mean over the enlarged pixels would blur
         shrunk = F.interpolate(pictures, (HEIGHT, WIDTH), mode="bicubic")
-        return clip_features(shrunk).to(self.device, torch.bfloat16)
+        return clip_features(shrunk).to(self.device, self.features)
