@@ -44,15 +44,16 @@ PULLED = ("wgp.py", "models/wan", "profiles", "shared")  # of a clone that is pu
 ENVIRONMENT = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_NO_LAZY_FETCH": "1"}
 
 
+CARRIED = "Its numbers are not of this run: they are read from the replay.csv of the run that measured them."
 #: versions whose history is not to be had: day, which parts of single files were looked at, and what was found
 LOOKED_AT = (
-    ("13.0", "2026-11-26", "wgp.py: the head of the loop over windows, the call of generate, the join",
+    ("13.0", "2026-11-25 and 26", "wgp.py: the head of the loop over windows, the call of generate, the join",
      "the call stands there as before; what was looked for is there"),
     ("13.141", "2026-11-25", "any2video.py, model.py: all places of hooks; wan_handler.py: all; wgp.py: its beginning, "
      "and the loop in a fork", "all places and names are there; `samples` is None after the join, and is not needed"),
-    ("17.00", "2026-11-25", "wgp.py: its beginning", "the place of the hook at the start is there; mmgp is a folder"),
-    ("17.10", "2026-11-26", "wgp.py: the whole loop over windows",
-     "generate is handed to a helper, in one statement; all places are there, in one loop and in order; save_video is "
+    ("17.00", "2026-11-26", "wgp.py: its beginning", "the place of the hook at the start is there; mmgp is a folder"),
+    ("17.10", "2026-11-25 and 26", "wgp.py: the loop over windows, a quarter of the file",
+     "generate is handed to a helper, in one statement as far as read; all places are there, in one loop and in order; save_video is "
      "called with the same keywords"),
 )
 
@@ -352,7 +353,7 @@ def results(
         *_listed("Upstream's own syntax errors:", record, "upstream_syntax_error"),
         *_listed("What does not fit:", record, "why_not"),
         "![Share of versions that fit, by month](replay.png)",
-        *([_beside(record, *earlier.split())] if earlier else []),
+        *([_beside(record, *earlier.split()) + (f" {CARRIED}" if "replay.csv" in command else "")] if earlier else []),
         *_singles(single),
         "## Pulls",
         f"A clone (sparse: {', '.join(PULLED)}) with SVI for WanGP installed at v9.0 is brought by `git pull "
