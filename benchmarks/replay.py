@@ -44,17 +44,18 @@ PULLED = ("wgp.py", "models/wan", "profiles", "shared")  # of a clone that is pu
 ENVIRONMENT = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_NO_LAZY_FETCH": "1"}
 
 
-CARRIED = "Its numbers are not of this run: they are read from the replay.csv of the run that measured them."
-#: versions whose history is not to be had: day, which parts of single files were looked at, and what was found
+CARRIED = "Its numbers come from the replay.csv of the run that measured them, not from this run."
+#: versions whose history is not available: day, which parts of single files were read, and what was found
 LOOKED_AT = (
     ("13.0", "2026-11-25 and 26", "wgp.py: the head of the loop over windows, the call of generate, the join",
-     "the call stands there as before; what was looked for is there"),
-    ("13.141", "2026-11-25", "any2video.py, model.py: all places of hooks; wan_handler.py: all; wgp.py: its beginning, "
-     "and the loop in a fork", "all places and names are there; `samples` is None after the join, and is not needed"),
+     "the call is there as before, and so is everything else that was looked for"),
+    ("13.141", "2026-11-25", "any2video.py and model.py: the places of all hooks; all of wan_handler.py; wgp.py: its "
+     "beginning, and the loop in a fork",
+     "all places and names are there; `samples` is None after the join, and is not needed"),
     ("17.00", "2026-11-26", "wgp.py: its beginning", "the place of the hook at the start is there; mmgp is a folder"),
     ("17.10", "2026-11-25 and 26", "wgp.py: the loop over windows, a quarter of the file",
-     "generate is handed to a helper, in one statement as far as read; all places are there, in one loop and in order; save_video is "
-     "called with the same keywords"),
+     "`generate` is passed to a helper, in one statement as far as read; all places are there, in one loop and in "
+     "order; `save_video` is called with the same keywords"),
 )
 
 
@@ -340,15 +341,15 @@ def results(
         f"    {command}",
         f"Printed on {datetime.date.today()} with Python {sys.version.split()[0]} and "
         f"{git(ROOT, '--version').decode().strip()}, for WanGP's first-parent history from v9.0 ({record[0]['date']}) "
-        f"to {head}. A row per version: [replay.csv](replay.csv).",
+        f"to {head}. One row per version: [replay.csv](replay.csv).",
         f"**{_fitting(record)} of {len(record)} versions fit.** A version is one set of contents of the three hooked "
-        "files. It fits if all hooks go in, the files compile, the check that the product makes when it is installed "
-        "and when WanGP starts ([contract.py](../../wan2gp_svi/wangp/contract.py)) finds nothing, and taking the hooks "
-        "out gives the same bytes; with LF and with CRLF line endings. The check asks the syntax tree whether each "
-        "hook stands in its place and finds bound, and not None, what it reads; and whether what SVI calls in "
-        f"{len(OTHERS)} other files takes the same arguments. Where a place is found by syntax tree and by text, "
-        "both must give the same bytes. Where upstream's own file does not compile, the hooks must go in and out, and "
-        "no more is asked.",
+        "files. It fits if, with LF and with CRLF line endings, all hooks go in, the files compile, "
+        "[the contract](../../wan2gp_svi/wangp/contract.py) finds nothing wrong, and removing the hooks gives the same "
+        "bytes. The contract is the check that runs at install and whenever WanGP starts. It asks the syntax tree "
+        "whether each hook is in its place and finds bound, and not None, what it reads; and whether the functions "
+        f"that SVI calls in {len(OTHERS)} other files take the same arguments. Where a place can be found by syntax "
+        "tree and by text, both must give the same bytes. Where upstream's own file does not compile, the hooks only "
+        "have to go in and out.",
         _markdown(heads, table),
         *_listed("Upstream's own syntax errors:", record, "upstream_syntax_error"),
         *_listed("What does not fit:", record, "why_not"),
@@ -356,10 +357,10 @@ def results(
         *([_beside(record, *earlier.split()) + (f" {CARRIED}" if "replay.csv" in command else "")] if earlier else []),
         *_singles(single),
         "## Pulls",
-        f"A clone (sparse: {', '.join(PULLED)}) with SVI for WanGP installed at v9.0 is brought by `git pull "
-        "--ff-only` to every commit that changes these paths, one at a time. It is clean and whole if git ends with 0, "
-        "`git status --porcelain` says nothing, and all three files are upstream's to the byte, with every hook in its "
-        "place.",
+        f"A sparse clone ({', '.join(PULLED)}) with SVI for WanGP installed at v9.0 follows upstream with `git pull "
+        "--ff-only`, one commit that changes these paths at a time. It is clean and whole if git exits with 0, "
+        "`git status --porcelain` prints nothing, and all three files are upstream's to the byte, with every hook in "
+        "its place.",
         _markdown(["line endings", "commits", "clean and whole"], ends),
         *(f"{ending}, {c[:8]}: {wrong}" for ending, outcome in pulled.items() for c, wrong in outcome.items() if wrong),
     ]
@@ -376,9 +377,9 @@ def _singles(rows: Sequence[Row]) -> list[str]:
     table = [[row["wangp"], row["fits"], row["why_not"]] for row in rows]
     return [
         "## Read, not run",
-        "Versions whose history is not to be had. Single files of theirs were looked at by eye:",
-        _markdown(["WanGP", "looked at on", "what", "found"], LOOKED_AT),
-        *(["By the check itself:", _markdown(["WanGP", "fits", "found, or not to be had"], table)] if rows else []),
+        "The history of these versions was not available. Single files were read by eye:",
+        _markdown(["WanGP", "read on", "what", "found"], LOOKED_AT),
+        *(["By the contract:", _markdown(["WanGP", "fits", "found, or not available"], table)] if rows else []),
     ]
 
 
@@ -386,7 +387,7 @@ def _beside(record: Iterable[Row], commit: str, day: str) -> str:
     since = [row for row in record if row["date"] >= day]
     return (
         f"The earlier distribution is TeaRexcellence/wan2gp-svi at {commit}, its last commit, of {day}. It fits if "
-        "`git apply --check` takes all three of its patches, with LF or CRLF in files and patches, with or without "
+        "`git apply --check` accepts all three of its patches, with LF or CRLF in files and patches, with or without "
         f"`--ignore-whitespace`. Of the {len(since)} versions since that day it fits "
         f"{_fitting(since, 'earlier_fits')}, and the hooks fit {_fitting(since)}."
     )
