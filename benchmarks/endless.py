@@ -1,4 +1,4 @@
-"""What a long video costs beside the making of its frames: memory, waiting for the save, frames encoded, disk.
+"""What a long video costs on top of its frames: memory, waiting for the save, frames encoded, disk.
 
     python benchmarks/endless.py PATH/TO/Wan2GP [--windows 1 2 4 ...] [--stock-max 16] [--soak 500] [--out FOLDER]
 
@@ -470,24 +470,25 @@ def results(table: Table, soak: Result | None, command: str, load: Sequence[floa
               for kind in (STOCK, SVI)]
     body = [_row(table, n) for n in table.windows]
     parts = [
-        "# What a long video costs beside the making of its frames",
+        "# What a long video costs on top of its frames",
         f"    {command}",
         f"Printed by [endless.py](../endless.py) on {datetime.date.today()}: WanGP {one.version}, {_cpu()}, "
-        f"{os.cpu_count()} cores that other programs used as well (load {load[0]:.1f} at the start, {load[1]:.1f} at "
+        f"{os.cpu_count()} cores shared with other programs (load {load[0]:.1f} at the start, {load[1]:.1f} at "
         f"the end), Python {platform.python_version()}, {platform.system()}. {one.size}, windows of {FRAMES} frames "
-        f"that share one. Medians of {repeats} run{'s' * (repeats > 1)}. A row per window: [endless.csv](endless.csv).",
-        f"wgp.py, its loop, its files and its encoder are the real ones, in a process of its own for each number of "
-        f"windows. The pipeline hands out ready frames of a walk over a picture, which are easy to encode: "
+        f"that share one. Medians of {repeats} run{'s' * (repeats > 1)}. One row per window: "
+        "[endless.csv](endless.csv).",
+        f"wgp.py, its loop, its files and its encoder are real, in one process per number of windows. The pipeline "
+        f"hands out ready frames of a walk over a picture, which are easy to encode: "
         f"{_per_window(table.at_once(STOCK)[min(table.windows)].any):.2f} MB for the first window.",
         "## The pipeline returns at once",
         _markdown(heads, body),
     ]
     if stock_max < max(table.windows):
-        parts.append(f"WanGP without SVI was measured up to {stock_max} windows; beyond, in brackets, is the formula "
-                     "40 n^2 + 41 n. By default it keeps a file for each window; windows that end within one second "
-                     "share a name.")
+        parts.append(f"WanGP without SVI was measured up to {stock_max} windows; numbers in brackets come from the "
+                     "formula 40 n^2 + 41 n. By default WanGP keeps one file per window; windows that end within one "
+                     "second share a name.")
     parts += ["![Memory, waiting and frames encoded, against the number of windows](endless.png)",
-              "## Beside what was aimed at", _goals(table), _reading(table)]
+              "## Goals", _goals(table), _reading(table)]
     if soak:
         parts += [f"## Soak: {soak.n} clips at {soak.size}", _soaked(soak)]
     return "\n\n".join(parts) + "\n"
@@ -540,15 +541,15 @@ def _reading(table: Table) -> str:
     svi, busy = table.longest(SVI, 0.0), table.longest(SVI, table.busy)
     ffmpeg = max(one.encoder for cell in table.cells.values() for one in cell.runs) / MB
     encoding = statistics.median(svi.encoding)
-    text = ("With SVI a clip is encoded beside WanGP's loop, while the next one is made. A pipeline that returns at "
-            f"once leaves no time for that, and the wait is the encoder's time ({encoding:.2f} s a clip)")
+    text = ("SVI encodes a clip while WanGP makes the next one. A pipeline that returns at once leaves no time for "
+            f"that, so the wait is the encoder's time ({encoding:.2f} s a clip)")
     if table.busy and busy.any.n > 2:
         text += (f"; with {table.busy:g} s a clip it is {statistics.median(busy.waits[1:-1]):.2f} s, and the first and "
                  f"the last clip, whose files are shown at once, take {busy.waits[0]:.2f} s and {busy.waits[-1]:.2f} s")
     pieces, state = svi.any.clips[".mp4"][1], svi.any.clips[".safetensors"][1]
-    text += (f". On the disk are the video ({svi.any.bytes / MB:.1f} MB for {svi.any.n} clips), its pieces "
-             f"({pieces / MB:.1f} MB) and what a run goes on from ({state / svi.any.n / MB:.2f} MB a clip). ffmpeg, a "
-             f"process of its own and no part of the peaks, had up to {ffmpeg:.0f} MB.")
+    text += (f". On disk are the video ({svi.any.bytes / MB:.1f} MB for {svi.any.n} clips), its pieces "
+             f"({pieces / MB:.1f} MB) and the state that a run resumes from ({state / svi.any.n / MB:.2f} MB a clip). "
+             f"ffmpeg, a separate process that the peaks leave out, used up to {ffmpeg:.0f} MB.")
     return text
 
 
@@ -559,7 +560,7 @@ def _soaked(soak: Result) -> str:
     times = {
         "waiting per clip": soak.waits, "CPU per clip": [window["cpu"] for window in soak.windows],
         "of the waiting, WanGP's metadata": [window["metadata"] for window in soak.windows],
-        "beside it, appending to the video": soak.appends,
+        "in parallel, appending to the video": soak.appends,
     }
     for name, each in times.items():
         first, last = (1000 * statistics.median(part) for part in (each[1 : count + 1], each[-count - 1 : -1]))
@@ -567,9 +568,9 @@ def _soaked(soak: Result) -> str:
     lines += [
         ["frames encoded, and frames that play",
          f"{soak.encoded:,} and {soak.frames:,} of {(FRAMES - 1) * soak.n + 1:,}"],
-        ["clips on the disk", f"{soak.clips['.safetensors'][0]} of {soak.n}"],
+        ["clips on disk", f"{soak.clips['.safetensors'][0]} of {soak.n}"],
         ["the video, and its pieces", f"{soak.bytes / MB:,.1f} MB and {soak.clips['.mp4'][1] / MB:,.1f} MB"],
-        ["all on the disk", f"{soak.disk / MB:,.1f} MB"],
+        ["everything on disk", f"{soak.disk / MB:,.1f} MB"],
     ]
     return _markdown(["", "measured"], lines)
 
