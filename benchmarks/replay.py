@@ -53,8 +53,8 @@ LOOKED_AT = (
      "and the loop in a fork", "all places and names are there; `samples` is None after the join, and is not needed"),
     ("17.00", "2026-11-26", "wgp.py: its beginning", "the place of the hook at the start is there; mmgp is a folder"),
     ("17.10", "2026-11-25 and 26", "wgp.py: the loop over windows, a quarter of the file",
-     "generate is handed to a helper, in one statement as far as read; all places are there, in one loop and in order; save_video is "
-     "called with the same keywords"),
+     "generate is handed to a helper, in one statement as far as read; all places are there, in one loop and in order; "
+     "save_video is called with the same keywords"),
 )
 
 
