@@ -357,7 +357,7 @@ def _own(configs: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 
 def _exactly(frames: Tensor, in_8_bit: Tensor) -> Tensor:
-    """Frames as they were returned, in as few bytes as hold them: an older WanGP makes 8 bit of floats in its own way."""
+    """Frames as they were returned, in as few bytes as hold them; an older WanGP turns floats into 8 bit by itself."""
     if not frames.is_floating_point():
         return in_8_bit
     exact = frames.detach().cpu()
