@@ -103,6 +103,7 @@ class WanGP:
         self.gen: dict[str, Any] = {"file_list": [], "file_settings_list": []}
         self.at_window: Callable[[int], None] = lambda window: None
         self.tag: Callable[[str, dict[str, Any]], object] = _tag
+        self.drops: Callable[[int], int] = lambda shared: shared  # of a later window's first frames, when it is joined
         self.error, self.most_in_memory = "", 0
         self.lists: list[Any] = []
         self.artifact: list[Tensor] | None = None
@@ -214,7 +215,7 @@ class WanGP:
                     sample = torch.cat([prefix_video[:, :-source_video_overlap_frames_count], sample], dim=1)
                     prefix_video = None
                 elif sliding_window and window_no > 1 and reuse_frames > 0:
-                    sample = sample[:, reuse_frames:]
+                    sample = sample[:, self.drops(reuse_frames):]
                 sample, frames_already_processed = svi(
                     "after_join", (sample, frames_already_processed), wan_model, locals())
                 output_fps = fps

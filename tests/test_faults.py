@@ -93,3 +93,17 @@ def test_a_fault_ends_the_video_with_a_sentence_and_loses_nothing(
     assert not again or place in MADE_AGAIN and again == {first[-1]}
     assert np.array_equal(shown(wgp), expected[id])
     assert sum(run.about.variant == id and run.begun() for run in wgp.store.runs()) == 1
+
+
+@pytest.mark.parametrize("id", ["shot", "2.0", "2.0-pro"])
+def test_a_wangp_that_joins_clips_in_another_way_is_noticed_before_the_video_is_wrong(
+        id: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    (tmp_path / "videos").mkdir()
+    wgp, asked = WanGP(tmp_path / "videos"), settings(id, 3)
+    wgp.drops = lambda shared: shared - 1
+    assert wgp.generate(asked) and wgp.made == [1, 2]
+    assert "this WanGP joins clips in another way" in capsys.readouterr().out
+    wgp.drops = lambda shared: shared
+    assert wgp.generate(asked) and wgp.made == [1, 2, 3]
+    (tmp_path / "one go").mkdir()
+    assert np.array_equal(shown(wgp), in_one_go(tmp_path / "one go", asked))

@@ -150,6 +150,20 @@ def test_frames_that_are_floats_are_gone_on_with_too(wgp: WanGP, tmp_path: Path,
     assert np.array_equal(shown(wgp), shown(other))
 
 
+@pytest.mark.parametrize("floats", ["kept", "cut"])
+def test_frames_that_are_floats_and_were_not_saved_are_encoded_as_they_would_have_been(
+        wgp: WanGP, tmp_path: Path, floats: str):
+    other = WanGP(_made(tmp_path / "in one go"))
+    wgp.pipe.floats = other.pipe.floats = floats
+    assert other.generate(settings("2.0", 3))
+    wgp.writer.before = lambda path: not path.name.startswith("0002")
+    wgp.generate(settings("2.0", 3))
+    made = len(wgp.made)
+    wgp.writer.before = lambda path: True
+    assert wgp.generate(settings("2.0", 3)) and wgp.made[made:] == [1, 2, 3][made:]
+    assert np.array_equal(shown(wgp), shown(other))
+
+
 # ---------------------------------------------------------------------------------------------------- going on later
 
 TWICE, GRAIN = {"temporal_upsampling": "rife2"}, {"film_grain_intensity": 0.1}

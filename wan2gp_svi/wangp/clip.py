@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__, clips
+from ..variants import CLIP_FRAMES
 from .settings import Plan, SettingsError, sentence
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class Clip:
     clip before has given its last frames up to this one, or this one to the next once it has been joined. `seconds`:
     what each clip so far took.
 
-    Once it has been made, `next_motion_frames` and `next_latents` are those of the clip after it.
+    Once it has been made, `next_motion_frames` and `next_latents` are those of the clip after it, and `lead` frames
+    stand twice at its start, see `_lead`.
     """
 
     plan: Plan
@@ -92,6 +94,7 @@ class Clip:
     started: float = field(default_factory=time.monotonic)
     next_motion_frames: Tensor | None = None
     next_latents: Tensor | None = None
+    lead: int = 0
 
     @property
     def conditioned_on(self) -> str:
@@ -112,11 +115,19 @@ class Clip:
             self.next_latents = latents[0].detach().cpu()
         if new and recording is not None:
             recording.receive(frames, variant, latents.detach().cpu() if variant.pro else None)
-        lead = self._lead()
-        if lead:
-            frames = torch.cat([frames[:, :lead], frames], dim=1)
+        self.lead = self._lead()
+        if self.lead:
+            frames = torch.cat([frames[:, : self.lead], frames], dim=1)
             result = {**result, "x": frames} if isinstance(result, dict) else frames
         return result
+
+    @property
+    def joined(self) -> int:
+        """Frames that the loop has once it has joined the clip to what it shares with the window or video before."""
+        if self.number:
+            return self.lead + CLIP_FRAMES - self.plan.variant.overlap
+        before = self.video.source_frames - self.video.source_overlap if self.video.source_frames > 1 else 0
+        return before + self.lead + CLIP_FRAMES
 
     def _lead(self) -> int:
         """Frames that the loop drops from the clip's start though the video keeps them: they are put there twice."""

@@ -263,6 +263,8 @@ def after_join(joined: tuple[Tensor, Any], pipe: Any, scope: _Scope) -> tuple[Te
     sample, frames = joined
     variant, video = current.plan.variant, current.video
     recording = video.recording
+    if sample.shape[1] != current.joined:
+        raise LookupError(f"this WanGP joins clips in another way: {sample.shape[1]} frames, not {current.joined}")
     last = current.number + 1 >= current.total and not video.gen.get("extra_windows", 0)
     last = last or scope.get("stop_current_sample", False) or recording is not None and recording.stop_asked()
     end = chain.kept(0, 1 if last else 2, variant.overlap, variant.keep_new).stop

@@ -146,7 +146,7 @@ class Recording:
         self.say(f"clip {making.number + 1} had been made, and was not saved yet: it is not made again.")
         frames = state.pop("frames")
         making.state = state
-        return {"x": _as_returned(frames, state), "latent_slice": state.get("latents")}
+        return {"x": frames.float() if frames.is_floating_point() else frames, "latent_slice": state.get("latents")}
 
     def receive(self, frames: Tensor, variant: Variant, latents: Tensor | None) -> None:
         """A clip as the pipeline has returned it, [3, 81, H, W]: it goes to the disk before anything else happens to
@@ -161,7 +161,7 @@ class Recording:
             making.state["latents"] = latents
         if frames.is_floating_point():
             making.state["float"] = torch.ones(1, device="cpu")
-        self.run.keep(making.number, making.made_of, {**making.state, "frames": whole})
+        self.run.keep(making.number, making.made_of, {**making.state, "frames": _exactly(frames, whole)})
 
     def _handed_out(self, clip: Clip) -> dict[str, Any]:
         """A clip as the pipeline would return it, as far as anything after this one depends on it: its last frames."""
@@ -354,6 +354,15 @@ def _own(configs: Mapping[str, Any], seed: int) -> dict[str, Any]:
         not_its = {"svi"} if "@" in str(custom.get("svi_run", "")) else {"svi", "svi_run"}
         custom = {name: value for name, value in custom.items() if name not in not_its} or None
     return {**configs, "seed": seed, "custom_settings": custom}
+
+
+def _exactly(frames: Tensor, in_8_bit: Tensor) -> Tensor:
+    """Frames as they were returned, in as few bytes as hold them; an older WanGP turns floats into 8 bit by itself."""
+    if not frames.is_floating_point():
+        return in_8_bit
+    exact = frames.detach().cpu()
+    half = exact.half()
+    return half if half.to(exact.dtype).equal(exact) else exact
 
 
 def _as_returned(frames: Tensor, state: Mapping[str, Tensor]) -> Tensor:
