@@ -163,8 +163,9 @@ class Generate:
             except Ended:
                 return None
             except BaseException as error:  # WanGP's own, which tells of it
-                if recording is not None:
-                    recording.close(f"{type(error).__name__}: {error}")
+                with contextlib.suppress(Exception):
+                    if recording is not None:
+                        recording.close(f"{type(error).__name__}: {error}")
                 raise
         try:
             if result is None or _parts(result)[0] is None:

@@ -65,7 +65,8 @@ def _failed(hook: str, value: Any, context: tuple[Any, ...], error: Exception) -
         say(f"is off: {type(error).__name__}: {error}. WanGP itself is not affected. Please report this line.")
         return value
     if hook != "before_generate" and not isinstance(current, Clip):  # a video without SVI, which goes on
-        _video({}).end(hook, error)
+        say(f"something is wrong in SVI {__version__} ({hook}, {type(error).__name__}: {error}). This video is made "
+            "without it. Please report this line.")
         return value
     video = current.video if isinstance(current, Clip) else _video(scope or {})
     video.end(hook, error)
