@@ -99,9 +99,11 @@ class WanGP:
         self.folder = folder
         self.pipe, self.writer = Pipe(), Writer()
         self.save_video = hooks.start(self.writer)
-        self.server = {"video_container": "mp4", "video_output_codec": "libx264_10", "transformer_dtype_policy": ""}
+        self.server = {"video_container": "mp4", "video_output_codec": "libx264_10", "transformer_dtype_policy": "",
+                       "keep_intermediate_sliding_windows": 1}
         self.gen: dict[str, Any] = {"file_list": [], "file_settings_list": []}
         self.at_window: Callable[[int], None] = lambda window: None
+        self.aborts_upsampling: Callable[[int], bool] = lambda window: False
         self.tag: Callable[[str, dict[str, Any]], object] = _tag
         self.drops: Callable[[int], int] = lambda shared: shared  # of a later window's first frames, when it is joined
         self.error, self.most_in_memory = "", 0
@@ -219,6 +221,9 @@ class WanGP:
                 sample, frames_already_processed = svi(
                     "after_join", (sample, frames_already_processed), wan_model, locals())
                 output_fps = fps
+                if self.aborts_upsampling(window_no):
+                    abort = True
+                    break
                 if temporal_upsampling:
                     sample, previous_last_frame, output_fps = _twice(
                         sample, previous_last_frame if sliding_window and window_no > 1 else None, fps)
@@ -246,8 +251,8 @@ class WanGP:
                 configs["generation_time"] = round(time.time() - start_time)
                 configs, video_path = svi("after_save", (configs, video_path), wan_model)
                 self.tag(video_path, configs)
-                gen["file_list"].append(video_path)
-                gen["file_settings_list"].append(configs)
+                replaces = sliding_window and window_no > 1 and not server_config["keep_intermediate_sliding_windows"]
+                _record(gen, video_path, configs, replaces)
                 self.artifact = frames_already_processed if api_return_video_uint8 else None
             seed = int.from_bytes(np.random.default_rng().bytes(4), "big")
         return True
@@ -290,6 +295,18 @@ def in_one_go(folder: Path, asked: dict[str, Any]) -> np.ndarray:
     wgp = WanGP(folder)
     assert wgp.generate(asked)
     return shown(wgp)
+
+
+def _record(gen: dict[str, Any], video_path: str, configs: dict[str, Any], replaces: bool) -> None:
+    """WanGP's gallery. Where intermediate videos are not kept, the last one and its file make room for this one."""
+    files, settings = gen["file_list"], gen["file_settings_list"]
+    if not (replaces and files):
+        files.append(video_path)
+        settings.append(configs)
+        return
+    previous, files[-1], settings[-1] = files[-1], video_path, configs
+    if previous != video_path:
+        Path(previous).unlink(missing_ok=True)
 
 
 def _twice(sample: Tensor, previous: Tensor | None, fps: float) -> tuple[Tensor, Tensor, float]:

@@ -3,12 +3,16 @@ in a stand-in for WanGP's loop (loop.py): WanGP's queue goes on, no clip is lost
 
 from __future__ import annotations
 
+import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import videos
 from loop import WanGP, in_one_go, of_pieces, settings, shown
 
 from wan2gp_svi import clips
@@ -107,3 +111,135 @@ def test_a_wangp_that_joins_clips_in_another_way_is_noticed_before_the_video_is_
     assert wgp.generate(asked) and wgp.made == [1, 2, 3]
     (tmp_path / "one go").mkdir()
     assert np.array_equal(shown(wgp), in_one_go(tmp_path / "one go", asked))
+
+
+OFF = {"activated_loras": ["other.safetensors"]}
+FULL = OSError(28, "No space left on device")
+
+
+def fails(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, at: int, error: Exception, times: int = 1) -> None:
+    """From its call number `at` on a function fails, so many times."""
+    real, calls = getattr(owner, name), []
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        calls.append(name)
+        if at <= len(calls) < at + times:
+            raise error
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, failing)
+
+
+def is_free(run: clips.Run, seconds: float = 5) -> bool:
+    """Whether nobody has the run, now or in a moment."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            run.lock()()
+        except clips.StoreError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
+@pytest.mark.parametrize("place", ["receive", "joined", "save", "_encode"])
+def test_where_intermediate_videos_are_not_kept_a_fault_does_not_remove_the_video_so_far(
+        place: str, tmp_path: Path, expected: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch):
+    wgp = WanGP(tmp_path)
+    wgp.server["keep_intermediate_sliding_windows"] = 0
+    fails(monkeypatch, recording.Recording, place, 3, Planted("a fault"))
+    assert wgp.generate(settings("film", 3))
+    first, own = map(Path, wgp.gen["file_list"])
+    assert len(wgp.gen["file_settings_list"]) == 2 and own.is_file()
+    assert np.array_equal(videos.read(first), expected["film"][: 2 * 76]), "two clips, as before the fault"
+
+
+def test_a_disk_that_is_full_as_a_clip_is_kept_is_said_in_a_sentence(
+        tmp_path: Path, expected: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture):
+    wgp = WanGP(tmp_path)
+    with monkeypatch.context() as planted:
+        fails(planted, clips.Run, "keep", 2, FULL)
+        assert wgp.generate(settings("film", 3))
+    said = capsys.readouterr().out
+    assert "Clip 2 cannot be written to run" in said and "Make room" in said and "fault in SVI" not in said
+    assert len(videos.read(wgp.video)) == 76, "WanGP has written it into a file of its own"
+    assert wgp.generate(settings("film", 3)) and np.array_equal(shown(wgp), expected["film"])
+
+
+@pytest.mark.parametrize("aborted", [True, False])
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_loop_that_ends_between_join_and_save_lets_go_of_the_run(
+        at: int, aborted: bool, tmp_path: Path, expected: dict[str, np.ndarray]):
+    wgp = WanGP(tmp_path)
+    wgp.gen["abort"] = aborted
+    wgp.aborts_upsampling = lambda window: window == at
+    assert wgp.generate(settings("film", 3))
+    wgp.lists.clear()  # the tests' own
+    run = wgp.run
+    assert is_free(run)
+    for job in wgp.pipe.svi.video.recording._jobs:
+        job.result()
+    done = at > 1 and aborted  # without a clip there is nothing that could be resumed by hand
+    assert wgp.run.about.ended == (clips.STOPPED if done else "")
+    wgp.aborts_upsampling = lambda window: False
+    wgp.forget()
+    assert wgp.generate(settings("film", 3)) and wgp.made == [1, 2, 3][at:]
+    assert np.array_equal(shown(wgp), expected["film"]) and len(list(wgp.store.runs())) == 1
+
+
+def test_a_fault_that_stays_keeps_neither_the_run_nor_the_next_job(
+        tmp_path: Path, expected: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch):
+    wgp = WanGP(tmp_path)
+    with monkeypatch.context() as planted:
+        fails(planted, recording.Recording, "_grow", 2, Planted("a fault"), times=99)
+        assert wgp.generate(settings("film", 3))
+        run = wgp.run
+        assert is_free(run, 0)
+        fails(planted, recording.Recording, "close", 1, Planted("a fault"), times=99)
+        wgp.forget()
+        assert wgp.generate(settings("shot", 2, **OFF)) and wgp.made == [1, 2]
+    assert wgp.generate(settings("film", 3)) and np.array_equal(shown(wgp), expected["film"])
+
+
+def test_a_fault_of_a_hook_does_not_touch_a_video_without_svi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("seed", "after_join", "after_save"):
+        monkeypatch.setitem(hooks.HOOKS, name, lambda *_: 1 / 0)
+    wgp = WanGP(tmp_path)
+    assert wgp.generate(settings("shot", 2, **OFF)) and not wgp.error and wgp.made == [1, 2]
+    assert len(shown(wgp)) == 161
+
+
+@pytest.mark.parametrize("place", ["after_join", "after_save"])
+def test_out_of_memory_where_wangp_does_not_catch_it_ends_the_video_alone(
+        place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(hooks.HOOKS, place, lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("VRAM")))
+    assert WanGP(tmp_path).generate(settings("film", 2))
+
+
+def test_after_a_fault_in_the_last_step_before_generate_the_pipeline_has_its_own(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    wgp = WanGP(tmp_path)
+    fails(monkeypatch, hooks, "_tell_progress", 2, Planted("a fault"))
+    assert wgp.generate(settings("film", 3)) and "generate" not in vars(wgp.pipe)
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def test_neither_a_log_without_letters_nor_an_error_without_words_ends_the_queue(
+        tmp_path: Path, expected: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "Видео"
+    folder.mkdir()
+    wgp, log = WanGP(folder), io.BytesIO()
+    with monkeypatch.context() as planted:
+        planted.setattr("sys.stdout", io.TextIOWrapper(log, encoding="cp1252"))
+        assert wgp.generate(settings("film", 3)) and np.array_equal(shown(wgp), expected["film"])
+        assert b"clip 3/3 done" in log.getvalue()
+        fails(planted, recording.Recording, "save", 2, Unspeakable())
+        assert wgp.generate(settings("film", 3, seed=8))
+        assert b"Unspeakable" in log.getvalue()

@@ -311,3 +311,13 @@ def test_a_block_goes_in_and_out_byte_for_byte(text):
 def test_a_block_without_its_end_is_not_guessed_at():
     with pytest.raises(Refused, match="is missing"):
         without_block(with_block(b"a\n", ["one"]).replace(b"# wan2gp_svi: end\n", b"") + b"mine\n")
+
+
+def test_a_second_worktree_without_the_package_has_wangps_own_files_and_no_complaint(wangp, tmp_path):
+    install(wangp)
+    said = git(wangp, "worktree", "add", tmp_path / "second")
+    assert "error" not in said and "filter" not in said
+    assert hooks(tmp_path / "second") == [0] * len(PATCHES)
+    (tmp_path / "second/wgp.py").touch()
+    assert git(tmp_path / "second", "status", "--porcelain") == ""
+    assert_whole(wangp)

@@ -17,7 +17,7 @@ from kills import killed, needs_fork
 from loop import KINDS, SIDE, WanGP, in_one_go, of_pieces, settings, shown
 
 from wan2gp_svi import chain, mp4
-from wan2gp_svi.clips import STOP, STOPPED, room
+from wan2gp_svi.clips import STOP, STOPPED, room, room_unsaved
 from wan2gp_svi.drift.layout import provenance
 from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.variants import VARIANTS
@@ -308,9 +308,10 @@ def test_a_full_disk_is_said_before_the_clip_and_nothing_is_lost(wgp: WanGP, who
 
 
 def test_a_disk_too_small_for_the_clips_to_come_is_said_at_the_first(wgp: WanGP, disk, capsys):
-    disk(200 * 2**20 + 2 * room([], SIDE * SIDE))
+    spare = 200 * 2**20 + room_unsaved(SIDE * SIDE)
+    disk(spare + room([], SIDE * SIDE))
     assert wgp.generate(settings("shot", 1)) and "has room" not in capsys.readouterr().out
-    disk(200 * 2**20 + 3 * room([], SIDE * SIDE))
+    disk(spare + 3 * room([], SIDE * SIDE))
     wgp.generate(settings("shot", 4, seed=8))
     assert "the disk has room for about 3 of the 4 clips to come" in capsys.readouterr().out
 

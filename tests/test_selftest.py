@@ -6,6 +6,7 @@ In the real WanGP it is tested in tests/wangp/test_selftest_in_wangp.py.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -342,6 +343,15 @@ def test_only_sources_are_copied_and_nothing_of_the_users(wangp, tmp_path):
     copying.copy(wangp, tmp_path / "copy")
     assert {path.relative_to(tmp_path / "copy").as_posix()
             for path in (tmp_path / "copy").rglob("*") if path.is_file()} == wanted
+
+
+def test_too_little_room_for_the_copy_is_said_before_wangp_starts(tmp_path, monkeypatch):
+    (tmp_path / "wgp.py").write_text('WanGP_version = "12.60"\n')
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 2 * 10**8))
+    monkeypatch.setattr(command.tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(Refused, match="has 200 MB left, and the self-test needs 300"):
+        command.test(tmp_path, sys.executable, [], print)
+    assert [path.name for path in tmp_path.iterdir()] == ["wgp.py"]
 
 
 def test_the_users_settings_stay_but_for_what_would_leave_the_copy(tmp_path):

@@ -317,12 +317,17 @@ def holds(video: Path, pieces: Sequence[Piece]) -> int | None:
 
 
 def room(clips: Sequence[Clip], pixels: int) -> int:
-    """Bytes that one more clip takes, its share of the video included: as the newest of `clips`, else a guess."""
-    made = 3 * CLIP_FRAMES * pixels  # until its pieces are there
+    """Bytes that one more clip takes for good, its share of the video included: as the newest of `clips`, else a
+    guess."""
     if not clips:
-        return CLIP_FRAMES * pixels // 2 + 20 * pixels + made
-    return made + max(sum(size if name.endswith(".safetensors") else 2 * size for name, (_, size) in clip.holds.items())
+        return CLIP_FRAMES * pixels // 2 + 20 * pixels
+    return max(sum(size if name.endswith(".safetensors") else 2 * size for name, (_, size) in clip.holds.items())
                for clip in clips[-8:])
+
+
+def room_unsaved(pixels: int) -> int:
+    """Bytes that a clip takes beside, until its pieces are there."""
+    return 3 * CLIP_FRAMES * pixels
 
 
 def _json(value: Any) -> bytes:

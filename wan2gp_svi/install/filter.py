@@ -73,7 +73,8 @@ class Clone:
         started, start = _by_sed(contract.own_patches())
         script = _SCRIPT.format(python=_quoted(Path(sys.executable).as_posix()), marker=MARKER,
                                 filter=f"{PACKAGE}/install/filter.py", started=started, start=_quoted(start))
-        command = f"sh {_quoted(self.script)}"
+        place = _quoted(self.script)
+        command = f"test -f {place} || exec cat; exec sh {place}"  # a second worktree has no .git to find it in
         places = sorted({f"/{PACKAGE}/" if name.startswith(f"{PACKAGE}/") else f"/{name}" for name in ours})
         commands = [f'\t{mode} = "{_escaped(command)} {mode} %f"' for mode in ("clean", "smudge")]
         blocks = {

@@ -33,6 +33,7 @@ HOME = Path(__file__).resolve().parents[2]  #: the distribution's folder, or Wan
 PREFIX = "svi-selftest-"  #: of the copy's folder, beside other temporary ones
 _SILENCE = 300  # seconds without a sign of life, after which the self-test gives up
 _OLD = 6 * 3600  # seconds, after which a copy is one that was left behind
+_ROOM = 300 * 10**6  # bytes beside the copy, most of which SVI leaves free as in any run
 _LOG_LINES = 40
 _NEEDED = ("torch", "gradio", "safetensors")
 
@@ -159,6 +160,10 @@ def test(wangp: Path, python: str, only: Sequence[str], say: Say) -> Outcome:
         say(f"Self-test of SVI {__version__} in WanGP {locate.version(wangp)}. It works on a copy, and takes a "
             "minute or two.")
         copying.copy(wangp, work / "WanGP")
+        if (free := shutil.disk_usage(work).free) < _ROOM:
+            variable = "TEMP" if os.name == "nt" else "TMPDIR"
+            raise Refused(f"{work.parent} has {free // 10**6} MB left, and the self-test needs {_ROOM // 10**6}: make "
+                          f"room there, or name another folder in the variable {variable}")
         config = wangp / copying.CONFIG
         if config.is_file():
             shutil.copyfile(config, work / "WanGP" / copying.CONFIG)

@@ -59,14 +59,15 @@ class Video:
         foreseen = isinstance(error, (SettingsError, clips.StoreError))
         self.failure = sentence(str(error)) if foreseen else _unforeseen(where, error, self)
         if not foreseen:
-            traceback.print_exception(error)
+            with contextlib.suppress(Exception):
+                traceback.print_exception(error)
         say(self.failure)
         with contextlib.suppress(Exception):
             if self.send_cmd is not None:
                 self.send_cmd("info", f"SVI: {self.failure}")
         with contextlib.suppress(Exception):
             if self.recording is not None:
-                self.recording.close(f"{type(error).__name__}: {error}")
+                self.recording.close(f"{type(error).__name__}: {_text(error)}")
 
 
 @dataclass
@@ -173,8 +174,9 @@ class Generate:
             except Ended:
                 return None
             except BaseException as error:  # WanGP's own, which tells of it
-                if recording is not None:
-                    recording.close(f"{type(error).__name__}: {error}")
+                with contextlib.suppress(Exception):
+                    if recording is not None:
+                        recording.close(f"{type(error).__name__}: {error}")
                 raise
         try:
             if result is None or _parts(result)[0] is None:
@@ -194,7 +196,12 @@ def stand_in(pipe: Any) -> Generate | None:
 
 
 def say(line: str) -> None:
-    print(f"[SVI] {line}", flush=True)
+    """A line in WanGP's log. Never raises: the log may be gone, or know no letters but its own."""
+    with contextlib.suppress(OSError, ValueError):
+        try:
+            print(f"[SVI] {line}", flush=True)
+        except UnicodeEncodeError:
+            print(f"[SVI] {line.encode('ascii', 'backslashreplace').decode()}", flush=True)
 
 
 def on_grid(frames: Tensor) -> Tensor:
@@ -227,4 +234,11 @@ def _unforeseen(where: str, error: BaseException, video: Video) -> str:
     safe = "" if video.recording is None else f" The clips are safe in {video.recording.run.folder}: press Generate " \
         "again with the same settings to resume."
     return (f"This video has ended early, because of a fault in SVI.{safe} Please report this line: SVI {__version__}, "
-            f"WanGP {video.wangp}, {where}, {type(error).__name__}: {error} ({place})")
+            f"WanGP {video.wangp}, {where}, {type(error).__name__}: {_text(error)} ({place})")
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "?"

@@ -44,7 +44,9 @@ def call(hook: str, value: Any, *context: Any) -> Any:
         return value
     try:
         return does(value, *context)
-    except torch.cuda.OutOfMemoryError:
+    except torch.cuda.OutOfMemoryError as error:
+        if hook in ("after_join", "after_save"):  # outside of what WanGP catches
+            return _failed(hook, value, context, error)
         raise
     except (SettingsError, clips.StoreError) as error:
         if hook == "before_generate":
@@ -62,9 +64,15 @@ def _failed(hook: str, value: Any, context: tuple[Any, ...], error: Exception) -
     if hook == "start":
         say(f"is off: {type(error).__name__}: {error}. WanGP itself is not affected. Please report this line.")
         return value
+    if hook != "before_generate" and not isinstance(current, Clip):  # a video without SVI, which goes on
+        say(f"something is wrong in SVI {__version__} ({hook}, {type(error).__name__}: {error}). This video is made "
+            "without it. Please report this line.")
+        return value
     video = current.video if isinstance(current, Clip) else _video(scope or {})
     video.end(hook, error)
     if hook == "before_generate":
+        if (waiting := stand_in(pipe)) is not None:
+            waiting.withdraw()
         Generate(pipe, None)
     elif hook == "after_save":
         with contextlib.suppress(Exception):  # the loop's own path may be that of no file
@@ -129,17 +137,16 @@ def before_generate(asked: tuple[str, Any], pipe: Any, scope: _Scope) -> tuple[s
     waiting = stand_in(pipe)
     if waiting is not None:  # WanGP never got as far as calling it
         waiting.withdraw()
-    before = getattr(pipe, "svi", None)
+    if scope.get("window_no") == 1:
+        _forget_clip(pipe)
     run = None
     if not scope.get("image_mode"):
         run = plan(scope["base_model_type"], active_loras(scope["activated_loras"], scope["model_def"]),
                    scope.get("custom_settings"))
-    if before is not None and (run is None or scope["window_no"] == 1):
-        pipe.svi = None
-        if before.video.recording is not None:
-            before.video.recording.close()
     if run is None:
+        _forget_clip(pipe)
         return asked
+    before = getattr(pipe, "svi", None)
     number, total = scope["window_no"] - 1, scope["total_windows"]
     if number and before is not None and before.video.failure:
         Generate(pipe, None)
@@ -161,6 +168,19 @@ def before_generate(asked: tuple[str, Any], pipe: Any, scope: _Scope) -> tuple[s
     Generate(pipe, current)
     _tell_progress(current, scope["gen"])
     return prompt, slice(-run.variant.motion_latents, None) if run.variant.pro else latents
+
+
+def _forget_clip(pipe: Any) -> None:
+    """Lets go of the video before this one. A fault there is not this one's."""
+    before = getattr(pipe, "svi", None)
+    if before is None:
+        return
+    pipe.svi = None
+    try:
+        if before.video.recording is not None:
+            before.video.recording.close()
+    except Exception as error:
+        before.video.end("close", error)
 
 
 def _video(scope: _Scope) -> Video:
@@ -298,7 +318,10 @@ def after_save(written: tuple[dict[str, Any], Any], pipe: Any) -> tuple[dict[str
     """After a window is written: a line in the log, and how the video was made into its metadata. `written` are these,
     and the path of the file."""
     current = getattr(pipe, "svi", None)
-    if current is None or current.video.failure:
+    if current is None:
+        return written
+    if current.video.failure:
+        _keep_last(written, current)
         return written
     (configs, path), run, recording = written, current.plan, current.video.recording
     if recording is None:
@@ -329,6 +352,19 @@ def _only_once(path: str, current: Clip) -> None:
             del shown[at], settings[at]
         if isinstance(selected := video.gen.get("selected"), int):
             video.gen["selected"] = max(0, min(selected, len(shown) - 1))
+
+
+def _keep_last(written: tuple[dict[str, Any], Any], current: Clip) -> None:
+    """A clip that WanGP has written into a file of its own is not to take the place of the video so far, whose file
+    WanGP would remove: it stands in the gallery already when WanGP replaces the last entry."""
+    video, (configs, path) = current.video, written
+    if not (video.replaces and current.number > 0):
+        return
+    with video.lock:
+        shown, settings = video.gen.get("file_list"), video.gen.get("file_settings_list")
+        if shown and settings is not None and _resolved(shown[-1]) != _resolved(path):
+            shown.append(path)
+            settings.append(configs)
 
 
 def _resolved(path: Any) -> Path | None:

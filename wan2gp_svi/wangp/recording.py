@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__, files, mp4
-from ..clips import FINISHED, STOP, STOPPED, Clip, Run, StoreError, holds, room
+from ..clips import FINISHED, STOP, STOPPED, Clip, Run, StoreError, holds, room, room_unsaved
 from ..variants import CLIP_FRAMES, Variant
 from .clip import Video, to_uint8
 from .settings import SettingsError
@@ -43,6 +43,8 @@ class Frames(list):
     def __init__(self, video: Video):
         super().__init__()
         self.video = video
+        # WanGP's loop can end between a clip's join and its file, and calls nothing of ours then
+        weakref.finalize(self, video.recording.abandon, video.gen).atexit = False
 
     def save(self, save_file: Any, write: Callable[..., Any], **options: Any) -> Any:
         """Stands in for WanGP's `save_video`. Where the run cannot take the newest clip, or has ended, WanGP writes it
@@ -161,7 +163,12 @@ class Recording:
             making.state["latents"] = latents
         if frames.is_floating_point():
             making.state["float"] = torch.ones(1, device="cpu")
-        self.run.keep(making.number, making.made_of, {**making.state, "frames": _exactly(frames, whole)})
+        try:
+            self.run.keep(making.number, making.made_of, {**making.state, "frames": _exactly(frames, whole)})
+        except OSError as error:
+            raise StoreError(f"clip {making.number + 1} cannot be written to run {self.run.name} ({error}), and this "
+                             "video has ended with it. Make room, and press Generate again to resume. All clips before "
+                             f"it are safe in {self.run.folder}.") from error
 
     def _handed_out(self, clip: Clip) -> dict[str, Any]:
         """A clip as the pipeline would return it, as far as anything after this one depends on it: its last frames."""
@@ -296,12 +303,24 @@ class Recording:
     def close(self, ended: str = "") -> None:
         """Finishes what is on its way, and lets go of the run. `ended`: why it did not come to its end."""
         if not self._release.alive:
+            wait_for(self._jobs)  # the one that lets go may be on its way
             return
-        with contextlib.suppress(StoreError):
-            if self._video is not None:
-                self._later(self._grow, None)
-            self._settle(wait=True)
-        self._let_go(ended)
+        try:
+            with contextlib.suppress(StoreError):
+                if self._video is not None:
+                    self._later(self._grow, None)
+                self._settle(wait=True)
+        finally:  # whatever is wrong, the run can be resumed
+            self._let_go(ended)
+
+    def abandon(self, gen: Mapping[str, Any]) -> None:
+        """The same where WanGP's loop has ended without a word. Waits for nothing, since any thread may call it."""
+        if self._release.alive:
+            ended = STOPPED if gen.get("abort") else ""
+            with contextlib.suppress(RuntimeError):  # this Python ends
+                if self._video is not None:
+                    self._later(self._grow, None)
+                self._later(self._let_go, ended)
 
     def _let_go(self, ended: str) -> None:
         if ended and self.run.about.settings:
@@ -329,16 +348,17 @@ class Recording:
 
     def _check_room(self, number: int) -> None:
         free, one = shutil.disk_usage(self.run.folder).free - _SPARE, room(self.clips, self._pixels)
-        left = self.total - number
-        if free < one:
+        left, made = self.total - number, room_unsaved(self._pixels)
+        if free < one + made:
             self.close("the disk was nearly full")
             on = f"; it goes on from clip {number + 1}" if number else ""
             raise SettingsError(
-                f"the disk is nearly full: clip {number + 1} needs about {_megabytes(one)}, and "
+                f"the disk is nearly full: clip {number + 1} needs about {_megabytes(one + made)}, and "
                 f"{_megabytes(max(free, 0))} are free beside a reserve of {_megabytes(_SPARE)}. Make room on the disk "
                 f"of {self.run.folder}, and press Generate again{on}.")
-        if free < one * left and number in (0, 1, self.taken_over):
-            self.say(f"the disk has room for about {free // one} of the {left} clips to come ({_megabytes(one)} each).")
+        if free < one * left + made and number in (0, 1, self.taken_over):
+            self.say(f"the disk has room for about {(free - made) // one} of the {left} clips to come "
+                     f"({_megabytes(one)} each).")
 
 
 def with_provenance(settings: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
