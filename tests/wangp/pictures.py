@@ -1,0 +1,121 @@
+"""The README's pictures of WanGP's page, made again: `python tests/wangp/pictures.py WANGP [--python P] [--out docs]`.
+
+The real WanGP is served from a throw-away copy with SVI in it, and looked at in Chromium. The runs in the tab are the
+demo world's, for nothing but the picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+HERE = Path(__file__).parent
+HOME = HERE.parents[1]
+sys.path[:0] = [str(HOME), str(HERE.parent), str(HERE)]
+
+import browser  # noqa: E402
+import torch  # noqa: E402
+import trees  # noqa: E402
+import videos  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from wan2gp_svi import chain  # noqa: E402
+from wan2gp_svi.clips import FINISHED, STOPPED, About, Clip, Store  # noqa: E402
+from wan2gp_svi.demo import world  # noqa: E402
+from wan2gp_svi.variants import VARIANTS  # noqa: E402
+
+PROFILE = "SVI-Shot Infinite LightX2V - 4 Steps"
+SIZE = (480, 320)  # a multiple of the demo world's
+RUNS = (  # variant, seed of the scene, clips, finished ones, how it ended, prompts
+    ("2.0-pro", 11, 12, 4, STOPPED, ["the banner waves over the hills"]),
+    ("shot", 5, 6, 6, FINISHED, ["a ball circles over green hills, the camera stands still"]),
+    ("film", 3, 10, 7, "OutOfMemoryError: CUDA out of memory", [
+        "a kite rises over the hills in the morning light", "it circles slowly", "it circles quickly",
+        "clouds gather, and it turns back", "the sun sets behind the hills"]),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wangp", type=Path, help="a WanGP checkout")
+    parser.add_argument("--python", default=sys.executable, help="the Python that has WanGP's packages")
+    parser.add_argument("--out", type=Path, default=HOME / "docs", help="where the pictures go")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        tree = trees.copy(options.wangp.resolve(), work / "Wan2GP")
+        subprocess.run([sys.executable, HOME / "install.py", tree], check=True, stdout=subprocess.DEVNULL)
+        outputs = work / "outputs"
+        outputs.mkdir()
+        for number, run in enumerate(RUNS):
+            write_run(outputs, number, *run)
+        picture = enlarged(world.render([world.scene(3)], torch.zeros(1, 1))[0, :, 0], 2)
+        picture.save(work / "start.png")
+        job = {"config": {"last_model_type": "i2v", "save_path": str(outputs)}}
+        with trees.serve(options.python, tree, work / "ui", job) as address, browser.open_page(address) as page:
+            page.wait_for_timeout(3000)
+            page.set_viewport_size({"width": 1400, "height": 1200})
+            form(page, work / "start.png")
+            page.screenshot(path=options.out / "wangp.png")
+            tab(page)
+            page.screenshot(path=options.out / "tab.png")
+
+
+def form(page, picture: Path) -> None:
+    """The profile applied, with a start image, a prompt and ten clips."""
+    browser.choose(page, browser.dropdowns(page)[3], PROFILE)
+    page.get_by_role("button", name="Apply").locator("visible=true").first.click()
+    page.get_by_text("SVI-Shot: one scene without cuts").first.wait_for()
+    page.locator("input[type=file]").first.set_input_files(picture)
+    page.get_by_label("Prompts").locator("visible=true").first.fill(
+        "A blue kite circles over the hills, the camera does not move.")
+    frames = page.get_by_label("Number of frames").locator("visible=true").first
+    frames.fill("810")
+    frames.press("Tab")
+    page.wait_for_timeout(12_000)  # until the help of the profile has faded
+
+
+def tab(page) -> None:
+    page.get_by_role("tab", name="SVI", exact=True).click()
+    page.locator("#svi_runs tbody tr").first.wait_for()
+    page.locator("#svi_runs tbody tr").first.click()
+    page.locator("#svi_run video").wait_for()
+    page.wait_for_timeout(3000)
+
+
+def write_run(outputs: Path, number: int, id: str, seed: int, clips: int, done: int, ended: str,
+              prompts: list[str]) -> None:
+    variant, scene = VARIANTS[id], world.scene(seed)
+    video = outputs / f"2026-11-26-1{number}h15m_{prompts[0][:20].strip()}.mp4"
+    about = About(variant=id, title=variant.title, clips=clips, seed=1234, fps=16.0, asked=prompts, prompts=prompts,
+                  repeat=1, decides={}, settings={"sliding_window_overlap": variant.overlap}, ended=ended,
+                  video=str(video))
+    turns = torch.arange(81 * done)[None] / 150
+    shown = world.render([scene], turns)[0].movedim(0, 1)
+    whole = torch.nn.functional.interpolate(shown, SIZE[::-1], mode="bicubic").clamp(-1, 1)
+    frames = whole.add(1).mul(127.5).round().to(torch.uint8).movedim(1, -1).contiguous().numpy()
+    videos.write(video, frames)
+    picture = enlarged(shown[0], 1)
+    picture.save(outputs / "reference.png")
+    run = Store(outputs / "svi").new(about, {"reference.png": (outputs / "reference.png").read_bytes()})
+    (outputs / "reference.png").unlink()
+    for clip in range(done):
+        piece = videos.write(run.path(clip, ".mp4"), frames[81 * clip : 81 * clip + 81 - variant.overlap])
+        prompt = prompts[chain.prompt_index(clip, len(prompts))]
+        run.add(Clip(clip, prompt, chain.seed(1234, clip), 81 - variant.overlap), [piece],
+                {"motion_frames": torch.zeros(3, 1, 8, 8)})
+    run.change(replace(run.about, made=f"2026-11-26T1{number}:15:00"))
+
+
+def enlarged(picture: torch.Tensor, times: int) -> Image.Image:
+    """[3, H, W] in [-1, 1]."""
+    pixels = picture.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).movedim(0, -1).contiguous().numpy()
+    return Image.fromarray(pixels).resize((SIZE[0] * times, SIZE[1] * times), Image.Resampling.BICUBIC)
+
+
+if __name__ == "__main__":
+    main()
