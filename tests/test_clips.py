@@ -213,7 +213,9 @@ def test_a_clip_that_was_made_is_there_until_it_is_added_and_for_what_it_was_mad
 def test_a_clip_that_was_made_and_is_damaged_is_none(run: Run):
     run.keep(0, {"seed": "1"}, {"frames": torch.ones(3, 81, 16, 16, dtype=torch.uint8)})
     path, = run.folder.glob("*-frames.safetensors")
-    for data in (path.read_bytes()[:-9], b"", b"{" * 100):
+    whole = path.read_bytes()
+    assert run.unsaved(0, {"seed": "1"})
+    for data in (whole[:-9], b"", b"{" * 100, whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]):
         path.write_bytes(data)
         assert run.unsaved(0, {"seed": "1"}) is None
 

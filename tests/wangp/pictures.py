@@ -71,7 +71,7 @@ def form(page, picture: Path) -> None:
     page.get_by_role("button", name="Apply").locator("visible=true").first.click()
     page.get_by_text("SVI-Shot: one scene without cuts").first.wait_for()
     page.locator("input[type=file]").first.set_input_files(picture)
-    page.get_by_label("Prompts").locator("visible=true").first.fill(
+    page.locator("textarea").locator("visible=true").first.fill(
         "A blue kite circles over the hills, the camera does not move.")
     frames = page.get_by_label("Number of frames").locator("visible=true").first
     frames.fill("810")

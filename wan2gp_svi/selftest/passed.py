@@ -39,7 +39,7 @@ def changed_since(wangp: Path) -> str:
         if passed["sources"] != _digest(wangp):
             return (f"WanGP has changed since SVI's last self-test that passed ({before}): python -m wan2gp_svi "
                     "selftest")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     return ""
 
