@@ -31,10 +31,10 @@ from wan2gp_svi.variants import VARIANTS  # noqa: E402
 PROFILE = "SVI-Shot Infinite LightX2V - 4 Steps"
 SIZE = (480, 320)  # a multiple of the demo world's
 RUNS = (  # variant, seed of the scene, clips, finished ones, how it ended, prompts
-    ("2.0-pro", 11, 12, 4, STOPPED, ["the banner waves over the hills"]),
-    ("shot", 5, 6, 6, FINISHED, ["a ball circles over green hills, the camera stands still"]),
+    ("2.0-pro", 11, 12, 4, STOPPED, ["a yellow ball circles over purple hills"]),
+    ("shot", 5, 6, 6, FINISHED, ["an orange kite circles over green hills, the camera stands still"]),
     ("film", 3, 10, 7, "OutOfMemoryError: CUDA out of memory", [
-        "a kite rises over the hills in the morning light", "it circles slowly", "it circles quickly",
+        "a white ball circles over the hills in the morning light", "it circles slowly", "it circles quickly",
         "clouds gather, and it turns back", "the sun sets behind the hills"]),
 )
 
@@ -71,12 +71,14 @@ def form(page, picture: Path) -> None:
     page.get_by_role("button", name="Apply").locator("visible=true").first.click()
     page.get_by_text("SVI-Shot: one scene without cuts").first.wait_for()
     page.locator("input[type=file]").first.set_input_files(picture)
-    page.locator("textarea").locator("visible=true").first.fill(
+    page.locator("label", has_text="Prompts (each").locator("textarea").locator("visible=true").first.fill(
         "A blue kite circles over the hills, the camera does not move.")
     frames = page.get_by_label("Number of frames").locator("visible=true").first
     frames.fill("810")
     frames.press("Tab")
     page.wait_for_timeout(12_000)  # until the help of the profile has faded
+    page.evaluate("window.scrollTo(0, 0)")
+    page.wait_for_timeout(1000)
 
 
 def tab(page) -> None:
