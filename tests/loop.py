@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from wan2gp_svi import chain
-from wan2gp_svi.clips import Run, Store
+from wan2gp_svi.runs.store import Run, Store
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import hooks, svi
 from wan2gp_svi.wangp.recording import Frames

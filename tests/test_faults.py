@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from loop import WanGP, in_one_go, of_pieces, settings, shown
 
-from wan2gp_svi import clips
+from wan2gp_svi.runs import store
+from wan2gp_svi.runs.state import State
 from wan2gp_svi.wangp import clip, hooks, recording, runs
 
 
@@ -25,7 +26,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "from_disk": (recording.Recording, "from_disk"), "begin": (recording.Recording, "begin"),
     "joined": (recording.Recording, "joined"), "save": (recording.Recording, "save"),
     "saved": (recording.Recording, "saved"), "encode": (recording.Recording, "_encode"),
-    "grow": (recording.Recording, "_grow"), "add": (clips.Run, "add"), "to_uint8": (recording, "to_uint8"),
+    "grow": (recording.Recording, "_grow"), "add": (store.Run, "add"), "to_uint8": (recording, "to_uint8"),
     "gallery": (hooks, "_only_once"), "progress": (hooks, "_tell_progress"), "runs.begin": (runs, "begin"),
 }
 #: a fault here ends the making of a clip, or keeps it from the run: WanGP then writes it into a file of its own
@@ -84,7 +85,7 @@ def test_a_fault_ends_the_video_with_a_sentence_and_loses_nothing(
     assert wgp.generate(settings("shot", 1)) and not wgp.error, "the next job is made"
     first = wgp.made[:-1]
     run, = [run for run in wgp.store.runs() if run.about.variant == id][:1] or [None]
-    if run is not None and run.about.ended == clips.FINISHED:
+    if run is not None and run.about.ended == State.FINISHED:
         assert len(run.done()) == 3 and np.array_equal(of_pieces(run), expected[id])
         return
     wgp.forget()

@@ -14,7 +14,7 @@ import videos
 from loop import KINDS, WanGP, in_one_go, settings, shown
 
 from wan2gp_svi import chain
-from wan2gp_svi.clips import Run, StoreError
+from wan2gp_svi.runs.store import Run, StoreError
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import runs
 

@@ -17,9 +17,10 @@ import pytest
 import torch
 from PIL import Image
 
-from wan2gp_svi.clips import About, Clip, Run, Store, StoreError
 from wan2gp_svi.drift import DriftError
 from wan2gp_svi.install import Refused, loras
+from wan2gp_svi.runs import state as states
+from wan2gp_svi.runs.store import About, Clip, Run, Store, StoreError
 from wan2gp_svi.wangp import overview, tab
 from wan2gp_svi.wangp.settings import SettingsError
 
@@ -71,9 +72,9 @@ def test_a_row_says_what_a_run_is(store: Store):
     (0, "", "broke off")])
 def test_the_state_of_a_run(store: Store, done: int, ended: str, state: str):
     run = make(store, done, ended=ended)
-    assert overview.state(run, done) == state
+    assert overview.says(run, states.state(run, done)) == state
     release = run.lock()
-    assert overview.state(run, done) == ("finished" if ended == "finished" else "being made")
+    assert overview.says(run, states.state(run, done)) == ("finished" if ended == "finished" else "being made")
     release()
 
 

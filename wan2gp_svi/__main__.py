@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command.main(arguments[1:])
     try:
         from . import drift
-        from .clips import StoreError
+        from .runs.store import StoreError
         from .wangp import preflight, register
     except ModuleNotFoundError as error:
         print(f"{__doc__}\nThis Python lacks the package {error.name}: all but `demo` and `selftest` need "
@@ -96,7 +96,8 @@ def _parser(drift: Any, preflight: Any, register: Any) -> argparse.ArgumentParse
 
 
 def _runs(options: argparse.Namespace) -> None:
-    from .wangp.overview import cut, size, state
+    from .runs.state import state
+    from .wangp.overview import cut, says, size
 
     store = _store(options)
     if options.remove:
@@ -114,7 +115,7 @@ def _runs(options: argparse.Namespace) -> None:
     for run in store.runs():
         about, done = run.about, len(run.done())
         rows.append((run.name, about.made.replace("T", " ")[:16], about.title, f"{done}/{about.clips}",
-                     size(run.size), cut(state(run, done), 40), cut(about.asked[0], 40)))
+                     size(run.size), cut(says(run, state(run, done)), 40), cut(about.asked[0], 40)))
     if len(rows) == 1:
         print(f"There are no runs in {store.folder}")
     else:
@@ -127,11 +128,11 @@ def _runs(options: argparse.Namespace) -> None:
 
 
 def _stop(options: argparse.Namespace) -> None:
-    from .clips import STOP, StoreError
-    from .wangp.overview import is_made
+    from .runs.state import is_running
+    from .runs.store import STOP, StoreError
 
     store = _store(options)
-    made = [run for run in ([store.find(options.run)] if options.run else store.runs()) if is_made(run)]
+    made = [run for run in ([store.find(options.run)] if options.run else store.runs()) if is_running(run)]
     if len(made) != 1:
         names = ", ".join(run.name for run in made)
         raise StoreError(f"several runs are being made: {names}. Say which one" if made else
@@ -171,7 +172,7 @@ def _give(options: argparse.Namespace, run: Any, settings: dict[str, Any], name:
 
 
 def _store(options: argparse.Namespace) -> Any:
-    from .clips import Store, StoreError
+    from .runs.store import Store, StoreError
 
     if options.outputs is not None:
         outputs = options.outputs

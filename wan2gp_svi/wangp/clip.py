@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .. import __version__, clips
+from .. import __version__
+from ..runs import store
+from ..runs.state import State
 from ..variants import CLIP_FRAMES
 from .settings import Plan, SettingsError, sentence
 
@@ -56,7 +58,7 @@ class Video:
         """Ends the video because of `error`, and says so in WanGP's log and on its page. Never raises."""
         if self.failure:
             return
-        foreseen = isinstance(error, (SettingsError, clips.StoreError))
+        foreseen = isinstance(error, (SettingsError, store.StoreError))
         self.failure = sentence(str(error)) if foreseen else _unforeseen(where, error, self)
         if not foreseen:
             traceback.print_exception(error)
@@ -89,7 +91,7 @@ class Clip:
     previous_latents: Tensor | None = None
     tail_given_up: bool = False
     video: Video = field(default_factory=Video)
-    stored: clips.Clip | None = None
+    stored: store.Clip | None = None
     seconds: tuple[float, ...] = ()
     started: float = field(default_factory=time.monotonic)
     next_motion_frames: Tensor | None = None
@@ -179,7 +181,7 @@ class Generate:
         try:
             if result is None or _parts(result)[0] is None:
                 if recording is not None:
-                    recording.close(clips.STOPPED)
+                    recording.close(State.STOPPED)
                 return result
             return clip.made(result, new)
         except Exception as error:

@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import __version__, chain, clips
+from .. import __version__, chain
 from .. import lora as lora_keys
 from ..conditioning import check, condition, condition_pro, kept_frames
 from ..conditioning import mask as keep_mask
+from ..runs.store import StoreError
 from ..selftest.passed import changed_since
 from ..variants import CLIP_FRAMES
 from . import runs, vae
@@ -46,7 +47,7 @@ def call(hook: str, value: Any, *context: Any) -> Any:
         return does(value, *context)
     except torch.cuda.OutOfMemoryError:
         raise
-    except (SettingsError, clips.StoreError) as error:
+    except (SettingsError, StoreError) as error:
         if hook == "before_generate":
             raise
         return _failed(hook, value, context, error)

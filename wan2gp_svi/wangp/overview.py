@@ -22,18 +22,19 @@ from typing import Any
 from urllib.parse import quote
 
 from .. import __version__, chain, files
-from ..clips import STOP, Clip, Run, Store, StoreError
 from ..install import Refused, doctor, loras
 from ..install.filter import clone
 from ..install.filter import state as filter_state
 from ..install.patches import read_series
 from ..install.shipped import Distribution
+from ..runs.state import State, is_running, reason, state
+from ..runs.store import STOP, Clip, Run, Store, StoreError
 from ..variants import SEED_STEP, VARIANTS
 from . import runs
 from .settings import SettingsError, sentence
 
 HEADERS = ["", "Run", "Made", "Variant", "Clips", "Length", "On disk", "State", "First prompt"]
-FINISHED, MADE, STOPPED, BROKEN = "finished", "being made", "stopped", "broke off"
+_WORDS = {State.FINISHED: "finished", State.RUNNING: "being made", State.STOPPED: "stopped", State.FAILED: "broke off"}
 _THUMBNAIL = (112, 72)
 
 
@@ -43,17 +44,17 @@ class Shown:
 
     run: Run
     done: list[Clip]
-    state: str
+    state: State
     video: Path | None
     drift: Path | None
 
     @property
     def can_resume(self) -> bool:
-        return bool(self.done) and len(self.done) < self.run.about.clips and self.state != MADE
+        return bool(self.done) and len(self.done) < self.run.about.clips and self.state != State.RUNNING
 
     @property
     def can_extend(self) -> bool:
-        return bool(self.done) and self.state != MADE
+        return bool(self.done) and self.state != State.RUNNING
 
     @property
     def last_redo(self) -> int:
@@ -67,24 +68,10 @@ def look(run: Run) -> Shown:
     return Shown(run, done, state(run, len(done)), video, drift_of(video))
 
 
-def state(run: Run, done: int) -> str:
-    """One of FINISHED, MADE, STOPPED, BROKEN; the last with the reason, where it is known."""
-    if run.about.ended == "finished" and done >= run.about.clips:
-        return FINISHED
-    if is_made(run):
-        return MADE
-    if run.about.ended == "stopped":
-        return STOPPED
-    return f"{BROKEN}: {run.about.ended}" if run.about.ended else BROKEN
-
-
-def is_made(run: Run) -> bool:
-    """Whether a WanGP is making the run, this one or another."""
-    try:
-        run.lock()()
-    except StoreError:
-        return True
-    return False
+def says(run: Run, state: State) -> str:
+    """A state in words; where the run failed, with the reason as far as it is known."""
+    why = reason(run.about) if state is State.FAILED else ""
+    return f"{_WORDS[state]}: {why}" if why else _WORDS[state]
 
 
 def seconds(run: Run, clips: int) -> float:
@@ -108,7 +95,7 @@ def rows(store: Store) -> tuple[list[list[str]], list[str]]:
 def _row(run: Run) -> list[str]:
     about, done = run.about, run.done()
     return [thumbnail(run), run.name, about.made.replace("T", " ")[:16], about.title, f"{len(done)} of {about.clips}",
-            duration(seconds(run, len(done))), size(run.size), cut(state(run, len(done)), 50),
+            duration(seconds(run, len(done))), size(run.size), cut(says(run, state(run, len(done))), 50),
             cut(about.asked[0] if about.asked else "", 70)]
 
 
@@ -116,7 +103,7 @@ def summary(shown: Shown) -> str:
     """The chosen run, in Markdown."""
     run, about = shown.run, shown.run.about
     lines = [f"### Run {run.name}: {about.title}",
-             f"**{sentence(_plain(shown.state))}.** {len(shown.done)} of {about.clips} clips, "
+             f"**{sentence(_plain(says(run, shown.state)))}.** {len(shown.done)} of {about.clips} clips, "
              f"{duration(seconds(run, len(shown.done)))}, seed {about.seed}, {size(run.size)} on disk."]
     if about.base:
         lines.append(f"It begins with the first {about.base[1]} clips of run {about.base[0]}.")
@@ -318,7 +305,7 @@ def _target(settings: Mapping[str, Any], done: int) -> tuple[int, int]:
 
 
 def stop(run: Run) -> str:
-    if not is_made(run):
+    if not is_running(run):
         raise StoreError(f"run {run.name} is not being made at this moment")
     files.write(run.folder / STOP, b"")
     return f"Run {run.name} ends when the clip that is being made is done. Resume goes on from there."

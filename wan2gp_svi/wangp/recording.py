@@ -26,8 +26,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import __version__, files, mp4
-from ..clips import FINISHED, STOP, STOPPED, Clip, Run, StoreError, holds, room
+from .. import __version__, files
+from ..runs import mp4
+from ..runs.state import State
+from ..runs.store import STOP, Clip, Run, StoreError, holds, room
 from ..variants import CLIP_FRAMES, Variant
 from .clip import Video, to_uint8
 from .settings import SettingsError
@@ -131,7 +133,7 @@ class Recording:
     def stopping(self) -> bool:
         """Whether the user has asked for no more clips; the run is closed then."""
         if self._stop:
-            self.close(STOPPED)
+            self.close(State.STOPPED)
             self.say(f"stopped after clip {self._making.number}, as asked. Press Generate again to resume.")
         return self._stop
 
@@ -242,7 +244,7 @@ class Recording:
         settings = _own(configs, seed=about.seed)
         inside = {"version": __version__, "variant": about.variant, "run": self.run.name, "seeds": self._seeds}
         shown = self.shown(video_path)
-        ended = "" if not making.last else FINISHED if making.number + 1 >= self.total else STOPPED
+        ended = "" if not making.last else State.FINISHED if making.number + 1 >= self.total else State.STOPPED
         change = replace(about, video=shown, ended=ended, clips=self.total)
         if not about.settings:  # what WanGP does not record with a video does not decide what it shows
             decides = {name: value for name, value in about.decides.items() if name in configs or " " in name}

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from .. import chain
-from ..clips import FINISHED, STOPPED, About, Clip, Run, Store, StoreError
 from ..drift.layout import provenance
+from ..runs.state import State, reason
+from ..runs.store import About, Clip, Run, Store, StoreError
 from .clip import to_uint8
 from .recording import Recording
 from .settings import Plan, SettingsError
@@ -74,7 +75,7 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor, say: Cal
                             "or choose another folder for videos in WanGP's configuration.") from error
     if recording.taken_over:
         done = recording.taken_over
-        why = f"it broke off: {ended}" if (ended := recording.run.about.ended) not in ("", FINISHED, STOPPED) else ended
+        why = f"it broke off: {failed}" if (failed := reason(recording.run.about)) else recording.run.about.ended
         what = f" from clip {done + 1} of {total}" if done < total else f", all of its {total} clips are on disk"
         say(f"going on with run {recording.run.name}{what}{f' ({why})' if why else ''}. To start anew instead, set "
             "\"SVI run\" to new.")
@@ -87,11 +88,11 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
     near: dict[int, str] = {}
     for run in store.runs():
         had = run.about
-        if had.base is not None or (had.ended == STOPPED if random else had.seed != about.seed):
+        if had.base is not None or (had.ended == State.STOPPED if random else had.seed != about.seed):
             continue
         done, different = run.done(), _differences(had, about)
         wanted = min(had.clips, about.clips) if random else about.clips
-        lacks = len(done) < wanted and run.begun() or len(done) == wanted and had.ended != FINISHED
+        lacks = len(done) < wanted and run.begun() or len(done) == wanted and had.ended != State.FINISHED
         if not lacks or not _prompts_fit(run, done, about):
             continue
         if different:
@@ -126,7 +127,7 @@ def _named(store: Store, wish: str, about: About, random: bool) -> Run:
         keep, base = int(clip) - 1, [run.name, int(clip) - 1]
         for other in store.runs():
             done = other.done()
-            if (list(other.about.base or []) == base and other.about.ended != FINISHED
+            if (list(other.about.base or []) == base and other.about.ended != State.FINISHED
                     and len(done) <= about.clips and other.about.seed == about.seed
                     and not _differences(other.about, about) and _prompts_fit(other, done[keep:], about)):
                 return other
@@ -134,7 +135,7 @@ def _named(store: Store, wish: str, about: About, random: bool) -> Run:
     done = run.done()
     if not done:
         raise StoreError(f"run {run.name} has no finished clip to go on from")
-    if len(done) > about.clips or len(done) == about.clips and run.about.ended == FINISHED:
+    if len(done) > about.clips or len(done) == about.clips and run.about.ended == State.FINISHED:
         raise StoreError(f"run {run.name} has all of its {len(done)} clips. Ask for more frames to make it longer, "
                          f"write {run.name}@K to make it anew from clip K on, or clear \"SVI run\" to start anew")
     if not _prompts_fit(run, done, about):

@@ -13,8 +13,9 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from ..clips import Run, Store
 from ..install import loras
+from ..runs.state import State
+from ..runs.store import Run, Store
 from ..variants import VARIANTS
 from . import overview
 from .runs import FOLDER
@@ -216,7 +217,7 @@ class Tab:
         if not name or not (self.store.folder / name).is_dir():
             return "", gr.update(visible=False), *[gr.update() for _ in self.of_run[2:]]
         shown = overview.look(self._run(name))
-        made = shown.state == overview.MADE
+        made = shown.state == State.RUNNING
         return (name, gr.update(visible=True), overview.video(shown), overview.summary(shown),
                 overview.clips_table(shown), gr.update(interactive=shown.can_resume), gr.update(interactive=made),
                 gr.update(interactive=shown.can_extend), gr.update(interactive=not made and shown.last_redo > 1),
