@@ -13,7 +13,7 @@ from loop import WanGP, in_one_go, of_pieces, settings, shown
 
 from wan2gp_svi.runs import store
 from wan2gp_svi.runs.state import State
-from wan2gp_svi.wangp import clip, hooks, recording, runs
+from wan2gp_svi.wangp import clip, hooks, matching, recorder
 
 
 class Planted(Exception):
@@ -22,12 +22,12 @@ class Planted(Exception):
 
 PLACES: dict[str, tuple[Any, str]] = {
     **{name: (hooks.HOOKS, name) for name in ("before_generate", "seed", "after_join", "after_save")},
-    "Generate.made": (clip.Clip, "made"), "receive": (recording.Recording, "receive"),
-    "from_disk": (recording.Recording, "from_disk"), "begin": (recording.Recording, "begin"),
-    "joined": (recording.Recording, "joined"), "save": (recording.Recording, "save"),
-    "saved": (recording.Recording, "saved"), "encode": (recording.Recording, "_encode"),
-    "grow": (recording.Recording, "_grow"), "add": (store.Run, "add"), "to_uint8": (recording, "to_uint8"),
-    "gallery": (hooks, "_only_once"), "progress": (hooks, "_tell_progress"), "runs.begin": (runs, "begin"),
+    "Generate.made": (clip.Clip, "made"), "receive": (recorder.Recording, "receive"),
+    "from_disk": (recorder.Recording, "from_disk"), "begin": (recorder.Recording, "begin"),
+    "joined": (recorder.Recording, "joined"), "save": (recorder.Recording, "save"),
+    "saved": (recorder.Recording, "saved"), "encode": (recorder.Recording, "_encode"),
+    "grow": (recorder.Recording, "_grow"), "add": (store.Run, "add"), "to_uint8": (recorder, "to_uint8"),
+    "gallery": (hooks, "_only_once"), "progress": (hooks, "_tell_progress"), "matching.begin": (matching, "begin"),
 }
 #: a fault here ends the making of a clip, or keeps it from the run: WanGP then writes it into a file of its own
 MADE_AGAIN = ("seed", "Generate.made", "receive", "to_uint8")

@@ -96,7 +96,7 @@ def test_a_run_of_four_clips_is_its_pieces_and_every_frame_is_encoded_once(wgp: 
 @pytest.mark.parametrize("id", KINDS)
 def test_the_video_is_what_it_was_before_there_were_pieces(wgp: WanGP, id: str, monkeypatch: pytest.MonkeyPatch):
     assert wgp.generate(settings(id, 3))
-    monkeypatch.setattr("wan2gp_svi.wangp.runs.begin", lambda *_: None)  # the frames stay in WanGP's list
+    monkeypatch.setattr("wan2gp_svi.wangp.matching.begin", lambda *_: None)  # the frames stay in WanGP's list
     other = WanGP(_made(wgp.folder / "list"))
     assert other.generate(settings(id, 3))
     assert np.array_equal(shown(wgp), shown(other)) and other.most_in_memory > 81

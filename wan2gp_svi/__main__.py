@@ -142,24 +142,24 @@ def _stop(options: argparse.Namespace) -> None:
 
 
 def _resume(options: argparse.Namespace) -> None:
-    from .wangp import runs
+    from .wangp import resuming
 
     run = _store(options).find(options.run)
-    _give(options, run, runs.resumed(run), "resume")
+    _give(options, run, resuming.resumed(run), "resume")
 
 
 def _extend(options: argparse.Namespace) -> None:
-    from .wangp import runs
+    from .wangp import resuming
 
     run = _store(options).find(options.run)
-    _give(options, run, runs.extended(run, options.clips, options.prompt), "extend")
+    _give(options, run, resuming.extended(run, options.clips, options.prompt), "extend")
 
 
 def _redo(options: argparse.Namespace) -> None:
-    from .wangp import runs
+    from .wangp import resuming
 
     run = _store(options).find(options.run)
-    _give(options, run, runs.redone(run, options.clip, options.prompt, options.seed), f"redo-{options.clip}")
+    _give(options, run, resuming.redone(run, options.clip, options.prompt, options.seed), f"redo-{options.clip}")
 
 
 def _give(options: argparse.Namespace, run: Any, settings: dict[str, Any], name: str) -> None:
@@ -172,7 +172,7 @@ def _give(options: argparse.Namespace, run: Any, settings: dict[str, Any], name:
 
 
 def _store(options: argparse.Namespace) -> Any:
-    from .runs.store import Store, StoreError
+    from .runs.store import FOLDER, Store, StoreError
 
     if options.outputs is not None:
         outputs = options.outputs
@@ -187,7 +187,7 @@ def _store(options: argparse.Namespace) -> Any:
             outputs = wangp / json.loads((wangp / "wgp_config.json").read_text(encoding="utf-8"))["save_path"]
         except (OSError, ValueError, KeyError, TypeError):
             outputs = wangp / "outputs"
-    return Store(outputs / "svi")
+    return Store(outputs / FOLDER)
 
 
 _COMMANDS = {"runs": _runs, "stop": _stop, "resume": _resume, "extend": _extend, "redo": _redo}

@@ -34,6 +34,7 @@ from . import mp4
 
 FORMAT = 1  #: of run.json and of a clip's json; a store of another format is shown and left alone
 
+FOLDER = "svi"  #: of the runs, in WanGP's folder for videos
 STOP = "stop"  #: a file of that name in a run's folder ends it with the clip that is being made
 Piece = tuple[Path, int]  #: a file with a part of the video, and its frames
 

@@ -26,7 +26,7 @@ from ..variants import CLIP_FRAMES
 from .settings import Plan, SettingsError, sentence
 
 if TYPE_CHECKING:
-    from .recording import Recording
+    from .recorder import Recording
 
 
 class Ended(Exception):

@@ -26,10 +26,10 @@ from ..conditioning import mask as keep_mask
 from ..runs.store import StoreError
 from ..selftest.passed import changed_since
 from ..variants import CLIP_FRAMES
-from . import runs, vae
+from . import continuing, matching, vae
 from .clip import Clip, Ended, Generate, Video, on_grid, say, stand_in
 from .handler import extend
-from .recording import Frames, with_provenance
+from .recorder import Frames, with_provenance
 from .settings import SMALL, Plan, SettingsError, active_loras, plan
 
 _Scope = Mapping[str, Any]
@@ -183,9 +183,9 @@ def _first(run: Plan, total: int, scope: _Scope) -> Clip:
         reference = scope["image_start_tensor"].float().cpu().clone()
         motion = on_grid(reference[:, None])
     else:
-        reference, motion, latents = runs.source(scope, run.variant.overlap, say)
+        reference, motion, latents = continuing.source(scope, run.variant.overlap, say)
     video = _video(scope)
-    video.recording = recording = runs.begin(scope, run, reference, motion, say)
+    video.recording = recording = matching.begin(scope, run, reference, motion, say)
     seed, done = (scope["seed"], []) if recording is None else (recording.run.about.seed, recording.clips)
     seeds = [clip.seed for clip in done] + [chain.seed(seed, k, run.seed_step) for k in range(len(done), total)]
     say(run.describe(seeds, scope["fps"]))

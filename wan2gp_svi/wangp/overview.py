@@ -30,7 +30,7 @@ from ..install.shipped import Distribution
 from ..runs.state import State, is_running, reason, state
 from ..runs.store import STOP, Clip, Run, Store, StoreError
 from ..variants import SEED_STEP, VARIANTS
-from . import runs
+from . import resuming
 from .settings import SettingsError, sentence
 
 HEADERS = ["", "Run", "Made", "Variant", "Clips", "Length", "On disk", "State", "First prompt"]
@@ -219,11 +219,11 @@ def make_drift(shown: Shown) -> Path:
 # ------------------------------------------------------------------------------------------------------------- going on
 
 def resume(run: Run) -> dict[str, Any]:
-    return runs.resumed(_with_settings(run))
+    return resuming.resumed(_with_settings(run))
 
 
 def extend(run: Run, clips: Any, prompts: str) -> dict[str, Any]:
-    return runs.extended(_with_settings(run), _whole("the number of clips", clips), paragraphs(prompts))
+    return resuming.extended(_with_settings(run), _whole("the number of clips", clips), paragraphs(prompts))
 
 
 def redo(run: Run, clip: Any, prompt: str, seed: str) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def redo(run: Run, clip: Any, prompt: str, seed: str) -> dict[str, Any]:
         raise StoreError(f"the seed is a number from 0 to {2**32 - 1}, not {text}")
     if not (prompt or "").strip() and number is None:
         raise StoreError("give a new prompt or a new seed, or both: with the old ones the clips would be the same")
-    return runs.redone(_with_settings(run), _whole("the clip", clip), " ".join((prompt or "").split()), number)
+    return resuming.redone(_with_settings(run), _whole("the clip", clip), " ".join((prompt or "").split()), number)
 
 
 def _with_settings(run: Run) -> Run:

@@ -30,7 +30,7 @@ class SettingsError(ValueError):
 @dataclass(frozen=True)
 class Plan:
     """What SVI does in a run: the variant with the user's overrides, and the SVI LoRA files that are active. `run` is
-    the run on disk to go on with, see `runs.begin`."""
+    the run on disk to go on with, see `matching.begin`."""
 
     variant: Variant
     seed_step: int

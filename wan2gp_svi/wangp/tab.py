@@ -15,10 +15,9 @@ from typing import Any
 
 from ..install import loras
 from ..runs.state import State
-from ..runs.store import Run, Store
+from ..runs.store import FOLDER, Run, Store
 from ..variants import VARIANTS
 from . import overview
-from .runs import FOLDER
 
 ID, LABEL = "wan2gp_svi", "SVI"
 COMPONENTS = ("state", "main_tabs", "refresh_form_trigger", "model_choice_target")
