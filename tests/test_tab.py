@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from wan2gp_svi import text
 from wan2gp_svi.drift import DriftError
 from wan2gp_svi.install import Refused, loras
 from wan2gp_svi.runs import state as states
@@ -63,7 +64,7 @@ def test_a_row_says_what_a_run_is(store: Store):
     assert names == [run.name] and len(cells) == len(overview.HEADERS)
     assert cells[0].startswith("<img src='data:image/jpeg;base64,")
     assert cells[1:2] + cells[3:6] == [run.name, "SVI-Shot", "2 of 4", "10.1 s"]
-    assert cells[7:] == ["broke off", "one"] and cells[6] == overview.size(run.size)
+    assert cells[7:] == ["broke off", "one"] and cells[6] == text.size(run.size)
 
 
 @pytest.mark.parametrize(("done", "ended", "state"), [
@@ -179,7 +180,7 @@ def test_stop_reaches_the_run_that_is_being_made(store: Store):
 def test_a_run_is_removed_and_its_video_stays(store: Store):
     run = make(store)
     video = finish(run)
-    assert overview.size(run.size) in overview.removing(overview.look(run))
+    assert text.size(run.size) in overview.removing(overview.look(run))
     assert "are free" in overview.remove(store, run)
     assert not run.folder.exists() and video.is_file()
 
@@ -279,7 +280,7 @@ def test_a_download_tells_how_far_it_is(one: loras.Download):
     def fetch(files: list, say) -> None:
         part = one.target.with_name(".svi-shot.safetensors.abc.part")
         part.write_bytes(b"x" * 1_000_000)
-        say(f"LoRA: {one.source}, {loras.gigabytes(0)} of {loras.gigabytes(4_000_000)} here")
+        say(f"LoRA: {one.source}, {text.gigabytes(0)} of {text.gigabytes(4_000_000)} here")
         assert seen.wait(10)
         part.replace(one.target)
         say(f"LoRA: {one.target} is complete")
@@ -335,10 +336,10 @@ def test_errors_are_sentences(error: Exception, said: str):
 
 
 def test_words_for_lengths():
-    assert [overview.duration(value) for value in (0.0, 10.06, 59.94, 600.5)] == [
+    assert [text.duration(value) for value in (0.0, 10.06, 59.94, 600.5)] == [
         "0.0 s", "10.1 s", "59.9 s", "10 min 00 s"]
-    assert overview.size(1_500_000) == "1.5 MB" and overview.size(2_500_000_000) == "2.5 GB"
-    assert overview.cut("a  b\nc", 20) == "a b c" and overview.cut("x" * 30, 10) == "x" * 7 + "..."
+    assert text.size(1_500_000) == "1.5 MB" and text.size(2_500_000_000) == "2.5 GB"
+    assert text.cut("a  b\nc", 20) == "a b c" and text.cut("x" * 30, 10) == "x" * 7 + "..."
 
 
 # ----------------------------------------------------------------------------------------------- WanGP's plugin manager

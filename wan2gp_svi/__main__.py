@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files
+from .text import cut, sentence, size
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _COMMANDS[options.command](options)
     except (StoreError, OSError) as error:
-        text = str(error).rstrip(".")
-        print(f"{text[:1].upper()}{text[1:]}.", file=sys.stderr)
+        print(f"{sentence(str(error).rstrip('.'))}.", file=sys.stderr)
         return 1
     return 0
 
@@ -97,7 +97,7 @@ def _parser(drift: Any, preflight: Any, register: Any) -> argparse.ArgumentParse
 
 def _runs(options: argparse.Namespace) -> None:
     from .runs.state import state
-    from .wangp.overview import cut, says, size
+    from .wangp.overview import says
 
     store = _store(options)
     if options.remove:

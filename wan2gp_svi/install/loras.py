@@ -16,6 +16,7 @@ from pathlib import Path
 
 from wan2gp_svi import variants
 from wan2gp_svi.install import Refused
+from wan2gp_svi.text import gigabytes
 
 SPARE = 1.05  # of a download's size must be free
 
@@ -143,11 +144,6 @@ def _room(wanted: list[tuple[Download, str, Path, int]]) -> None:
 
 def _letters(etag: str) -> str:
     return "".join(letter for letter in etag if letter.isalnum())[:12]
-
-
-def gigabytes(size: int) -> str:
-    """A size for people: "2.45 GB", below a gigabyte "613 MB"."""
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def found(wangp: Path, given: str | None = None) -> list[tuple[Path, str]]:

@@ -22,8 +22,9 @@ from torch import Tensor
 from .. import __version__
 from ..runs import store
 from ..runs.state import State
+from ..text import sentence
 from ..variants import CLIP_FRAMES
-from .settings import Plan, SettingsError, sentence
+from .settings import Plan, SettingsError
 
 if TYPE_CHECKING:
     from .recorder import Recording

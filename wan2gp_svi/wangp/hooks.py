@@ -25,6 +25,7 @@ from ..conditioning import check, condition, condition_pro, kept_frames
 from ..conditioning import mask as keep_mask
 from ..runs.store import StoreError
 from ..selftest.passed import changed_since
+from ..text import roughly
 from ..variants import CLIP_FRAMES
 from . import continuing, matching, vae
 from .clip import Clip, Ended, Generate, Video, on_grid, say, stand_in
@@ -211,16 +212,9 @@ def _tell_progress(current: Clip, gen: dict[str, Any]) -> None:
     """Which clip of how many, and how long all that are left will take, in WanGP's line of progress."""
     told = f"Clip {current.number + 1}/{current.total}"
     if current.seconds:
-        told += f", about {_duration(median(current.seconds) * (current.total - current.number))} left"
+        told += f", about {roughly(median(current.seconds) * (current.total - current.number))} left"
     status = gen.get("progress_status") or ""
     gen["progress_status"] = re.sub(r"Sliding Window \d+/\d+", told, status) if "Sliding Window" in status else told
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _check_window(run: Plan, number: int, scope: _Scope) -> None:

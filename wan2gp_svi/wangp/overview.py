@@ -29,9 +29,10 @@ from ..install.patches import read_series
 from ..install.shipped import Distribution
 from ..runs.state import State, is_running, reason, state
 from ..runs.store import STOP, Clip, Run, Store, StoreError
+from ..text import cut, duration, gigabytes, sentence, size
 from ..variants import SEED_STEP, VARIANTS
 from . import resuming
-from .settings import SettingsError, sentence
+from .settings import SettingsError
 
 HEADERS = ["", "Run", "Made", "Variant", "Clips", "Length", "On disk", "State", "First prompt"]
 _WORDS = {State.FINISHED: "finished", State.RUNNING: "being made", State.STOPPED: "stopped", State.FAILED: "broke off"}
@@ -337,8 +338,8 @@ def lora_rows(wangp: Path, folders: Mapping[str, str | None]) -> list[list[str]]
     cells = []
     for variant in VARIANTS.values():
         for file in loras.downloads(wangp, [variant.id], folders.get(variant.wan)):
-            there = (loras.gigabytes(file.target.stat().st_size) if file.target.is_file() else
-                     f"{loras.gigabytes(part)} of it, download it to go on" if (part := arrived(file)) else "-")
+            there = (gigabytes(file.target.stat().st_size) if file.target.is_file() else
+                     f"{gigabytes(part)} of it, download it to go on" if (part := arrived(file)) else "-")
             cells.append([variant.title, f"Wan {variant.wan}", file.target.name,
                           "there" if file.target.is_file() else "not there", there])
     return cells
@@ -387,7 +388,7 @@ def download(chosen: Sequence[loras.Download], fetch: Callable[..., None] = lora
             total = _bytes(news)
         if file and total:
             here = arrived(file)
-            line = f"{file.target.name}: {loras.gigabytes(here)} of {loras.gigabytes(int(total))}"
+            line = f"{file.target.name}: {gigabytes(here)} of {gigabytes(int(total))}"
             yield min(1.0, here / total), line
         else:
             yield 0.0, line
@@ -443,19 +444,6 @@ def self_test(wangp: Path, generating: bool, command: Sequence[str] = (sys.execu
 
 
 # ---------------------------------------------------------------------------------------------------------------- words
-
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{seconds:.1f} s" if seconds < 60 else f"{minutes} min {rest:02d} s"
-
-
-def size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
-
-
-def cut(text: str, width: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def told(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import chain
+from ..text import count, sentence
 from ..variants import CLIP_FRAMES, identify
 from . import advice, saved
 from .request import AUTO_ATTENTION, Request
@@ -29,12 +30,10 @@ from .settings import (
     SettingsError,
     active_loras,
     clips_of,
-    count,
     file_name,
     obstacles,
     plan,
     required,
-    sentence,
 )
 
 GUIDE = "wan2gp_svi/docs/guide.md"  #: as it lies in WanGP

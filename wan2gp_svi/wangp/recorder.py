@@ -30,6 +30,7 @@ from .. import __version__, files
 from ..runs import mp4
 from ..runs.state import State
 from ..runs.store import STOP, Clip, Run, StoreError, holds, room
+from ..text import size
 from ..variants import CLIP_FRAMES, Variant
 from .clip import Video, to_uint8
 from .settings import SettingsError
@@ -336,11 +337,11 @@ class Recording:
             self.close("the disk was nearly full")
             on = f"; it goes on from clip {number + 1}" if number else ""
             raise SettingsError(
-                f"the disk is nearly full: clip {number + 1} needs about {_megabytes(one)}, and "
-                f"{_megabytes(max(free, 0))} are free beside a reserve of {_megabytes(_SPARE)}. Make room on the disk "
+                f"the disk is nearly full: clip {number + 1} needs about {size(one, 0)}, and "
+                f"{size(max(free, 0), 0)} are free beside a reserve of {size(_SPARE, 0)}. Make room on the disk "
                 f"of {self.run.folder}, and press Generate again{on}.")
         if free < one * left and number in (0, 1, self.taken_over):
-            self.say(f"the disk has room for about {free // one} of the {left} clips to come ({_megabytes(one)} each).")
+            self.say(f"the disk has room for about {free // one} of the {left} clips to come ({size(one, 0)} each).")
 
 
 def with_provenance(settings: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
@@ -395,7 +396,3 @@ def _joined(pieces: Sequence[Path], path: Path) -> None:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise StoreError(f"the pieces cannot be joined: {done.stderr.decode(errors='replace').strip()}")
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 10**6:.0f} MB" if size < 10**9 else f"{size / 10**9:.1f} GB"

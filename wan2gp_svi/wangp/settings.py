@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import chain
+from ..text import count, plural
 from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant, identify, noise
 
 #: WanGP's architectures that SVI runs on -> the generation of Wan
@@ -42,7 +43,7 @@ class Plan:
         if len(seeds) > 6:
             names[3:-1] = ["..."]
         inside = f"Motion latents {v.motion_latents}" if v.pro else f"Motion frames {v.motion_frames}"
-        return (f"{self.outline(len(seeds), fps)} {inside}, padding: {self.padding}, {_plural(len(seeds), 'seed')} "
+        return (f"{self.outline(len(seeds), fps)} {inside}, padding: {self.padding}, {plural(len(seeds), 'seed')} "
                 f"{', '.join(names)}")
 
     def outline(self, clips: int, fps: float) -> str:
@@ -235,15 +236,3 @@ def active_loras(chosen: list[str] | None, model_def: Mapping[str, Any] | None) 
 def file_name(name: str) -> str:
     """The file of a LoRA, which WanGP names by path or URL."""
     return name.replace("\\", "/").rpartition("/")[2]
-
-
-def sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _plural(count: int, noun: str) -> str:
-    return noun if count == 1 else f"{noun}s"
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number} {_plural(number, noun)}"
