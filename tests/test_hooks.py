@@ -19,7 +19,8 @@ from wan2gp_svi.install.patches import hooked, read_series
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import svi, vae, why_off
 from wan2gp_svi.wangp.clip import Clip, Generate
-from wan2gp_svi.wangp.settings import Plan, SettingsError
+from wan2gp_svi.wangp.form import SettingsError
+from wan2gp_svi.wangp.plan import Plan
 
 
 def scope(window=1, windows=1, **changes):

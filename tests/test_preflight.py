@@ -13,10 +13,10 @@ import pytest
 
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import advice, preflight
+from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.handler import prepare
 from wan2gp_svi.wangp.preflight import Finding, check
 from wan2gp_svi.wangp.profiles import profiles
-from wan2gp_svi.wangp.settings import custom_settings
 
 HOME = Path(__file__).parents[1]
 PROFILES = {profile.name: profile for profile in profiles()}
@@ -585,7 +585,7 @@ GUIDE = (HOME / "docs/guide.md").read_text(encoding="utf-8")
 
 def ids():
     """Every id that is written in the source."""
-    for name in ("advice", "preflight", "settings"):
+    for name in ("advice", "preflight", "plan", "form"):
         for node in ast.walk(ast.parse((HOME / f"wan2gp_svi/wangp/{name}.py").read_text(encoding="utf-8"))):
             parts = []
             if isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple):

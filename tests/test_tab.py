@@ -23,7 +23,7 @@ from wan2gp_svi.install import Refused, loras
 from wan2gp_svi.runs import state as states
 from wan2gp_svi.runs.store import About, Clip, Run, Store, StoreError
 from wan2gp_svi.wangp import overview, tab
-from wan2gp_svi.wangp.settings import SettingsError
+from wan2gp_svi.wangp.form import SettingsError
 
 SETTINGS = {"model_type": "i2v", "sliding_window_overlap": 1, "multi_prompts_gen_type": "PW", "prompt": "one\n\ntwo",
             "video_length": 321, "seed": 7, "custom_settings": {"ref_pad_num": "3"}}

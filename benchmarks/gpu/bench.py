@@ -381,7 +381,7 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
 
     from wan2gp_svi.variants import VARIANTS
     from wan2gp_svi.wangp.clip import Clip
-    from wan2gp_svi.wangp.settings import Plan
+    from wan2gp_svi.wangp.plan import Plan
 
     width, height = map(int, options.size.split("x"))
     variant = VARIANTS[setting.variant] if setting.variant else None

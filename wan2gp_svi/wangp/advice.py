@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 from ..text import count
 from ..variants import CLIP_FRAMES, identify
+from .plan import clips_of, file_name
 from .request import AUTO_ATTENTION, Lora, Request
-from .settings import clips_of, file_name
 
 Advice = Iterator[tuple[str, str]]
 

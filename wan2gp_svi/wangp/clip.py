@@ -24,7 +24,8 @@ from ..runs import store
 from ..runs.state import State
 from ..text import sentence
 from ..variants import CLIP_FRAMES
-from .settings import Plan, SettingsError
+from .form import SettingsError
+from .plan import Plan
 
 if TYPE_CHECKING:
     from .recorder import Recording

@@ -19,8 +19,8 @@ from safetensors.torch import save
 from ..demo import small, world
 from ..install import Refused, loras
 from ..variants import CLIP_FRAMES, VARIANTS
+from .plan import SMALL
 from .profiles import profiles
-from .settings import SMALL
 
 TITLE = "SVI small (96x64, demo)"
 TRANSFORMER, VAE = "svi_small_i2v_bf16.safetensors", "svi_small_vae.safetensors"

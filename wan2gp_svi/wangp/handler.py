@@ -14,7 +14,8 @@ from ..text import sentence
 from ..variants import CLIP_FRAMES, identify
 from . import preflight
 from .clip import say
-from .settings import ARCHITECTURES, active_loras, custom_settings, plan, required
+from .form import custom_settings
+from .plan import ARCHITECTURES, active_loras, plan, required
 
 _MAX_CUSTOM_SETTINGS = 5  # that WanGP draws
 _MAX_FRAMES = CLIP_FRAMES * 125  # ten minutes at 16 frames a second, for the slider

@@ -29,9 +29,10 @@ from ..text import roughly
 from ..variants import CLIP_FRAMES
 from . import continuing, matching, vae
 from .clip import Clip, Ended, Generate, Video, on_grid, say, stand_in
+from .form import SettingsError
 from .handler import extend
+from .plan import SMALL, Plan, active_loras, plan
 from .recorder import Frames, with_provenance
-from .settings import SMALL, Plan, SettingsError, active_loras, plan
 
 _Scope = Mapping[str, Any]
 

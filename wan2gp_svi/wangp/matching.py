@@ -19,8 +19,9 @@ from .. import chain
 from ..runs.state import State, reason
 from ..runs.store import FOLDER, About, Clip, Run, Store, StoreError
 from .clip import to_uint8
+from .form import SettingsError
+from .plan import Plan
 from .recorder import Recording
-from .settings import Plan, SettingsError
 
 # settings that do not decide what a clip shows, or that stand in `About` under a name of their own
 _FREE = {"activated_loras", "alt_prompt", "base_model_type", "client_id", "custom_settings", "image_end",

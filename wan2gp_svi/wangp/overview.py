@@ -32,7 +32,7 @@ from ..runs.store import STOP, Clip, Run, Store, StoreError
 from ..text import cut, duration, gigabytes, sentence, size
 from ..variants import SEED_STEP, VARIANTS
 from . import resuming
-from .settings import SettingsError
+from .form import SettingsError
 
 HEADERS = ["", "Run", "Made", "Variant", "Clips", "Length", "On disk", "State", "First prompt"]
 _WORDS = {State.FINISHED: "finished", State.RUNNING: "being made", State.STOPPED: "stopped", State.FAILED: "broke off"}

@@ -21,20 +21,9 @@ from .. import chain
 from ..text import count, sentence
 from ..variants import CLIP_FRAMES, identify
 from . import advice, saved
+from .form import SettingsError
+from .plan import ARCHITECTURES, BUILT_IN, SMALL, Plan, active_loras, clips_of, file_name, obstacles, plan, required
 from .request import AUTO_ATTENTION, Request
-from .settings import (
-    ARCHITECTURES,
-    BUILT_IN,
-    SMALL,
-    Plan,
-    SettingsError,
-    active_loras,
-    clips_of,
-    file_name,
-    obstacles,
-    plan,
-    required,
-)
 
 GUIDE = "wan2gp_svi/docs/guide.md"  #: as it lies in WanGP
 

@@ -33,7 +33,7 @@ from ..runs.store import STOP, Clip, Run, StoreError, holds, room
 from ..text import size
 from ..variants import CLIP_FRAMES, Variant
 from .clip import Video, to_uint8
-from .settings import SettingsError
+from .form import SettingsError
 
 _QUIET = 2.0  # seconds without a change, after which a file is taken to be finished
 _SPARE = 200 * 2**20  # bytes that are to stay free on the disk

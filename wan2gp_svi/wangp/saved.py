@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .settings import ARCHITECTURES
+from .plan import ARCHITECTURES
 
 CONFIG = "wgp_config.json"
 

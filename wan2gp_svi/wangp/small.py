@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..demo.small import T5_DIM, TEXT_DIM, VAE_SHAPE, clip_features, text_features
 from ..demo.world import HEIGHT, WIDTH
-from .settings import SMALL
+from .plan import SMALL
 
 _SQUARE = 2 * WIDTH  # pixels of the square that WanGP enlarges CLIP's picture to; a multiple of both sides
 
