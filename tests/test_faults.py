@@ -13,7 +13,7 @@ from loop import WanGP, in_one_go, of_pieces, settings, shown
 
 from wan2gp_svi.runs import store
 from wan2gp_svi.runs.state import State
-from wan2gp_svi.wangp import clip, hooks, matching, recorder
+from wan2gp_svi.wangp import clip, hooks, matching, page, recorder
 
 
 class Planted(Exception):
@@ -27,7 +27,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "joined": (recorder.Recording, "joined"), "save": (recorder.Recording, "save"),
     "saved": (recorder.Recording, "saved"), "encode": (recorder.Recording, "_encode"),
     "grow": (recorder.Recording, "_grow"), "add": (store.Run, "add"), "to_uint8": (recorder, "to_uint8"),
-    "gallery": (hooks, "_only_once"), "progress": (hooks, "_tell_progress"), "matching.begin": (matching, "begin"),
+    "gallery": (page, "only_once"), "progress": (page, "tell_progress"), "matching.begin": (matching, "begin"),
 }
 #: a fault here ends the making of a clip, or keeps it from the run: WanGP then writes it into a file of its own
 MADE_AGAIN = ("seed", "Generate.made", "receive", "to_uint8")

@@ -161,8 +161,8 @@ def _differences(had: About, now: About) -> list[str]:
 def _about(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor) -> About:
     """The run that the loop asks for. WanGP's settings are what its function takes."""
     variant, server = plan.variant, scope.get("server_config") or {}
-    asked = _said(scope.get("original_prompts") or scope["prompts"]) or [""]
-    prompts = _said(scope["prompts"]) or [""]
+    asked = said(scope.get("original_prompts") or scope["prompts"]) or [""]
+    prompts = said(scope["prompts"]) or [""]
     total = scope["total_windows"]
     loop = scope.get("generate_media") or scope.get("generate_video")  # its name before v12.21
     decides = {name: scope[name] for name in signature(loop).parameters
@@ -208,7 +208,8 @@ def _asked_seed(scope: _Scope) -> int:
     return -1 if seed in (None, "") else int(seed)
 
 
-def _said(prompts: Sequence[str]) -> list[str]:
+def said(prompts: Sequence[str]) -> list[str]:
+    """Without empty prompts, which older WanGPs keep."""
     return [text for text in prompts if text.strip()]
 
 
