@@ -19,7 +19,8 @@ from wan2gp_svi.install import cli
 from wan2gp_svi.install import small as record
 from wan2gp_svi.install.shipped import Distribution
 from wan2gp_svi.variants import identify
-from wan2gp_svi.wangp import finetune, preflight, small
+from wan2gp_svi.wangp import finetune, small
+from wan2gp_svi.wangp.check import findings as checked
 
 VAE, DEFINITION = finetune.VAE, finetune.definition()["model"]
 HOOK = "svi = 1  # wan2gp_svi\n"
@@ -302,6 +303,6 @@ def test_the_stand_ins_are_what_the_model_was_trained_with():
 
 def test_advice_for_the_large_model_is_not_given_for_the_small_one():
     inputs = {**finetune.profile("shot"), **finetune.definition(), "video_length": 161}
-    findings = preflight.check("i2v", DEFINITION, inputs)
+    findings = checked.check("i2v", DEFINITION, inputs)
     assert [finding.text for finding in findings if finding.kind != "changed"] == []
-    assert preflight.check("i2v", {}, inputs) != findings
+    assert checked.check("i2v", {}, inputs) != findings

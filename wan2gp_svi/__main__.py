@@ -42,15 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from . import drift
         from .runs.store import StoreError
-        from .wangp import preflight, register
+        from .wangp import register
+        from .wangp.check import command as check
     except ModuleNotFoundError as error:
         print(f"{__doc__}\nThis Python lacks the package {error.name}: all but `demo` and `selftest` need "
               "WanGP's own Python.", file=sys.stderr)
         return 1
 
-    options = _parser(drift, preflight, register).parse_args(arguments)
+    options = _parser(drift, check, register).parse_args(arguments)
     if options.command in ("check", "drift", "small"):
-        return {"check": preflight, "drift": drift, "small": register}[options.command].run(options)
+        return {"check": check, "drift": drift, "small": register}[options.command].run(options)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a prompt in letters that the console does not have
     try:
@@ -61,12 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser(drift: Any, preflight: Any, register: Any) -> argparse.ArgumentParser:
+def _parser(drift: Any, check: Any, register: Any) -> argparse.ArgumentParser:
     head, _, rest = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser("python -m wan2gp_svi", description=head.partition(": ")[2], epilog=rest,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    preflight.add_arguments(commands.add_parser("check", help="what speaks against settings, before they are run"))
+    check.add_arguments(commands.add_parser("check", help="what speaks against settings, before they are run"))
     drift.add_arguments(commands.add_parser("drift", help="how a video holds up"))
     commands.add_parser("demo", add_help=False, help="a long video with SVI and without, on any machine")
     commands.add_parser("selftest", add_help=False, help="check SVI in your own WanGP")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .plan import ARCHITECTURES
+from ..plan import ARCHITECTURES
 
 CONFIG = "wgp_config.json"
 
@@ -63,7 +63,7 @@ def find_wangp(folder: Path | None) -> Path | None:
     """The WanGP that is meant: `folder`, or the one that this package or the current folder is in."""
     if folder is not None and not (folder / "wgp.py").is_file():
         raise SavedError(f"there is no WanGP in {folder}, since there is no wgp.py")
-    places = [folder] if folder is not None else [Path(__file__).resolve().parents[2], Path.cwd()]
+    places = [folder] if folder is not None else [Path(__file__).resolve().parents[3], Path.cwd()]
     return next((place for place in places if (place / "wgp.py").is_file()), None)
 
 

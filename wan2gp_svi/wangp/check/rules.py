@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from ..text import count
-from ..variants import CLIP_FRAMES, identify
-from .plan import clips_of, file_name
+from ...text import count
+from ...variants import CLIP_FRAMES, identify
+from ..plan import clips_of, file_name
 from .request import AUTO_ATTENTION, Lora, Request
 
 Advice = Iterator[tuple[str, str]]
