@@ -98,7 +98,7 @@ def _parser(drift: Any, check: Any, register: Any) -> argparse.ArgumentParser:
 
 def _runs(options: argparse.Namespace) -> None:
     from .runs.state import state
-    from .wangp.overview import says
+    from .wangp.tab.view import says
 
     store = _store(options)
     if options.remove:

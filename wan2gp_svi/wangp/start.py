@@ -41,7 +41,7 @@ def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
     try:
         from shared.utils import plugins
 
-        from . import tab
+        from .tab import tab
 
         tab.offer(plugins, say)
     except Exception as error:
