@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import files
+from . import files, location
 from .text import cut, sentence, size
 
 
@@ -180,14 +180,11 @@ def _store(options: argparse.Namespace) -> Any:
         if not outputs.is_dir():
             raise StoreError(f"there is no folder {outputs}")
     else:
-        places = (Path(__file__).resolve().parents[1], Path.cwd())
-        wangp = next((place for place in places if (place / "wgp.py").is_file()), None)
+        wangp = location.wangp_here()
         if wangp is None:
             raise StoreError("which WanGP? Run this in its folder, or name its folder for videos: --outputs FOLDER")
-        try:
-            outputs = wangp / json.loads((wangp / "wgp_config.json").read_text(encoding="utf-8"))["save_path"]
-        except (OSError, ValueError, KeyError, TypeError):
-            outputs = wangp / "outputs"
+        configured = (location.config(wangp) or {}).get("save_path")
+        outputs = wangp / (configured if isinstance(configured, str) else "outputs")
     return Store(outputs / FOLDER)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import wan2gp_svi
-from wan2gp_svi import variants
+from wan2gp_svi import location, variants
 from wan2gp_svi.install import Refused, doctor, legacy, locate, loras, small
 from wan2gp_svi.install.filter import clone
 from wan2gp_svi.install.filter import state as filter_state
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None, home: Path | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a console with an old code page must not stop the installation
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(argv)
-    distribution = Distribution(home or Path(__file__).resolve().parents[2], wan2gp_svi.__version__)
+    distribution = Distribution(home or location.HOME, wan2gp_svi.__version__)
     try:
         if options.self_test:
             return _self_test(options, distribution)

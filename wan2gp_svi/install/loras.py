@@ -7,14 +7,13 @@ if a former run was broken off, and renamed when its size is the server's.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wan2gp_svi import variants
+from wan2gp_svi import location, variants
 from wan2gp_svi.install import Refused
 from wan2gp_svi.text import gigabytes
 
@@ -43,10 +42,7 @@ def folder(wangp: Path, wan: str, given: str | None = None) -> Path:
 def _root(wangp: Path) -> str:
     if b'"loras_root"' not in _bytes(wangp / "wgp.py"):
         return "loras"
-    try:
-        root = json.loads((wangp / "wgp_config.json").read_text(encoding="utf-8"))["loras_root"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "loras"
+    root = (location.config(wangp) or {}).get("loras_root")
     return root if isinstance(root, str) and root else "loras"
 
 

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+from .. import location
 from ..demo import small, world
 from ..install import Refused, loras
 from ..variants import CLIP_FRAMES, VARIANTS
@@ -139,8 +140,8 @@ def _picture(seed: int) -> str:
 def _checkpoints(wangp: Path) -> str:
     """WanGP's first folder for models, relative to it or absolute."""
     try:
-        folder = json.loads((wangp / "wgp_config.json").read_text(encoding="utf-8"))["checkpoints_paths"][0].strip()
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        folder = (location.config(wangp) or {})["checkpoints_paths"][0].strip()
+    except (LookupError, TypeError, AttributeError):
         folder = ""
     return folder or "ckpts"
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from .. import location
 from ..install import Refused, locate, small
 from ..install.shipped import PACKAGE
 from ..install.writing import alone, carry_out, remove_if_empty
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Carries the command out -> exit code."""
     try:
-        wangp = locate.find(options.wangp, Path(__file__).parents[2], Path.cwd())
+        wangp = locate.find(options.wangp, location.HOME, Path.cwd())
         with alone(wangp):
             if options.remove:
                 _remove(wangp)

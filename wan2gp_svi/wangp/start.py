@@ -6,6 +6,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from .. import location
 from .clip import say
 from .handler import extend
 from .plan import SMALL
@@ -49,7 +50,7 @@ def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
 
     from ..selftest.passed import changed_since
 
-    if changed := changed_since(Path(__file__).resolve().parents[2]):
+    if changed := changed_since(location.HOME):
         say(changed)
 
     @wraps(save_video)

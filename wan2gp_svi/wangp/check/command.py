@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ... import chain
+from ... import chain, location
 from ...text import sentence
 from ..form import SettingsError
 from ..plan import active_loras, clips_of, plan
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     refused = False
     try:
         wangp = settings_file.find_wangp(options.wangp)
-        config = settings_file.server_config(wangp)
+        config = location.config(wangp) if wangp is not None else None
         if config is not None:
             config[AUTO_ATTENTION] = "sage" if importlib.util.find_spec("sageattention") else "sdpa"
         for name, settings in settings_file.read(options.file):
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{sentence(str(error))}.", file=sys.stderr)
         return 1
     if config is None:
-        print(f"Attention, quantisation and VAE tiling were not checked, for want of {settings_file.CONFIG}"
+        print(f"Attention, quantisation and VAE tiling were not checked, for want of {location.CONFIG}"
               f"{'.' if wangp else ': --wangp FOLDER'}")
     return int(refused)
 

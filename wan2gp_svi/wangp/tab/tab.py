@@ -14,6 +14,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from ... import location
 from ...install import loras
 from ...runs.state import State
 from ...runs.store import FOLDER, Run, Store
@@ -23,7 +24,7 @@ from . import actions, view
 ID, LABEL = "wan2gp_svi", "SVI"
 COMPONENTS = ("state", "main_tabs", "refresh_form_trigger", "model_choice_target")
 FUNCTIONS = ("get_settings_from_file", "set_model_settings", "get_default_settings", "get_base_model_type")
-WANGP = Path(__file__).resolve().parents[3]
+WANGP = location.HOME
 
 EMPTY = ("There are no runs yet. Pick a profile that begins with **SVI** in the Media Generator and make a video: "
          "every clip of it is kept on the disk, and appears here.")
