@@ -41,17 +41,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command.main(arguments[1:])
     try:
         from . import drift
+        from .demo.in_wangp import command as small
         from .runs.store import StoreError
-        from .wangp import register
         from .wangp.check import command as check
     except ModuleNotFoundError as error:
         print(f"{__doc__}\nThis Python lacks the package {error.name}: all but `demo` and `selftest` need "
               "WanGP's own Python.", file=sys.stderr)
         return 1
 
-    options = _parser(drift, check, register).parse_args(arguments)
+    options = _parser(drift, check, small).parse_args(arguments)
     if options.command in ("check", "drift", "small"):
-        return {"check": check, "drift": drift, "small": register}[options.command].run(options)
+        return {"check": check, "drift": drift, "small": small}[options.command].run(options)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a prompt in letters that the console does not have
     try:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser(drift: Any, check: Any, register: Any) -> argparse.ArgumentParser:
+def _parser(drift: Any, check: Any, small: Any) -> argparse.ArgumentParser:
     head, _, rest = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser("python -m wan2gp_svi", description=head.partition(": ")[2], epilog=rest,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -71,7 +71,7 @@ def _parser(drift: Any, check: Any, register: Any) -> argparse.ArgumentParser:
     drift.add_arguments(commands.add_parser("drift", help="how a video holds up"))
     commands.add_parser("demo", add_help=False, help="a long video with SVI and without, on any machine")
     commands.add_parser("selftest", add_help=False, help="check SVI in your own WanGP")
-    register.add_arguments(commands.add_parser("small", help="a small model in WanGP's list, to try SVI in seconds"))
+    small.add_arguments(commands.add_parser("small", help="a small model in WanGP's list, to try SVI in seconds"))
     store = argparse.ArgumentParser(add_help=False)
     store.add_argument("--outputs", metavar="FOLDER", type=Path, help="WanGP's folder for videos (default: as WanGP is "
                        "configured, where this package is in a WanGP or the current folder is one)")

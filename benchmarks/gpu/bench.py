@@ -72,7 +72,7 @@ def main() -> None:
     sys.argv = sys.argv[:1]  # some of WanGP's modules read the command line
     os.chdir(wangp)
     if options.tiny:
-        runpy.run_path(str(HOME / "wan2gp_svi/wangp/cpu.py"))["apply"]()
+        runpy.run_path(str(HOME / "wan2gp_svi/demo/in_wangp/cpu.py"))["apply"]()
     stub_missing()
     import torch
 

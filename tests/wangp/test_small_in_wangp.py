@@ -22,8 +22,8 @@ from safetensors.torch import load_file  # noqa: E402
 from test_svi import install, unit  # noqa: E402
 
 from wan2gp_svi.demo import small, truth, world  # noqa: E402
+from wan2gp_svi.demo.in_wangp import finetune  # noqa: E402
 from wan2gp_svi.variants import CLIP_FRAMES  # noqa: E402
-from wan2gp_svi.wangp import finetune  # noqa: E402
 
 HOME = Path(__file__).parents[2]
 DIFFUSERS_PYTHON = os.environ.get("DIFFUSERS_PYTHON", sys.executable)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import wan2gp_svi
 from wan2gp_svi import location, variants
-from wan2gp_svi.install import Refused, doctor, legacy, locate, loras, small
+from wan2gp_svi.install import Refused, doctor, legacy, locate, loras
 from wan2gp_svi.install.filter import clone
 from wan2gp_svi.install.filter import state as filter_state
 from wan2gp_svi.install.patches import read_series
@@ -99,7 +99,9 @@ def _run(options: argparse.Namespace, distribution: Distribution) -> None:
         if options.replace_old and not _replace_old(wangp, options.dry_run):
             return None
         if options.uninstall:
-            plan = small.without(wangp, uninstall_plan(wangp, distribution))
+            from wan2gp_svi.demo.in_wangp import record  # it may have been written here
+
+            plan = record.without(wangp, uninstall_plan(wangp, distribution))
         else:
             plan = install_plan(wangp, distribution)
         if options.dry_run:

@@ -113,7 +113,7 @@ class Session:
         self.facts.versions["Python"] = platform.python_version()
         self.facts.device = torch.cuda.get_device_name(0) if gpu else "CPU"
         if not gpu:
-            runpy.run_path(str(self.root / "wan2gp_svi/wangp/cpu.py"))["apply"]()
+            runpy.run_path(str(self.root / "wan2gp_svi/demo/in_wangp/cpu.py"))["apply"]()
             sys.argv += ["--attention", "sdpa"]
         import huggingface_hub
 

@@ -33,9 +33,9 @@ def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
 
     if Path("finetunes", f"{SMALL}.json").is_file():
         try:
-            from . import small
+            from ..demo.in_wangp import loader
 
-            small.offer()
+            loader.offer()
         except Exception as error:
             say(f"the small model cannot be loaded ({type(error).__name__}: {error}); all else works.")
 

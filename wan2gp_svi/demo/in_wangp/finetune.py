@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from .. import location
-from ..demo import small, world
-from ..install import Refused, loras
-from ..variants import CLIP_FRAMES, VARIANTS
-from .plan import SMALL
-from .profiles import profiles
+from ... import location
+from ...install import Refused, loras
+from ...variants import CLIP_FRAMES, VARIANTS
+from ...wangp.plan import SMALL
+from ...wangp.profiles import profiles
+from .. import small, world
 
 TITLE = "SVI small (96x64, demo)"
 TRANSFORMER, VAE = "svi_small_i2v_bf16.safetensors", "svi_small_vae.safetensors"
