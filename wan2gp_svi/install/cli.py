@@ -11,12 +11,12 @@ from pathlib import Path
 import wan2gp_svi
 from wan2gp_svi import location, variants
 from wan2gp_svi.install import Refused, doctor, legacy, locate, loras
-from wan2gp_svi.install.filter import clone
-from wan2gp_svi.install.filter import state as filter_state
+from wan2gp_svi.install.git_clone import clone
+from wan2gp_svi.install.git_clone import state as filter_state
 from wan2gp_svi.install.patches import read_series
 from wan2gp_svi.install.plan import Change, Plan, install_plan, uninstall_plan
 from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
-from wan2gp_svi.install.writing import alone, carry_out, remove_if_empty
+from wan2gp_svi.install.transaction import alone, carry_out, remove_if_empty
 
 NAME = "SVI for WanGP"
 NEXT = (

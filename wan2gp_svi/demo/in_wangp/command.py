@@ -15,7 +15,7 @@ from pathlib import Path
 from ... import location
 from ...install import Refused, locate
 from ...install.shipped import PACKAGE
-from ...install.writing import alone, carry_out, remove_if_empty
+from ...install.transaction import alone, carry_out, remove_if_empty
 from . import record
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from ... import __version__, chain, files
 from ...install import Refused, doctor, loras
-from ...install.filter import clone
-from ...install.filter import state as filter_state
+from ...install.git_clone import clone
+from ...install.git_clone import state as filter_state
 from ...install.patches import read_series
 from ...install.shipped import Distribution
 from ...runs.state import is_running
