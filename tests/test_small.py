@@ -14,7 +14,7 @@ from safetensors.torch import load_file, safe_open, save_file
 
 from wan2gp_svi import __main__ as command
 from wan2gp_svi.demo.in_wangp import finetune, loader, record
-from wan2gp_svi.demo.small import ADAPTERS, CLIP_DIM, clip_features, text_features
+from wan2gp_svi.demo.model import ADAPTERS, CLIP_DIM, clip_features, text_features
 from wan2gp_svi.demo.world import render, scene
 from wan2gp_svi.install import cli
 from wan2gp_svi.install.shipped import Distribution
@@ -222,9 +222,9 @@ def test_an_uninstallation_takes_it_out_as_well(run, wangp, tmp_path):
 
 
 def test_the_weights_are_not_shipped_with_the_package(tmp_path):
-    write(tmp_path, {"wan2gp_svi/demo/small.py": "", "wan2gp_svi/demo/weights/small-wan-vae.safetensors": "2 MB",
+    write(tmp_path, {"wan2gp_svi/demo/model.py": "", "wan2gp_svi/demo/weights/small-wan-vae.safetensors": "2 MB",
                      "patches/series": ""})
-    assert "wan2gp_svi/demo/small.py" in Distribution(tmp_path, "").files()
+    assert "wan2gp_svi/demo/model.py" in Distribution(tmp_path, "").files()
     assert not [name for name in Distribution(tmp_path, "").files() if "weights" in name]
 
 

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
 def _add(wangp: Path, weights: Path | None, lora_dir: str | None) -> None:
     _check(wangp)
     try:
-        from ..small import WEIGHTS
+        from ..model import WEIGHTS
         from . import finetune
     except ImportError as error:
         raise Refused(f"it needs torch, safetensors and pillow ({error}): run this with WanGP's Python") from None

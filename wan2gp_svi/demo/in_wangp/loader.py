@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...wangp.plan import SMALL
-from ..small import T5_DIM, TEXT_DIM, VAE_SHAPE, clip_features, text_features
+from ..model import T5_DIM, TEXT_DIM, VAE_SHAPE, clip_features, text_features
 from ..world import HEIGHT, WIDTH
 
 _SQUARE = 2 * WIDTH  # pixels of the square that WanGP enlarges CLIP's picture to; a multiple of both sides
