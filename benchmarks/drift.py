@@ -32,7 +32,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from wan2gp_svi.demo import chaining, small, truth, world  # noqa: E402
+from wan2gp_svi.demo import chaining, model, truth, world  # noqa: E402
 
 OUT = ROOT / "benchmarks/drift"
 FIRST = 1_000_000  # scenes before this one were trained on
@@ -112,8 +112,8 @@ def made(name: str, weights: str, seeds: Sequence[int], clips: int, device: str)
 
 
 def fingerprint(adapter: str) -> str:
-    names = ("small-wan-vae.safetensors", "small-wan-i2v.safetensors", *filter(None, [small.ADAPTERS.get(adapter)]))
-    return hashlib.sha256(b"".join((small.WEIGHTS / name).read_bytes() for name in names)).hexdigest()[:8]
+    names = ("small-wan-vae.safetensors", "small-wan-i2v.safetensors", *filter(None, [model.ADAPTERS.get(adapter)]))
+    return hashlib.sha256(b"".join((model.WEIGHTS / name).read_bytes() for name in names)).hexdigest()[:8]
 
 
 def read(table: Path) -> list[Row]:

@@ -93,7 +93,7 @@ class Watch:
         wgp.save_video = self._timed("save", wgp.save_video)
         wgp.record_file_metadata = self._timed("metadata", wgp.record_file_metadata)
         if job["svi"]:
-            from wan2gp_svi import mp4
+            from wan2gp_svi.runs import mp4
 
             mp4.append = self._appended(mp4.append)
 

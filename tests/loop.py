@@ -22,11 +22,10 @@ from PIL import Image
 from torch import Tensor
 
 from wan2gp_svi import chain
-from wan2gp_svi.clips import Run, Store
+from wan2gp_svi.runs.store import FOLDER, Run, Store
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import hooks, svi
-from wan2gp_svi.wangp.recording import Frames
-from wan2gp_svi.wangp.runs import FOLDER
+from wan2gp_svi.wangp.recorder import Frames
 
 torch.set_num_threads(1)
 

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kills import killed, needs_fork
 
-from wan2gp_svi import clips, files
-from wan2gp_svi.clips import About, Clip, Run, Store, StoreError, holds, room
+from wan2gp_svi import files
+from wan2gp_svi.runs import store as store_module
+from wan2gp_svi.runs.store import About, Clip, Run, Store, StoreError, holds, room
 
 STATES = {
     "frames": {"motion_frames": torch.arange(3 * 5 * 8 * 8).remainder(256).to(torch.uint8).view(3, 5, 8, 8)},
@@ -291,7 +292,7 @@ def test_the_newest_run_is_the_first(store: Store):
 
 def test_two_runs_that_begin_at_once_have_folders_of_their_own(store: Store, monkeypatch: pytest.MonkeyPatch):
     names = iter(["aaaa", "aaaa", "bbbb"])
-    monkeypatch.setattr(clips.secrets, "token_hex", lambda size: next(names))
+    monkeypatch.setattr(store_module.secrets, "token_hex", lambda size: next(names))
     assert [store.new(ABOUT, {}).name[-4:] for _ in range(2)] == ["aaaa", "bbbb"]
 
 
@@ -324,7 +325,7 @@ def test_a_run_that_cannot_be_begun_leaves_nothing(store: Store, run: Run, monke
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(clips.shutil, "copyfile", full)
+    monkeypatch.setattr(store_module.shutil, "copyfile", full)
     with pytest.raises(OSError, match="No space"):
         store.fork(run, 1, ABOUT)
     assert [path.name for path in store.folder.iterdir()] == [run.name]
@@ -356,7 +357,7 @@ def test_a_video_holds_pieces_from_the_first_one_on_or_something_else(counts: li
     frames = sum(counts[:upto]) + more
     expected = next((number for number in range(1, len(counts) + 1) if sum(counts[:number]) == frames), None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clips.mp4, "frames", lambda video: frames)
+        patch.setattr(store_module.mp4, "frames", lambda video: frames)
         found = holds(Path("video.mp4"), [(Path(), count) for count in counts])
     assert found == expected
 

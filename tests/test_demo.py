@@ -26,7 +26,7 @@ from PIL import Image  # noqa: E402
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.__main__ import main as package  # noqa: E402
 from wan2gp_svi.conditioning import condition  # noqa: E402
-from wan2gp_svi.demo import chaining, command, environment, network, picture, small, takes, video, world  # noqa: E402
+from wan2gp_svi.demo import chaining, command, environment, model, network, picture, takes, video, world  # noqa: E402
 from wan2gp_svi.demo.chaining import STOCK, SVI, clips, joined, noise, on_grid  # noqa: E402
 from wan2gp_svi.demo.takes import Take, Task  # noqa: E402
 from wan2gp_svi.demo.world import HEIGHT, TURNS, WIDTH, render, scene  # noqa: E402
@@ -96,10 +96,10 @@ def test_the_network_is_given_what_the_products_own_code_makes(id, seen):
     for clip in range(3):
         wanted = condition(motion[clip], images[0], encode, ref_pad_num=variant.ref_pad_num)
         assert torch.equal(seen.y[clip][0], wanted)
-        assert torch.equal(seen.clip[clip], small.clip_features(motion[clip][None, :, 0]))
+        assert torch.equal(seen.clip[clip], model.clip_features(motion[clip][None, :, 0]))
         assert torch.equal(seen.noise[clip][0], noise(chain.seed(7, clip, way.seed_step), (21, 8, 12)))
     said = chain.stream(["one", "two"], 3, variant.prompt_repeat)
-    assert torch.equal(torch.cat(seen.text), small.text_features(said))
+    assert torch.equal(torch.cat(seen.text), model.text_features(said))
 
 
 def test_svi_draws_other_noise_for_every_clip(seen):
@@ -367,7 +367,7 @@ def test_what_is_no_option_is_refused(quick, capsys, arguments):
 def test_weights_that_are_missing_or_broken_are_said(here, monkeypatch, capsys, broken):
     if broken:
         (here / "small-wan-i2v.safetensors").write_text("version of a pointer", encoding="utf-8")
-    monkeypatch.setattr(small, "WEIGHTS", here)
+    monkeypatch.setattr(model, "WEIGHTS", here)
     assert command.main([]) == 1
     said = capsys.readouterr().err
     assert "The small model cannot be read" in said and "download it anew" in said and said.count("\n") == 1
@@ -548,4 +548,4 @@ def test_two_clips_with_the_shipped_weights(here, capsys):
 def test_a_variants_lora_changes_the_transformer(variant):
     plain, adapted = (chaining.Wan.load(adapter).transformer.state_dict() for adapter in ("", variant))
     changed = sum(not torch.equal(plain[name], adapted[name]) for name in plain)
-    assert changed == 10 * small.BLOCKS
+    assert changed == 10 * model.BLOCKS

@@ -15,8 +15,9 @@ import torch
 import videos
 from loop import WanGP, in_one_go, of_pieces, settings, shown
 
-from wan2gp_svi import clips
-from wan2gp_svi.wangp import clip, hooks, recording, runs
+from wan2gp_svi.runs import store
+from wan2gp_svi.runs.state import State
+from wan2gp_svi.wangp import clip, hooks, matching, page, recorder
 
 
 class Planted(Exception):
@@ -25,12 +26,12 @@ class Planted(Exception):
 
 PLACES: dict[str, tuple[Any, str]] = {
     **{name: (hooks.HOOKS, name) for name in ("before_generate", "seed", "after_join", "after_save")},
-    "Generate.made": (clip.Clip, "made"), "receive": (recording.Recording, "receive"),
-    "from_disk": (recording.Recording, "from_disk"), "begin": (recording.Recording, "begin"),
-    "joined": (recording.Recording, "joined"), "save": (recording.Recording, "save"),
-    "saved": (recording.Recording, "saved"), "encode": (recording.Recording, "_encode"),
-    "grow": (recording.Recording, "_grow"), "add": (clips.Run, "add"), "to_uint8": (recording, "to_uint8"),
-    "gallery": (hooks, "_only_once"), "progress": (hooks, "_tell_progress"), "runs.begin": (runs, "begin"),
+    "Generate.made": (clip.Clip, "made"), "receive": (recorder.Recording, "receive"),
+    "from_disk": (recorder.Recording, "from_disk"), "begin": (recorder.Recording, "begin"),
+    "joined": (recorder.Recording, "joined"), "save": (recorder.Recording, "save"),
+    "saved": (recorder.Recording, "saved"), "encode": (recorder.Recording, "_encode"),
+    "grow": (recorder.Recording, "_grow"), "add": (store.Run, "add"), "to_uint8": (recorder, "to_uint8"),
+    "gallery": (page, "only_once"), "progress": (page, "tell_progress"), "matching.begin": (matching, "begin"),
 }
 #: a fault here ends the making of a clip, or keeps it from the run: WanGP then writes it into a file of its own
 MADE_AGAIN = ("seed", "Generate.made", "receive", "to_uint8")
@@ -88,7 +89,7 @@ def test_a_fault_ends_the_video_with_a_sentence_and_loses_nothing(
     assert wgp.generate(settings("shot", 1)) and not wgp.error, "the next job is made"
     first = wgp.made[:-1]
     run, = [run for run in wgp.store.runs() if run.about.variant == id][:1] or [None]
-    if run is not None and run.about.ended == clips.FINISHED:
+    if run is not None and run.about.ended == State.FINISHED:
         assert len(run.done()) == 3 and np.array_equal(of_pieces(run), expected[id])
         return
     wgp.forget()
@@ -130,13 +131,13 @@ def fails(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, at: int, error
     monkeypatch.setattr(owner, name, failing)
 
 
-def is_free(run: clips.Run, seconds: float = 5) -> bool:
+def is_free(run: store.Run, seconds: float = 5) -> bool:
     """Whether nobody has the run, now or in a moment."""
     until = time.monotonic() + seconds
     while True:
         try:
             run.lock()()
-        except clips.StoreError:
+        except store.StoreError:
             if time.monotonic() > until:
                 return False
             time.sleep(0.01)
@@ -149,7 +150,7 @@ def test_where_intermediate_videos_are_not_kept_a_fault_does_not_remove_the_vide
         place: str, tmp_path: Path, expected: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch):
     wgp = WanGP(tmp_path)
     wgp.server["keep_intermediate_sliding_windows"] = 0
-    fails(monkeypatch, recording.Recording, place, 3, Planted("a fault"))
+    fails(monkeypatch, recorder.Recording, place, 3, Planted("a fault"))
     assert wgp.generate(settings("film", 3))
     first, own = map(Path, wgp.gen["file_list"])
     assert len(wgp.gen["file_settings_list"]) == 2 and own.is_file()
@@ -161,7 +162,7 @@ def test_a_disk_that_is_full_as_a_clip_is_kept_is_said_in_a_sentence(
         capsys: pytest.CaptureFixture):
     wgp = WanGP(tmp_path)
     with monkeypatch.context() as planted:
-        fails(planted, clips.Run, "keep", 2, FULL)
+        fails(planted, store.Run, "keep", 2, FULL)
         assert wgp.generate(settings("film", 3))
     said = capsys.readouterr().out
     assert "Clip 2 cannot be written to run" in said and "Make room" in said and "fault in SVI" not in said
@@ -183,7 +184,7 @@ def test_a_loop_that_ends_between_join_and_save_lets_go_of_the_run(
     for job in wgp.pipe.svi.video.recording._jobs:
         job.result()
     done = at > 1 and aborted  # without a clip there is nothing that could be resumed by hand
-    assert wgp.run.about.ended == (clips.STOPPED if done else "")
+    assert wgp.run.about.ended == (State.STOPPED if done else "")
     wgp.aborts_upsampling = lambda window: False
     wgp.forget()
     assert wgp.generate(settings("film", 3)) and wgp.made == [1, 2, 3][at:]
@@ -194,11 +195,11 @@ def test_a_fault_that_stays_keeps_neither_the_run_nor_the_next_job(
         tmp_path: Path, expected: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch):
     wgp = WanGP(tmp_path)
     with monkeypatch.context() as planted:
-        fails(planted, recording.Recording, "_grow", 2, Planted("a fault"), times=99)
+        fails(planted, recorder.Recording, "_grow", 2, Planted("a fault"), times=99)
         assert wgp.generate(settings("film", 3))
         run = wgp.run
         assert is_free(run, 0)
-        fails(planted, recording.Recording, "close", 1, Planted("a fault"), times=99)
+        fails(planted, recorder.Recording, "close", 1, Planted("a fault"), times=99)
         wgp.forget()
         assert wgp.generate(settings("shot", 2, **OFF)) and wgp.made == [1, 2]
     assert wgp.generate(settings("film", 3)) and np.array_equal(shown(wgp), expected["film"])
@@ -222,7 +223,7 @@ def test_out_of_memory_where_wangp_does_not_catch_it_ends_the_video_alone(
 def test_after_a_fault_in_the_last_step_before_generate_the_pipeline_has_its_own(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     wgp = WanGP(tmp_path)
-    fails(monkeypatch, hooks, "_tell_progress", 2, Planted("a fault"))
+    fails(monkeypatch, page, "tell_progress", 2, Planted("a fault"))
     assert wgp.generate(settings("film", 3)) and "generate" not in vars(wgp.pipe)
 
 
@@ -240,6 +241,6 @@ def test_neither_a_log_without_letters_nor_an_error_without_words_ends_the_queue
         planted.setattr("sys.stdout", io.TextIOWrapper(log, encoding="cp1252"))
         assert wgp.generate(settings("film", 3)) and np.array_equal(shown(wgp), expected["film"])
         assert b"clip 3/3 done" in log.getvalue()
-        fails(planted, recording.Recording, "save", 2, Unspeakable())
+        fails(planted, recorder.Recording, "save", 2, Unspeakable())
         assert wgp.generate(settings("film", 3, seed=8))
         assert b"Unspeakable" in log.getvalue()

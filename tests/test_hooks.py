@@ -19,7 +19,8 @@ from wan2gp_svi.install.patches import hooked, read_series
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import svi, vae, why_off
 from wan2gp_svi.wangp.clip import Clip, Generate
-from wan2gp_svi.wangp.settings import Plan, SettingsError
+from wan2gp_svi.wangp.form import SettingsError
+from wan2gp_svi.wangp.plan import Plan
 
 
 def scope(window=1, windows=1, **changes):
@@ -224,7 +225,7 @@ def test_out_of_memory_falls_back_to_wangps_own_precision(card, monkeypatch):
 def test_a_package_that_is_broken_is_said_and_wangp_starts(tmp_path):
     package = Path(__file__).parents[1] / "wan2gp_svi"
     shutil.copytree(package, tmp_path / "wan2gp_svi", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "wan2gp_svi/clips.py").write_text("no python", encoding="utf-8")
+    (tmp_path / "wan2gp_svi/runs/store.py").write_text("no python", encoding="utf-8")
     code = "from wan2gp_svi.wangp import svi; print(svi('start', 'as it was'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8")
     first, second = done.stdout.splitlines()

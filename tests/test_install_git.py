@@ -10,7 +10,7 @@ import hosts
 import pytest
 
 from wan2gp_svi.install import Refused
-from wan2gp_svi.install.filter import with_block, without_block
+from wan2gp_svi.install.git_clone import with_block, without_block
 from wan2gp_svi.install.patches import MARKER, NO_PYTHON, present, read_series, unhooked
 from wan2gp_svi.wangp import why_off
 

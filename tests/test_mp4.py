@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from videos import LOSSLESS, PRORES, X264, X265, ffmpeg, listed, noise, read, write
 
-from wan2gp_svi import mp4
+from wan2gp_svi.runs import mp4
 
 LENGTHS = (76, 1, 5, 81, 2)
 CODECS = {"x264": (X264, ".mp4"), "x265": (X265, ".mp4"), "lossless": (LOSSLESS, ".mp4"), "ProRes": (PRORES, ".mov")}

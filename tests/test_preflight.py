@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp import advice, preflight
+from wan2gp_svi.wangp.check import command, rules, telling
+from wan2gp_svi.wangp.check.findings import Finding, check
+from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.handler import prepare
-from wan2gp_svi.wangp.preflight import Finding, check
 from wan2gp_svi.wangp.profiles import profiles
-from wan2gp_svi.wangp.settings import custom_settings
 
 HOME = Path(__file__).parents[1]
 PROFILES = {profile.name: profile for profile in profiles()}
@@ -401,7 +401,7 @@ def test_a_check_that_fails_does_not_keep_a_run_from_starting(monkeypatch):
         yield from ()
         raise TypeError("a surprise")
 
-    monkeypatch.setattr(advice, "RULES", (broken, *advice.RULES))
+    monkeypatch.setattr(rules, "RULES", (broken, *rules.RULES))
     text = warned(num_inference_steps=6)
     assert list(text) == ["check", "steps"] and "broken: TypeError('a surprise')" in text["check"]
     assert prepare("i2v", PLAIN, request()) == ""
@@ -413,7 +413,7 @@ WARNING = Finding("warning", "720p", "too <large> & tall")
 
 
 def test_findings_go_into_the_log(capsys):
-    preflight.tell([WARNING, Finding("changed", "window", "it is 81")])
+    telling.tell([WARNING, Finding("changed", "window", "it is 81")])
     assert capsys.readouterr().out.splitlines() == [
         "[SVI] warning: too <large> & tall (wan2gp_svi/docs/guide.md#720p)",
         "[SVI] changed: it is 81 (wan2gp_svi/docs/guide.md#window)"]
@@ -423,7 +423,7 @@ def test_findings_go_into_the_log(capsys):
 def page(monkeypatch):
     """As much of gradio as a warning needs; `event` is None outside of the page's events."""
     shown = []
-    monkeypatch.setattr(preflight, "_shown", set())
+    monkeypatch.setattr(telling, "_shown", set())
     context = SimpleNamespace(blocks=SimpleNamespace(get=lambda: object()), event_id=SimpleNamespace(get=lambda: "7"))
     monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Warning=lambda text: shown.append(text), shown=shown))
     monkeypatch.setitem(sys.modules, "gradio.context", SimpleNamespace(LocalContext=context))
@@ -432,42 +432,42 @@ def page(monkeypatch):
 
 def test_warnings_are_shown_on_the_page_together_and_once(page):
     other = Finding("warning", "steps", "too few")
-    preflight.tell([WARNING, Finding("changed", "window", "it is 81"), other])
+    telling.tell([WARNING, Finding("changed", "window", "it is 81"), other])
     assert page.shown == ["SVI: too &lt;large&gt; &amp; tall<br>SVI: too few"]
-    preflight.tell([WARNING, other, Finding("warning", "steps", "far too few")])
+    telling.tell([WARNING, other, Finding("warning", "steps", "far too few")])
     assert page.shown[1:] == ["SVI: far too few"]
-    preflight.tell([WARNING])
+    telling.tell([WARNING])
     assert len(page.shown) == 2
 
 
 def test_without_a_page_nothing_is_shown_and_nothing_fails(page, monkeypatch):
     page.context.event_id.get = lambda: None
-    preflight.tell([WARNING])
+    telling.tell([WARNING])
     assert page.shown == []
     monkeypatch.delitem(sys.modules, "gradio.context")
-    preflight.tell([WARNING])
-    assert preflight._shown == set(), "it is shown when there is a page"
+    telling.tell([WARNING])
+    assert telling._shown == set(), "it is shown when there is a page"
 
 
 def test_the_configuration_is_that_of_the_running_wangp(monkeypatch):
     monkeypatch.delitem(sys.modules, "wgp", raising=False)
-    assert preflight.running_config() is None
+    assert telling.running_config() is None
     running = SimpleNamespace(server_config={"attention_mode": "auto", "vae_config": 1}, attention_mode="auto",
                               get_auto_attention=lambda: "sage2")
     monkeypatch.setitem(sys.modules, "__main__", running)
-    assert preflight.running_config() == {"attention_mode": "auto", "vae_config": 1, "auto attention": "sage2"}
+    assert telling.running_config() == {"attention_mode": "auto", "vae_config": 1, "auto attention": "sage2"}
     assert "auto attention" not in running.server_config
     started = SimpleNamespace(server_config={"attention_mode": "auto"}, attention_mode="sdpa")  # --attention sdpa
     monkeypatch.setitem(sys.modules, "wgp", started)
-    assert preflight.running_config() == {"attention_mode": "sdpa"}
+    assert telling.running_config() == {"attention_mode": "sdpa"}
 
 
 # ----------------------------------------------------------------------------------------------------- the command line
 
 def run(*arguments):
     parser = argparse.ArgumentParser()
-    preflight.add_arguments(parser)
-    return preflight.run(parser.parse_args(list(map(str, arguments))))
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(list(map(str, arguments))))
 
 
 @pytest.fixture
@@ -585,7 +585,7 @@ GUIDE = (HOME / "docs/guide.md").read_text(encoding="utf-8")
 
 def ids():
     """Every id that is written in the source."""
-    for name in ("advice", "preflight", "settings"):
+    for name in ("check/rules", "check/findings", "plan", "form"):
         for node in ast.walk(ast.parse((HOME / f"wan2gp_svi/wangp/{name}.py").read_text(encoding="utf-8"))):
             parts = []
             if isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple):

@@ -7,8 +7,8 @@ import pytest
 
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp.handler import prepare
+from wan2gp_svi.wangp.plan import plan
 from wan2gp_svi.wangp.profiles import profiles, table, write
-from wan2gp_svi.wangp.settings import plan
 
 SHIPPED = Path(__file__).parents[1] / "profiles"
 ALL = {f"{profile.folder}/{profile.name}": profile for profile in profiles()}

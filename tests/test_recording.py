@@ -16,10 +16,12 @@ import videos
 from kills import killed, needs_fork
 from loop import KINDS, SIDE, WanGP, in_one_go, of_pieces, settings, shown
 
-from wan2gp_svi import chain, mp4
-from wan2gp_svi.clips import STOP, STOPPED, room, room_unsaved
+from wan2gp_svi import chain
 from wan2gp_svi.drift.layout import provenance
 from wan2gp_svi.files import UNFINISHED
+from wan2gp_svi.runs import mp4
+from wan2gp_svi.runs.state import State
+from wan2gp_svi.runs.store import STOP, room, room_unsaved
 from wan2gp_svi.variants import VARIANTS
 
 Whole = Callable[..., np.ndarray]
@@ -94,7 +96,7 @@ def test_a_run_of_four_clips_is_its_pieces_and_every_frame_is_encoded_once(wgp: 
 @pytest.mark.parametrize("id", KINDS)
 def test_the_video_is_what_it_was_before_there_were_pieces(wgp: WanGP, id: str, monkeypatch: pytest.MonkeyPatch):
     assert wgp.generate(settings(id, 3))
-    monkeypatch.setattr("wan2gp_svi.wangp.runs.begin", lambda *_: None)  # the frames stay in WanGP's list
+    monkeypatch.setattr("wan2gp_svi.wangp.matching.begin", lambda *_: None)  # the frames stay in WanGP's list
     other = WanGP(_made(wgp.folder / "list"))
     assert other.generate(settings(id, 3))
     assert np.array_equal(shown(wgp), shown(other)) and other.most_in_memory > 81
@@ -205,7 +207,7 @@ def test_a_run_that_is_asked_to_stop_makes_its_clip_and_can_be_gone_on_with(wgp:
                                                                             capsys: pytest.CaptureFixture):
     wgp.at_window = lambda window: (wgp.run.folder / STOP).touch() if window == 2 else None
     wgp.generate(settings("film", 4))
-    assert wgp.made == [1, 2] and len(wgp.run.done()) == 2 and wgp.run.about.ended == STOPPED
+    assert wgp.made == [1, 2] and len(wgp.run.done()) == 2 and wgp.run.about.ended == State.STOPPED
     assert len(shown(wgp)) == chain.length(2, VARIANTS["film"].overlap)
     assert "stopped after clip 2, as asked" in capsys.readouterr().out
     wgp.at_window = lambda window: None

@@ -14,9 +14,9 @@ import videos
 from loop import KINDS, WanGP, in_one_go, settings, shown
 
 from wan2gp_svi import chain
-from wan2gp_svi.clips import Run, StoreError
+from wan2gp_svi.runs.store import Run, StoreError
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp import runs
+from wan2gp_svi.wangp import resuming
 
 Whole = Callable[..., np.ndarray]
 
@@ -142,7 +142,7 @@ def test_each_repetition_is_a_run_of_its_own(wgp: WanGP):
 def test_a_run_is_resumed_from_its_own_settings(wgp: WanGP, whole: Whole, id: str):
     run = broken_off(wgp, settings(id, 3), 3)
     broken_off(wgp, settings(id, 3, seed=8), 2)
-    assert wgp.generate(runs.resumed(run)), wgp.error
+    assert wgp.generate(resuming.resumed(run)), wgp.error
     assert wgp.made == [3] and np.array_equal(shown(wgp), whole(settings(id, 3)))
 
 
@@ -185,14 +185,14 @@ def test_what_cannot_be_is_said(wgp: WanGP, wish: str, said: str):
 
 def test_a_run_that_has_no_clip_cannot_be_gone_on_with_and_says_so(wgp: WanGP):
     run = broken_off(wgp, settings("shot", 2), 1)
-    for make in (lambda: runs.resumed(run), lambda: runs.extended(run, 1), lambda: runs.redone(run, 2)):
+    for make in (lambda: resuming.resumed(run), lambda: resuming.extended(run, 1), lambda: resuming.redone(run, 2)):
         with pytest.raises(StoreError):
             make()
 
 
 def test_a_caller_that_wants_all_frames_does_not_get_the_ends_of_clips_alone(wgp: WanGP):
     run = broken_off(wgp, settings("shot", 2), 2)
-    asked = runs.resumed(run) | {"api_return_video_uint8": True}
+    asked = resuming.resumed(run) | {"api_return_video_uint8": True}
     assert not wgp.generate(asked) or sum(part.shape[1] for part in wgp.artifact) == 161
 
 
@@ -202,7 +202,7 @@ def test_a_caller_that_wants_all_frames_does_not_get_the_ends_of_clips_alone(wgp
 def test_a_longer_run_is_what_it_would_have_been_at_once(wgp: WanGP, whole: Whole, id: str):
     assert wgp.generate(settings(id, 2, prompt="one"))
     wgp.forget()
-    assert wgp.generate(runs.extended(wgp.run, 2)), wgp.error
+    assert wgp.generate(resuming.extended(wgp.run, 2)), wgp.error
     assert wgp.made == [3, 4] and np.array_equal(shown(wgp), whole(settings(id, 4, prompt="one")))
     assert wgp.run.about.clips == 4
 
@@ -215,7 +215,7 @@ def test_a_longer_run_has_prompts_of_its_own(wgp: WanGP, id: str):
     assert wgp.generate(settings(id, 4, prompt="one\n\ntwo"))
     before = [clip.prompt for clip in wgp.run.done()]
     wgp.forget()
-    assert wgp.generate(runs.extended(wgp.run, 2, ["three", "four"])), wgp.error
+    assert wgp.generate(resuming.extended(wgp.run, 2, ["three", "four"])), wgp.error
     assert [clip.prompt for clip in wgp.run.done()] == [*before, "three", "four"] and wgp.made == [5, 6]
 
 
@@ -235,7 +235,7 @@ def test_a_clip_is_made_anew_with_another_prompt_and_the_old_run_stays(wgp: WanG
     before, frames = content(old), shown(wgp)
     stream = [clip.prompt for clip in old.done()]
     wgp.forget()
-    assert wgp.generate(runs.redone(old, 3, prompt="else")), wgp.error
+    assert wgp.generate(resuming.redone(old, 3, prompt="else")), wgp.error
     assert wgp.made == [3, 4] and wgp.run.name != old.name
     until = [prompt if number < 2 or prompt != stream[2] else "else" for number, prompt in enumerate(stream)]
     assert [clip.prompt for clip in wgp.run.done()] == until
@@ -249,7 +249,7 @@ def test_a_clip_is_made_anew_with_another_seed(wgp: WanGP, id: str):
     assert wgp.generate(settings(id, 3))
     old, frames = wgp.run, shown(wgp)
     wgp.forget()
-    assert wgp.generate(runs.redone(old, 2, seed=99)), wgp.error
+    assert wgp.generate(resuming.redone(old, 2, seed=99)), wgp.error
     assert wgp.made == [2, 3] and [clip.seed for clip in wgp.run.done()] == [7, 141, 183]
     same = 81 - overlap if VARIANTS[id].keep_new else 81
     assert np.array_equal(shown(wgp)[:same], frames[:same]) and not np.array_equal(shown(wgp)[same], frames[same])
@@ -258,20 +258,20 @@ def test_a_clip_is_made_anew_with_another_seed(wgp: WanGP, id: str):
 
 def test_a_run_made_anew_that_broke_off_is_gone_on_with(wgp: WanGP):
     assert wgp.generate(settings("film", 4))
-    again = runs.redone(wgp.run, 2, prompt="else")
+    again = resuming.redone(wgp.run, 2, prompt="else")
     run = broken_off(wgp, again, 4)
     assert len(run.done()) == 3 and wgp.generate(again) and wgp.made == [4]
     assert len(list(wgp.store.runs())) == 2
-    run = broken_off(wgp, runs.redone(run, 3, seed=5), 4)
-    assert wgp.generate(runs.resumed(run)) and wgp.made == [4]
+    run = broken_off(wgp, resuming.redone(run, 3, seed=5), 4)
+    assert wgp.generate(resuming.resumed(run)) and wgp.made == [4]
 
 
 def test_from_which_clip_on_a_run_can_be_made_anew(wgp: WanGP):
     run = broken_off(wgp, settings("shot", 4), 3)
     for clip in (0, 1, 4):
         with pytest.raises(StoreError, match="clip 2 to 3"):
-            runs.redone(run, clip)
-    assert wgp.generate(runs.redone(run, 3, prompt="else")), wgp.error
+            resuming.redone(run, clip)
+    assert wgp.generate(resuming.redone(run, 3, prompt="else")), wgp.error
     assert wgp.made == [3, 4]
 
 
@@ -280,5 +280,5 @@ def test_a_window_that_was_added_is_made_anew_too(wgp: WanGP):
     assert wgp.generate(settings("film", 2))
     wgp.at_window = lambda at: None
     wgp.forget()
-    assert wgp.generate(runs.redone(wgp.run, 2, seed=3)), wgp.error
+    assert wgp.generate(resuming.redone(wgp.run, 2, seed=3)), wgp.error
     assert wgp.made == [2, 3]

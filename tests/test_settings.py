@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from wan2gp_svi.variants import VARIANTS
+from wan2gp_svi.wangp.form import SettingsError, custom_settings
 from wan2gp_svi.wangp.handler import extend, prepare
-from wan2gp_svi.wangp.settings import SettingsError, active_loras, custom_settings, plan
+from wan2gp_svi.wangp.plan import active_loras, plan
 
 SHOT, FILM = "loras/wan_i2v/svi-shot.safetensors", "svi-film.safetensors"
 PAIR = [lora.url for lora in VARIANTS["2.0-wan22"].loras]

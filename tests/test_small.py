@@ -13,13 +13,13 @@ from PIL import Image
 from safetensors.torch import load_file, safe_open, save_file
 
 from wan2gp_svi import __main__ as command
-from wan2gp_svi.demo.small import ADAPTERS, CLIP_DIM, clip_features, text_features
+from wan2gp_svi.demo.in_wangp import finetune, loader, record
+from wan2gp_svi.demo.model import ADAPTERS, CLIP_DIM, clip_features, text_features
 from wan2gp_svi.demo.world import render, scene
 from wan2gp_svi.install import cli
-from wan2gp_svi.install import small as record
 from wan2gp_svi.install.shipped import Distribution
 from wan2gp_svi.variants import identify
-from wan2gp_svi.wangp import finetune, preflight, small
+from wan2gp_svi.wangp.check import findings as checked
 
 VAE, DEFINITION = finetune.VAE, finetune.definition()["model"]
 HOOK = "svi = 1  # wan2gp_svi\n"
@@ -49,7 +49,7 @@ def wangp(tmp_path):
     write(root, {
         "wgp.py": 'WanGP_version = "12.60"\n"loras_root"\nwindow_no = 1\n' + HOOK, "models/wan/any2video.py": "",
         "models/wan/wan_handler.py": "def get_lora_dir(): ...\n", "profiles/wan_i2v/Own.json": "{}",
-        "wan2gp_svi/wangp/small.py": "",
+        "wan2gp_svi/demo/in_wangp/loader.py": "",
         "wan2gp_svi/patches/series": "wgp.patch\n", "wan2gp_svi/patches/wgp.patch": PATCH,
     })
     return root
@@ -184,7 +184,7 @@ def test_it_is_all_or_nothing(run, wangp):
 def test_without_svi_or_with_half_of_it_it_says_what_to_do(run, wangp):
     (wangp / "wgp.py").write_bytes((wangp / "wgp.py").read_bytes().replace(HOOK.encode(), b""))
     assert "not whole" in run()[1]
-    (wangp / "wan2gp_svi/wangp/small.py").unlink()
+    (wangp / "wan2gp_svi/demo/in_wangp/loader.py").unlink()
     code, said = run()
     assert code == 1 and f'python install.py "{wangp}"' in said and not (wangp / "finetunes").exists()
     (wangp / "wgp.py").unlink()
@@ -216,15 +216,15 @@ def test_start_with_an_mmgp_that_is_a_folder_of_wangp(run, wangp, monkeypatch):
 def test_an_uninstallation_takes_it_out_as_well(run, wangp, tmp_path):
     run()
     home = tmp_path / "dist"
-    write(home, {"wan2gp_svi/wangp/small.py": "", "patches/series": "wgp.patch\n", "patches/wgp.patch": PATCH})
+    write(home, {"wan2gp_svi/demo/in_wangp/loader.py": "", "patches/series": "wgp.patch\n", "patches/wgp.patch": PATCH})
     assert cli.main([str(wangp), "--uninstall"], home=home) == 0
     assert not list(wangp.rglob("*small*"))
 
 
 def test_the_weights_are_not_shipped_with_the_package(tmp_path):
-    write(tmp_path, {"wan2gp_svi/demo/small.py": "", "wan2gp_svi/demo/weights/small-wan-vae.safetensors": "2 MB",
+    write(tmp_path, {"wan2gp_svi/demo/model.py": "", "wan2gp_svi/demo/weights/small-wan-vae.safetensors": "2 MB",
                      "patches/series": ""})
-    assert "wan2gp_svi/demo/small.py" in Distribution(tmp_path, "").files()
+    assert "wan2gp_svi/demo/model.py" in Distribution(tmp_path, "").files()
     assert not [name for name in Distribution(tmp_path, "").files() if "weights" in name]
 
 
@@ -263,17 +263,17 @@ def handler(monkeypatch):
         module = ModuleType(name)
         module.__dict__.update(members)
         monkeypatch.setitem(sys.modules, name, module)
-    small.offer()
+    loader.offer()
     return Handler
 
 
 def test_the_loader_has_the_small_parts_for_this_model_and_for_no_other(handler):
     parts, dtype, made = handler.load_model(["a"], "svi_small", "i2v", DEFINITION, VAE_dtype=torch.float16)
     text, picture, found = parts
-    assert (text, picture.func, found) == (small.Text, small.Picture, "nowhere") and dtype == torch.float32
+    assert (text, picture.func, found) == (loader.Text, loader.Picture, "nowhere") and dtype == torch.float32
     pictures = [torch.zeros(3, 1, picture().model.image_size, picture().model.image_size)]
     assert picture().visual(pictures).dtype == torch.bfloat16, "as the transformer works"
-    assert small.Picture(features=torch.float16).visual(pictures).dtype == torch.float16
+    assert loader.Picture(features=torch.float16).visual(pictures).dtype == torch.float16
     assert made == (f"ckpts/{VAE}", {"z_dim": 16, "dim": 16, "dim_mult": [1, 2, 2, 2]})
     parts, dtype, made = handler.load_model(["a"], "i2v", "i2v", {}, VAE_dtype=torch.float16)
     assert parts == ("T5", "CLIP", None) and dtype == torch.float16 and made == (None, {"z_dim": 16})
@@ -291,17 +291,17 @@ def test_a_failed_load_leaves_nothing_behind(handler):
 
 
 def test_the_stand_ins_are_what_the_model_was_trained_with():
-    text, empty = small.Text(dtype=torch.float32)(["a red ball waits", ""], "cpu")
+    text, empty = loader.Text(dtype=torch.float32)(["a red ball waits", ""], "cpu")
     assert text.shape == (4, 4096) and not text[:, 256:].any()
     assert text[:, :256].equal(text_features(["a red ball waits"])[0, :4]) and empty.shape == (1, 4096)
     frame = render([scene(3)], torch.zeros(1, 1))[:, :, 0]
     enlarged = torch.nn.functional.interpolate(frame, (192, 192), mode="bicubic")
-    given, wanted = small.Picture().visual([enlarged[0][:, None]]).float(), clip_features(frame)
+    given, wanted = loader.Picture().visual([enlarged[0][:, None]]).float(), clip_features(frame)
     assert given.shape == (1, 257, 1280) and (given - wanted).norm() / wanted.norm() < 0.02
 
 
 def test_advice_for_the_large_model_is_not_given_for_the_small_one():
     inputs = {**finetune.profile("shot"), **finetune.definition(), "video_length": 161}
-    findings = preflight.check("i2v", DEFINITION, inputs)
+    findings = checked.check("i2v", DEFINITION, inputs)
     assert [finding.text for finding in findings if finding.kind != "changed"] == []
-    assert preflight.check("i2v", {}, inputs) != findings
+    assert checked.check("i2v", {}, inputs) != findings

@@ -17,11 +17,13 @@ import pytest
 import torch
 from PIL import Image
 
-from wan2gp_svi.clips import About, Clip, Run, Store, StoreError
+from wan2gp_svi import text
 from wan2gp_svi.drift import DriftError
 from wan2gp_svi.install import Refused, loras
-from wan2gp_svi.wangp import overview, tab
-from wan2gp_svi.wangp.settings import SettingsError
+from wan2gp_svi.runs import state as states
+from wan2gp_svi.runs.store import About, Clip, Run, Store, StoreError
+from wan2gp_svi.wangp.form import SettingsError
+from wan2gp_svi.wangp.tab import actions, tab, view
 
 SETTINGS = {"model_type": "i2v", "sliding_window_overlap": 1, "multi_prompts_gen_type": "PW", "prompt": "one\n\ntwo",
             "video_length": 321, "seed": 7, "custom_settings": {"ref_pad_num": "3"}}
@@ -58,11 +60,11 @@ def finish(run: Run, name: str = "a boat.mp4") -> Path:
 
 def test_a_row_says_what_a_run_is(store: Store):
     run = make(store)
-    (cells,), names = overview.rows(store)
-    assert names == [run.name] and len(cells) == len(overview.HEADERS)
+    (cells,), names = view.rows(store)
+    assert names == [run.name] and len(cells) == len(view.HEADERS)
     assert cells[0].startswith("<img src='data:image/jpeg;base64,")
     assert cells[1:2] + cells[3:6] == [run.name, "SVI-Shot", "2 of 4", "10.1 s"]
-    assert cells[7:] == ["broke off", "one"] and cells[6] == overview.size(run.size)
+    assert cells[7:] == ["broke off", "one"] and cells[6] == text.size(run.size)
 
 
 @pytest.mark.parametrize(("done", "ended", "state"), [
@@ -71,35 +73,35 @@ def test_a_row_says_what_a_run_is(store: Store):
     (0, "", "broke off")])
 def test_the_state_of_a_run(store: Store, done: int, ended: str, state: str):
     run = make(store, done, ended=ended)
-    assert overview.state(run, done) == state
+    assert view.says(run, states.state(run, done)) == state
     release = run.lock()
-    assert overview.state(run, done) == ("finished" if ended == "finished" else "being made")
+    assert view.says(run, states.state(run, done)) == ("finished" if ended == "finished" else "being made")
     release()
 
 
 def test_what_can_be_done_with_a_run(store: Store):
-    shown = overview.look(make(store))
+    shown = view.look(make(store))
     assert shown.can_resume and shown.can_extend and shown.last_redo == 3
-    shown = overview.look(make(store, 4))
+    shown = view.look(make(store, 4))
     assert not shown.can_resume and shown.can_extend and shown.last_redo == 4
-    shown = overview.look(make(store, 0))
+    shown = view.look(make(store, 0))
     assert not shown.can_resume and not shown.can_extend and shown.last_redo < 2
 
 
 def test_a_run_without_a_picture_is_listed(store: Store):
     run = make(store)
     (run.folder / "reference.png").unlink()
-    assert overview.thumbnail(run) == "" and overview.rows(store)[1] == [run.name]
+    assert view.thumbnail(run) == "" and view.rows(store)[1] == [run.name]
 
 
 def test_the_clips_that_are_done_and_those_to_come(store: Store):
-    html = overview.clips_table(overview.look(make(store, asked=["one", "<b>two</b>"])))
+    html = view.clips_table(view.look(make(store, asked=["one", "<b>two</b>"])))
     assert html.count("on disk") == 2 and html.count("to come") == 2
     assert all(f">{seed}<" in html for seed in (7, 49, 91, 133)) and "&lt;b&gt;two" in html and "<b>" not in html
 
 
 def test_the_summary_has_no_markup_of_a_reason(store: Store):
-    said = overview.summary(overview.look(make(store, ended="Error: *a* <b>[x](y)")))
+    said = view.summary(view.look(make(store, ended="Error: *a* <b>[x](y)")))
     assert r"Broke off: Error: \*a\* \<b\>\[x\](y)." in said and "2 of 4 clips" in said
 
 
@@ -107,13 +109,13 @@ def test_the_summary_has_no_markup_of_a_reason(store: Store):
 
 def test_a_video_is_served_from_where_it_lies(store: Store):
     run = make(store)
-    assert overview.video(overview.look(run)) == ""
+    assert view.video(view.look(run)) == ""
     video = finish(run, "a boat's & #1?.mp4")
-    html = overview.video(overview.look(run))
+    html = view.video(view.look(run))
     assert "/gradio_api/file=/" in html and "out%20puts/a%20boat%27s%20%26%20%231%3F.mp4?" in html
     assert "boat&#x27;s &amp;" in html
     video.unlink()
-    assert "not there any more" in overview.summary(overview.look(run))
+    assert "not there any more" in view.summary(view.look(run))
 
 
 def test_a_drift_report_is_shown_unless_the_video_has_grown_since(store: Store):
@@ -122,45 +124,45 @@ def test_a_drift_report_is_shown_unless_the_video_has_grown_since(store: Store):
     picture = video.with_name("a boat.drift.png")
     picture.write_bytes(b"png")
     picture.with_suffix(".json").write_text(json.dumps({"verdict": "holds <up>"}), encoding="utf-8")
-    shown = overview.look(run)
-    assert shown.drift == picture and "holds &lt;up&gt;" in overview.drift(shown.drift)
+    shown = view.look(run)
+    assert shown.drift == picture and "holds &lt;up&gt;" in view.drift(shown.drift)
     picture.with_suffix(".json").write_text("[", encoding="utf-8")
-    assert "<img" in overview.drift(shown.drift)
+    assert "<img" in view.drift(shown.drift)
     later = time.time() + 10
     os.utime(video, (later, later))
-    assert overview.look(run).drift is None and overview.drift(None) == ""
+    assert view.look(run).drift is None and view.drift(None) == ""
 
 
 def test_a_run_without_a_video_has_no_report(store: Store):
     with pytest.raises(StoreError, match="has no video"):
-        overview.make_drift(overview.look(make(store)))
+        actions.make_drift(view.look(make(store)))
 
 
 # ------------------------------------------------------------------------------------------------------------- going on
 
 def test_settings_to_go_on(store: Store):
     run = make(store)
-    asked = overview.resume(run)
+    asked = actions.resume(run)
     assert asked["custom_settings"] == {"ref_pad_num": "3", "svi_run": run.name} and asked["video_length"] == 321
     assert asked["image_start"] == str(run.folder / "start.png")
-    longer = overview.extend(run, 2, "a storm\nat sea\n\n\n calm ")
+    longer = actions.extend(run, 2, "a storm\nat sea\n\n\n calm ")
     assert longer["prompt"] == "one\n\ntwo\n\na storm at sea\n\ncalm" and longer["video_length"] == 321
-    again = overview.redo(run, 3.0, " at\nnight ", "")
+    again = actions.redo(run, 3.0, " at\nnight ", "")
     assert again["custom_settings"]["svi_run"] == f"{run.name}@3" and again["seed"] == 7
     assert again["prompt"] == "one\n\ntwo\n\nat night\n\nat night"
-    assert overview.redo(run, 2, "", " 9 ")["seed"] == 9
+    assert actions.redo(run, 2, "", " 9 ")["seed"] == 9
 
 
 @pytest.mark.parametrize(("what", "said"), [
-    (lambda run: overview.redo(run, 2, " ", ""), "give a new prompt or a new seed"),
-    (lambda run: overview.redo(run, 2, "", "abc"), "the seed is a whole number"),
-    (lambda run: overview.redo(run, 2, "", "-1"), "the seed is a number from 0"),
-    (lambda run: overview.redo(run, None, "x", ""), "the clip is a whole number"),
-    (lambda run: overview.redo(run, 4, "x", ""), "can be made anew from clip 2 to 3"),
-    (lambda run: overview.extend(run, 0, ""), "by 1 clip or more"),
-    (lambda run: overview.extend(run, 1.5, ""), "the number of clips is a whole number"),
-    (lambda run: overview.resume(Run(run.folder, replace(run.about, settings={}))), "before its first clip was done"),
-    (lambda run: overview.stop(run), "is not being made"),
+    (lambda run: actions.redo(run, 2, " ", ""), "give a new prompt or a new seed"),
+    (lambda run: actions.redo(run, 2, "", "abc"), "the seed is a whole number"),
+    (lambda run: actions.redo(run, 2, "", "-1"), "the seed is a number from 0"),
+    (lambda run: actions.redo(run, None, "x", ""), "the clip is a whole number"),
+    (lambda run: actions.redo(run, 4, "x", ""), "can be made anew from clip 2 to 3"),
+    (lambda run: actions.extend(run, 0, ""), "by 1 clip or more"),
+    (lambda run: actions.extend(run, 1.5, ""), "the number of clips is a whole number"),
+    (lambda run: actions.resume(Run(run.folder, replace(run.about, settings={}))), "before its first clip was done"),
+    (lambda run: actions.stop(run), "is not being made"),
 ])
 def test_what_cannot_be_done_is_said(store: Store, what, said: str):
     with pytest.raises(StoreError, match=said):
@@ -170,16 +172,16 @@ def test_what_cannot_be_done_is_said(store: Store, what, said: str):
 def test_stop_reaches_the_run_that_is_being_made(store: Store):
     run = make(store)
     release = run.lock()
-    assert f"Run {run.name} ends" in overview.stop(run)
-    assert (run.folder / overview.STOP).is_file()
+    assert f"Run {run.name} ends" in actions.stop(run)
+    assert (run.folder / actions.STOP).is_file()
     release()
 
 
 def test_a_run_is_removed_and_its_video_stays(store: Store):
     run = make(store)
     video = finish(run)
-    assert overview.size(run.size) in overview.removing(overview.look(run))
-    assert "are free" in overview.remove(store, run)
+    assert text.size(run.size) in view.removing(view.look(run))
+    assert "are free" in actions.remove(store, run)
     assert not run.folder.exists() and video.is_file()
 
 
@@ -205,7 +207,7 @@ class WanGP(dict):
 
 def test_settings_go_into_the_form_of_the_model_that_is_chosen(store: Store):
     run, wgp, state = make(store), WanGP(), {"model_type": "i2v"}
-    fill, switch = overview.into_form(wgp, state, run, overview.resume(run), "resume")
+    fill, switch = actions.into_form(wgp, state, run, actions.resume(run), "resume")
     assert fill and switch is None
     asked = state["all_settings"]["i2v"]
     assert asked["seed"] == 7 and asked["flow_shift"] == 5 and asked["custom_settings"]["svi_run"] == run.name
@@ -214,32 +216,32 @@ def test_settings_go_into_the_form_of_the_model_that_is_chosen(store: Store):
 
 def test_another_model_is_switched_to_and_its_resolution_is_the_runs(store: Store):
     run, wgp, state = make(store), WanGP(), {"model_type": "i2v_2_2", "active_form": "edit"}
-    fill, switch = overview.into_form(wgp, state, run, overview.resume(run), "resume")
+    fill, switch = actions.into_form(wgp, state, run, actions.resume(run), "resume")
     assert fill is None and switch.startswith("i2v|") and wgp.chosen == "i2v"
     assert state["model_type"] == "i2v_2_2" and state["active_form"] == "add"
     assert state["skip_resolution_transfer_on_model_switch"] == "i2v"
     del wgp["_model_choice_target_model_type"]  # before v12.0
-    assert overview.into_form(wgp, state, run, overview.resume(run), "resume") == (None, "i2v")
+    assert actions.into_form(wgp, state, run, actions.resume(run), "resume") == (None, "i2v")
 
 
 def test_a_form_that_cannot_take_the_settings_says_why(store: Store):
     run, wgp = make(store, settings={**SETTINGS, "model_type": "gone"}), WanGP()
     with pytest.raises(StoreError, match="was made with the model gone"):
-        overview.into_form(wgp, {"model_type": "i2v"}, run, overview.resume(run), "resume")
+        actions.into_form(wgp, {"model_type": "i2v"}, run, actions.resume(run), "resume")
     run = make(store)
     del wgp["get_model_custom_settings"]
     with pytest.raises(StoreError, match="Update it to 10.80"):
-        overview.into_form(wgp, {"model_type": "i2v"}, run, overview.redo(run, 2, "x", ""), "redo-2")
+        actions.into_form(wgp, {"model_type": "i2v"}, run, actions.redo(run, 2, "x", ""), "redo-2")
     wgp["get_settings_from_file"] = lambda *arguments: (None, False, False)
     with pytest.raises(StoreError, match="does not take the settings"):
-        overview.into_form(wgp, {"model_type": "i2v"}, run, overview.resume(run), "resume")
+        actions.into_form(wgp, {"model_type": "i2v"}, run, actions.resume(run), "resume")
 
 
 def test_what_happens_next_is_said(store: Store):
     run = make(store)
-    assert f"run {run.name} goes on with clip 3, up to clip 4" in overview.next_step(run, overview.resume(run), 2)
-    assert "goes on with clip 3, up to clip 7" in overview.next_step(run, overview.extend(run, 5, ""), 2)
-    said = overview.next_step(run, overview.redo(run, 2, "x", ""), 2)
+    assert f"run {run.name} goes on with clip 3, up to clip 4" in actions.next_step(run, actions.resume(run), 2)
+    assert "goes on with clip 3, up to clip 7" in actions.next_step(run, actions.extend(run, 5, ""), 2)
+    said = actions.next_step(run, actions.redo(run, 2, "x", ""), 2)
     assert "made anew from clip 2 on (the old one stays), up to clip 4" in said
 
 
@@ -250,7 +252,7 @@ def test_lora_files_there_missing_and_half_way(tmp_path: Path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/svi-shot.safetensors").write_bytes(b"x" * 2_000_000)
     (tmp_path / "a/.svi-tom.safetensors.abc.part").write_bytes(b"x" * 1_000_000)
-    rows = {row[2]: row for row in overview.lora_rows(tmp_path, folders)}
+    rows = {row[2]: row for row in view.lora_rows(tmp_path, folders)}
     assert rows["svi-shot.safetensors"] == ["SVI-Shot", "Wan 2.1", "svi-shot.safetensors", "there", "2 MB"]
     assert rows["svi-tom.safetensors"][3:] == ["not there", "1 MB of it, download it to go on"]
     assert rows["svi-film.safetensors"][3:] == ["not there", "-"]
@@ -263,8 +265,8 @@ def test_where_wangp_looks_for_loras(tmp_path: Path):
             raise KeyError(model)
         return str(tmp_path)
 
-    assert overview.lora_folders({"get_lora_dir": get_lora_dir}) == {"2.1": str(tmp_path.resolve()), "2.2": None}
-    assert overview.lora_folders({}) == {"2.1": None, "2.2": None}
+    assert actions.lora_folders({"get_lora_dir": get_lora_dir}) == {"2.1": str(tmp_path.resolve()), "2.2": None}
+    assert actions.lora_folders({}) == {"2.1": None, "2.2": None}
 
 
 @pytest.fixture
@@ -278,25 +280,25 @@ def test_a_download_tells_how_far_it_is(one: loras.Download):
     def fetch(files: list, say) -> None:
         part = one.target.with_name(".svi-shot.safetensors.abc.part")
         part.write_bytes(b"x" * 1_000_000)
-        say(f"LoRA: {one.source}, {loras.gigabytes(0)} of {loras.gigabytes(4_000_000)} here")
+        say(f"LoRA: {one.source}, {text.gigabytes(0)} of {text.gigabytes(4_000_000)} here")
         assert seen.wait(10)
         part.replace(one.target)
         say(f"LoRA: {one.target} is complete")
 
     told = []
-    for share, line in overview.download([one], fetch, every=0.01):
+    for share, line in actions.download([one], fetch, every=0.01):
         told.append((share, line))
         if share == 0.25:
             seen.set()
     assert (0.25, "svi-shot.safetensors: 1 MB of 4 MB") in told
     assert told[-1] == (1.0, f"{one.target} is complete")
-    assert "value='0.250'" in overview.bar(0.25, "<x>") and "&lt;x&gt;" in overview.bar(0.25, "<x>")
+    assert "value='0.250'" in view.bar(0.25, "<x>") and "&lt;x&gt;" in view.bar(0.25, "<x>")
 
 
 def test_the_line_with_which_a_download_begins_is_the_installers():
     line = 'say(f"LoRA: {file.source}, {gigabytes(so_far)} of {gigabytes(size)} here")'
     assert line in inspect.getsource(loras.fetch)
-    assert overview._bytes("LoRA: a/b.safetensors, 613 MB of 2.45 GB here") == 2.45e9
+    assert actions._bytes("LoRA: a/b.safetensors, 613 MB of 2.45 GB here") == 2.45e9
 
 
 def test_a_download_that_fails_is_told_and_the_next_one_can_begin(one: loras.Download):
@@ -305,15 +307,15 @@ def test_a_download_that_fails_is_told_and_the_next_one_can_begin(one: loras.Dow
 
     for _ in range(2):
         with pytest.raises(Refused, match="no network"):
-            list(overview.download([one], fetch, every=0.01))
+            list(actions.download([one], fetch, every=0.01))
 
 
 def test_two_downloads_at_a_time_are_refused(one: loras.Download):
     end = threading.Event()
-    first: Iterator = overview.download([one], lambda files, say: end.wait(10), every=0.01)
+    first: Iterator = actions.download([one], lambda files, say: end.wait(10), every=0.01)
     next(first)
     with pytest.raises(Refused, match="under way"):
-        next(overview.download([one], lambda files, say: None))
+        next(actions.download([one], lambda files, say: None))
     end.set()
     list(first)
 
@@ -330,14 +332,14 @@ def test_two_downloads_at_a_time_are_refused(one: loras.Download):
                     "the doctor says."),
 ])
 def test_errors_are_sentences(error: Exception, said: str):
-    assert overview.told(error) == said
+    assert view.told(error) == said
 
 
 def test_words_for_lengths():
-    assert [overview.duration(value) for value in (0.0, 10.06, 59.94, 600.5)] == [
+    assert [text.duration(value) for value in (0.0, 10.06, 59.94, 600.5)] == [
         "0.0 s", "10.1 s", "59.9 s", "10 min 00 s"]
-    assert overview.size(1_500_000) == "1.5 MB" and overview.size(2_500_000_000) == "2.5 GB"
-    assert overview.cut("a  b\nc", 20) == "a b c" and overview.cut("x" * 30, 10) == "x" * 7 + "..."
+    assert text.size(1_500_000) == "1.5 MB" and text.size(2_500_000_000) == "2.5 GB"
+    assert text.cut("a  b\nc", 20) == "a b c" and text.cut("x" * 30, 10) == "x" * 7 + "..."
 
 
 # ----------------------------------------------------------------------------------------------- WanGP's plugin manager

@@ -20,7 +20,7 @@ import svi  # noqa: E402
 from schedule import Stage  # noqa: E402
 
 from wan2gp_svi import lora  # noqa: E402
-from wan2gp_svi.demo import network, small, world  # noqa: E402
+from wan2gp_svi.demo import model, network, world  # noqa: E402
 from wan2gp_svi.variants import VARIANTS  # noqa: E402
 
 
@@ -34,8 +34,8 @@ def test_names_go_to_wans_and_back(make, names):
 
 
 def test_the_weights_that_are_shipped_have_these_names():
-    assert set(export.transformer(network.transformer().state_dict())) == set(small.transformer_file())
-    assert set(export.vae(network.autoencoder().state_dict())) == set(small.vae_file())
+    assert set(export.transformer(network.transformer().state_dict())) == set(model.transformer_file())
+    assert set(export.vae(network.autoencoder().state_dict())) == set(model.vae_file())
 
 
 def test_a_lora_is_written_under_the_keys_of_svis_authors():
@@ -43,17 +43,17 @@ def test_a_lora_is_written_under_the_keys_of_svis_authors():
     written = export.adapter({f"blocks.3.{layer}.lora_{side}": torch.ones(1) for layer in layers for side in "AB"})
     assert set(written) == {f"pipe.dit.blocks.3.{layer}.lora_{side}.default.weight" for side in "AB"
                             for layer in ("self_attn.q", "cross_attn.o", "ffn.0", "ffn.2")}
-    assert lora.clean(written, small.BLOCKS).layers == 4
+    assert lora.clean(written, model.BLOCKS).layers == 4
 
 
 def test_a_shipped_lora_adapts_every_layer():
-    for variant in small.ADAPTERS:
-        cleaned = lora.clean(small.adapter_file(variant), small.BLOCKS)
-        assert cleaned.layers == cleaned.wanted == 10 * small.BLOCKS
+    for variant in model.ADAPTERS:
+        cleaned = lora.clean(model.adapter_file(variant), model.BLOCKS)
+        assert cleaned.layers == cleaned.wanted == 10 * model.BLOCKS
 
 
 def test_the_weights_are_no_larger_than_twenty_megabytes():
-    assert sum(path.stat().st_size for path in small.WEIGHTS.iterdir()) <= 20e6
+    assert sum(path.stat().st_size for path in model.WEIGHTS.iterdir()) <= 20e6
 
 
 def test_convolutions_side_by_side_are_those_of_diffusers():
@@ -104,7 +104,7 @@ def test_a_landscape_is_read_off_a_picture_where_it_is_seen():
 
 def test_what_the_vae_takes_away_is_made_up_for():
     """Two in three parts of it at least, in the landscapes that are read off the last frames of a chain."""
-    vae, true, lost = network.autoencoder(small.vae_file()), [world.scene(seed, things=1) for seed in range(3)], []
+    vae, true, lost = network.autoencoder(model.vae_file()), [world.scene(seed, things=1) for seed in range(3)], []
     for rounds in (0, 2):
         chains = svi.Chains.begin(VARIANTS["film"], svi.Recipe(0, 0, 0, 0, 0, rounds), 0, vae, None,
                                   torch.device("cpu"))

@@ -10,8 +10,8 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from wan2gp_svi.demo import world
+from wan2gp_svi.demo.model import text_features
 from wan2gp_svi.demo.network import encode
-from wan2gp_svi.demo.small import text_features
 from wan2gp_svi.variants import CLIP_FRAMES
 
 WORDS = 16  #: tokens that are kept of a prompt; all others are zero

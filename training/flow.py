@@ -9,7 +9,7 @@ import data
 import torch
 from torch import Tensor, nn
 
-from wan2gp_svi.demo.small import SHIFT, clip_features
+from wan2gp_svi.demo.model import SHIFT, clip_features
 
 KEPT_ERRORS = 1024
 

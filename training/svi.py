@@ -26,7 +26,7 @@ from schedule import Stage
 from torch import Tensor, nn
 
 from wan2gp_svi.demo import network, world
-from wan2gp_svi.demo.small import SHIFT, STEPS
+from wan2gp_svi.demo.model import SHIFT, STEPS
 from wan2gp_svi.variants import CLIP_FRAMES, VARIANTS, Variant
 
 RANK = 24

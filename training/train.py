@@ -19,9 +19,9 @@ import torch
 import vae
 from safetensors.torch import save_file
 
-from wan2gp_svi.demo import network, small
+from wan2gp_svi.demo import model, network
 
-FILES = {"vae": "small-wan-vae.safetensors", "base": "small-wan-i2v.safetensors", **small.ADAPTERS}
+FILES = {"vae": "small-wan-vae.safetensors", "base": "small-wan-i2v.safetensors", **model.ADAPTERS}
 
 
 def main() -> int:
@@ -49,12 +49,12 @@ def _stage(name: str, folder: Path, until: float, device: torch.device) -> bool:
             state, kind = vae.train(folder, until, device), torch.float16
         tensors = export.vae(state or {})
     else:
-        coder = network.autoencoder(small.vae_file(folder)).to(device)
+        coder = network.autoencoder(model.vae_file(folder)).to(device)
         if name == "base":
             state, kind = base.train(folder, until, device, coder), torch.bfloat16
             tensors = export.transformer(state or {})
         else:
-            dit = network.transformer(small.transformer_file(folder)).to(device)
+            dit = network.transformer(model.transformer_file(folder)).to(device)
             state, kind = svi.train(folder, until, device, coder, dit, name), torch.float16
             tensors = export.adapter(state or {})
     if state:

@@ -25,7 +25,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import files
+from . import files, location
+from .text import cut, sentence, size
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,37 +41,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command.main(arguments[1:])
     try:
         from . import drift
-        from .clips import StoreError
-        from .wangp import preflight, register
+        from .demo.in_wangp import command as small
+        from .runs.store import StoreError
+        from .wangp.check import command as check
     except ModuleNotFoundError as error:
         print(f"{__doc__}\nThis Python lacks the package {error.name}: all but `demo` and `selftest` need "
               "WanGP's own Python.", file=sys.stderr)
         return 1
 
-    options = _parser(drift, preflight, register).parse_args(arguments)
+    options = _parser(drift, check, small).parse_args(arguments)
     if options.command in ("check", "drift", "small"):
-        return {"check": preflight, "drift": drift, "small": register}[options.command].run(options)
+        return {"check": check, "drift": drift, "small": small}[options.command].run(options)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a prompt in letters that the console does not have
     try:
         _COMMANDS[options.command](options)
     except (StoreError, OSError) as error:
-        text = str(error).rstrip(".")
-        print(f"{text[:1].upper()}{text[1:]}.", file=sys.stderr)
+        print(f"{sentence(str(error).rstrip('.'))}.", file=sys.stderr)
         return 1
     return 0
 
 
-def _parser(drift: Any, preflight: Any, register: Any) -> argparse.ArgumentParser:
+def _parser(drift: Any, check: Any, small: Any) -> argparse.ArgumentParser:
     head, _, rest = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser("python -m wan2gp_svi", description=head.partition(": ")[2], epilog=rest,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    preflight.add_arguments(commands.add_parser("check", help="what speaks against settings, before they are run"))
+    check.add_arguments(commands.add_parser("check", help="what speaks against settings, before they are run"))
     drift.add_arguments(commands.add_parser("drift", help="how a video holds up"))
     commands.add_parser("demo", add_help=False, help="a long video with SVI and without, on any machine")
     commands.add_parser("selftest", add_help=False, help="check SVI in your own WanGP")
-    register.add_arguments(commands.add_parser("small", help="a small model in WanGP's list, to try SVI in seconds"))
+    small.add_arguments(commands.add_parser("small", help="a small model in WanGP's list, to try SVI in seconds"))
     store = argparse.ArgumentParser(add_help=False)
     store.add_argument("--outputs", metavar="FOLDER", type=Path, help="WanGP's folder for videos (default: as WanGP is "
                        "configured, where this package is in a WanGP or the current folder is one)")
@@ -96,7 +97,8 @@ def _parser(drift: Any, preflight: Any, register: Any) -> argparse.ArgumentParse
 
 
 def _runs(options: argparse.Namespace) -> None:
-    from .wangp.overview import cut, size, state
+    from .runs.state import state
+    from .wangp.tab.view import says
 
     store = _store(options)
     if options.remove:
@@ -114,7 +116,7 @@ def _runs(options: argparse.Namespace) -> None:
     for run in store.runs():
         about, done = run.about, len(run.done())
         rows.append((run.name, about.made.replace("T", " ")[:16], about.title, f"{done}/{about.clips}",
-                     size(run.size), cut(state(run, done), 40), cut(about.asked[0], 40)))
+                     size(run.size), cut(says(run, state(run, done)), 40), cut(about.asked[0], 40)))
     if len(rows) == 1:
         print(f"There are no runs in {store.folder}")
     else:
@@ -127,11 +129,11 @@ def _runs(options: argparse.Namespace) -> None:
 
 
 def _stop(options: argparse.Namespace) -> None:
-    from .clips import STOP, StoreError
-    from .wangp.overview import is_made
+    from .runs.state import is_running
+    from .runs.store import STOP, StoreError
 
     store = _store(options)
-    made = [run for run in ([store.find(options.run)] if options.run else store.runs()) if is_made(run)]
+    made = [run for run in ([store.find(options.run)] if options.run else store.runs()) if is_running(run)]
     if len(made) != 1:
         names = ", ".join(run.name for run in made)
         raise StoreError(f"several runs are being made: {names}. Say which one" if made else
@@ -141,24 +143,24 @@ def _stop(options: argparse.Namespace) -> None:
 
 
 def _resume(options: argparse.Namespace) -> None:
-    from .wangp import runs
+    from .wangp import resuming
 
     run = _store(options).find(options.run)
-    _give(options, run, runs.resumed(run), "resume")
+    _give(options, run, resuming.resumed(run), "resume")
 
 
 def _extend(options: argparse.Namespace) -> None:
-    from .wangp import runs
+    from .wangp import resuming
 
     run = _store(options).find(options.run)
-    _give(options, run, runs.extended(run, options.clips, options.prompt), "extend")
+    _give(options, run, resuming.extended(run, options.clips, options.prompt), "extend")
 
 
 def _redo(options: argparse.Namespace) -> None:
-    from .wangp import runs
+    from .wangp import resuming
 
     run = _store(options).find(options.run)
-    _give(options, run, runs.redone(run, options.clip, options.prompt, options.seed), f"redo-{options.clip}")
+    _give(options, run, resuming.redone(run, options.clip, options.prompt, options.seed), f"redo-{options.clip}")
 
 
 def _give(options: argparse.Namespace, run: Any, settings: dict[str, Any], name: str) -> None:
@@ -171,22 +173,19 @@ def _give(options: argparse.Namespace, run: Any, settings: dict[str, Any], name:
 
 
 def _store(options: argparse.Namespace) -> Any:
-    from .clips import Store, StoreError
+    from .runs.store import FOLDER, Store, StoreError
 
     if options.outputs is not None:
         outputs = options.outputs
         if not outputs.is_dir():
             raise StoreError(f"there is no folder {outputs}")
     else:
-        places = (Path(__file__).resolve().parents[1], Path.cwd())
-        wangp = next((place for place in places if (place / "wgp.py").is_file()), None)
+        wangp = location.wangp_here()
         if wangp is None:
             raise StoreError("which WanGP? Run this in its folder, or name its folder for videos: --outputs FOLDER")
-        try:
-            outputs = wangp / json.loads((wangp / "wgp_config.json").read_text(encoding="utf-8"))["save_path"]
-        except (OSError, ValueError, KeyError, TypeError):
-            outputs = wangp / "outputs"
-    return Store(outputs / "svi")
+        configured = (location.config(wangp) or {}).get("save_path")
+        outputs = wangp / (configured if isinstance(configured, str) else "outputs")
+    return Store(outputs / FOLDER)
 
 
 _COMMANDS = {"runs": _runs, "stop": _stop, "resume": _resume, "extend": _extend, "redo": _redo}

@@ -72,7 +72,7 @@ def main() -> None:
     sys.argv = sys.argv[:1]  # some of WanGP's modules read the command line
     os.chdir(wangp)
     if options.tiny:
-        runpy.run_path(str(HOME / "wan2gp_svi/wangp/cpu.py"))["apply"]()
+        runpy.run_path(str(HOME / "wan2gp_svi/demo/in_wangp/cpu.py"))["apply"]()
     stub_missing()
     import torch
 
@@ -381,7 +381,7 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
 
     from wan2gp_svi.variants import VARIANTS
     from wan2gp_svi.wangp.clip import Clip
-    from wan2gp_svi.wangp.settings import Plan
+    from wan2gp_svi.wangp.plan import Plan
 
     width, height = map(int, options.size.split("x"))
     variant = VARIANTS[setting.variant] if setting.variant else None

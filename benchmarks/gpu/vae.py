@@ -33,6 +33,7 @@ from torch import Tensor
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from wan2gp_svi.wangp import vae as product  # noqa: E402
+from wan2gp_svi.wangp import vae_stripes as stripes  # noqa: E402
 
 GIB = 2**30
 FRAMES = 81  # of a clip; fewer for the tiny form
@@ -54,7 +55,7 @@ class Way:
         model, scale = models[self.dtype], _scale(self.dtype)
         with _tf32(self.tf32):
             if self.stripe:
-                latents = product.encode_in_stripes(model, video, scale, stripe=self.stripe)
+                latents = stripes.encode_in_stripes(model, video, scale, stripe=self.stripe)
             elif self.tile:
                 latents = model.spatial_tiled_encode(video.to(self.dtype), scale, self.tile)
             else:
@@ -67,7 +68,7 @@ EXACT = Way("32 bit exact, untiled", tf32=False)
 
 def ways(tile: int) -> list[Way]:
     return [
-        EXACT, Way("32 bit, in stripes (SVI)", stripe=product._STRIPE), Way("32 bit, untiled"),
+        EXACT, Way("32 bit, in stripes (SVI)", stripe=stripes.STRIPE), Way("32 bit, untiled"),
         Way("16 bit (fp16), untiled", torch.float16), Way("16 bit (bf16), untiled", torch.bfloat16),
         Way(f"32 bit, tiles of {tile}", tile=tile), Way(f"16 bit (fp16), tiles of {tile}", torch.float16, tile=tile),
     ]
@@ -123,7 +124,7 @@ def build(options: argparse.Namespace) -> dict[torch.dtype, Any]:
             state = {name: draw(name, value) for name, value in model.state_dict().items()}
         model.load_state_dict({name: value.float() for name, value in state.items()})
         models[dtype] = model.to(dtype).eval()
-    assert product.is_known(models[torch.float32])
+    assert stripes.is_known(models[torch.float32])
     return models
 
 
@@ -284,14 +285,14 @@ def exactness(options: argparse.Namespace) -> str:
         with torch.device(DEVICE):
             model = kinds.WanVAE_(num_res_blocks=blocks, **shape).eval()
         model.load_state_dict({name: draw(name, value) for name, value in model.state_dict().items()})
-        assert product.is_known(model)
+        assert stripes.is_known(model)
         for height, width in ((32, 112), (96, 48)):
             for frames, still in ((1, 0), (30, 29), (41, 1), (57, 5), (57, 56)):
                 video = torch.rand(1, 3, frames, height, width, device=DEVICE) * 2 - 1
                 video[:, :, still:] = video[:, :, still:still + 1]
                 exact = model.encode(video, scale)
                 for stripe in (height * width, 1200):
-                    latents = product.encode_in_stripes(model, video, scale, stripe=stripe)
+                    latents = stripes.encode_in_stripes(model, video, scale, stripe=stripe)
                     lines.append(f"| {blocks} | {width}x{height} | {frames} | {still} | {stripe} | "
                                  f"{distance(latents, exact):.1e} |")
     return "\n".join(lines)

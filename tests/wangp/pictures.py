@@ -24,15 +24,16 @@ import videos  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from wan2gp_svi import chain  # noqa: E402
-from wan2gp_svi.clips import FINISHED, STOPPED, About, Clip, Store  # noqa: E402
 from wan2gp_svi.demo import world  # noqa: E402
+from wan2gp_svi.runs.state import State  # noqa: E402
+from wan2gp_svi.runs.store import About, Clip, Store  # noqa: E402
 from wan2gp_svi.variants import VARIANTS  # noqa: E402
 
 PROFILE = "SVI-Shot Infinite LightX2V - 4 Steps"
 SIZE = (480, 320)  # a multiple of the demo world's
 RUNS = (  # variant, seed of the scene, clips, finished ones, how it ended, prompts
-    ("2.0-pro", 11, 12, 4, STOPPED, ["a yellow ball circles over purple hills"]),
-    ("shot", 5, 6, 6, FINISHED, ["an orange kite circles over green hills, the camera stands still"]),
+    ("2.0-pro", 11, 12, 4, State.STOPPED, ["a yellow ball circles over purple hills"]),
+    ("shot", 5, 6, 6, State.FINISHED, ["an orange kite circles over green hills, the camera stands still"]),
     ("film", 3, 10, 7, "OutOfMemoryError: CUDA out of memory", [
         "a white ball circles over the hills in the morning light", "it circles slowly", "it circles quickly",
         "clouds gather, and it turns back", "the sun sets behind the hills"]),

@@ -47,7 +47,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-CPU = Path(__file__).parents[2] / "wan2gp_svi/wangp/cpu.py"  # run by its path: the package is that of the tree, if any
+# run by its path: the package is that of the tree, if any
+CPU = Path(__file__).parents[2] / "wan2gp_svi/demo/in_wangp/cpu.py"
 OPTIONS = ["--attention", "sdpa", "--profile", "4"]
 CONFIG = {
     "attention_mode": "sdpa",

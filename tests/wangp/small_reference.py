@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from wan2gp_svi.demo import network, small  # noqa: E402
+from wan2gp_svi.demo import model, network  # noqa: E402
 
 
 @torch.no_grad()
@@ -22,11 +22,11 @@ def main(job: dict) -> None:
     weights = Path(job["weights"])
     given = {name.removeprefix(f"{job['name']}."): tensor.float() for name, tensor in load_file(job["tensors"]).items()
              if name.startswith(f"{job['name']}.")}
-    tensors = small.transformer_file(weights)
+    tensors = model.transformer_file(weights)
     if job["adapter"]:
-        tensors = small.fused(tensors, small.adapter_file(job["adapter"], weights))
-    dit, vae = network.transformer(tensors), network.autoencoder(small.vae_file(weights))
-    clip, text = small.clip_features(given["encode0"][None, :, 0]), small.text_features([job["prompt"]])
+        tensors = model.fused(tensors, model.adapter_file(job["adapter"], weights))
+    dit, vae = network.transformer(tensors), network.autoencoder(model.vae_file(weights))
+    clip, text = model.clip_features(given["encode0"][None, :, 0]), model.text_features([job["prompt"]])
     x, y, times = given["noise"].view(1, 16, *given["y"].shape[1:]), given["y"][None], torch.tensor(job["timesteps"])
     for time, following in zip(times, [*times[1:], 0], strict=True):
         flow = dit(torch.cat([x, y], 1), time[None], text, clip, return_dict=False)[0]

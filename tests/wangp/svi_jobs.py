@@ -23,7 +23,7 @@ def keep_saved(wgp: Any, job: dict[str, Any]) -> None:
 
 
 def choose_variant(pipe: Any, task: dict[str, Any]) -> None:
-    from wan2gp_svi.wangp.settings import plan
+    from wan2gp_svi.wangp.plan import plan
 
     pipe.svi_plan = plan(pipe.base_model_type, task["loras"], None)
 

@@ -18,9 +18,10 @@ import trees  # noqa: E402
 from conftest import PYTHON  # noqa: E402
 from test_svi import SEED, install, task, write_loras  # noqa: E402
 
-from wan2gp_svi import chain, mp4  # noqa: E402
-from wan2gp_svi.clips import Store  # noqa: E402
+from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.drift.layout import provenance  # noqa: E402
+from wan2gp_svi.runs import mp4  # noqa: E402
+from wan2gp_svi.runs.store import Store  # noqa: E402
 
 UNIFIED, PRO, SHOT = "SVI-2.0 Unified - 50 Steps", "SVI-2.0 Pro - 50 Steps", "SVI-Shot Infinite LightX2V - 4 Steps"
 

@@ -12,7 +12,8 @@ pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to 
 
 from test_svi import SHOT, install, task, write_loras  # noqa: E402
 
-from wan2gp_svi.clips import FINISHED, Store  # noqa: E402
+from wan2gp_svi.runs.state import State  # noqa: E402
+from wan2gp_svi.runs.store import Store  # noqa: E402
 
 PLACES = ("before_generate", "seed", "clip_vision_frame", "mask", "injected_latents", "encode", "receive", "after_join",
           "save", "saved", "after_save")
@@ -43,7 +44,7 @@ def test_the_queue_goes_on_and_the_video_is_resumed(seed, queue):
     runs = [run for run in Store(queue.work / "outputs/svi").runs() if run.about.seed == seed]
     assert len(runs) == 1 + finished
     for run in runs:
-        assert len(run.done()) == 2 and run.about.ended == FINISHED
+        assert len(run.done()) == 2 and run.about.ended == State.FINISHED
         assert not list(run.folder.glob("*-frames.safetensors")), "nothing is left of what was made and not saved"
 
 

@@ -49,7 +49,7 @@ _kept = kept
 def kept(clip, clips, overlap, keep_new):
     return _kept(clip, clips, max(overlap - 1, 0), keep_new)
 """, {"seam-new", "length"}, "seam-old"),
-    "a run is resumed from other motion frames": ("clips.py", """
+    "a run is resumed from other motion frames": ("runs/store.py", """
 _state = Run.state
 def _turned(self, clip):
     found = dict(_state(self, clip))

@@ -21,9 +21,9 @@ from conftest import PYTHON  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from test_svi import install, unit  # noqa: E402
 
-from wan2gp_svi.demo import small, truth, world  # noqa: E402
+from wan2gp_svi.demo import model, truth, world  # noqa: E402
+from wan2gp_svi.demo.in_wangp import finetune  # noqa: E402
 from wan2gp_svi.variants import CLIP_FRAMES  # noqa: E402
-from wan2gp_svi.wangp import finetune  # noqa: E402
 
 HOME = Path(__file__).parents[2]
 DIFFUSERS_PYTHON = os.environ.get("DIFFUSERS_PYTHON", sys.executable)
@@ -32,12 +32,12 @@ CONFIG = {"last_model_type": "svi_small"}
 CLIPS = 10
 SCENES = (1_000_001, 1_000_003)  # never trained on
 
-if not (small.WEIGHTS / "small-wan-i2v.safetensors").is_file():
-    pytest.skip(f"needs the small model's weights in {small.WEIGHTS}", allow_module_level=True)
+if not (model.WEIGHTS / "small-wan-i2v.safetensors").is_file():
+    pytest.skip(f"needs the small model's weights in {model.WEIGHTS}", allow_module_level=True)
 
 
 def register(tree: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "wan2gp_svi", "small", str(tree), "--weights", str(small.WEIGHTS), *options]
+    command = [sys.executable, "-m", "wan2gp_svi", "small", str(tree), "--weights", str(model.WEIGHTS), *options]
     done = subprocess.run(command, cwd=HOME, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -98,7 +98,7 @@ def test_a_clip_in_wangp_is_the_clip_of_diffusers_layers(two_clips, tmp_path):
     window, name = two_clips.report["tasks"][0]["windows"][1], "task0.window2"
     wanted = {"tensors": str(two_clips.work / "tensors.safetensors"), "name": name, "adapter": "shot",
               "timesteps": [forward["timestep"] for forward in window["forwards"]],
-              "prompt": world.scene(SCENES[0]).prompt(), "weights": str(small.WEIGHTS),
+              "prompt": world.scene(SCENES[0]).prompt(), "weights": str(model.WEIGHTS),
               "out": str(tmp_path / "out.safetensors")}
     (tmp_path / "job.json").write_text(json.dumps(wanted), encoding="utf-8")
     script = Path(__file__).with_name("small_reference.py")
@@ -167,7 +167,7 @@ def test_chosen_in_the_browser_it_makes_a_video(wangp, tmp_path):
     place = Path(shutil.copytree(wangp, tmp_path / "Wän GP (1)"))
     install(place)
     port, log = trees.free_port(), tmp_path / "log.txt"
-    command = [PYTHON, "-m", "wan2gp_svi", "small", str(place), "--weights", str(small.WEIGHTS), "--start",
+    command = [PYTHON, "-m", "wan2gp_svi", "small", str(place), "--weights", str(model.WEIGHTS), "--start",
                "--server-name", "127.0.0.1", "--server-port", str(port)]
     server = trees.launch(command, HOME, log)
     with trees.answering(server, port, log) as address, browser.open_page(address) as page:

@@ -17,7 +17,7 @@ import browser  # noqa: E402
 from test_endless import SHOT, broken_off  # noqa: E402
 from test_svi import install, task, write_loras  # noqa: E402
 
-from wan2gp_svi.clips import Store  # noqa: E402
+from wan2gp_svi.runs.store import Store  # noqa: E402
 
 if not Path(browser.CHROMIUM).exists():
     pytest.skip(f"needs chromium ({browser.CHROMIUM}, or set CHROMIUM)", allow_module_level=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import chain
 from ..conditioning import condition
 from ..variants import SEED_STEP, VARIANTS, Variant
-from . import network, small
+from . import model, network
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Way:
     seed_step: int = SEED_STEP
 
 
-SVI = {id: Way(VARIANTS[id], adapter=id) for id in small.ADAPTERS}
+SVI = {id: Way(VARIANTS[id], adapter=id) for id in model.ADAPTERS}
 #: WanGP's sliding windows without SVI: the last frame, then grey; at a seam the old clip's frame; one seed for all
 STOCK = Way(replace(VARIANTS["shot"], id="stock", title="WanGP's own windows", loras=(), ref_pad_num=0, keep_new=False),
             seed_step=0)
@@ -38,12 +38,12 @@ class Wan:
     vae: network.AutoencoderKLWan
 
     @classmethod
-    def load(cls, adapter: str = "", folder: Path = small.WEIGHTS, device: torch.device | str = "cpu") -> Wan:
+    def load(cls, adapter: str = "", folder: Path = model.WEIGHTS, device: torch.device | str = "cpu") -> Wan:
         """With the LoRA of a variant added to it, or ("") without."""
-        tensors = small.transformer_file(folder)
+        tensors = model.transformer_file(folder)
         if adapter:
-            tensors = small.fused(tensors, small.adapter_file(adapter, folder))
-        return cls(network.transformer(tensors).to(device), network.autoencoder(small.vae_file(folder)).to(device))
+            tensors = model.fused(tensors, model.adapter_file(adapter, folder))
+        return cls(network.transformer(tensors).to(device), network.autoencoder(model.vae_file(folder)).to(device))
 
     def encode(self, pixels: Tensor) -> Tensor:
         """As `conditioning` calls it: without a batch."""
@@ -51,7 +51,7 @@ class Wan:
 
 
 def clips(wan: Wan, way: Way, images: Tensor, prompts: Sequence[Sequence[str]], seeds: Sequence[int], number: int,
-          steps: int = small.STEPS) -> Iterator[Tensor]:
+          steps: int = model.STEPS) -> Iterator[Tensor]:
     """The clips of B videos that are made side by side: `number` times [B, 3, 81, H, W] in [-1, 1], of 8 bit.
 
     Each video has its image, [B, 3, H, W], its stream of prompts and its seed. A clip is whole: see `joined`.
@@ -66,8 +66,8 @@ def clips(wan: Wan, way: Way, images: Tensor, prompts: Sequence[Sequence[str]], 
             for frames, reference in zip(motion_frames, references, strict=True)
         ])
         noises = torch.stack([noise(chain.seed(seed, clip, way.seed_step), y.shape[2:]) for seed in seeds])
-        text = small.text_features([stream[clip] for stream in streams])
-        latents = network.denoise(wan.transformer, y, text.to(device), small.clip_features(motion_frames[:, :, 0]),
+        text = model.text_features([stream[clip] for stream in streams])
+        latents = network.denoise(wan.transformer, y, text.to(device), model.clip_features(motion_frames[:, :, 0]),
                                   noises.to(device), steps)
         made = on_grid(network.decode(wan.vae, latents))
         yield made

@@ -111,7 +111,7 @@ def show(options: argparse.Namespace) -> None:
             warnings.simplefilter("ignore")  # diffusers on CUDA, which nobody needs here
             from safetensors import SafetensorError
 
-            from . import picture, small, video
+            from . import model, picture, video
             from .chaining import Wan
             from .takes import curves, take, truths, verdict, ways
     except ImportError as error:
@@ -119,7 +119,7 @@ def show(options: argparse.Namespace) -> None:
                         "start the same command with another Python.") from error
     chosen = ways(options.variant, options.compare)
     try:
-        wans = [Wan.load(way.adapter, small.WEIGHTS) for way in chosen.values()]
+        wans = [Wan.load(way.adapter, model.WEIGHTS) for way in chosen.values()]
     except (OSError, SafetensorError) as error:
         raise DemoError(f"the small model cannot be read ({error}). Start the demo where SVI for WanGP was downloaded "
                         "to, or download it anew.") from error

@@ -15,7 +15,7 @@ from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanTran
 from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers, convert_wan_vae_to_diffusers
 from torch import Tensor
 
-from .small import BLOCKS, CLIP_DIM, DIM, FFN, HEADS, SHIFT, STEPS, TEXT_DIM, VAE_SHAPE
+from .model import BLOCKS, CLIP_DIM, DIM, FFN, HEADS, SHIFT, STEPS, TEXT_DIM, VAE_SHAPE
 
 
 def transformer(tensors: Mapping[str, Tensor] | None = None) -> WanTransformer3DModel:

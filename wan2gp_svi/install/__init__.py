@@ -2,19 +2,19 @@
 
 Standard library only; of the package nothing but what needs no more is imported here.
 
-    patches   hooks in and out of the text of a file (pure)
-    filter    hooks that survive git
-    locate    which folder is WanGP, and is it one that the hooks fit
-    shipped   what the distribution holds, and where in WanGP it goes
-    state     what an installation has written, by hash
-    small     the same of the small model
-    legacy    the earlier distribution, and how it comes out
-    plan      from all of this to a list of changes (reads, never writes)
-    writing   carries the changes out, all or none
-    loras     where WanGP keeps LoRA files, and how they get there
-    programs  git and others, asked
-    doctor    what a bug report needs
-    cli       arguments and messages
+    patches      hooks in and out of the text of a file (pure)
+    filter       hooks that survive git: what git runs
+    git_clone    the filter in a clone's .git, set up and taken out
+    locate       which folder is WanGP, and is it one that the hooks fit
+    shipped      what the distribution holds, and where in WanGP it goes
+    state        what an installation has written, by hash
+    legacy       the earlier distribution, and how it comes out
+    plan         from all of this to a list of changes (reads, never writes)
+    transaction  carries the changes out, all or none
+    loras        where WanGP keeps LoRA files, and how they get there
+    programs     git and others, asked
+    doctor       what a bug report needs
+    cli          arguments and messages
 """
 
 from __future__ import annotations

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import wan2gp_svi
-from wan2gp_svi import variants
-from wan2gp_svi.install import Refused, doctor, legacy, locate, loras, small
-from wan2gp_svi.install.filter import clone
-from wan2gp_svi.install.filter import state as filter_state
+from wan2gp_svi import location, variants
+from wan2gp_svi.install import Refused, doctor, legacy, locate, loras
+from wan2gp_svi.install.git_clone import clone
+from wan2gp_svi.install.git_clone import state as filter_state
 from wan2gp_svi.install.patches import read_series
 from wan2gp_svi.install.plan import Change, Plan, install_plan, uninstall_plan
 from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
-from wan2gp_svi.install.writing import alone, carry_out, remove_if_empty
+from wan2gp_svi.install.transaction import alone, carry_out, remove_if_empty
 
 NAME = "SVI for WanGP"
 NEXT = (
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None, home: Path | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a console with an old code page must not stop the installation
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(argv)
-    distribution = Distribution(home or Path(__file__).resolve().parents[2], wan2gp_svi.__version__)
+    distribution = Distribution(home or location.HOME, wan2gp_svi.__version__)
     try:
         if options.self_test:
             return _self_test(options, distribution)
@@ -99,7 +99,9 @@ def _run(options: argparse.Namespace, distribution: Distribution) -> None:
         if options.replace_old and not _replace_old(wangp, options.dry_run):
             return None
         if options.uninstall:
-            plan = small.without(wangp, uninstall_plan(wangp, distribution))
+            from wan2gp_svi.demo.in_wangp import record  # it may have been written here
+
+            plan = record.without(wangp, uninstall_plan(wangp, distribution))
         else:
             plan = install_plan(wangp, distribution)
         if options.dry_run:

@@ -20,6 +20,7 @@ from wan2gp_svi.install.plan import compare
 from wan2gp_svi.install.programs import ask
 from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
 from wan2gp_svi.install.state import load
+from wan2gp_svi.text import gigabytes
 from wan2gp_svi.wangp import contract
 
 PACKAGES = ("torch", "mmgp", "gradio", "huggingface_hub")
@@ -251,13 +252,13 @@ def _names(names: list[str]) -> str:
 def _loras(wangp: Path, lora_dir: str | None, wrong: list[str]) -> list[str]:
     lines = []
     for path, title in loras.found(wangp, lora_dir):
-        size, small = loras.gigabytes(path.stat().st_size), path.stat().st_size < SMALLEST
+        size, small = gigabytes(path.stat().st_size), path.stat().st_size < SMALLEST
         lines.append(f"LoRA: {path} ({title}, {size}{', incomplete?' if small else ''})")
         if small:
             wrong.append(f"{path.name} has only {size}: delete it, and run install.py with --download.")
     folders = dict.fromkeys(loras.folder(wangp, wan, lora_dir) for wan in ("2.1", "2.2"))
     for part in (part for folder in folders for part in sorted(folder.glob(".*.part"))):
-        lines.append(f"LoRA: {part} ({loras.gigabytes(part.stat().st_size)} of a download, incomplete)")
+        lines.append(f"LoRA: {part} ({gigabytes(part.stat().st_size)} of a download, incomplete)")
         wrong.append(f"A download of {part.name[1:].rsplit('.', 2)[0]} was broken off: run install.py with --download "
                      "again, it goes on where it stopped.")
     return lines or [f"LoRA: none of SVI's in {' or '.join(map(str, folders))}"]

@@ -7,15 +7,15 @@ if a former run was broken off, and renamed when its size is the server's.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wan2gp_svi import variants
+from wan2gp_svi import location, variants
 from wan2gp_svi.install import Refused
+from wan2gp_svi.text import gigabytes
 
 SPARE = 1.05  # of a download's size must be free
 
@@ -42,10 +42,7 @@ def folder(wangp: Path, wan: str, given: str | None = None) -> Path:
 def _root(wangp: Path) -> str:
     if b'"loras_root"' not in _bytes(wangp / "wgp.py"):
         return "loras"
-    try:
-        root = json.loads((wangp / "wgp_config.json").read_text(encoding="utf-8"))["loras_root"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "loras"
+    root = (location.config(wangp) or {}).get("loras_root")
     return root if isinstance(root, str) and root else "loras"
 
 
@@ -143,11 +140,6 @@ def _room(wanted: list[tuple[Download, str, Path, int]]) -> None:
 
 def _letters(etag: str) -> str:
     return "".join(letter for letter in etag if letter.isalnum())[:12]
-
-
-def gigabytes(size: int) -> str:
-    """A size for people: "2.45 GB", below a gigabyte "613 MB"."""
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def found(wangp: Path, given: str | None = None) -> list[tuple[Path, str]]:

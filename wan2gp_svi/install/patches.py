@@ -29,6 +29,7 @@ from wan2gp_svi.install import Refused
 
 MARKER = "# wan2gp_svi"
 NO_PYTHON = "# git found no Python"  # before the marker, where git's filter had no Python to put hooks in
+START = "start"  # the hook at module level, where WanGP starts
 BOM = b"\xef\xbb\xbf"
 MOST_LINES = 3
 HUNK_HEAD = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@ ?(.*)")

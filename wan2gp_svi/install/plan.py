@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.install import Refused, locate
-from wan2gp_svi.install.filter import Clone, clone, usable
+from wan2gp_svi.install.git_clone import Clone, clone, usable
 from wan2gp_svi.install.patches import Patch, PatchError, fault, hooked, read_series, unhooked
 from wan2gp_svi.install.shipped import PACKAGE, SELFTEST, STATE, Distribution
 from wan2gp_svi.install.state import State, load, sha256

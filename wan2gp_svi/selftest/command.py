@@ -22,14 +22,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import __version__
+from .. import __version__, location
 from ..install import Refused, locate
 from ..install.doctor import ENVIRONMENTS, short
 from ..install.patches import PatchError, present, read_series
 from ..install.shipped import PACKAGE, Distribution
 from . import checks, copying, facts, passed, plan
 
-HOME = Path(__file__).resolve().parents[2]  #: the distribution's folder, or WanGP's where this is installed
+HOME = location.HOME  #: the distribution's folder, or WanGP's where this is installed
 PREFIX = "svi-selftest-"  #: of the copy's folder, beside other temporary ones
 _SILENCE = 300  # seconds without a sign of life, after which the self-test gives up
 _OLD = 6 * 3600  # seconds, after which a copy is one that was left behind
@@ -164,9 +164,9 @@ def test(wangp: Path, python: str, only: Sequence[str], say: Say) -> Outcome:
             variable = "TEMP" if os.name == "nt" else "TMPDIR"
             raise Refused(f"{work.parent} has {free // 10**6} MB left, and the self-test needs {_ROOM // 10**6}: make "
                           f"room there, or name another folder in the variable {variable}")
-        config = wangp / copying.CONFIG
+        config = wangp / location.CONFIG
         if config.is_file():
-            shutil.copyfile(config, work / "WanGP" / copying.CONFIG)
+            shutil.copyfile(config, work / "WanGP" / location.CONFIG)
         (work / "tmp").mkdir()
         videos = [video.id for video in plan.needed(checks.videos(only))]
         (work / "job.json").write_text(json.dumps({"svi": __version__, "videos": videos}), encoding="utf-8")

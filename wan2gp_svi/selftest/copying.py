@@ -5,14 +5,12 @@ Nothing is linked, so nothing of the user's can be touched. Standard library onl
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-CONFIG = "wgp_config.json"
 #: folders of WanGP's that hold what was downloaded or made, and no source
 _LEFT_OUT = {"ckpts", "loras", "outputs", "output", "settings", "finetunes", "ffmpeg_bins", "ffmpeg_quarantine",
              "cache", "logs", "tests", "docs", "scripts", "__pycache__"}
@@ -52,15 +50,6 @@ def _sources(wangp: Path) -> Iterator[Path]:
 
 def _is_environment(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("pyvenv.cfg", "conda-meta", "python.exe"))
-
-
-def user_config(wangp: Path) -> dict[str, Any]:
-    """The user's wgp_config.json; nothing where there is none that can be read."""
-    try:
-        found = json.loads((wangp / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def config(user: dict[str, Any], outputs: Path, model: str, gpu: bool) -> dict[str, Any]:

@@ -25,6 +25,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from .. import location
 from . import copying, plan
 from .facts import ClipFacts, Facts, VideoFacts
 from .plan import SEED, SIZE, Video
@@ -74,9 +75,9 @@ class Session:
         from . import model
         from .watch import Watch
 
-        user = copying.user_config(root)
+        user = location.config(root) or {}
         own = copying.config(user, self.outputs, plan.I2V, gpu)
-        (root / copying.CONFIG).write_text(json.dumps(own, indent=1), encoding="utf-8")
+        (root / location.CONFIG).write_text(json.dumps(own, indent=1), encoding="utf-8")
         facts.exact = not gpu
         facts.settings = {name: own[name] for name in copying.TELLING if name in own}
         self.profiles = {path.stem: json.loads(path.read_text(encoding="utf-8"))
@@ -112,7 +113,7 @@ class Session:
         self.facts.versions["Python"] = platform.python_version()
         self.facts.device = torch.cuda.get_device_name(0) if gpu else "CPU"
         if not gpu:
-            runpy.run_path(str(self.root / "wan2gp_svi/wangp/cpu.py"))["apply"]()
+            runpy.run_path(str(self.root / "wan2gp_svi/demo/in_wangp/cpu.py"))["apply"]()
             sys.argv += ["--attention", "sdpa"]
         import huggingface_hub
 

@@ -26,7 +26,9 @@ def svi(hook: str, value: Any = None, *context: Any) -> Any:
 def _off() -> str:
     """Why SVI is off in the WanGP that this package lies in, said once; "" if it is on."""
     try:
-        why = why_off(Path(__file__).resolve().parents[2])
+        from .. import location
+
+        why = why_off(location.HOME)
         if not why:
             from . import hooks  # noqa: F401
     except Exception as error:  # WanGP starts whatever has become of this package, and the user is told
@@ -38,11 +40,12 @@ def _off() -> str:
 
 def why_off(wangp: Path) -> str:
     """Why SVI cannot work in this WanGP, as after an update that it does not fit; "" if it can."""
+    from .. import location
     from ..install.patches import NO_PYTHON, PatchError, foreign, present, read_series
     from ..install.shipped import Distribution
     from . import contract
 
-    if not (wangp / "wgp.py").is_file():
+    if not location.is_wangp(wangp):
         return ""  # the package is not in a WanGP at all, but in use by itself
     try:
         patches = read_series(Distribution(wangp, "").patches)

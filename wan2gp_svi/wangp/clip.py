@@ -13,18 +13,25 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from .. import __version__, clips
+from .. import __version__
+from ..conditioning import condition, condition_pro
+from ..runs import store
+from ..runs.state import State
+from ..text import sentence
 from ..variants import CLIP_FRAMES
-from .settings import Plan, SettingsError, sentence
+from . import vae
+from .form import SettingsError
+from .plan import Plan
 
 if TYPE_CHECKING:
-    from .recording import Recording
+    from .recorder import Recording
 
 
 class Ended(Exception):
@@ -56,7 +63,7 @@ class Video:
         """Ends the video because of `error`, and says so in WanGP's log and on its page. Never raises."""
         if self.failure:
             return
-        foreseen = isinstance(error, (SettingsError, clips.StoreError))
+        foreseen = isinstance(error, (SettingsError, store.StoreError))
         self.failure = sentence(str(error)) if foreseen else _unforeseen(where, error, self)
         if not foreseen:
             with contextlib.suppress(Exception):
@@ -90,7 +97,7 @@ class Clip:
     previous_latents: Tensor | None = None
     tail_given_up: bool = False
     video: Video = field(default_factory=Video)
-    stored: clips.Clip | None = None
+    stored: store.Clip | None = None
     seconds: tuple[float, ...] = ()
     started: float = field(default_factory=time.monotonic)
     next_motion_frames: Tensor | None = None
@@ -181,7 +188,7 @@ class Generate:
         try:
             if result is None or _parts(result)[0] is None:
                 if recording is not None:
-                    recording.close(clips.STOPPED)
+                    recording.close(State.STOPPED)
                 return result
             return clip.made(result, new)
         except Exception as error:
@@ -235,6 +242,36 @@ def _unforeseen(where: str, error: BaseException, video: Video) -> str:
         "again with the same settings to resume."
     return (f"This video has ended early, because of a fault in SVI.{safe} Please report this line: SVI {__version__}, "
             f"WanGP {video.wangp}, {where}, {type(error).__name__}: {_text(error)} ({place})")
+
+
+def encode_once(pipe: Any, current: Clip, videos: list[Tensor], tile_size: int = 0, *_: Any, **__: Any) -> list[Tensor]:
+    """Stands in for one call of the VAE's `encode`."""
+    del pipe.vae.encode
+    try:
+        return encode(pipe, current, videos, tile_size)
+    except torch.cuda.OutOfMemoryError:  # of which WanGP tells the user
+        raise
+    except Exception as error:
+        current.video.end("encode", error)
+        raise Ended(current.video.failure) from error
+
+
+def encode(pipe: Any, current: Clip, videos: list[Tensor], tile_size: int) -> list[Tensor]:
+    """WanGP's conditioning video [3, 81, H, W] is filled as SVI wants it, in place, and encoded once."""
+    device = videos[0].device
+    reference, variant = current.reference.to(device), current.plan.variant
+    encode = partial(vae.encode, pipe, tile_size=tile_size, say=say if current.number == 0 else None)
+    if variant.pro:
+        previous, source = current.previous_latents, current.motion_frames
+        if previous is None and source.shape[1] > 1:  # a video is continued that no run has the latents of
+            previous = encode(source.to(device))[:, -variant.motion_latents:]
+        y = condition_pro(reference, encode, num_frames=videos[0].shape[1], num_motion_latent=variant.motion_latents,
+                          previous_latents=previous)
+        return [y[4:]]
+    y = condition(current.motion_frames.to(device), reference, encode, num_frames=videos[0].shape[1],
+                  ref_pad_num=variant.ref_pad_num, ref_pad_cfg=variant.ref_pad_cfg,
+                  out=videos[0].float())  # no copy where the VAE runs in 32 bit
+    return [y[4:]]  # WanGP puts the mask before it, and the hook `mask` is given that
 
 
 def _text(error: BaseException) -> str:

@@ -10,10 +10,13 @@ from functools import wraps
 from typing import Any
 
 from .. import __version__
+from ..text import sentence
 from ..variants import CLIP_FRAMES, identify
-from . import preflight
+from .check.findings import Finding, check
+from .check.telling import running_config, tell
 from .clip import say
-from .settings import ARCHITECTURES, active_loras, custom_settings, plan, required, sentence
+from .form import custom_settings
+from .plan import ARCHITECTURES, active_loras, plan, required
 
 _MAX_CUSTOM_SETTINGS = 5  # that WanGP draws
 _MAX_FRAMES = CLIP_FRAMES * 125  # ten minutes at 16 frames a second, for the slider
@@ -38,10 +41,10 @@ def extend(handler: Any, text_modes: bool) -> None:
     def validate_generative_prompt(base_model_type, model_def, inputs, one_prompt, *others, **options):
         """WanGP asks once for every prompt of a request, with the same `inputs`."""
         error = validate(base_model_type, model_def, inputs, one_prompt, *others, **options) if validate else None
-        tell = preflight.tell if told[0] is not inputs else lambda findings: None
+        show = tell if told[0] is not inputs else lambda findings: None
         told[0] = inputs
         try:
-            return error or prepare(base_model_type, model_def or {}, inputs, tell)
+            return error or prepare(base_model_type, model_def or {}, inputs, show)
         except Exception as fault:
             return _cannot_check(inputs, fault)
 
@@ -89,16 +92,16 @@ def _cannot_check(inputs: Any, fault: Exception) -> str:
 
 
 def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, Any],
-            tell: Callable[[list[preflight.Finding]], None] | None = None) -> str:
+            show: Callable[[list[Finding]], None] = tell) -> str:
     """Before a run: makes WanGP's settings what SVI needs, in place. Returns the message for the user, or "".
 
-    `tell` is given what else there is to know; by default it goes to the log.
+    `show` is given what else there is to know; by default it goes to the log.
     """
-    findings = preflight.check(architecture, model_def, inputs, preflight.running_config())
+    findings = check(architecture, model_def, inputs, running_config())
     refused = [finding.text for finding in findings if finding.kind == "refused"]
     if refused:
         return f"SVI: {' '.join([refused[0], *map(sentence, refused[1:])])}"
-    (tell or preflight.tell)(findings)
+    show(findings)
     if (inputs.get("image_mode") or 0) == 0:
         run = plan(architecture, active_loras(inputs.get("activated_loras"), model_def), inputs.get("custom_settings"))
         if run is not None:

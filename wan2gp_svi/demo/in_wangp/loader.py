@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..demo.small import T5_DIM, TEXT_DIM, VAE_SHAPE, clip_features, text_features
-from ..demo.world import HEIGHT, WIDTH
-from .settings import SMALL
+from ...wangp.plan import SMALL
+from ..model import T5_DIM, TEXT_DIM, VAE_SHAPE, clip_features, text_features
+from ..world import HEIGHT, WIDTH
 
 _SQUARE = 2 * WIDTH  # pixels of the square that WanGP enlarges CLIP's picture to; a multiple of both sides
 

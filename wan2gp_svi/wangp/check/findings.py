@@ -1,41 +1,22 @@
 """One check of a whole request before it runs: what cannot be SVI, what is known to hurt it, what is set right for it.
 
-`check` is a pure function of WanGP's settings. WanGP shows what it finds before a run, and so does
-`python -m wan2gp_svi check FILE` for settings in a file. No torch, no WanGP.
+`check` is a pure function of WanGP's settings. WanGP shows what it finds before a run (`telling`), and so does
+`python -m wan2gp_svi check FILE` for settings in a file (`command`). No torch, no WanGP.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import html
-import importlib.util
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from .. import chain
-from ..variants import CLIP_FRAMES, identify
-from . import advice, saved
-from .request import AUTO_ATTENTION, Request
-from .settings import (
-    ARCHITECTURES,
-    BUILT_IN,
-    SMALL,
-    Plan,
-    SettingsError,
-    active_loras,
-    clips_of,
-    count,
-    file_name,
-    obstacles,
-    plan,
-    required,
-    sentence,
-)
+from ...text import count
+from ...variants import CLIP_FRAMES, identify
+from ..form import SettingsError
+from ..plan import ARCHITECTURES, BUILT_IN, SMALL, Plan, active_loras, clips_of, file_name, obstacles, plan, required
+from . import rules
+from .request import Request
 
 GUIDE = "wan2gp_svi/docs/guide.md"  #: as it lies in WanGP
 
@@ -77,7 +58,7 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
         return [*unknown, *_lost_lora(inputs)]
     request = Request(run, architecture, model_def, inputs, server_config or {})
     found = [*map(_refused, obstacles(inputs)), *unknown]
-    for rule in () if model_def.get(SMALL) else advice.RULES:  # which are about Wan as it is
+    for rule in () if model_def.get(SMALL) else rules.RULES:  # which are about Wan as it is
         try:
             found += [Finding("warning", id, text) for id, text in rule(request)]
         except Exception as error:  # advice must not keep a run from starting
@@ -143,86 +124,3 @@ def _changes(request: Request) -> Iterator[Finding]:
         yield Finding("changed", "motion-amplitude", (
             "the motion amplitude is 1: more than that changes the conditioning that SVI was trained with. For more "
             "motion, see the guide."))
-
-
-# --------------------------------------------------------------------------------------------------- in a running WanGP
-
-def running_config() -> dict[str, Any] | None:
-    """The configuration of the WanGP that this process is, in any version; None where it is none."""
-    for name in ("wgp", "__main__"):
-        module = sys.modules.get(name)
-        config = getattr(module, "server_config", None)
-        if isinstance(config, dict):
-            known = {**config, "attention_mode": getattr(module, "attention_mode", config.get("attention_mode"))}
-            with contextlib.suppress(Exception):
-                known[AUTO_ATTENTION] = module.get_auto_attention()
-            return known
-    return None
-
-
-def tell(findings: list[Finding]) -> None:
-    """Into WanGP's log; and warnings onto its page, each once for as long as WanGP runs."""
-    for finding in findings:
-        print(f"[SVI] {finding.kind}: {finding.text} ({GUIDE}#{finding.id})", flush=True)
-    new = [finding.text for finding in findings if finding.kind == "warning" and finding.text not in _shown]
-    with contextlib.suppress(Exception):  # the log has it all
-        context = sys.modules["gradio.context"].LocalContext
-        # elsewhere, as with --process, gradio would print the message a second time
-        if new and context.blocks.get() is not None and context.event_id.get() is not None:
-            sys.modules["gradio"].Warning("<br>".join(html.escape(f"SVI: {text}", quote=False) for text in new))
-            _shown.update(new)
-
-
-_shown: set[str] = set()
-
-
-# ----------------------------------------------------------------------------------------------------- the command line
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE",
-                        help="settings (.json), a queue (.zip), or a video that WanGP made (.mp4, .mkv)")
-    parser.add_argument("--wangp", type=Path, metavar="FOLDER", help="the WanGP whose models and configuration count "
-                        "(default: the one that this package is in, or the current folder)")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Says what `check` finds about settings in a file -> exit code, 1 if anything is refused."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a console with an old code page
-            stream.reconfigure(errors="backslashreplace")
-    refused = False
-    try:
-        wangp = saved.find_wangp(options.wangp)
-        config = saved.server_config(wangp)
-        if config is not None:
-            config[AUTO_ATTENTION] = "sage" if importlib.util.find_spec("sageattention") else "sdpa"
-        for name, settings in saved.read(options.file):
-            architecture, model_def, inputs = saved.complete(settings, wangp)
-            findings = check(architecture, model_def, inputs, config)
-            refused |= any(finding.kind == "refused" for finding in findings)
-            print(f"{name}: {_outline(architecture, model_def, inputs)}")
-            for finding in findings:
-                print(f"  {finding.kind}: {finding.text} ({GUIDE}#{finding.id})")
-            if not findings:
-                print("  Nothing speaks against it.")
-    except saved.SavedError as error:
-        print(f"{sentence(str(error))}.", file=sys.stderr)
-        return 1
-    if config is None:
-        print(f"Attention, quantisation and VAE tiling were not checked, for want of {saved.CONFIG}"
-              f"{'.' if wangp else ': --wangp FOLDER'}")
-    return int(refused)
-
-
-def _outline(architecture: str, model_def: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
-    loras = active_loras(inputs.get("activated_loras"), model_def)
-    try:
-        found = plan(architecture, loras, inputs.get("custom_settings"))
-    except SettingsError:
-        return "cannot be run."
-    if found is None:
-        return "SVI is off."
-    clips, seed = clips_of(found, inputs), inputs.get("seed")
-    if seed in (None, "") or int(seed) < 0:  # a new one each time
-        return found.outline(clips, 16)
-    return found.describe([chain.seed(int(seed), clip, found.seed_step) for clip in range(clips)], 16)

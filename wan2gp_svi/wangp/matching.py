@@ -1,12 +1,11 @@
-"""Which run on disk a run of WanGP's loop goes on with, and WanGP's settings to resume, extend or redo one."""
+"""Which run on disk WanGP's loop goes on with: the newest that is just what is asked for, the one that the user names,
+or a new one."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
@@ -17,13 +16,12 @@ import torch
 from torch import Tensor
 
 from .. import chain
-from ..clips import FINISHED, STOPPED, About, Clip, Run, Store, StoreError
-from ..drift.layout import provenance
+from ..runs.state import State, reason
+from ..runs.store import FOLDER, About, Clip, Run, Store, StoreError
 from .clip import to_uint8
-from .recording import Recording
-from .settings import Plan, SettingsError
-
-FOLDER = "svi"  #: of the runs, in WanGP's folder for videos
+from .form import SettingsError
+from .plan import Plan
+from .recorder import Recording
 
 # settings that do not decide what a clip shows, or that stand in `About` under a name of their own
 _FREE = {"activated_loras", "alt_prompt", "base_model_type", "client_id", "custom_settings", "image_end",
@@ -74,7 +72,7 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor, say: Cal
                             "or choose another folder for videos in WanGP's configuration.") from error
     if recording.taken_over:
         done = recording.taken_over
-        why = f"it broke off: {ended}" if (ended := recording.run.about.ended) not in ("", FINISHED, STOPPED) else ended
+        why = f"it broke off: {failed}" if (failed := reason(recording.run.about)) else recording.run.about.ended
         what = f" from clip {done + 1} of {total}" if done < total else f", all of its {total} clips are on disk"
         say(f"going on with run {recording.run.name}{what}{f' ({why})' if why else ''}. To start anew instead, set "
             "\"SVI run\" to new.")
@@ -87,11 +85,11 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
     near: dict[int, str] = {}
     for run in store.runs():
         had = run.about
-        if had.base is not None or (had.ended == STOPPED if random else had.seed != about.seed):
+        if had.base is not None or (had.ended == State.STOPPED if random else had.seed != about.seed):
             continue
         done, different = run.done(), _differences(had, about)
         wanted = min(had.clips, about.clips) if random else about.clips
-        lacks = len(done) < wanted and run.begun() or len(done) == wanted and had.ended != FINISHED
+        lacks = len(done) < wanted and run.begun() or len(done) == wanted and had.ended != State.FINISHED
         if not lacks or not _prompts_fit(run, done, about):
             continue
         if different:
@@ -126,7 +124,7 @@ def _named(store: Store, wish: str, about: About, random: bool) -> Run:
         keep, base = int(clip) - 1, [run.name, int(clip) - 1]
         for other in store.runs():
             done = other.done()
-            if (list(other.about.base or []) == base and other.about.ended != FINISHED
+            if (list(other.about.base or []) == base and other.about.ended != State.FINISHED
                     and len(done) <= about.clips and other.about.seed == about.seed
                     and not _differences(other.about, about) and _prompts_fit(other, done[keep:], about)):
                 return other
@@ -134,7 +132,7 @@ def _named(store: Store, wish: str, about: About, random: bool) -> Run:
     done = run.done()
     if not done:
         raise StoreError(f"run {run.name} has no finished clip to go on from")
-    if len(done) > about.clips or len(done) == about.clips and run.about.ended == FINISHED:
+    if len(done) > about.clips or len(done) == about.clips and run.about.ended == State.FINISHED:
         raise StoreError(f"run {run.name} has all of its {len(done)} clips. Ask for more frames to make it longer, "
                          f"write {run.name}@K to make it anew from clip K on, or clear \"SVI run\" to start anew")
     if not _prompts_fit(run, done, about):
@@ -163,8 +161,8 @@ def _differences(had: About, now: About) -> list[str]:
 def _about(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor) -> About:
     """The run that the loop asks for. WanGP's settings are what its function takes."""
     variant, server = plan.variant, scope.get("server_config") or {}
-    asked = _said(scope.get("original_prompts") or scope["prompts"]) or [""]
-    prompts = _said(scope["prompts"]) or [""]
+    asked = said(scope.get("original_prompts") or scope["prompts"]) or [""]
+    prompts = said(scope["prompts"]) or [""]
     total = scope["total_windows"]
     loop = scope.get("generate_media") or scope.get("generate_video")  # its name before v12.21
     decides = {name: scope[name] for name in signature(loop).parameters
@@ -182,88 +180,6 @@ def _about(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor) -> Abou
         asked=asked, prompts=prompts, repeat=max(1, min(variant.prompt_repeat, total // len(prompts))),
         decides=json.loads(json.dumps(decides)),
     )
-
-
-def source(scope: _Scope, frames: int, say: Callable[[str], None]) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Of a video that is continued: the reference [3, H, W], its last `frames` frames [3, N, H, W], and, if a run has
-    them, its last latents.
-
-    The reference is that of the run which made the video, or the start image in its metadata; only where neither is to
-    be had, and the user is told, its last frame.
-    """
-    video = scope["prefix_video"]
-    video = video[:, -frames:].float().cpu()
-    if scope["prefix_video"].dtype == torch.uint8 or video.max() > 1.5:
-        video = video.div(127.5).sub(1)
-    made = provenance(_metadata(scope["video_source"]))
-    size = video.shape[2:]
-    with contextlib.suppress(StoreError, OSError, KeyError, IndexError):
-        run = Store(Path(scope["save_path"]) / FOLDER).find(str(made.get("run") or "?"))
-        picture = _picture(run.folder / "reference.png")
-        done = run.done()
-        whole = sum(count for clip in done for _, count in run.pieces(clip, last=clip is done[-1]))
-        if picture.shape[1:] == size:
-            state = run.state(done[-1]) if whole == scope["source_video_frames_count"] else {}
-            say(f"the reference is that of run {run.name}, which made this video"
-                + (", and so are the motion frames, bit for bit." if state else "."))
-            motion = state["motion_frames"].float().div(127.5).sub(1) if state else video
-            return picture, motion[:, -frames:], state.get("latents")
-    with contextlib.suppress(Exception):  # whatever the video holds, it can be continued
-        picture = _embedded(scope["video_source"], size)
-        say("the reference is the start image in the video's metadata.")
-        return picture, video, None
-    say("the reference is the LAST FRAME of the video, because neither its run nor its start image is to be had: what "
-        "has drifted there stays so. WanGP can keep the start image in each video (Configuration, Outputs).")
-    return video[:, -1], video, None
-
-
-def resumed(run: Run) -> dict[str, Any]:
-    """WanGP's settings to go on with a run, for `--process` or for the form."""
-    return _settings(run, run.about.clips, run.name, run.about.asked, run.about.seed)
-
-
-def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any]:
-    """WanGP's settings to make a run `clips` clips longer; `prompts` are for these. Raises StoreError."""
-    about, done = run.about, run.done()
-    if clips < 1:
-        raise StoreError(f"a run is made longer by 1 clip or more, not {clips}")
-    if not done:
-        raise StoreError(f"run {run.name} has no finished clip to go on from")
-    asked = list(about.asked)
-    if prompts:
-        asked = chain.stream(about.asked, len(done), about.repeat) + chain.stream(prompts, clips)
-    return _settings(run, len(done) + clips, run.name, asked, about.seed)
-
-
-def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> dict[str, Any]:
-    """WanGP's settings to make a run anew from clip `clip` on (counted from 1), with another prompt for as long as the
-    old one lasted, or another seed. Raises StoreError."""
-    about, done = run.about, len(run.done())
-    most = min(done + 1, about.clips)
-    if not 2 <= clip <= most:
-        raise StoreError(f"run {run.name} has {done} finished clips of {about.clips}, so it can be made anew from clip "
-                         f"2 to {most}")
-    stream = chain.stream(about.asked, about.clips, about.repeat)
-    if prompt:
-        old, at = stream[clip - 1], clip - 1
-        while at < len(stream) and stream[at] == old:
-            stream[at] = prompt
-            at += 1
-    asked = stream if prompt else about.asked
-    return _settings(run, about.clips, f"{run.name}@{clip}", asked, about.seed if seed is None else seed)
-
-
-def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) -> dict[str, Any]:
-    about = run.about
-    if not about.settings:
-        raise StoreError(f"run {run.name} broke off before WanGP had written its settings: generate the video anew")
-    overlap = int(about.settings["sliding_window_overlap"])
-    start = run.folder / "start.png"
-    custom = {**(about.settings.get("custom_settings") or {}), "svi_run": wish}
-    between = "\n\n" if about.settings.get("multi_prompts_gen_type") == "PW" else "\n"
-    images = {"image_start": str(start)} if start.is_file() else {}
-    return {**about.settings, **images, "seed": seed, "prompt": between.join(asked), "custom_settings": custom,
-            "video_length": chain.length(clips, overlap)}
 
 
 def _images(scope: _Scope, reference: Tensor) -> dict[str, bytes]:
@@ -285,32 +201,6 @@ def _png(image: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def _picture(path: Any, size: Sequence[int] | None = None) -> Tensor:
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    image = Image.open(path).convert("RGB")
-    if size is not None:
-        image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(image)).movedim(-1, 0).float().div(127.5).sub(1)
-
-
-def _metadata(video: Any) -> dict[str, Any]:
-    from shared.utils.video_metadata import read_metadata_from_video
-
-    found = read_metadata_from_video(str(video)) if isinstance(video, (str, Path)) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _embedded(video: Any, size: Sequence[int]) -> Tensor:
-    from shared.utils.video_metadata import extract_source_images
-
-    with tempfile.TemporaryDirectory() as folder:
-        found = extract_source_images(str(video), folder)
-        path = found["image_start"]
-        return _picture(path[0] if isinstance(path, (list, tuple)) else path, size)
-
-
 def _asked_seed(scope: _Scope) -> int:
     """The seed in the user's settings; -1 is a new one each time."""
     task = scope.get("task")
@@ -318,7 +208,8 @@ def _asked_seed(scope: _Scope) -> int:
     return -1 if seed in (None, "") else int(seed)
 
 
-def _said(prompts: Sequence[str]) -> list[str]:
+def said(prompts: Sequence[str]) -> list[str]:
+    """Without empty prompts, which older WanGPs keep."""
     return [text for text in prompts if text.strip()]
 
 

@@ -30,13 +30,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from . import __version__, files, mp4
-from .variants import CLIP_FRAMES
+from .. import __version__, files
+from ..variants import CLIP_FRAMES
+from . import mp4
 
 FORMAT = 1  #: of run.json and of a clip's json; a store of another format is shown and left alone
 
-
-FINISHED, STOPPED = "finished", "stopped"  #: how a run ended, if not by an error
+FOLDER = "svi"  #: of the runs, in WanGP's folder for videos
 STOP = "stop"  #: a file of that name in a run's folder ends it with the clip that is being made
 Piece = tuple[Path, int]  #: a file with a part of the video, and its frames
 
@@ -67,8 +67,8 @@ class Clip:
 class About:
     """How a run is made. `asked` are the prompts as the user wrote them, `prompts` as the model gets them, each for
     `repeat` clips; `decides` is all else that decides the picture; `settings` are WanGP's own, to make it again.
-    `base` names the run and the number of clips that were taken over from it. `ended`: FINISHED, STOPPED by the
-    user, why it broke off, or "" where nobody can say. `video` is the file that the user sees."""
+    `base` names the run and the number of clips that were taken over from it. `ended`: "finished", "stopped" by
+    the user, why it broke off, or "" where nobody can say; see `state`. `video` is the file that the user sees."""
 
     variant: str
     title: str

@@ -1,6 +1,6 @@
 """python -m wan2gp_svi small: the small model in WanGP's own list of models, to try SVI in seconds.
 
-What is written is made in `finetune`; how WanGP loads it is in the installed package (`small`).
+What is written is made in `finetune`; how WanGP loads it is in the installed package (`loader`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..install import Refused, locate, small
-from ..install.shipped import PACKAGE
-from ..install.writing import alone, carry_out, remove_if_empty
+from ... import location
+from ...install import Refused, locate
+from ...install.shipped import PACKAGE
+from ...install.transaction import alone, carry_out, remove_if_empty
+from . import record
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Carries the command out -> exit code."""
     try:
-        wangp = locate.find(options.wangp, Path(__file__).parents[2], Path.cwd())
+        wangp = locate.find(options.wangp, location.HOME, Path.cwd())
         with alone(wangp):
             if options.remove:
                 _remove(wangp)
@@ -48,12 +50,12 @@ def run(options: argparse.Namespace) -> int:
 def _add(wangp: Path, weights: Path | None, lora_dir: str | None) -> None:
     _check(wangp)
     try:
-        from ..demo.small import WEIGHTS
+        from ..model import WEIGHTS
         from . import finetune
     except ImportError as error:
         raise Refused(f"it needs torch, safetensors and pillow ({error}): run this with WanGP's Python") from None
     files = finetune.files(wangp, weights or WEIGHTS, lora_dir)
-    changes = small.added(wangp, files)
+    changes = record.added(wangp, files)
     carry_out(wangp, changes)
     size, pictures = sum(map(len, files.values())), [f"  {wangp / name}" for name in files if name.endswith(".png")]
     print(f"The small model is in {wangp}, {'written' if changes else 'and whole'} ({size / 1e6:.0f} MB).",
@@ -65,16 +67,16 @@ def _add(wangp: Path, weights: Path | None, lora_dir: str | None) -> None:
 def _check(wangp: Path) -> None:
     """Raises Refused unless an SVI that can load the small model is installed in this WanGP."""
     how = f"python install.py \"{wangp}\""
-    if not (wangp / PACKAGE / "wangp/small.py").is_file():
+    if not (wangp / PACKAGE / "demo/in_wangp/loader.py").is_file():
         raise Refused(f"SVI for WanGP is not installed in {wangp}, or an older release of it is: {how}")
-    from . import why_off
+    from ...wangp import why_off
 
     if why := why_off(wangp):
         raise Refused(f"SVI for WanGP is not whole in {wangp}: {why}")
 
 
 def _remove(wangp: Path) -> None:
-    plan = small.without(wangp)
+    plan = record.without(wangp)
     carry_out(wangp, plan.changes)
     remove_if_empty(wangp / folder for folder in plan.folders)
     for name in plan.kept:
@@ -87,4 +89,4 @@ def _start(wangp: Path, options: Iterable[str]) -> int:
     # a folder of WanGP's own since WanGP 17.00, and a package of its Python before
     if not (wangp / "mmgp/__init__.py").is_file() and importlib.util.find_spec("mmgp") is None:
         raise Refused(f"{sys.executable} does not have WanGP's packages: run this with WanGP's Python")
-    return subprocess.call([sys.executable, str(wangp / PACKAGE / "wangp/cpu.py"), *options], cwd=wangp)
+    return subprocess.call([sys.executable, str(wangp / PACKAGE / "demo/in_wangp/cpu.py"), *options], cwd=wangp)

@@ -1,7 +1,8 @@
 """The "SVI" tab of WanGP: the runs and how to go on with them, the drift report, the LoRA files, the doctor.
 
 It is a plugin in the sense of WanGP (docs/PLUGINS.md there), but in no folder of its own and named in no file of the
-user's: `offer` adds it to the plugins that WanGP loads. What is shown is made in `overview`.
+user's: `offer` adds it to the plugins that WanGP loads. What is shown is made in `view`, what buttons do in
+`actions`.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from ..clips import Run, Store
-from ..install import loras
-from ..variants import VARIANTS
-from . import overview
-from .runs import FOLDER
+from ... import location
+from ...install import loras
+from ...runs.state import State
+from ...runs.store import FOLDER, Run, Store
+from ...variants import VARIANTS
+from . import actions, view
 
 ID, LABEL = "wan2gp_svi", "SVI"
 COMPONENTS = ("state", "main_tabs", "refresh_form_trigger", "model_choice_target")
 FUNCTIONS = ("get_settings_from_file", "set_model_settings", "get_default_settings", "get_base_model_type")
-WANGP = Path(__file__).resolve().parents[2]
+WANGP = location.HOME
 
 EMPTY = ("There are no runs yet. Pick a profile that begins with **SVI** in the Media Generator and make a video: "
          "every clip of it is kept on the disk, and appears here.")
@@ -86,7 +88,7 @@ class Tab:
             import gradio as gr
 
             traceback.print_exc()
-            gr.Markdown(overview.told(error))
+            gr.Markdown(view.told(error))
 
     def _create(self) -> None:
         import gradio as gr
@@ -96,7 +98,7 @@ class Tab:
             refresh = gr.Button("Refresh", scale=0, min_width=120, elem_id="svi_refresh")
         names, chosen = gr.State([]), gr.State("")
         cell = [gr.HTML(visible=False, render=False), *(gr.Textbox(visible=False, render=False) for _ in range(8))]
-        self.list = gr.Dataset(components=cell, headers=overview.HEADERS, samples=[], type="index", samples_per_page=8,
+        self.list = gr.Dataset(components=cell, headers=view.HEADERS, samples=[], type="index", samples_per_page=8,
                                label="Runs, the newest first", elem_id="svi_runs")
         self.empty = gr.Markdown(EMPTY)
         self.names, self.chosen = names, chosen
@@ -190,7 +192,7 @@ class Tab:
             tested = gr.Textbox(label="Self-test", lines=12, max_lines=60, interactive=False, show_copy_button=True,
                                 visible=False, elem_id="svi_selftest_says")
         for event in (part.expand, again.click):
-            event(self._told(lambda: overview.doctor_says(WANGP, self._folders()), 1), None, [says])
+            event(self._told(lambda: actions.doctor_says(WANGP, self._folders()), 1), None, [says])
         test.click(self._told_each(self._self_test, 1), None, [tested], show_progress="hidden")
 
     # ---------------------------------------------------------------------------------------------- what the buttons do
@@ -203,7 +205,7 @@ class Tab:
         """The list of runs, their names, and a line where there are none."""
         import gradio as gr
 
-        rows, names = overview.rows(self.store)
+        rows, names = view.rows(self.store)
         return gr.Dataset(samples=rows, visible=bool(rows)), names, gr.update(visible=not rows)
 
     def _pick(self, index: int, names: list[str]) -> tuple[Any, ...]:
@@ -215,13 +217,13 @@ class Tab:
 
         if not name or not (self.store.folder / name).is_dir():
             return "", gr.update(visible=False), *[gr.update() for _ in self.of_run[2:]]
-        shown = overview.look(self._run(name))
-        made = shown.state == overview.MADE
-        return (name, gr.update(visible=True), overview.video(shown), overview.summary(shown),
-                overview.clips_table(shown), gr.update(interactive=shown.can_resume), gr.update(interactive=made),
+        shown = view.look(self._run(name))
+        made = shown.state == State.RUNNING
+        return (name, gr.update(visible=True), view.video(shown), view.summary(shown),
+                view.clips_table(shown), gr.update(interactive=shown.can_resume), gr.update(interactive=made),
                 gr.update(interactive=shown.can_extend), gr.update(interactive=not made and shown.last_redo > 1),
                 gr.update(label=f"From clip (2 to {shown.last_redo})", value=max(2, shown.last_redo)),
-                overview.drift(shown.drift), gr.update(interactive=shown.video is not None),
+                view.drift(shown.drift), gr.update(interactive=shown.video is not None),
                 gr.update(interactive=not made), gr.update(visible=False))
 
     def _run(self, name: str) -> Run:
@@ -229,23 +231,23 @@ class Tab:
 
     def _resume(self, state: dict[str, Any], name: str) -> tuple[Any, ...]:
         run = self._run(name)
-        return self._generate(state, run, overview.resume(run), "resume")
+        return self._generate(state, run, actions.resume(run), "resume")
 
     def _extend(self, state: dict[str, Any], name: str, clips: Any, prompts: str) -> tuple[Any, ...]:
         run = self._run(name)
-        return self._generate(state, run, overview.extend(run, clips, prompts), "extend")
+        return self._generate(state, run, actions.extend(run, clips, prompts), "extend")
 
     def _redo(self, state: dict[str, Any], name: str, clip: Any, prompt: str, seed: str) -> tuple[Any, ...]:
         run = self._run(name)
-        return self._generate(state, run, overview.redo(run, clip, prompt, seed), f"redo-{int(clip)}")
+        return self._generate(state, run, actions.redo(run, clip, prompt, seed), f"redo-{int(clip)}")
 
     def _generate(self, state: dict[str, Any], run: Run, settings: Mapping[str, Any], name: str) -> tuple[Any, ...]:
         """The settings into WanGP's form, and the user to it. Not into its queue: that has been another thing in every
         few versions, and what is in the form can be looked at before hours are spent on it."""
         import gradio as gr
 
-        fill, switch = overview.into_form(self.wgp, state, run, settings, name)
-        gr.Info(overview.next_step(run, settings, len(run.done())), duration=20)
+        fill, switch = actions.into_form(self.wgp, state, run, settings, name)
+        gr.Info(actions.next_step(run, settings, len(run.done())), duration=20)
         return fill or gr.update(), switch or gr.update(), gr.Tabs(selected=self._form())
 
     def _form(self) -> Any:
@@ -255,41 +257,41 @@ class Tab:
     def _stop(self, name: str) -> Any:
         import gradio as gr
 
-        gr.Info(overview.stop(self._run(name)))
+        gr.Info(actions.stop(self._run(name)))
         return gr.update(interactive=False)
 
     def _measure(self, name: str) -> str:
-        return overview.drift(overview.make_drift(overview.look(self._run(name))))
+        return view.drift(actions.make_drift(view.look(self._run(name))))
 
     def _ask(self, name: str) -> tuple[Any, str]:
         import gradio as gr
 
-        return gr.update(visible=True), overview.removing(overview.look(self._run(name)))
+        return gr.update(visible=True), view.removing(view.look(self._run(name)))
 
     def _remove(self, name: str) -> tuple[Any, ...]:
         import gradio as gr
 
-        gr.Info(overview.remove(self.store, self._run(name)))
+        gr.Info(actions.remove(self.store, self._run(name)))
         return *self.listed(), *self._show("")
 
     def _folders(self) -> dict[str, str | None]:
-        return overview.lora_folders(self.wgp)
+        return actions.lora_folders(self.wgp)
 
     def _lora_table(self) -> str:
-        return overview.table(["Variant", "Model", "File", "", "Size"], overview.lora_rows(WANGP, self._folders()))
+        return view.table(["Variant", "Model", "File", "", "Size"], view.lora_rows(WANGP, self._folders()))
 
     def _download(self, id: str) -> Iterator[tuple[str, Any]]:
         import gradio as gr
 
         folder = self._folders()[VARIANTS[id].wan]
-        for share, line in overview.download(loras.downloads(WANGP, [id], folder)):
-            yield overview.bar(share, line), gr.update()
-        yield overview.bar(1, line), self._lora_table()
+        for share, line in actions.download(loras.downloads(WANGP, [id], folder)):
+            yield view.bar(share, line), gr.update()
+        yield view.bar(1, line), self._lora_table()
 
     def _self_test(self) -> Iterator[Any]:
         import gradio as gr
 
-        for said in overview.self_test(WANGP, bool(self.wgp.get("gen_in_progress"))):
+        for said in actions.self_test(WANGP, bool(self.wgp.get("gen_in_progress"))):
             yield gr.update(value=said, visible=True)
 
     # ----------------------------------------------------------------------------------------------------------- errors
@@ -319,7 +321,7 @@ class Tab:
         try:
             yield
         except Exception as error:
-            line = overview.told(error)
+            line = view.told(error)
             if "should not have" in line:
                 traceback.print_exc()
             gr.Warning(line, duration=20)

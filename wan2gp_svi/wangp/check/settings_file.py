@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .settings import ARCHITECTURES
-
-CONFIG = "wgp_config.json"
+from ... import location
+from ..plan import ARCHITECTURES
 
 _KEY = b'"model_type"'  # in all settings that WanGP writes
 _REACH = 2**18  # bytes that settings can hold before that key, and after
@@ -61,15 +60,9 @@ def _in_video(path: Path) -> dict[str, Any]:
 
 def find_wangp(folder: Path | None) -> Path | None:
     """The WanGP that is meant: `folder`, or the one that this package or the current folder is in."""
-    if folder is not None and not (folder / "wgp.py").is_file():
+    if folder is not None and not location.is_wangp(folder):
         raise SavedError(f"there is no WanGP in {folder}, since there is no wgp.py")
-    places = [folder] if folder is not None else [Path(__file__).resolve().parents[2], Path.cwd()]
-    return next((place for place in places if (place / "wgp.py").is_file()), None)
-
-
-def server_config(wangp: Path | None) -> dict[str, Any] | None:
-    found = _json(wangp / CONFIG) if wangp is not None else None
-    return found if isinstance(found, dict) else None
+    return folder or location.wangp_here()
 
 
 def complete(settings: Mapping[str, Any], wangp: Path | None) -> tuple[str, dict[str, Any], dict[str, Any]]:

@@ -1,14 +1,16 @@
-"""WanGP's settings -> what SVI does, and what they have to be for it; `preflight` says what speaks against them.
+"""WanGP's settings -> what SVI does, and what they have to be for it; the check says what speaks against them.
 
 WanGP names used here: the keys of its settings.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from .. import chain
-from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant, identify, noise
+from ..text import count, plural
+from ..variants import CLIP_FRAMES, VARIANTS, Variant, identify, noise
+from .form import AUTO, OFF, Custom, SettingsError
 
 #: WanGP's architectures that SVI runs on -> the generation of Wan
 ARCHITECTURES = {"i2v": "2.1", "i2v_2_2": "2.2"}
@@ -16,33 +18,23 @@ ARCHITECTURES = {"i2v": "2.1", "i2v_2_2": "2.2"}
 BUILT_IN = "i2v_2_2_svi2pro"  #: WanGP's own SVI 2 Pro
 SMALL = "svi_small"  #: type of the small model in WanGP, and the key that its definition is known by
 
-_AUTO, _OFF, _MASKED = "auto", "off", "5 cfg"
-
-
-class SettingsError(ValueError):
-    """Settings that SVI cannot honour. The message says what, why, and what to do; `id` is its place in the guide."""
-
-    def __init__(self, message: str, id: str = "settings"):
-        super().__init__(message)
-        self.id = id
-
 
 @dataclass(frozen=True)
 class Plan:
     """What SVI does in a run: the variant with the user's overrides, and the SVI LoRA files that are active. `run` is
-    the run on disk to go on with, see `runs.begin`."""
+    the run on disk to go on with, see `matching.begin`."""
 
     variant: Variant
     seed_step: int
     loras: tuple[str, ...]
-    run: str = _AUTO
+    run: str = AUTO
 
     def describe(self, seeds: Sequence[int], fps: float) -> str:
         v, names = self.variant, [str(seed) for seed in seeds]
         if len(seeds) > 6:
             names[3:-1] = ["..."]
         inside = f"Motion latents {v.motion_latents}" if v.pro else f"Motion frames {v.motion_frames}"
-        return (f"{self.outline(len(seeds), fps)} {inside}, padding: {self.padding}, {_plural(len(seeds), 'seed')} "
+        return (f"{self.outline(len(seeds), fps)} {inside}, padding: {self.padding}, {plural(len(seeds), 'seed')} "
                 f"{', '.join(names)}")
 
     def outline(self, clips: int, fps: float) -> str:
@@ -70,8 +62,8 @@ def plan(architecture: str, loras: list[str], custom_settings: Mapping[str, Any]
     wan = ARCHITECTURES.get(architecture)
     if wan is None:
         return None
-    chosen = _Custom(custom_settings or {})
-    if chosen.variant == _OFF:
+    chosen = Custom(custom_settings or {})
+    if chosen.variant == OFF:
         return None
     found = {name: variant for name in loras if (variant := identify(name))}
     variant = _variant(found, chosen.variant)
@@ -92,7 +84,7 @@ def _variant(found: Mapping[str, Variant], chosen: str) -> Variant | None:
         files = " and ".join(file_name(name) for name in variants.values())
         raise SettingsError(f"two SVI LoRAs of different variants are active: {files}. Take one of them out of the "
                             "LoRAs.", "two-variants")
-    id = chosen if chosen != _AUTO else next(iter(variants), None)
+    id = chosen if chosen != AUTO else next(iter(variants), None)
     return VARIANTS[id] if id else None
 
 
@@ -105,87 +97,6 @@ def _check_experts(variant: Variant, loras: list[str]) -> None:
         file = next(lora.name for lora in variant.loras if lora.noise == missing)
         raise SettingsError(f"{variant.title} needs both of its LoRAs, and the one for {missing} noise is not active: "
                             f"add {file}, or apply the profile again.", "missing-twin")
-
-
-class _Custom:
-    """The custom settings of SVI as chosen: `auto`, or nothing at all, leaves a value to the variant."""
-
-    def __init__(self, values: Mapping[str, Any]):
-        self._values = values
-        self.variant = self._choice("svi_variant", (_AUTO, _OFF, *VARIANTS)) or _AUTO
-        self.seed_step = self._number("seed_times", range(1, 1001), SEED_STEP)
-        self.run = self._text("svi_run") or _AUTO
-
-    def override(self, variant: Variant) -> Variant:
-        if variant.pro:
-            for name in ("num_motion_frames", "ref_pad_num"):
-                if self._text(name) not in ("", _AUTO):
-                    raise SettingsError(f"{variant.title} chains latents and has neither motion frames nor padding to "
-                                        f"choose. Set {_label(name)} to {_AUTO}.")
-            return variant
-        pad = self._number("ref_pad_num", range(-1, CLIP_FRAMES), variant.ref_pad_num)
-        if self._text("num_motion_frames") == _MASKED:
-            return replace(variant, motion_frames=5, overlap=5, ref_pad_num=pad, ref_pad_cfg=True)
-        n = self._number("num_motion_frames", (1, 5), variant.motion_frames)
-        return replace(variant, motion_frames=n, overlap=n, ref_pad_num=pad)
-
-    def _text(self, name: str) -> str:
-        value = self._values.get(name)
-        return "" if value is None else str(value).strip().lower()
-
-    def _choice(self, name: str, allowed: tuple[str, ...]) -> str:
-        text = self._text(name)
-        if text and text not in allowed:
-            raise SettingsError(f"{_label(name)} is \"{text}\"; it can be one of: {', '.join(allowed)}.")
-        return text
-
-    def _number(self, name: str, allowed: range | tuple[int, ...], default: int) -> int:
-        text = self._text(name)
-        if text in ("", _AUTO):
-            return default
-        try:
-            number = float(text)
-        except ValueError:
-            number = float("nan")
-        if number not in allowed:
-            span = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else " or ".join(map(str, allowed))
-            raise SettingsError(f"{_label(name)} is {text}; it can be {_AUTO} or {span}.")
-        return int(number)
-
-
-def custom_settings() -> list[dict[str, Any]]:
-    """The five custom settings of SVI, as WanGP draws them (text boxes and drop-downs)."""
-    variants = [(variant.title, variant.id) for variant in VARIANTS.values()]
-    return [
-        _dropdown("svi_variant", [("auto: by the SVI LoRA that is active", _AUTO), ("off", _OFF), *variants]),
-        _dropdown("num_motion_frames", [("auto: by the variant", _AUTO), ("1", "1"), ("5", "5"),
-                                        ("5, all of them in the mask (ref_pad_cfg)", _MASKED)]),
-        _text_box("ref_pad_num"),
-        {"id": "seed_times", "name": "seed_times", "label": _label("seed_times"), "type": "int", "default": SEED_STEP,
-         "min": 1, "max": 1000, "inc": 1},
-        _text_box("svi_run"),
-    ]
-
-
-_LABELS = {
-    "svi_variant": "SVI variant",
-    "num_motion_frames": "SVI motion frames (num_motion_frames)",
-    "ref_pad_num": "SVI padding: auto, -1 image, 0 grey, k frames (ref_pad_num)",
-    "seed_times": "SVI seed step from clip to clip (seed_times)",
-    "svi_run": "SVI run: auto, new, a run to go on with, or run@clip to redo from",
-}
-
-
-def _label(name: str) -> str:
-    return _LABELS[name]
-
-
-def _text_box(name: str) -> dict[str, Any]:
-    return {"id": name, "name": name, "label": _label(name), "type": "text", "default": _AUTO}
-
-
-def _dropdown(name: str, choices: list[tuple[str, str]]) -> dict[str, Any]:
-    return {"id": name, "name": name, "label": _label(name), "type": "dropdown", "default": _AUTO, "choices": choices}
 
 
 def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
@@ -235,15 +146,3 @@ def active_loras(chosen: list[str] | None, model_def: Mapping[str, Any] | None) 
 def file_name(name: str) -> str:
     """The file of a LoRA, which WanGP names by path or URL."""
     return name.replace("\\", "/").rpartition("/")[2]
-
-
-def sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _plural(count: int, noun: str) -> str:
-    return noun if count == 1 else f"{noun}s"
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number} {_plural(number, noun)}"

@@ -1,6 +1,6 @@
 """Lets WanGP run on a machine without a GPU: whatever asks for "cuda" is given the CPU.
 
-    python wan2gp_svi/wangp/cpu.py [OPTIONS OF wgp.py]          in the folder of WanGP, with its Python
+    python wan2gp_svi/demo/in_wangp/cpu.py [OPTIONS OF wgp.py]          in the folder of WanGP, with its Python
 
 Elsewhere call `apply()` before WanGP, mmgp or anything else that uses torch is imported. Functions are replaced, not
 caught in a torch function mode: modes belong to one thread, and WanGP generates in threads of its own.

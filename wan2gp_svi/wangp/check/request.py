@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..variants import VARIANTS, Variant, identify, noise
-from .settings import ARCHITECTURES, Plan, active_loras, file_name
+from ...variants import VARIANTS, Variant, identify, noise
+from ..plan import ARCHITECTURES, Plan, active_loras, file_name
 
 #: key of the server's configuration: what the attention mode "auto" comes to on this machine; not one of WanGP's
 AUTO_ATTENTION = "auto attention"

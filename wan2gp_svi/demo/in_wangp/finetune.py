@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from ..demo import small, world
-from ..install import Refused, loras
-from ..variants import CLIP_FRAMES, VARIANTS
-from .profiles import profiles
-from .settings import SMALL
+from ... import location
+from ...install import Refused, loras
+from ...variants import CLIP_FRAMES, VARIANTS
+from ...wangp.plan import SMALL
+from ...wangp.profiles import profiles
+from .. import model, world
 
 TITLE = "SVI small (96x64, demo)"
 TRANSFORMER, VAE = "svi_small_i2v_bf16.safetensors", "svi_small_vae.safetensors"
@@ -28,17 +29,17 @@ PROFILES = {"SVI-Shot small": "shot", "SVI-Film small": "film", "Without SVI sma
 SCENES = (1_000_001, 1_000_003)  #: of the pictures; it was not trained on them
 CLIPS = 5
 _SIZE = f"{world.WIDTH}x{world.HEIGHT}"
-_NEEDED = ("small-wan-i2v.safetensors", "small-wan-vae.safetensors", *small.ADAPTERS.values())
+_NEEDED = ("small-wan-i2v.safetensors", "small-wan-vae.safetensors", *model.ADAPTERS.values())
 
 
-def files(wangp: Path, weights: Path = small.WEIGHTS, lora_dir: str | None = None) -> dict[str, bytes]:
+def files(wangp: Path, weights: Path = model.WEIGHTS, lora_dir: str | None = None) -> dict[str, bytes]:
     """Every file, by its path in WanGP; the definition last, since it makes WanGP look for the others."""
     missing = [name for name in _NEEDED if not (weights / name).is_file()]
     if missing:
         raise Refused(f"there is no {' and no '.join(missing)} in {weights}: run this in the folder that SVI for WanGP "
                       "was unpacked to")
     lora_folder, models = loras.folder(wangp, "2.1", lora_dir), wangp / _checkpoints(wangp)
-    found = {lora_folder / name: (weights / name).read_bytes() for name in small.ADAPTERS.values()}
+    found = {lora_folder / name: (weights / name).read_bytes() for name in model.ADAPTERS.values()}
     found |= {models / TRANSFORMER: transformer(weights), models / VAE: (weights / _NEEDED[1]).read_bytes()}
     found |= {wangp / _picture(seed): picture(seed) for seed in SCENES}
     found |= {wangp / "profiles" / SMALL / f"{title}.json": _json(profile(variant))
@@ -90,7 +91,7 @@ def profile(variant: str) -> dict[str, Any]:
     return {
         **pinned,
         "model_type": SMALL,
-        "activated_loras": [small.ADAPTERS[variant]] if variant else [],
+        "activated_loras": [model.ADAPTERS[variant]] if variant else [],
         "loras_multipliers": "1" if variant else "",
         "resolution": _SIZE,
         **_SAMPLING,
@@ -99,18 +100,18 @@ def profile(variant: str) -> dict[str, Any]:
 
 
 # WanGP's euler ends with a step that is next to nothing, from 0.3 % of noise: so one more than the model is made for
-_SAMPLING = {"num_inference_steps": small.STEPS + 1, "flow_shift": small.SHIFT, "guidance_phases": 1,
+_SAMPLING = {"num_inference_steps": model.STEPS + 1, "flow_shift": model.SHIFT, "guidance_phases": 1,
              "guidance_scale": 1, "sample_solver": "euler"}
 
 
 def transformer(weights: Path) -> bytes:
     """The transformer's checkpoint in full, its shape in it, and as wide for text as WanGP has every Wan."""
-    tensors = small.transformer_file(weights)
+    tensors = model.transformer_file(weights)
     narrow = tensors["text_embedding.0.weight"]
-    tensors["text_embedding.0.weight"] = torch.nn.functional.pad(narrow, (0, small.T5_DIM - narrow.shape[1]))
-    shape = {"_class_name": "WanModel", "model_type": "i2v", "dim": small.DIM, "num_heads": small.HEADS,
-             "num_layers": small.BLOCKS, "ffn_dim": small.FFN, "freq_dim": 256, "in_dim": 36, "out_dim": 16,
-             "text_len": small.TEXT_TOKENS, "eps": 1e-6}
+    tensors["text_embedding.0.weight"] = torch.nn.functional.pad(narrow, (0, model.T5_DIM - narrow.shape[1]))
+    shape = {"_class_name": "WanModel", "model_type": "i2v", "dim": model.DIM, "num_heads": model.HEADS,
+             "num_layers": model.BLOCKS, "ffn_dim": model.FFN, "freq_dim": 256, "in_dim": 36, "out_dim": 16,
+             "text_len": model.TEXT_TOKENS, "eps": 1e-6}
     # as mmgp, WanGP's loader, wants it; older WanGPs cannot be given another file for it
     config = base64.b64encode(json.dumps(shape).encode("utf-8")).decode("ascii")
     # one entry alone: of several safetensors would write the order anew each time, and the file would not be the same
@@ -139,8 +140,8 @@ def _picture(seed: int) -> str:
 def _checkpoints(wangp: Path) -> str:
     """WanGP's first folder for models, relative to it or absolute."""
     try:
-        folder = json.loads((wangp / "wgp_config.json").read_text(encoding="utf-8"))["checkpoints_paths"][0].strip()
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        folder = (location.config(wangp) or {})["checkpoints_paths"][0].strip()
+    except (LookupError, TypeError, AttributeError):
         folder = ""
     return folder or "ckpts"
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from ..variants import CLIP_FRAMES, identify
+from ...text import count
+from ...variants import CLIP_FRAMES, identify
+from ..plan import clips_of, file_name
 from .request import AUTO_ATTENTION, Lora, Request
-from .settings import clips_of, count, file_name
 
 Advice = Iterator[tuple[str, str]]
 

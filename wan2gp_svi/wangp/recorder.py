@@ -26,11 +26,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import __version__, files, mp4
-from ..clips import FINISHED, STOP, STOPPED, Clip, Run, StoreError, holds, room, room_unsaved
+from .. import __version__, files
+from ..runs import mp4
+from ..runs.state import State
+from ..runs.store import STOP, Clip, Run, StoreError, holds, room, room_unsaved
+from ..text import size
 from ..variants import CLIP_FRAMES, Variant
 from .clip import Video, to_uint8
-from .settings import SettingsError
+from .form import SettingsError
 
 _QUIET = 2.0  # seconds without a change, after which a file is taken to be finished
 _SPARE = 200 * 2**20  # bytes that are to stay free on the disk
@@ -133,7 +136,7 @@ class Recording:
     def stopping(self) -> bool:
         """Whether the user has asked for no more clips; the run is closed then."""
         if self._stop:
-            self.close(STOPPED)
+            self.close(State.STOPPED)
             self.say(f"stopped after clip {self._making.number}, as asked. Press Generate again to resume.")
         return self._stop
 
@@ -249,7 +252,7 @@ class Recording:
         settings = _own(configs, seed=about.seed)
         inside = {"version": __version__, "variant": about.variant, "run": self.run.name, "seeds": self._seeds}
         shown = self.shown(video_path)
-        ended = "" if not making.last else FINISHED if making.number + 1 >= self.total else STOPPED
+        ended = "" if not making.last else State.FINISHED if making.number + 1 >= self.total else State.STOPPED
         change = replace(about, video=shown, ended=ended, clips=self.total)
         if not about.settings:  # what WanGP does not record with a video does not decide what it shows
             decides = {name: value for name, value in about.decides.items() if name in configs or " " in name}
@@ -316,7 +319,7 @@ class Recording:
     def abandon(self, gen: Mapping[str, Any]) -> None:
         """The same where WanGP's loop has ended without a word. Waits for nothing, since any thread may call it."""
         if self._release.alive:
-            ended = STOPPED if gen.get("abort") else ""
+            ended = State.STOPPED if gen.get("abort") else ""
             with contextlib.suppress(RuntimeError):  # this Python ends
                 if self._video is not None:
                     self._later(self._grow, None)
@@ -353,12 +356,12 @@ class Recording:
             self.close("the disk was nearly full")
             on = f"; it goes on from clip {number + 1}" if number else ""
             raise SettingsError(
-                f"the disk is nearly full: clip {number + 1} needs about {_megabytes(one + made)}, and "
-                f"{_megabytes(max(free, 0))} are free beside a reserve of {_megabytes(_SPARE)}. Make room on the disk "
+                f"the disk is nearly full: clip {number + 1} needs about {size(one + made, 0)}, and "
+                f"{size(max(free, 0), 0)} are free beside a reserve of {size(_SPARE, 0)}. Make room on the disk "
                 f"of {self.run.folder}, and press Generate again{on}.")
         if free < one * left + made and number in (0, 1, self.taken_over):
             self.say(f"the disk has room for about {(free - made) // one} of the {left} clips to come "
-                     f"({_megabytes(one)} each).")
+                     f"({size(one, 0)} each).")
 
 
 def with_provenance(settings: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
@@ -413,7 +416,3 @@ def _joined(pieces: Sequence[Path], path: Path) -> None:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise StoreError(f"the pieces cannot be joined: {done.stderr.decode(errors='replace').strip()}")
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 10**6:.0f} MB" if size < 10**9 else f"{size / 10**9:.1f} GB"

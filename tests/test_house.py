@@ -1,0 +1,163 @@
+"""The plan of the house: which room of the package may import which, read off the source of every module."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[1]
+PACKAGE = "wan2gp_svi"
+
+#: room -> the rooms that its modules may import when they are imported; each may import its own
+BASE = {"release", "files", "text", "location"}  # standard library only; `release` is the package itself
+ARROWS = {
+    "release": set(), "files": set(), "text": set(), "location": set(),
+    "method": set(),
+    "runs": {*BASE, "method"},  # of the method the length of a clip
+    "drift": {*BASE, "method"},
+    "wangp": {*BASE, "method", "runs", "drift", "wangp.check", "install.text"},
+    "wangp.check": {*BASE, "method", "wangp"},
+    "wangp.tab": {*BASE, "method", "runs", "drift", "wangp", "install", "install.text"},
+    "demo": {*BASE, "method", "drift"},
+    "demo.in_wangp": {*BASE, "method", "demo", "wangp", "install", "install.text"},
+    "install.text": {*BASE},  # what reads WanGP's source, for the installer and for the contract
+    "install": {*BASE, "method", "wangp", "install.text"},
+    "selftest": {*BASE, "method", "install", "install.text"},
+    "__main__": {*BASE},
+}
+#: modules that a room may import of another, where not all of them
+ONLY = {
+    ("install", "method"): {"variants"}, ("install", "wangp"): {"wangp.contract"}, ("runs", "method"): {"variants"},
+    ("wangp", "drift"): {"drift.layout"}, ("wangp", "install.text"): {"install.patches", "install.shipped"},
+}
+#: imports inside functions that go against the arrows: doors, opened when somebody comes
+LAZY = {
+    "wangp.start": {"demo.in_wangp.loader", "selftest.passed", "wangp.tab.tab"},
+    "wangp.recorder": {"drift"},
+    "install.cli": {"demo.in_wangp.record", "selftest.command"},
+    "__main__": {"demo.command", "demo.in_wangp.command", "drift", "runs.state", "runs.store", "selftest.command",
+                 "wangp.check.command", "wangp.resuming", "wangp.tab.view"},
+}
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(HOME).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {_name(path): path for path in sorted((HOME / PACKAGE).rglob("*.py"))}
+
+
+def _imports(name: str) -> Iterator[tuple[str, bool]]:
+    """What a module imports of the package, and whether only when a function is called; not what is for types alone."""
+    path = MODULES[name]
+    inside = name if path.name == "__init__.py" else name.rpartition(".")[0]
+
+    def visit(node: ast.AST, lazy: bool) -> Iterator[tuple[str, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+                continue
+            if isinstance(child, ast.Import):
+                yield from ((alias.name, lazy) for alias in child.names if alias.name.split(".")[0] == PACKAGE)
+            elif isinstance(child, ast.ImportFrom):
+                above = inside.split(".")[: len(inside.split(".")) - child.level + 1] if child.level else []
+                base = ".".join([*above, *([child.module] if child.module else [])])
+                if base.split(".")[0] == PACKAGE:
+                    whole = (f"{base}.{alias.name}" for alias in child.names)
+                    yield from ((one if one in MODULES else base, lazy) for one in whole)
+            yield from visit(child, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+
+    yield from visit(ast.parse(path.read_text(encoding="utf-8")), False)
+
+
+def _short(name: str) -> str:
+    return name.partition(".")[2]
+
+
+def _room(name: str) -> str:
+    first, *rest = _short(name).split(".")
+    if first in ("variants", "conditioning", "chain", "lora"):
+        return "method"
+    if f"{first}.{''.join(rest[:1])}" in ("demo.in_wangp", "wangp.check", "wangp.tab"):
+        return f"{first}.{rest[0]}"
+    if _short(name) in ("install", "install.patches", "install.shipped"):
+        return "install.text"
+    return first or "release"
+
+
+def _allowed(source: str, target: str) -> bool:
+    here, there = _room(source), _room(target)
+    return here == there or there in ARROWS[here] and _short(target) in ONLY.get((here, there), {_short(target)})
+
+
+EAGER = {name: {target for target, lazy in _imports(name) if not lazy} for name in MODULES}
+
+
+def test_arrows_between_rooms_go_down_only():
+    assert {_room(name) for name in MODULES} == ARROWS.keys()
+    against = [f"{_short(source)} imports {_short(target)}" for source, targets in EAGER.items() for target in targets
+               if not _allowed(source, target)]
+    assert not against
+
+
+def test_what_goes_up_is_imported_inside_a_function_and_is_known():
+    found = defaultdict(set)
+    for source in MODULES:
+        for target, lazy in _imports(source):
+            if lazy and not _allowed(source, target):
+                found[_short(source)].add(_short(target))
+    assert found == LAZY
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    done: set[str] = set()
+
+    def follow(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join([*way[way.index(name):], name])
+        if name not in done:
+            for target in sorted(EAGER[name]):
+                follow(target, (*way, name))
+            done.add(name)
+
+    for name in MODULES:
+        follow(name, ())
+
+
+def _python(code: str) -> subprocess.CompletedProcess[str]:
+    quiet = "ignore:CUDA is not available:UserWarning"  # diffusers, on being imported
+    return subprocess.run([sys.executable, "-B", "-W", quiet, "-c", code], cwd=HOME, capture_output=True,
+                          encoding="utf-8")
+
+
+LIGHT = sorted(_short(name) for name in MODULES if name.startswith((f"{PACKAGE}.install.", f"{PACKAGE}.wangp.check"))
+               and not name.endswith("__main__"))
+
+
+@pytest.mark.parametrize("names", [["wangp"], ["wangp.contract"], LIGHT, ["demo.in_wangp.record"],
+                                   ["selftest.passed"], ["files", "text", "location", "variants", "chain"]],
+                         ids=lambda names: names[0])
+def test_what_wangp_and_the_installer_start_with_loads_no_torch(names: list[str]):
+    done = _python(f"import sys, importlib\nfor one in {names}: importlib.import_module('{PACKAGE}.' + one)\n"
+                   "print(sorted({'torch', 'numpy', 'safetensors', 'gradio', 'PIL'} & sys.modules.keys()))")
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_importing_prints_nothing():
+    names = sorted(name for name in MODULES if not name.endswith("__main__"))
+    done = _python(f"import importlib\nfor one in {names}: importlib.import_module(one)")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_every_module_says_what_it_is_and_is_shipped():
+    silent = [name for name, path in MODULES.items() if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
+    assert not silent
+    packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+    listed = re.search(r"(?s)^packages = \[(.*?)\]", (HOME / "pyproject.toml").read_text("utf-8"), re.M)
+    assert set(re.findall(r'"([\w.]+)"', listed[1])) == packages

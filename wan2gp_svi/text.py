@@ -1,0 +1,46 @@
+"""Words for counts, sizes and times, and what makes a sentence of a message. Standard library only."""
+
+from __future__ import annotations
+
+
+def plural(number: int, noun: str) -> str:
+    return noun if number == 1 else f"{noun}s"
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {plural(number, noun)}"
+
+
+def size(number: int, decimals: int = 1) -> str:
+    """Bytes on a disk: "1.5 MB", "2.5 GB"; `decimals` are those of megabytes."""
+    return f"{number / 1e6:.{decimals}f} MB" if number < 1e9 else f"{number / 1e9:.1f} GB"
+
+
+def gigabytes(number: int) -> str:
+    """The size of a download: "2.45 GB", below a gigabyte "613 MB"."""
+    return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+
+
+def duration(seconds: float) -> str:
+    """The length of a video: "10.1 s", "10 min 01 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{seconds:.1f} s" if seconds < 60 else f"{minutes} min {rest:02d} s"
+
+
+def roughly(seconds: float) -> str:
+    """A time to wait: "85 s", "12 min", "3 h 5 min"."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def cut(text: str, width: int) -> str:
+    """A text in one line of at most `width` letters."""
+    text = " ".join(text.split())
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def sentence(text: str) -> str:
+    """A message with a capital letter at its start."""
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,74 @@
+"""The video that is continued: what its first clip starts from, and the reference."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..drift.layout import provenance
+from ..runs.store import FOLDER, Store, StoreError
+
+
+def source(scope: Mapping[str, Any], frames: int, say: Callable[[str], None]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Of a video that is continued: the reference [3, H, W], its last `frames` frames [3, N, H, W], and, if a run has
+    them, its last latents.
+
+    The reference is that of the run which made the video, or the start image in its metadata; only where neither is to
+    be had, and the user is told, its last frame.
+    """
+    video = scope["prefix_video"]
+    video = video[:, -frames:].float().cpu()
+    if scope["prefix_video"].dtype == torch.uint8 or video.max() > 1.5:
+        video = video.div(127.5).sub(1)
+    made = provenance(_metadata(scope["video_source"]))
+    size = video.shape[2:]
+    with contextlib.suppress(StoreError, OSError, KeyError, IndexError):
+        run = Store(Path(scope["save_path"]) / FOLDER).find(str(made.get("run") or "?"))
+        picture = _picture(run.folder / "reference.png")
+        done = run.done()
+        whole = sum(count for clip in done for _, count in run.pieces(clip, last=clip is done[-1]))
+        if picture.shape[1:] == size:
+            state = run.state(done[-1]) if whole == scope["source_video_frames_count"] else {}
+            say(f"the reference is that of run {run.name}, which made this video"
+                + (", and so are the motion frames, bit for bit." if state else "."))
+            motion = state["motion_frames"].float().div(127.5).sub(1) if state else video
+            return picture, motion[:, -frames:], state.get("latents")
+    with contextlib.suppress(Exception):  # whatever the video holds, it can be continued
+        picture = _embedded(scope["video_source"], size)
+        say("the reference is the start image in the video's metadata.")
+        return picture, video, None
+    say("the reference is the LAST FRAME of the video, because neither its run nor its start image is to be had: what "
+        "has drifted there stays so. WanGP can keep the start image in each video (Configuration, Outputs).")
+    return video[:, -1], video, None
+
+
+def _picture(path: Any, size: Sequence[int] | None = None) -> Tensor:
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    image = Image.open(path).convert("RGB")
+    if size is not None:
+        image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(image)).movedim(-1, 0).float().div(127.5).sub(1)
+
+
+def _metadata(video: Any) -> dict[str, Any]:
+    from shared.utils.video_metadata import read_metadata_from_video
+
+    found = read_metadata_from_video(str(video)) if isinstance(video, (str, Path)) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _embedded(video: Any, size: Sequence[int]) -> Tensor:
+    from shared.utils.video_metadata import extract_source_images
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = extract_source_images(str(video), folder)
+        path = found["image_start"]
+        return _picture(path[0] if isinstance(path, (list, tuple)) else path, size)
