@@ -53,7 +53,7 @@ class Name:
 @dataclass(frozen=True)
 class Other:
     """What another file has: a function with these leading parameters, a class, or any name. `beside`: where it is
-    another, SVI works without what it is for, and says so."""
+    another, SVI works without what it is for, and says so. `alone`: where it is missing, SVI's own does without it."""
 
     file: str
     name: str
@@ -62,6 +62,7 @@ class Other:
     since: str = ""
     optional: bool = False
     beside: bool = False
+    alone: bool = False
 
 
 _LOOP = "before_generate"
@@ -137,9 +138,9 @@ OTHERS = (
     Other(METADATA, "extract_source_images", ("video_path",), "the image in a video", optional=True),
     Other(HANDLER, _HANDLER + "query_model_def", ("base_model_type", "model_def"), "SVI's settings in the form"),
     Other(HANDLER, _HANDLER + "validate_generative_prompt", ("base_model_type", "model_def", "inputs", "one_prompt"),
-          "the check before a run", optional=True),
+          "the check before a run", optional=True, alone=True),
     Other(HANDLER, _HANDLER + "fix_settings", ("base_model_type", "settings_version", "model_def", "ui_defaults"),
-          "profiles in older WanGPs", optional=True),
+          "profiles in older WanGPs", optional=True, alone=True),
     Other(HANDLER, _HANDLER + "load_model", ("model_filename", "model_type", "base_model_type", "model_def"),
           "the demo model", beside=True),
     Other(HANDLER, _HANDLER + "query_model_files", ("computeList", "base_model_type"), "the demo model", beside=True),
@@ -286,7 +287,7 @@ def missing_optional(sources: Mapping[str, bytes], patches: Iterable[Patch]) -> 
     others = OTHERS if "start" in hooks_of(patches) else ()
     for other in (other for other in others if other.beside):
         lost += [f"{other.use} ({fault})" for fault in _of_other(other.file, sources.get(other.file), [other])]
-    for other in (other for other in others if other.optional):
+    for other in (other for other in others if other.optional and not other.alone):
         source, keep = sources.get(other.file), frozenset({other.name.split(".")[0]})
         if source is None or _find(outline(unhooked(source), keep), other.name) is None:
             lost.append(f"{other.name} ({other.use})")
