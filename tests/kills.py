@@ -18,7 +18,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 def killed(work: Callable[[], object], at: int, under: Path) -> bool:
     """Does `work` in a process that is killed before its operation number `at` (from 1 on) that changes a file in the
-    folder `under`; a file that was just to be written anew is left half written -> False where it came to its end."""
+    folder `under`; a file that was just to be written again is left half written -> False where it came to its end."""
     child = os.fork()
     if child:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

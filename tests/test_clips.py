@@ -314,7 +314,7 @@ def test_a_run_made_from_another_begins_as_that_one_which_stays_as_it_is(store: 
 def test_a_run_is_not_made_from_clips_that_are_not_there(store: Store, run: Run, count: int):
     add(run, 0)
     add(run, 1)
-    with pytest.raises(StoreError, match=f"has 2 finished clips, so clip {count + 1} cannot be made anew"):
+    with pytest.raises(StoreError, match=f"has 2 finished clips, so clip {count + 1} cannot be redone"):
         store.fork(run, count, ABOUT)
     assert len(list(store.runs())) == 1
 
@@ -342,7 +342,7 @@ def test_a_run_is_removed_with_all_that_it_takes(store: Store, run: Run):
 def test_a_run_that_another_wangp_is_making_is_neither_removed_nor_taken(store: Store, run: Run):
     release, before = Store(store.folder).open(run.name).lock(), content(run.folder)
     for attempt in (lambda: store.remove(run), run.lock):
-        with pytest.raises(StoreError, match=f"run {run.name} is being made by another WanGP"):
+        with pytest.raises(StoreError, match=f"run {run.name} is running in another WanGP"):
             attempt()
     assert content(run.folder) == before
     release()

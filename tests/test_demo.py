@@ -370,7 +370,7 @@ def test_weights_that_are_missing_or_broken_are_said(here, monkeypatch, capsys, 
     monkeypatch.setattr(model, "WEIGHTS", here)
     assert command.main([]) == 1
     said = capsys.readouterr().err
-    assert "The small model cannot be read" in said and "download it anew" in said and said.count("\n") == 1
+    assert "The small model cannot be read" in said and "download it again" in said and said.count("\n") == 1
     assert not (here / "svi-demo").exists()
 
 

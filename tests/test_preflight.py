@@ -190,17 +190,17 @@ def mend(text):
     return text.rpartition("multipliers of the LoRAs to: ")[2]
 
 
-@pytest.mark.parametrize(("profile", "multipliers", "mended"), [
+@pytest.mark.parametrize(("profile", "multipliers", "fixed"), [
     (SHOT_FAST, "1 1", "1 0.5"), (SHOT_FAST, "1", "1 0.5"), (SHOT_FAST, "", "1 0.5"), (SHOT_FAST, None, "1 0.5"),
     (SHOT_FAST, "1|1", "1 0.5"), (SHOT_FAST, "1\n# a comment\n0.8", "1 0.5"), (SHOT_FAST, "1 1,0.2", "1 0.5"),
     (SHOT_FAST, [1, 1.0], "1 0.5"),
     (WAN22_FAST, "1;0 0;1 1;0 0;1", "1;0 0;1 0.5;0 0;1"), (WAN22_FAST, "1;0 0;1", "1;0 0;1 0.5;0 0;1"),
     (PRO_FAST, "1;0 0;1 0.5;0 1", "1;0 0;1 0.5;0 0;1"),
 ])
-def test_an_accelerator_at_full_strength_is_said_with_the_multipliers_that_fix_it(profile, multipliers, mended):
+def test_an_accelerator_at_full_strength_is_said_with_the_multipliers_that_fix_it(profile, multipliers, fixed):
     found = warned(profile, loras_multipliers=multipliers)
-    assert list(found) == ["accelerator"] and mend(found["accelerator"]) == mended
-    assert warned(profile, loras_multipliers=mended) == {}
+    assert list(found) == ["accelerator"] and mend(found["accelerator"]) == fixed
+    assert warned(profile, loras_multipliers=fixed) == {}
 
 
 def test_an_accelerator_for_both_experts_is_halved_where_noise_is_high():
@@ -257,20 +257,20 @@ def test_an_accelerator_that_the_model_brings_along_is_said():
     assert "in its weights" in text and "plain Image2Video 14B of Wan 2.2" in text
 
 
-@pytest.mark.parametrize(("profile", "multipliers", "mended"), [
+@pytest.mark.parametrize(("profile", "multipliers", "fixed"), [
     (SHOT, "0.5", "1"), (SHOT, "0", "1"), (SHOT, "1,0.5", "1"), (WAN22, "1 1", "1;0 0;1"), (WAN22, "", "1;0 0;1"),
     (WAN22, "0;1 1;0", "1;0 0;1"), (PRO, "1;0 0;0.8", "1;0 0;1"),
     (WAN22_FAST, "1 1 1 1", "1;0 0;1 0.5;0 0;1"), (SHOT_FAST, "0.5 1", "1 0.5"),
 ])
-def test_an_svi_lora_at_another_strength_or_on_the_wrong_expert_is_said(profile, multipliers, mended):
+def test_an_svi_lora_at_another_strength_or_on_the_wrong_expert_is_said(profile, multipliers, fixed):
     found = warned(profile, loras_multipliers=multipliers)
-    assert mend(found["svi-strength"]) == mended and set(found) <= {"svi-strength", "accelerator"}
-    assert warned(profile, loras_multipliers=mended) == {}
+    assert mend(found["svi-strength"]) == fixed and set(found) <= {"svi-strength", "accelerator"}
+    assert warned(profile, loras_multipliers=fixed) == {}
 
 
 # ------------------------------------------------------------------------------------------------------------- sampling
 
-@pytest.mark.parametrize(("profile", "changes", "id", "mended"), [
+@pytest.mark.parametrize(("profile", "changes", "id", "fixed"), [
     (SHOT, dict(num_inference_steps=6), "steps", "Take 50 steps"),
     (SHOT, dict(guidance_scale=1), "guidance", "Set it to 5"),
     (PRO, dict(guidance_scale=1.0), "guidance", "Set it to 4"),
@@ -286,8 +286,8 @@ def test_an_svi_lora_at_another_strength_or_on_the_wrong_expert_is_said(profile,
     (SHOT, dict(skip_steps_cache_type="tea"), "step-skipping", "TeaCache"),
     (SHOT, dict(skip_steps_cache_type="mag"), "step-skipping", "Switch the skipping of steps off"),
 ])
-def test_sampling_that_is_known_to_hurt_is_said(profile, changes, id, mended):
-    assert mended in warned(profile, **changes)[id]
+def test_sampling_that_is_known_to_hurt_is_said(profile, changes, id, fixed):
+    assert fixed in warned(profile, **changes)[id]
 
 
 @pytest.mark.parametrize(("profile", "changes"), [
@@ -515,7 +515,7 @@ def test_a_file_that_cannot_be_svi_ends_with_1(saved, capsys):
     assert "settings.json: cannot be run.\n  refused: two SVI LoRAs" in capsys.readouterr().out
     assert run(saved(seed=0)) == 0 and "reference, seed 0\n" in capsys.readouterr().out
     assert run(saved(activated_loras=[])) == 0
-    assert "settings.json: SVI is off.\n  Nothing speaks against it." in capsys.readouterr().out
+    assert "settings.json: SVI is off.\n  No problems found." in capsys.readouterr().out
 
 
 def test_the_models_and_the_configuration_of_a_wangp_count(saved, wangp, capsys):

@@ -277,7 +277,7 @@ def test_two_on_one_run_and_the_second_is_refused(wgp: WanGP, capsys: pytest.Cap
         run, before = wgp.run, {path: path.read_bytes() for path in wgp.run.folder.iterdir()}
         named = settings("shot", 3, custom_settings={"svi_run": run.name}, prompt="one\n\ntwo\n\nthree")
         assert not other.generate(named)
-        assert f"run {run.name} is being made by another WanGP at this moment" in other.error
+        assert f"run {run.name} is running in another WanGP" in other.error
         assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
 
     wgp.at_window = second
@@ -289,7 +289,7 @@ def test_the_same_settings_in_a_second_wangp_are_a_new_run(wgp: WanGP, capsys: p
     other = WanGP(wgp.folder)
     wgp.at_window = lambda at: at != 2 or other.generate(settings("shot", 2))
     assert wgp.generate(settings("shot", 3)) and other.made == [1, 2]
-    assert "is being made by another WanGP" in capsys.readouterr().out and len(list(wgp.store.runs())) == 2
+    assert "is running in another WanGP" in capsys.readouterr().out and len(list(wgp.store.runs())) == 2
 
 
 # ------------------------------------------------------------------------------------------------------------ faults
@@ -300,7 +300,7 @@ def test_a_full_disk_is_said_before_the_clip_and_nothing_is_lost(wgp: WanGP, who
     expected = whole(asked)
     wgp.at_window = lambda at: disk(201 * 10**6 if at == 3 else 2**40)
     assert not wgp.generate(asked)
-    assert "the disk is nearly full: clip 3 needs about" in wgp.error and "it goes on from clip 3." in wgp.error
+    assert "the disk is nearly full: clip 3 needs about" in wgp.error and "it resumes at clip 3." in wgp.error
     run, = wgp.store.runs()
     assert run.about.ended == "the disk was nearly full"
     run.lock()()  # nobody has it any more
@@ -399,7 +399,7 @@ def test_the_video_does_not_grow_while_wangp_writes_its_metadata(wgp: WanGP, mon
     assert wgp.generate(settings("shot", 4)) and not any(clashes)
 
 
-def test_damage_in_the_middle_is_mended_and_what_follows_is_used_again(wgp: WanGP, capsys: pytest.CaptureFixture):
+def test_damage_in_the_middle_is_fixed_and_what_follows_is_used_again(wgp: WanGP, capsys: pytest.CaptureFixture):
     asked = settings("film", 4)
     assert wgp.generate(asked)
     run, expected = wgp.run, shown(wgp)
@@ -412,7 +412,7 @@ def test_damage_in_the_middle_is_mended_and_what_follows_is_used_again(wgp: WanG
     assert np.array_equal(shown(wgp), expected) and np.array_equal(of_pieces(run), expected)
 
 
-def test_a_state_with_a_flipped_bit_is_made_anew(wgp: WanGP, capsys: pytest.CaptureFixture):
+def test_a_state_with_a_flipped_bit_is_made_again(wgp: WanGP, capsys: pytest.CaptureFixture):
     asked = settings("2.0-pro", 3)
     fail_at(wgp, 3)
     wgp.generate(asked)

@@ -1,4 +1,4 @@
-"""Which run on disk the loop goes on with, and runs that are resumed, made longer, or made anew from a clip on."""
+"""Which run on disk the loop goes on with, and runs that are resumed, extended, or redone from a clip."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def whole(tmp_path: Path) -> Whole:
 
 
 def broken_off(wgp: WanGP, asked: dict, window: int, how: str = "error") -> Run:
-    """A run that broke off at a window, or was stopped there."""
+    """A run that failed at a window, or was stopped there."""
     def before(at: int) -> bool:
         if at == window and how == "error":
             raise torch.OutOfMemoryError("VRAM")
@@ -177,7 +177,7 @@ def test_a_run_by_its_name_is_refused_where_prompts_of_clips_that_are_there_chan
 
 @pytest.mark.parametrize(("wish", "said"), [
     ("nobody", "there is no run"), ("{}@1", "a number from 2 on"), ("{}@x", "a number from 2 on"),
-    ("{}@9", "so clip 9 cannot be made anew"), ("{}", "has all of its 2 clips")])
+    ("{}@9", "so clip 9 cannot be redone"), ("{}", "has all of its 2 clips")])
 def test_what_cannot_be_is_said(wgp: WanGP, wish: str, said: str):
     wgp.generate(settings("shot", 2))
     assert not wgp.generate(named(settings("shot", 2), wish.format(wgp.run.name))) and said in wgp.error
@@ -226,10 +226,10 @@ def test_more_frames_with_the_same_settings_make_a_run_longer(wgp: WanGP, whole:
     assert np.array_equal(shown(wgp), whole(settings("film", 3, prompt="one")))
 
 
-# ------------------------------------------------------------------------------------------------------------ made anew
+# ------------------------------------------------------------------------------------------------------------ redone
 
 @pytest.mark.parametrize("id", KINDS)
-def test_a_clip_is_made_anew_with_another_prompt_and_the_old_run_stays(wgp: WanGP, whole: Whole, id: str):
+def test_a_clip_is_redone_with_another_prompt_and_the_old_run_stays(wgp: WanGP, whole: Whole, id: str):
     assert wgp.generate(settings(id, 4, prompt="one\n\ntwo"))
     old, video = wgp.run, wgp.video
     before, frames = content(old), shown(wgp)
@@ -244,7 +244,7 @@ def test_a_clip_is_made_anew_with_another_prompt_and_the_old_run_stays(wgp: WanG
 
 
 @pytest.mark.parametrize("id", ["film", "2.0-pro"])
-def test_a_clip_is_made_anew_with_another_seed(wgp: WanGP, id: str):
+def test_a_clip_is_redone_with_another_seed(wgp: WanGP, id: str):
     overlap = VARIANTS[id].overlap
     assert wgp.generate(settings(id, 3))
     old, frames = wgp.run, shown(wgp)
@@ -256,7 +256,7 @@ def test_a_clip_is_made_anew_with_another_seed(wgp: WanGP, id: str):
     assert len(shown(wgp)) == chain.length(3, overlap)
 
 
-def test_a_run_made_anew_that_broke_off_is_gone_on_with(wgp: WanGP):
+def test_a_redone_run_that_failed_is_resumed(wgp: WanGP):
     assert wgp.generate(settings("film", 4))
     again = resuming.redone(wgp.run, 2, prompt="else")
     run = broken_off(wgp, again, 4)
@@ -266,7 +266,7 @@ def test_a_run_made_anew_that_broke_off_is_gone_on_with(wgp: WanGP):
     assert wgp.generate(resuming.resumed(run)) and wgp.made == [4]
 
 
-def test_from_which_clip_on_a_run_can_be_made_anew(wgp: WanGP):
+def test_from_which_clip_a_run_can_be_redone(wgp: WanGP):
     run = broken_off(wgp, settings("shot", 4), 3)
     for clip in (0, 1, 4):
         with pytest.raises(StoreError, match="clip 2 to 3"):
@@ -275,7 +275,7 @@ def test_from_which_clip_on_a_run_can_be_made_anew(wgp: WanGP):
     assert wgp.made == [3, 4]
 
 
-def test_a_window_that_was_added_is_made_anew_too(wgp: WanGP):
+def test_a_window_that_was_added_is_redone_too(wgp: WanGP):
     wgp.at_window = lambda at: wgp.gen.update(extra_windows=int(at == 2))
     assert wgp.generate(settings("film", 2))
     wgp.at_window = lambda at: None

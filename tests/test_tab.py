@@ -64,18 +64,18 @@ def test_a_row_says_what_a_run_is(store: Store):
     assert names == [run.name] and len(cells) == len(view.HEADERS)
     assert cells[0].startswith("<img src='data:image/jpeg;base64,")
     assert cells[1:2] + cells[3:6] == [run.name, "SVI-Shot", "2 of 4", "10.1 s"]
-    assert cells[7:] == ["broke off", "one"] and cells[6] == text.size(run.size)
+    assert cells[7:] == ["failed", "one"] and cells[6] == text.size(run.size)
 
 
 @pytest.mark.parametrize(("done", "ended", "state"), [
-    (4, "finished", "finished"), (4, "", "broke off"), (2, "stopped", "stopped"),
-    (2, "OutOfMemoryError: VRAM", "broke off: OutOfMemoryError: VRAM"),
-    (0, "", "broke off")])
+    (4, "finished", "finished"), (4, "", "failed"), (2, "stopped", "stopped"),
+    (2, "OutOfMemoryError: VRAM", "failed: OutOfMemoryError: VRAM"),
+    (0, "", "failed")])
 def test_the_state_of_a_run(store: Store, done: int, ended: str, state: str):
     run = make(store, done, ended=ended)
     assert view.says(run, states.state(run, done)) == state
     release = run.lock()
-    assert view.says(run, states.state(run, done)) == ("finished" if ended == "finished" else "being made")
+    assert view.says(run, states.state(run, done)) == ("finished" if ended == "finished" else "running")
     release()
 
 
@@ -102,7 +102,7 @@ def test_the_clips_that_are_done_and_those_to_come(store: Store):
 
 def test_the_summary_has_no_markup_of_a_reason(store: Store):
     said = view.summary(view.look(make(store, ended="Error: *a* <b>[x](y)")))
-    assert r"Broke off: Error: \*a\* \<b\>\[x\](y)." in said and "2 of 4 clips" in said
+    assert r"Failed: Error: \*a\* \<b\>\[x\](y)." in said and "2 of 4 clips" in said
 
 
 # ----------------------------------------------------------------------------------------------------- video and report
@@ -115,7 +115,7 @@ def test_a_video_is_served_from_where_it_lies(store: Store):
     assert "/gradio_api/file=/" in html and "out%20puts/a%20boat%27s%20%26%20%231%3F.mp4?" in html
     assert "boat&#x27;s &amp;" in html
     video.unlink()
-    assert "not there any more" in view.summary(view.look(run))
+    assert "Its video is gone" in view.summary(view.look(run))
 
 
 def test_a_drift_report_is_shown_unless_the_video_has_grown_since(store: Store):
@@ -158,11 +158,11 @@ def test_settings_to_go_on(store: Store):
     (lambda run: actions.redo(run, 2, "", "abc"), "the seed is a whole number"),
     (lambda run: actions.redo(run, 2, "", "-1"), "the seed is a number from 0"),
     (lambda run: actions.redo(run, None, "x", ""), "the clip is a whole number"),
-    (lambda run: actions.redo(run, 4, "x", ""), "can be made anew from clip 2 to 3"),
+    (lambda run: actions.redo(run, 4, "x", ""), "can be redone from clip 2 to 3"),
     (lambda run: actions.extend(run, 0, ""), "by 1 clip or more"),
     (lambda run: actions.extend(run, 1.5, ""), "the number of clips is a whole number"),
     (lambda run: actions.resume(Run(run.folder, replace(run.about, settings={}))), "before its first clip was done"),
-    (lambda run: actions.stop(run), "is not being made"),
+    (lambda run: actions.stop(run), "is not running"),
 ])
 def test_what_cannot_be_done_is_said(store: Store, what, said: str):
     with pytest.raises(StoreError, match=said):
@@ -239,10 +239,10 @@ def test_a_form_that_cannot_take_the_settings_says_why(store: Store):
 
 def test_what_happens_next_is_said(store: Store):
     run = make(store)
-    assert f"run {run.name} goes on with clip 3, up to clip 4" in actions.next_step(run, actions.resume(run), 2)
-    assert "goes on with clip 3, up to clip 7" in actions.next_step(run, actions.extend(run, 5, ""), 2)
+    assert f"run {run.name} resumes at clip 3, up to clip 4" in actions.next_step(run, actions.resume(run), 2)
+    assert "resumes at clip 3, up to clip 7" in actions.next_step(run, actions.extend(run, 5, ""), 2)
     said = actions.next_step(run, actions.redo(run, 2, "x", ""), 2)
-    assert "made anew from clip 2 on (the old one stays), up to clip 4" in said
+    assert "redone from clip 2 (the old one stays), up to clip 4" in said
 
 
 # ----------------------------------------------------------------------------------------------------------- LoRA files

@@ -1,13 +1,13 @@
-"""python -m wan2gp_svi: what has been made, and how to go on with it.
+"""python -m wan2gp_svi: list, resume, extend and redo runs; check settings; try SVI.
 
     runs                                    the runs that are on disk
     runs --remove RUN ...                   removes their clips for good; the videos stay
-    stop [RUN]                              ends the run that is being made when its clip is done
-    resume RUN                              settings to go on with a run that broke off
-    extend RUN --clips M [--prompt TEXT]    settings to make it M clips longer
+    stop [RUN]                              ends the running run after its current clip
+    resume RUN                              settings to resume a run that failed or was stopped
+    extend RUN --clips M [--prompt TEXT]    settings to extend it by M clips
     redo RUN --clip K [--prompt TEXT] [--seed N]
-                                            settings to make it anew from clip K on, in a run of its own
-    check FILE                              what speaks against settings, before they are run
+                                            settings to redo it from clip K, in a run of its own
+    check FILE                              problems in settings, before you run them
     drift VIDEO                             how its colours, contrast and motion hold up
     demo [--help]                           what SVI is for: a long video with it and without, on any machine
     selftest [WANGP_FOLDER]                 checks SVI in your own WanGP, in two minutes
@@ -67,7 +67,7 @@ def _parser(drift: Any, check: Any, small: Any) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m wan2gp_svi", description=head.partition(": ")[2], epilog=rest,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    check.add_arguments(commands.add_parser("check", help="what speaks against settings, before they are run"))
+    check.add_arguments(commands.add_parser("check", help="problems in settings, before you run them"))
     drift.add_arguments(commands.add_parser("drift", help="how a video holds up"))
     commands.add_parser("demo", add_help=False, help="a long video with SVI and without, on any machine")
     commands.add_parser("selftest", add_help=False, help="check SVI in your own WanGP")
@@ -82,15 +82,15 @@ def _parser(drift: Any, check: Any, small: Any) -> argparse.ArgumentParser:
     runs = commands.add_parser("runs", parents=[store], help="the runs that are on disk")
     runs.add_argument("--remove", metavar="RUN", nargs="+", help="remove the clips of these runs; the videos stay")
     runs.add_argument("--yes", action="store_true", help="do not ask before removing")
-    stop = commands.add_parser("stop", parents=[store], help="end the run that is being made with its current clip")
-    stop.add_argument("run", metavar="RUN", nargs="?", default="", help="which, where several are being made")
-    commands.add_parser("resume", parents=[one], help="go on with a run that broke off")
-    extend = commands.add_parser("extend", parents=[one], help="make a run longer")
+    stop = commands.add_parser("stop", parents=[store], help="end the running run after its current clip")
+    stop.add_argument("run", metavar="RUN", nargs="?", default="", help="which one, if several are running")
+    commands.add_parser("resume", parents=[one], help="resume a run that failed or was stopped")
+    extend = commands.add_parser("extend", parents=[one], help="extend a run")
     extend.add_argument("--clips", metavar="M", type=int, required=True, help="clips to add")
     extend.add_argument("--prompt", metavar="TEXT", action="append", default=[], help="for the clips to come; once for "
                         "each, the last one for all that follow")
-    redo = commands.add_parser("redo", parents=[one], help="make a run anew from a clip on")
-    redo.add_argument("--clip", metavar="K", type=int, required=True, help="the first clip that is made anew (2 on)")
+    redo = commands.add_parser("redo", parents=[one], help="redo a run from a clip")
+    redo.add_argument("--clip", metavar="K", type=int, required=True, help="the first clip to redo (2 or later)")
     redo.add_argument("--prompt", metavar="TEXT", default="", help="instead of clip K's, for as long as that lasted")
     redo.add_argument("--seed", metavar="N", type=int, help="instead of the run's; clip K then has N + 42 (K - 1)")
     return parser
@@ -136,10 +136,10 @@ def _stop(options: argparse.Namespace) -> None:
     made = [run for run in ([store.find(options.run)] if options.run else store.runs()) if is_running(run)]
     if len(made) != 1:
         names = ", ".join(run.name for run in made)
-        raise StoreError(f"several runs are being made: {names}. Say which one" if made else
-                         "no run is being made at this moment")
+        raise StoreError(f"several runs are running: {names}. Say which one" if made else
+                         "no run is running")
     files.write(made[0].folder / STOP, b"")
-    print(f"Run {made[0].name} ends when the clip that is being made is done. The same settings go on from there.")
+    print(f"Run {made[0].name} ends after the current clip. Resume it any time.")
 
 
 def _resume(options: argparse.Namespace) -> None:

@@ -80,7 +80,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_frames(profile, svi, run_wangp,
     playable = frames(left)
     assert playable == whole[:len(playable)] and len(playable) >= done[0].frames
     outcome = trees.run(PYTHON, svi, tmp_path, job)
-    assert f"going on with run {run.name} from clip {len(done) + 1} of 4" in outcome.log
+    assert f"resuming run {run.name} from clip {len(done) + 1} of 4" in outcome.log
     assert len(outcome.report["tasks"][0]["windows"]) == 1, "clips that were made are not made again"
     assert video(outcome) == str(left), "the video grows on"
     assert frames(left) == whole
@@ -116,7 +116,7 @@ def test_a_finished_run_is_made_longer_and_is_what_one_run_would_have_been(svi, 
     assert frames(video(finished)) == frames(tmp_path / "outputs" / Path(video(finished)).name), "the old video stays"
 
 
-def test_a_run_is_made_anew_from_a_clip_on(svi, finished, tmp_path):
+def test_a_run_is_redone_from_a_clip(svi, finished, tmp_path):
     settings = settings_of(finished, tmp_path, "redo", "--clip", "3", "--prompt", "a storm", "--seed", "99")
     outcome = again(svi, finished, tmp_path, [settings, settings])
     old = frames(video(finished))

@@ -13,7 +13,7 @@ from test_svi import HOME
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the benchmark reads the memory from /proc")
-def test_every_frame_is_encoded_once_with_svi_and_each_time_anew_without(wangp, tmp_path):
+def test_every_frame_is_encoded_once_with_svi_and_each_time_again_without(wangp, tmp_path):
     command = [PYTHON, HOME / "benchmarks/endless.py", wangp, "--quick", "--out", tmp_path]
     environment = {**os.environ, "PYTHONPATH": str(HOME)}
     done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=600)

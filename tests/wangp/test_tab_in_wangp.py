@@ -97,12 +97,12 @@ def test_a_killed_run_is_gone_on_with_and_no_file_of_the_users_names_the_tab(ver
     with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
         page = Page(opened, work)
         page.open()
-        assert page.cells(run.name)[3:8:2] == ["SVI-Shot", "10.1 s", "broke off"] and "2 of 4" in page.cells(run.name)
+        assert page.cells(run.name)[3:8:2] == ["SVI-Shot", "10.1 s", "failed"] and "2 of 4" in page.cells(run.name)
         page.pick(run.name)
         opened.locator("#svi_run video").wait_for()
         page.click("resume")
         page.generate(until="clip 4/4 done")
-        assert f"going on with run {run.name} from clip 3 of 4" in page.log
+        assert f"resuming run {run.name} from clip 3 of 4" in page.log
         page.open()
         page.click("refresh")
         opened.locator("#svi_runs tbody tr", has_text="finished").wait_for()
@@ -129,7 +129,7 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.fill("clip", "8")
         page.fill("seed", "7")
         page.click("redo")
-        page.says(f"Run {run.name} has 2 finished clips of 9, so it can be made anew from clip 2 to 3.")
+        page.says(f"Run {run.name} has 2 finished clips of 9, so it can be redone from clip 2 to 3.")
         assert not (run.folder / "redo-8.json").exists()
 
         page.tab("Drift report")
@@ -156,12 +156,12 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.generate(until="clip 2/9")
         page.open()
         page.click("refresh")
-        opened.locator("#svi_runs tbody tr", has_text="being made").wait_for()
+        opened.locator("#svi_runs tbody tr", has_text="running").wait_for()
         new = next(one for one in Store(work / "outputs/svi").runs() if one.name != run.name)
         page.pick(new.name)
         page.tab("Resume")
         page.click("stop")
-        page.says(f"Run {new.name} ends when the clip that is being made is done")
+        page.says(f"Run {new.name} ends after the current clip")
         for _ in range(60):
             if "as asked. The same settings go on from there" in page.log:
                 break

@@ -35,7 +35,7 @@ LASTS = 3  #: clips that a prompt is used for, where a stream is made up
 
 
 class DemoError(Exception):
-    """What the user can mend; the message says how."""
+    """What the user can fix; the message says how."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,7 +122,7 @@ def show(options: argparse.Namespace) -> None:
         wans = [Wan.load(way.adapter, model.WEIGHTS) for way in chosen.values()]
     except (OSError, SafetensorError) as error:
         raise DemoError(f"the small model cannot be read ({error}). Start the demo where SVI for WanGP was downloaded "
-                        "to, or download it anew.") from error
+                        "to, or download it again.") from error
     task = _task(options)
     with _folder(options.out) as folder:
         print(f"Prompt: {_quoted(task.prompts)}", flush=True)

@@ -53,7 +53,7 @@ def prepare(extra: str) -> Path:
         _torch_without_cuda()
     if not _run(*_PIP, "--editable", f".[{extra}]"):
         raise SetUpError("the packages could not be installed; the lines above say why. Start the same command again "
-                         "when that is mended: it goes on from here.")
+                         "when that is fixed: it continues from here.")
     return PYTHON
 
 

@@ -29,7 +29,7 @@ __all__ = ["DriftError", "Layout", "add_arguments", "main", "report", "run", "wr
 def report(
     video: Path | str, reference: Path | str | Pictures | None = None, clips: Layout | str | None = None
 ) -> Report:
-    """Measures a video: see `analysis.report`. Raises DriftError for what the user can mend."""
+    """Measures a video: see `analysis.report`. Raises DriftError for what the user can fix."""
     try:
         from .analysis import report
     except ImportError as error:

@@ -150,7 +150,7 @@ def report(
     `reference`  the user's image, a file or uint8 [H, W, 3]; without one the first frame of the video
     `clips`      a Layout or what `Layout.parse` reads; without one, what WanGP wrote into the video
 
-    Raises DriftError for what the user can mend.
+    Raises DriftError for what the user can fix.
     """
     given = Layout.parse(clips) if isinstance(clips, str) else clips
     source = probe(Path(video))

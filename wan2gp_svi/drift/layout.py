@@ -12,7 +12,7 @@ from ..variants import CLIP_FRAMES, VARIANTS, Variant
 
 
 class DriftError(Exception):
-    """What the user can mend; the message is one plain sentence."""
+    """What the user can fix; the message is one plain sentence."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from wan2gp_svi.install.transaction import alone, carry_out, remove_if_empty
 
 NAME = "SVI for WanGP"
 NEXT = (
-    'Next: start WanGP anew, choose Image2Video 14B, pick "SVI-Shot Infinite - 50 Steps" under Settings, '
+    'Next: restart WanGP, choose Image2Video 14B, pick "SVI-Shot Infinite - 50 Steps" under Settings, '
     "give a start image and the number of frames."
 )
 EXAMPLES = """examples:

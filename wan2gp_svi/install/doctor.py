@@ -260,7 +260,7 @@ def _loras(wangp: Path, lora_dir: str | None, wrong: list[str]) -> list[str]:
     for part in (part for folder in folders for part in sorted(folder.glob(".*.part"))):
         lines.append(f"LoRA: {part} ({gigabytes(part.stat().st_size)} of a download, incomplete)")
         wrong.append(f"A download of {part.name[1:].rsplit('.', 2)[0]} was broken off: run install.py with --download "
-                     "again, it goes on where it stopped.")
+                     "again, it continues where it stopped.")
     return lines or [f"LoRA: none of SVI's in {' or '.join(map(str, folders))}"]
 
 

@@ -74,7 +74,7 @@ class Clone:
         return _read(self.root / self.git / name)
 
     def settle(self, paths: Iterable[str]) -> bool:
-        """Lets git look at these files anew: it takes a file of another size for modified without asking the filter.
+        """Lets git look at these files again: it takes a file of another size for modified without asking the filter.
 
         What is staged stays staged, and a file that the user has edited stays modified. False if the index is locked.
         """

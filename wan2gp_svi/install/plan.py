@@ -34,7 +34,7 @@ class Plan:
 
     `kept` are files of ours that the user has edited, `folders` are to be removed if they end up empty, and
     `in_place` are files that are neither written nor deleted, because the distribution itself lies there. `clone`
-    is to look anew at the files `hooked`, when all is done.
+    is to look again at the files `hooked`, when all is done.
     """
 
     changes: tuple[Change, ...]

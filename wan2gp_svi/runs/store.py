@@ -211,7 +211,7 @@ class Run:
         try:
             return files.lock(self.folder)
         except files.Busy:
-            raise StoreError(f"run {self.name} is being made by another WanGP at this moment. Wait until it is done, "
+            raise StoreError(f"run {self.name} is running in another WanGP. Wait until it is done, "
                              "or start a new run") from None
 
 
@@ -280,7 +280,7 @@ class Store:
         """A new run that begins with the first `clips` clips of another, which stays as it is."""
         done = run.done()
         if not 0 < clips <= len(done):
-            raise StoreError(f"run {run.name} has {len(done)} finished clips, so clip {clips + 1} cannot be made anew")
+            raise StoreError(f"run {run.name} has {len(done)} finished clips, so clip {clips + 1} cannot be redone")
 
         def fill(new: Run) -> None:
             for clip in done[:clips]:

@@ -82,7 +82,7 @@ _LABELS = {
     "num_motion_frames": "SVI motion frames (num_motion_frames)",
     "ref_pad_num": "SVI padding: auto, -1 image, 0 grey, k frames (ref_pad_num)",
     "seed_times": "SVI seed step from clip to clip (seed_times)",
-    "svi_run": "SVI run: auto, new, a run to go on with, or run@clip to redo from",
+    "svi_run": "SVI run: auto, new, a run to resume, or run@clip to redo from",
 }
 
 

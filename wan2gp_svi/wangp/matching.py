@@ -72,9 +72,9 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor, say: Cal
                             "or choose another folder for videos in WanGP's configuration.") from error
     if recording.taken_over:
         done = recording.taken_over
-        why = f"it broke off: {failed}" if (failed := reason(recording.run.about)) else recording.run.about.ended
+        why = f"it failed: {failed}" if (failed := reason(recording.run.about)) else recording.run.about.ended
         what = f" from clip {done + 1} of {total}" if done < total else f", all of its {total} clips are on disk"
-        say(f"going on with run {recording.run.name}{what}{f' ({why})' if why else ''}. To start anew instead, set "
+        say(f"resuming run {recording.run.name}{what}{f' ({why})' if why else ''}. To start over, set "
             "\"SVI run\" to new.")
     return recording
 
@@ -117,10 +117,10 @@ def _named(store: Store, wish: str, about: About, random: bool) -> Run:
         different.append(f"seed {about.seed} (it has {run.about.seed})")
     if different:
         raise StoreError(f"run {run.name} was made with other settings, and the clips would not fit together: "
-                         f"{'; '.join(different)}. Set them back, or clear \"SVI run\" to start anew")
+                         f"{'; '.join(different)}. Set them back, or clear \"SVI run\" to start over")
     if clip:
         if not clip.isdecimal() or int(clip) < 2:
-            raise StoreError(f"\"SVI run\" is {wish}; the clip from which it is made anew is a number from 2 on")
+            raise StoreError(f"\"SVI run\" is {wish}; the clip to redo from is a number from 2 on")
         keep, base = int(clip) - 1, [run.name, int(clip) - 1]
         for other in store.runs():
             done = other.done()
@@ -131,13 +131,13 @@ def _named(store: Store, wish: str, about: About, random: bool) -> Run:
         return store.fork(run, keep, replace(about, base=(run.name, keep), ended=""))
     done = run.done()
     if not done:
-        raise StoreError(f"run {run.name} has no finished clip to go on from")
+        raise StoreError(f"run {run.name} has no finished clip to resume from")
     if len(done) > about.clips or len(done) == about.clips and run.about.ended == State.FINISHED:
         raise StoreError(f"run {run.name} has all of its {len(done)} clips. Ask for more frames to make it longer, "
-                         f"write {run.name}@K to make it anew from clip K on, or clear \"SVI run\" to start anew")
+                         f"write {run.name}@K to redo it from clip K, or clear \"SVI run\" to start over")
     if not _prompts_fit(run, done, about):
         raise StoreError(f"the prompts of the clips that run {run.name} has are others now. Set them back, or write "
-                         f"{run.name}@K to make it anew from clip K on")
+                         f"{run.name}@K to redo it from clip K")
     return run
 
 

@@ -123,7 +123,7 @@ def _help(variant: Variant, recipe: Recipe) -> str:
     film = " Film suffers most from accelerators and quantised models." if variant.id.startswith("film") else ""
     return (f"{variant.title}: {variant.about}. Give a start image and more than {CLIP_FRAMES} frames: every "
             f"{CLIP_FRAMES} frames are one clip of 5 seconds. {prompts} {recipe.help}{film} Prompts, warnings and "
-            "mends: wan2gp_svi/docs/guide.md.")
+            "fixes: wan2gp_svi/docs/guide.md.")
 
 
 def table() -> str:

@@ -1,6 +1,6 @@
 """The clips of a run on their way to the disk, and the video that grows from them.
 
-In WanGP the frames of all windows are a list in RAM, and each window saves the whole list anew. Here the list holds
+In WanGP the frames of all windows are a list in RAM, and each window saves the whole list again. Here the list holds
 the newest clip alone, its piece is encoded by WanGP's own `save_video` while the next clip is made, and the video is
 put together from pieces. A clip that is on disk already is handed out by `generate` instead of being made: WanGP's
 loop goes through all its windows as ever, and so all its counters are right.
@@ -125,7 +125,7 @@ class Recording:
             if found is not None:
                 self.run.state(found)
         except StoreError as error:
-            self.say(f"{error}. It is made anew.")
+            self.say(f"{error}. SVI makes it again.")
             return None
         after = self.run.seal(self.clips[-1]) if self.clips else ""
         if found is None or (found.prompt, found.seed, found.after) != (prompt, seed, after):
@@ -354,7 +354,7 @@ class Recording:
         left, made = self.total - number, room_unsaved(self._pixels)
         if free < one + made:
             self.close("the disk was nearly full")
-            on = f"; it goes on from clip {number + 1}" if number else ""
+            on = f"; it resumes at clip {number + 1}" if number else ""
             raise SettingsError(
                 f"the disk is nearly full: clip {number + 1} needs about {size(one + made, 0)}, and "
                 f"{size(max(free, 0), 0)} are free beside a reserve of {size(_SPARE, 0)}. Make room on the disk "

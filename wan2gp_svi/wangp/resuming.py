@@ -18,9 +18,9 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
     """WanGP's settings to make a run `clips` clips longer; `prompts` are for these. Raises StoreError."""
     about, done = run.about, run.done()
     if clips < 1:
-        raise StoreError(f"a run is made longer by 1 clip or more, not {clips}")
+        raise StoreError(f"a run is extended by 1 clip or more, not {clips}")
     if not done:
-        raise StoreError(f"run {run.name} has no finished clip to go on from")
+        raise StoreError(f"run {run.name} has no finished clip to resume from")
     asked = list(about.asked)
     if prompts:
         asked = chain.stream(about.asked, len(done), about.repeat) + chain.stream(prompts, clips)
@@ -28,12 +28,12 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
 
 
 def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> dict[str, Any]:
-    """WanGP's settings to make a run anew from clip `clip` on (counted from 1), with another prompt for as long as the
+    """WanGP's settings to redo a run from clip `clip` (counted from 1), with another prompt for as long as the
     old one lasted, or another seed. Raises StoreError."""
     about, done = run.about, len(run.done())
     most = min(done + 1, about.clips)
     if not 2 <= clip <= most:
-        raise StoreError(f"run {run.name} has {done} finished clips of {about.clips}, so it can be made anew from clip "
+        raise StoreError(f"run {run.name} has {done} finished clips of {about.clips}, so it can be redone from clip "
                          f"2 to {most}")
     stream = chain.stream(about.asked, about.clips, about.repeat)
     if prompt:
@@ -48,7 +48,7 @@ def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> di
 def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) -> dict[str, Any]:
     about = run.about
     if not about.settings:
-        raise StoreError(f"run {run.name} broke off before WanGP had written its settings: generate the video anew")
+        raise StoreError(f"run {run.name} failed before WanGP had written its settings: generate the video again")
     overlap = int(about.settings["sliding_window_overlap"])
     start = run.folder / "start.png"
     custom = {**(about.settings.get("custom_settings") or {}), "svi_run": wish}

@@ -51,8 +51,8 @@ def first(run: Plan, total: int, scope: _Scope) -> Clip:
 def next_one(run: Plan, number: int, total: int, scope: _Scope, before: Clip | None) -> Clip:
     """The clip after `before`. Raises SettingsError where that one was made without SVI."""
     if before is None:
-        raise SettingsError("the first clips of this video were made without SVI, so it cannot go on with it. "
-                            "Generate the video anew.")
+        raise SettingsError("the first clips of this video were made without SVI, so SVI cannot continue it. "
+                            "Generate the video again.")
     recording = before.video.recording
     if recording is not None:
         recording.total = total  # the user may have asked for one window more

@@ -59,7 +59,7 @@ def _add(wangp: Path, weights: Path | None, lora_dir: str | None) -> None:
     carry_out(wangp, changes)
     size, pictures = sum(map(len, files.values())), [f"  {wangp / name}" for name in files if name.endswith(".png")]
     print(f"The small model is in {wangp}, {'written' if changes else 'and whole'} ({size / 1e6:.0f} MB).",
-          f"Next: start WanGP anew, choose Wan2.1, Image2video 14B, {finetune.TITLE}; pick "
+          f"Next: restart WanGP, choose Wan2.1, Image2video 14B, {finetune.TITLE}; pick "
           f"\"{next(iter(finetune.PROFILES))}\" in the list of settings, press Apply, then Generate.",
           "Pictures to start from:", *pictures, sep="\n", flush=True)
 

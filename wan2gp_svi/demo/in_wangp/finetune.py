@@ -114,7 +114,7 @@ def transformer(weights: Path) -> bytes:
              "text_len": model.TEXT_TOKENS, "eps": 1e-6}
     # as mmgp, WanGP's loader, wants it; older WanGPs cannot be given another file for it
     config = base64.b64encode(json.dumps(shape).encode("utf-8")).decode("ascii")
-    # one entry alone: of several safetensors would write the order anew each time, and the file would not be the same
+    # one entry alone: of several safetensors would write another order each time, and the file would not be the same
     return save({name: tensor.to(torch.bfloat16).contiguous() for name, tensor in tensors.items()},
                 {"config_base64": config})
 

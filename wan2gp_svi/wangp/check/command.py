@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
             for finding in findings:
                 print(f"  {finding.kind}: {finding.text} ({GUIDE}#{finding.id})")
             if not findings:
-                print("  Nothing speaks against it.")
+                print("  No problems found.")
     except settings_file.SavedError as error:
         print(f"{sentence(str(error))}.", file=sys.stderr)
         return 1

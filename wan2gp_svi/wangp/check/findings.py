@@ -75,7 +75,7 @@ def _other_model(architecture: str, model_def: Mapping[str, Any], loras: list[st
     small = " SVI's weights for Wan 2.2 5B were announced and never published." if architecture == "ti2v_2_2" else ""
     return Finding("warning", "other-model", (
         f"an SVI LoRA is active ({file_name(loras[0])}), but SVI is off: it runs on Image2Video 14B of Wan 2.1 and "
-        f"2.2, and {model_def.get('name') or architecture} goes on by WanGP's own rules, without SVI's padding and "
+        f"2.2, and {model_def.get('name') or architecture} runs by WanGP's own rules, without SVI's padding and "
         f"seeds.{small} Choose Image2Video 14B, or take the SVI LoRA out."))
 
 

@@ -66,7 +66,7 @@ def strengths(request: Request) -> Advice:
         two = request.two_experts
         each = [f"{lora.file} has a strength of {_pair(lora.high, lora.low, two)} and was trained for "
                 f"{_pair(*lora.trained, two)}" for lora in wrong]
-        yield "svi-strength", f"{'; '.join(each)}. {_mend(request, wrong)}"
+        yield "svi-strength", f"{'; '.join(each)}. {_fix(request, wrong)}"
 
 
 def accelerators(request: Request) -> Advice:
@@ -75,7 +75,7 @@ def accelerators(request: Request) -> Advice:
     if strong:
         where = " on high noise" if request.two_experts else ""
         each = " and ".join(f"{lora.file} ({lora.high:g}{where})" for lora in strong)
-        yield "accelerator", f"an accelerator runs at full strength, {each}: {harm}. {_mend(request, strong)}"
+        yield "accelerator", f"an accelerator runs at full strength, {each}: {harm}. {_fix(request, strong)}"
     if request.merged:
         yield "accelerator", (
             f"{request.merged} has an accelerator in its weights, whose strength cannot be lowered: {harm}. Choose the "
@@ -92,11 +92,11 @@ def _pair(high: float, low: float, two: bool) -> str:
     return f"{high:g}" if high == low else f"{high:g} to {low:g}"
 
 
-def _mend(request: Request, wrong: list[Lora]) -> str:
+def _fix(request: Request, wrong: list[Lora]) -> str:
     """All multipliers as they should be, to be copied."""
     if all(lora.place is None for lora in wrong):
         return f"This model brings it along: choose the plain Image2Video 14B of Wan {request.variant.wan}."
-    mended = []
+    fixed = []
     for lora in request.loras:
         if lora.place is None:
             continue
@@ -107,8 +107,8 @@ def _mend(request: Request, wrong: list[Lora]) -> str:
             now = {"high": f"{_HALF};0", "low": "0;1"}.get(lora.expert, both)
         else:
             now = request.multipliers[lora.place] if lora.place < len(request.multipliers) else "1"
-        mended.append(now)
-    return f"Set the multipliers of the LoRAs to: {' '.join(mended)}"
+        fixed.append(now)
+    return f"Set the multipliers of the LoRAs to: {' '.join(fixed)}"
 
 
 # ------------------------------------------------------------------------------------------------------------- sampling
@@ -210,11 +210,11 @@ def prompts(request: Request) -> Advice:
     by_line = "P" not in mode and mode != "FG"
     number = len([line for line in lines if line.strip()] if by_line else paragraphs)
     what, clips = "lines" if by_line else "paragraphs", clips_of(request.run, request.inputs)
-    mend = "let each paragraph be the prompt of a new sliding window; the profile does so"
+    fix = "let each paragraph be the prompt of a new sliding window; the profile does so"
     if number > 1 and mode == "FG" and request.variant.stream:
-        yield "prompts", f"the {number} {what} are one prompt, for every clip. For one each, {mend}."
+        yield "prompts", f"the {number} {what} are one prompt, for every clip. For one each, {fix}."
     elif number > 1 and mode in ("G", "PG"):
-        yield "prompts", f"the {number} {what} make {number} videos. For one video with a prompt for each clip, {mend}."
+        yield "prompts", f"the {number} {what} make {number} videos. For one video with a prompt for each clip, {fix}."
     elif number > clips and "W" in mode:
         yield "prompts", (
             f"there are {number} prompts and {count(clips, 'clip')}, so the last {number - clips} will not be used. "

@@ -58,7 +58,7 @@ def redo(run: Run, clip: Any, prompt: str, seed: str) -> dict[str, Any]:
 
 def _with_settings(run: Run) -> Run:
     if not run.about.settings:
-        raise StoreError(f"run {run.name} broke off before its first clip was done, so there is nothing to go on from")
+        raise StoreError(f"run {run.name} failed before its first clip was done, so there is nothing to resume")
     return run
 
 
@@ -111,8 +111,8 @@ def next_step(run: Run, settings: Mapping[str, Any], done: int) -> str:
     """What happens when the user presses Generate."""
     wish = settings["custom_settings"]["svi_run"]
     clip, clips = _target(settings, done)
-    what = (f"a copy of run {run.name} is made anew from clip {clip} on (the old one stays)" if "@" in wish else
-            f"run {run.name} goes on with clip {clip}")
+    what = (f"a copy of run {run.name} is redone from clip {clip} (the old one stays)" if "@" in wish else
+            f"run {run.name} resumes at clip {clip}")
     return (f"The settings are in the form. Press Generate there: {what}, up to clip {clips}. Before you make "
             "something else, set \"SVI run\" back to auto.")
 
@@ -125,9 +125,9 @@ def _target(settings: Mapping[str, Any], done: int) -> tuple[int, int]:
 
 def stop(run: Run) -> str:
     if not is_running(run):
-        raise StoreError(f"run {run.name} is not being made at this moment")
+        raise StoreError(f"run {run.name} is not running")
     files.write(run.folder / STOP, b"")
-    return f"Run {run.name} ends when the clip that is being made is done. Resume goes on from there."
+    return f"Run {run.name} ends after the current clip. Resume it any time."
 
 
 def remove(store: Store, run: Run) -> str:

@@ -28,8 +28,8 @@ WANGP = location.HOME
 
 EMPTY = ("There are no runs yet. Pick a profile that begins with **SVI** in the Media Generator and make a video: "
          "every clip of it is kept on the disk, and appears here.")
-ABOUT = ("Every clip of an SVI video is kept on the disk as soon as it is done. So a video that broke off can be gone "
-         "on with, a finished one made longer, and one that went wrong made anew from any clip on. **Click a run.**")
+ABOUT = ("Every clip goes to disk as soon as it is done. So you can resume a run that failed or was stopped, extend a "
+         "finished one, and redo one from any clip. **Click a run.**")
 
 
 def offer(plugins: Any, say: Callable[[str], None]) -> None:
@@ -125,14 +125,14 @@ class Tab:
     def _actions(self, gr: Any) -> None:
         with gr.Tabs():
             with gr.Tab("Resume"):
-                gr.Markdown("Goes on where the run broke off or was stopped.")
+                gr.Markdown("Resumes the run at its first missing clip.")
                 with gr.Row():
                     self.resume = gr.Button("Resume", variant="primary", elem_id="svi_resume")
                     self.stop = gr.Button("Stop after this clip", variant="stop", elem_id="svi_stop")
-            with gr.Tab("Make longer"):
+            with gr.Tab("Extend"):
                 self.more = gr.Number(1, label="Clips to add (5 s each)", precision=0, minimum=1, elem_id="svi_more")
                 self.prompts = gr.Textbox(label="Their prompts, with an empty line between two; the last one is used "
-                                          "for all that follow. Without any, the run's last prompt goes on.", lines=4,
+                                          "for all that follow. Without any, the run keeps its last prompt.", lines=4,
                                           elem_id="svi_prompts")
                 self.extend = gr.Button("Make it longer", variant="primary", elem_id="svi_extend")
             with gr.Tab("Redo from a clip"):

@@ -23,7 +23,7 @@ from ...variants import SEED_STEP, VARIANTS
 from ..form import SettingsError
 
 HEADERS = ["", "Run", "Made", "Variant", "Clips", "Length", "On disk", "State", "First prompt"]
-_WORDS = {State.FINISHED: "finished", State.RUNNING: "being made", State.STOPPED: "stopped", State.FAILED: "broke off"}
+_WORDS = {State.FINISHED: "finished", State.RUNNING: "running", State.STOPPED: "stopped", State.FAILED: "failed"}
 _THUMBNAIL = (112, 72)
 
 
@@ -47,7 +47,7 @@ class Shown:
 
     @property
     def last_redo(self) -> int:
-        """The last clip from which the run can be made anew; below 2 there is none."""
+        """The last clip from which the run can be redone; below 2 there is none."""
         return min(len(self.done) + 1, self.run.about.clips)
 
 
@@ -97,7 +97,7 @@ def summary(shown: Shown) -> str:
     if about.base:
         lines.append(f"It begins with the first {about.base[1]} clips of run {about.base[0]}.")
     if shown.video is None:
-        lines.append("Its video is not there any more; the clips are, and going on with the run makes it again."
+        lines.append("Its video is gone; the clips are there, and resuming the run makes it again."
                      if about.video else "It has no video yet.")
     return "\n\n".join(lines)
 
@@ -197,7 +197,7 @@ def drift(path: Path | None) -> str:
 
 def removing(shown: Shown) -> str:
     return (f"Remove the clips of run {shown.run.name} for good? That frees {size(shown.run.size)}; the run can then "
-            f"not be resumed, made longer or redone. {'Its video stays.' if shown.video else 'It has no video.'}")
+            f"not be resumed, extended or redone. {'Its video stays.' if shown.video else 'It has no video.'}")
 
 
 # ----------------------------------------------------------------------------------------------------------- LoRA files
