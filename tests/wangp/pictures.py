@@ -59,9 +59,10 @@ def main() -> None:
         job = {"config": {"last_model_type": "i2v", "save_path": str(outputs)}}
         with trees.serve(options.python, tree, work / "ui", job) as address, browser.open_page(address) as page:
             page.wait_for_timeout(3000)
-            page.set_viewport_size({"width": 1400, "height": 1200})
+            page.set_viewport_size({"width": 1400, "height": 1620})  # to the number of frames
             form(page, work / "start.png")
             page.screenshot(path=options.out / "wangp.png")
+            page.set_viewport_size({"width": 1400, "height": 1200})
             tab(page)
             page.screenshot(path=options.out / "tab.png")
 
@@ -73,7 +74,7 @@ def form(page, picture: Path) -> None:
     page.get_by_text("SVI-Shot: one scene without cuts").first.wait_for()
     page.locator("input[type=file]").first.set_input_files(picture)
     page.locator("label", has_text="Prompts (each").locator("textarea").locator("visible=true").first.fill(
-        "A blue kite circles over the hills, the camera does not move.")
+        "A white ball circles over the hills, the camera does not move.")
     frames = page.get_by_label("Number of frames").locator("visible=true").first
     frames.fill("810")
     frames.press("Tab")
