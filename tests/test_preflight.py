@@ -70,7 +70,7 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
 
 # -------------------------------------------------------------------------------------------------------------- refused
 
-@pytest.mark.parametrize(("changes", "id", "mend"), [
+@pytest.mark.parametrize(("changes", "id", "fix"), [
     (dict(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"]), "two-variants", "Take one of them out"),
     (dict(activated_loras=[VARIANTS["2.0-wan22"].loras[0].name]), "wrong-wan", "Choose Image2Video 14B of Wan 2.2"),
     (dict(image_prompt_type="T"), "start-image", 'Choose "Start Video with Image"'),
@@ -78,10 +78,10 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
     (dict(frame_scheduler={"active": True}), "window-commands", "Take the commands out"),
     (dict(custom={"ref_pad_num": "many"}), "settings", "it can be auto or -1 to 80"),
 ])
-def test_what_cannot_be_svi_is_refused_with_its_fix(changes, id, mend):
+def test_what_cannot_be_svi_is_refused_with_its_fix(changes, id, fix):
     changes["image_end"] = changes.get("image_end") and None if id != "end-image" else "end.png"
     found = said("refused", **changes)
-    assert list(found) == [id] and mend in found[id]
+    assert list(found) == [id] and fix in found[id]
 
 
 def test_a_pair_without_its_twin_is_refused_and_the_missing_file_named():
@@ -186,7 +186,7 @@ def test_quantised_weights_with_film_are_said(urls, configured, wrong):
 
 # ------------------------------------------------------------------------------------------------------------ strengths
 
-def mend(text):
+def fix(text):
     return text.rpartition("multipliers of the LoRAs to: ")[2]
 
 
@@ -199,14 +199,14 @@ def mend(text):
 ])
 def test_an_accelerator_at_full_strength_is_said_with_the_multipliers_that_fix_it(profile, multipliers, fixed):
     found = warned(profile, loras_multipliers=multipliers)
-    assert list(found) == ["accelerator"] and mend(found["accelerator"]) == fixed
+    assert list(found) == ["accelerator"] and fix(found["accelerator"]) == fixed
     assert warned(profile, loras_multipliers=fixed) == {}
 
 
 def test_an_accelerator_for_both_experts_is_halved_where_noise_is_high():
     loras = [*PROFILES[WAN22].settings["activated_loras"], LIGHTX2V]
     text = warned(WAN22_FAST, activated_loras=loras, loras_multipliers="1;0 0;1 1")["accelerator"]
-    assert "(1 on high noise)" in text and mend(text) == "1;0 0;1 0.5;1"
+    assert "(1 on high noise)" in text and fix(text) == "1;0 0;1 0.5;1"
 
 
 @pytest.mark.parametrize("multipliers", ["1 0.5", "1 0.5,1", "1 0.6", "1 0", "1\n# was 1\n0.5"])
@@ -249,7 +249,7 @@ def test_an_accelerator_that_the_model_brings_along_is_said():
     assert "FusionX_LoRA" in text and text.endswith("choose the plain Image2Video 14B of Wan 2.1.")
     loras = [*PROFILES[SHOT_FAST].settings["activated_loras"]]
     text = warned(SHOT_FAST, model=fusionix, activated_loras=loras, loras_multipliers="1 1")["accelerator"]
-    assert mend(text) == "1 0.5", "the user's own alone"
+    assert fix(text) == "1 0.5", "the user's own alone"
     lower = {**fusionix, "loras_multipliers": ["0.5"]}
     assert warned(SHOT, model=lower, num_inference_steps=10, guidance_scale=1) == {}
     lightning = {"name": "Wan2.2 Image2video Enhanced Lightning v2 14B", "URLs": ["wan22EnhancedLightning.safetensors"]}
@@ -264,7 +264,7 @@ def test_an_accelerator_that_the_model_brings_along_is_said():
 ])
 def test_an_svi_lora_at_another_strength_or_on_the_wrong_expert_is_said(profile, multipliers, fixed):
     found = warned(profile, loras_multipliers=multipliers)
-    assert mend(found["svi-strength"]) == fixed and set(found) <= {"svi-strength", "accelerator"}
+    assert fix(found["svi-strength"]) == fixed and set(found) <= {"svi-strength", "accelerator"}
     assert warned(profile, loras_multipliers=fixed) == {}
 
 

@@ -1,4 +1,4 @@
-"""WanGP's settings -> what SVI does, and what they have to be for it; the check says what speaks against them.
+"""WanGP's settings -> what SVI does, and what they have to be for it; the check finds the problems in them.
 
 WanGP names used here: the keys of its settings.
 """
@@ -22,7 +22,7 @@ SMALL = "svi_small"  #: type of the small model in WanGP, and the key that its d
 @dataclass(frozen=True)
 class Plan:
     """What SVI does in a run: the variant with the user's overrides, and the SVI LoRA files that are active. `run` is
-    the run on disk to go on with, see `matching.begin`."""
+    the run on disk to resume, see `matching.begin`."""
 
     variant: Variant
     seed_step: int

@@ -148,7 +148,7 @@ class Recording:
         state = self.run.unsaved(making.number, making.made_of)
         if state is None:
             return None
-        self.say(f"clip {making.number + 1} had been made, and was not saved yet: it is not made again.")
+        self.say(f"clip {making.number + 1} was made but not yet saved, so SVI saves it now.")
         frames = state.pop("frames")
         making.state = state
         return {"x": frames.float() if frames.is_floating_point() else frames, "latent_slice": state.get("latents")}

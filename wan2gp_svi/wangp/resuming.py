@@ -10,7 +10,7 @@ from ..runs.store import Run, StoreError
 
 
 def resumed(run: Run) -> dict[str, Any]:
-    """WanGP's settings to go on with a run, for `--process` or for the form."""
+    """WanGP's settings to resume a run, for `--process` or for the form."""
     return _settings(run, run.about.clips, run.name, run.about.asked, run.about.seed)
 
 

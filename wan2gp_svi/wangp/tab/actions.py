@@ -80,7 +80,7 @@ def paragraphs(text: str) -> list[str]:
 def into_form(wgp: Mapping[str, Any], state: dict[str, Any], run: Run, settings: Mapping[str, Any], name: str
               ) -> tuple[str | None, str | None]:
     """Puts settings into WanGP's form, as its "Load Settings" does, but for the very model that they are of: a run does
-    not go on with another one, though WanGP may call it compatible and keep it.
+    not continue with another one, though WanGP may call it compatible and keep it.
 
     `wgp` are the variables of wgp.py, `state` is that of the user's page. Returns what makes the page follow: a new
     text for its hidden box that fills the form, or one for the box that switches the model. Raises StoreError.

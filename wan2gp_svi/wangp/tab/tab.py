@@ -1,4 +1,4 @@
-"""The "SVI" tab of WanGP: the runs and how to go on with them, the drift report, the LoRA files, the doctor.
+"""The "SVI" tab of WanGP: the runs and what can be done with them, the drift report, the LoRA files, the doctor.
 
 It is a plugin in the sense of WanGP (docs/PLUGINS.md there), but in no folder of its own and named in no file of the
 user's: `offer` adds it to the plugins that WanGP loads. What is shown is made in `view`, what buttons do in
