@@ -163,7 +163,7 @@ def test_a_folder_that_is_locked_can_be_filled_and_removed(tmp_path: Path):
     release()
 
 
-@pytest.mark.skipif(files.fcntl is None, reason="the lock of Windows is another")
+@pytest.mark.skipif(sys.platform == "win32", reason="the lock of Windows is another")
 def test_a_disk_that_knows_no_locks_does_not_keep_anybody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")

@@ -18,7 +18,7 @@ PACKAGE = "wan2gp_svi"
 #: room -> the rooms that its modules may import when they are imported; each may import its own
 BASE = {"release", "files", "text", "location"}  # standard library only; `release` is the package itself
 ARROWS = {
-    "release": set(), "files": set(), "text": set(), "location": set(),
+    "release": set(), "files": set(), "text": set(), "location": {"files"},
     "method": set(),
     "runs": {*BASE, "method"},  # of the method the length of a clip
     "drift": {*BASE, "method"},
@@ -43,7 +43,7 @@ LAZY = {
     "wangp.recorder": {"drift"},
     "install.cli": {"demo.in_wangp.record", "selftest.command"},
     "__main__": {"demo.command", "demo.in_wangp.command", "drift", "runs.state", "runs.store", "selftest.command",
-                 "wangp.check.command", "wangp.resuming", "wangp.tab.view"},
+                 "wangp.check.command", "wangp.resuming"},
 }
 
 

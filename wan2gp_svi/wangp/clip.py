@@ -28,6 +28,7 @@ from ..text import sentence
 from ..variants import CLIP_FRAMES
 from . import vae
 from .form import SettingsError
+from .log import say
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -200,15 +201,6 @@ def stand_in(pipe: Any) -> Generate | None:
     """The stand-in that waits for WanGP to call `generate`, if there is one."""
     found = getattr(pipe, "__dict__", {}).get("generate")
     return found if isinstance(found, Generate) else None
-
-
-def say(line: str) -> None:
-    """A line in WanGP's log. Never raises: the log may be gone, or know no letters but its own."""
-    with contextlib.suppress(OSError, ValueError):
-        try:
-            print(f"[SVI] {line}", flush=True)
-        except UnicodeEncodeError:
-            print(f"[SVI] {line.encode('ascii', 'backslashreplace').decode()}", flush=True)
 
 
 def on_grid(frames: Tensor) -> Tensor:
