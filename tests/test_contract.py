@@ -224,7 +224,7 @@ def install(root: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tu
 def test_a_folder_that_is_no_wangp_is_refused_in_a_sentence(tmp_path, capsys):
     (tmp_path / "wgp.py").write_text("", encoding="utf-8")
     code, said = install(tmp_path, capsys)
-    assert code == 1 and said.endswith("is not a WanGP folder: there is no models/wan/any2video.py in it\n")
+    assert code == 1 and said.endswith("is not a WanGP folder: it has no models/wan/any2video.py\n")
     assert why_off(tmp_path / "nowhere") == ""
 
 

@@ -139,7 +139,7 @@ def test_install_twice_changes_nothing_the_second_time(run, wangp):
     run()
     before = tree(wangp)
     code, out, _ = run()
-    assert code == 0 and "Nothing to do: SVI for WanGP 1 is installed and whole." in out
+    assert code == 0 and "Nothing to do: SVI for WanGP 1 is installed and complete." in out
     assert tree(wangp) == before
 
 
@@ -390,13 +390,13 @@ def test_a_distribution_unpacked_straight_into_wangp_is_not_deleted(run, wangp):
     make_distribution(wangp)
     before = tree(wangp)
     code, out, _ = run(home=wangp, wangp=None)
-    assert code == 0 and "used where they lie" in out
+    assert code == 0 and "used where they are" in out
     changed = {name for name, value in tree(wangp).items() if before.get(name) != value}
     assert changed - {f"wan2gp_svi/{name}" for name in ("state.json", "patches")} == set(HOOKED) | {
         f"wan2gp_svi/patches/{name}" for name in ("series", "wgp.patch", "model.patch", "any2video.patch")
     }
     assert "Nothing to do" in run(home=wangp)[1]
-    assert "where they lie" in run("--status", home=wangp)[1]
+    assert "used where they are" in run("--status", home=wangp)[1]
     code, out, _ = run("--uninstall", home=wangp)
     assert code == 0 and "Kept" in out
     shutil.rmtree(wangp / "wan2gp_svi/__pycache__", ignore_errors=True)
@@ -614,7 +614,7 @@ def test_replace_old_takes_the_earlier_distribution_out_and_installs(run, wangp,
     before = tree(wangp)
     monkeypatch.setattr(cli.legacy, "taken_out", lambda folder: ({HOOKED[1]: good}, ["profiles/old.json"]))
     code, out, _ = run("--replace-old", "--dry-run")
-    assert code == 0 and f"{HOOKED[1]} would be cleaned of it" in out and tree(wangp) == before
+    assert code == 0 and f"{HOOKED[1]} would be cleaned" in out and tree(wangp) == before
     code, out, _ = run("--replace-old")
-    assert code == 0 and "is installed" in out and "kept; it does nothing any more: profiles/old.json" in out
+    assert code == 0 and "is installed" in out and "Kept, because you edited it; it no longer does anything: profiles/old.json" in out
     assert b"[SVI Mode]" not in any2video.read_bytes() and MARKER.encode() in any2video.read_bytes()

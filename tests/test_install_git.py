@@ -131,7 +131,7 @@ def test_a_version_that_a_hook_does_not_fit_is_left_as_upstream_wrote_it(wangp, 
     assert f"[SVI] SVI is off: {HOOKED[0]}: the line {gone.decode()!r} was found 0 times" in said
     assert hooks(wangp) == [0, *(len(patch.hunks) for patch in PATCHES[1:])]
     assert git(wangp, "status", "--porcelain") == ""
-    assert "was found 0 times, not once. Update WanGP" in install(wangp, "--status")
+    assert "was found 0 times, not once. Get a newer release" in install(wangp, "--status")
     commit(upstream, 3)
     git(wangp, "pull", "--ff-only")
     assert_whole(wangp)
@@ -225,7 +225,7 @@ def test_after_a_pull_without_any_python_wangp_says_at_its_start_what_to_do(upst
     # what WanGP's start prints, with the package in its folder and nothing else of WanGP's
     code = "from wan2gp_svi.wangp import svi; print(svi('start', 'as it was'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=wangp, capture_output=True, encoding="utf-8")
-    assert done.stdout.startswith("[SVI] is off, WanGP itself is not affected: git's filter found no Python")
+    assert done.stdout.startswith("[SVI] SVI is off, WanGP itself is not affected: git's filter found no Python")
     assert done.stdout.endswith("as it was\n")
     # with a Python again: pulled, or as the line says
     (wangp / ".git/wan2gp_svi/filter").write_text(text, encoding="utf-8")
@@ -291,7 +291,7 @@ def test_a_folder_inside_another_repository_is_no_clone(tmp_path, upstream):
     outer = tmp_path / "outer"
     git(tmp_path, "init", "-q", outer)
     wangp = Path(shutil.copytree(upstream, outer / "Wan2GP", ignore=shutil.ignore_patterns(".git")))
-    assert "Updates: not a git clone: install again after every update" in install(wangp)
+    assert "Updates: not a git clone, run install.py again after every update" in install(wangp)
     assert not (outer / ".git/info/attributes").exists()
     assert hooks(wangp) == [len(patch.hunks) for patch in PATCHES]
 

@@ -195,7 +195,7 @@ def test_taken_out_gives_files_and_profiles_and_writes_nothing(tmp_path, monkeyp
 
 
 def test_outside_a_clone_or_without_git_one_line_says_what_to_do(tmp_path, monkeypatch):
-    with pytest.raises(Refused, match="only be taken out of a git clone: unpack WanGP's own wgp.py, models/wan"):
+    with pytest.raises(Refused, match="only be removed from a git clone: unpack WanGP's own wgp.py, models/wan"):
         legacy.original(tmp_path, "wgp.py")
     root = make_clone(tmp_path / "clone", {"a.py": b""})
     with pytest.raises(Refused, match=r"git cannot give WanGP's own wgp.py \(fatal: .*\): unpack"):

@@ -111,9 +111,9 @@ def wangp(tmp_path):
 FETCH = """
 import sys
 from pathlib import Path
-from wan2gp_svi.install import Refused, loras
+from wan2gp_svi.install import Refused, cli, loras
 try:
-    loras.fetch(loras.downloads(Path(sys.argv[1]), sys.argv[2:]), print)
+    loras.fetch(loras.downloads(Path(sys.argv[1]), sys.argv[2:]), cli._print_progress)
 except Refused as error:
     sys.exit(f"REFUSED {error}")
 """
@@ -159,7 +159,7 @@ def test_a_download_arrives_whole_and_leaves_nothing_else(hub, wangp):
     assert (wangp / "loras/wan_i2v/svi-shot.safetensors").read_bytes() == CONTENT
     assert names(wangp) == ["svi-shot.safetensors"]
     code, out, _ = fetch(hub, wangp)
-    assert code == 0 and "is there (24 MB)" in out
+    assert code == 0 and "svi-shot.safetensors is complete (24 MB)" in out
     assert hub.starts == [0]
 
 
@@ -259,12 +259,11 @@ def test_without_huggingface_hub_one_line_says_what_to_do(wangp, monkeypatch):
 def test_a_disk_without_room_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2_500_000_000))
-    file = loras.Download("a", tmp_path / "L" / "a.safetensors")
     part = tmp_path / "L" / ".a.part"
-    loras._room([(file, "", part, 2_380_000_000)])
+    loras._make_room([(part, 2_380_000_000)])
     with pytest.raises(Refused, match="2.50 GB free, and 2.52 GB are needed"):
-        loras._room([(file, "", part, 2_400_000_000)])
+        loras._make_room([(part, 2_400_000_000)])
     with pytest.raises(Refused):
-        loras._room([(file, "", part, 1_300_000_000)] * 2)
+        loras._make_room([(part, 1_300_000_000)] * 2)
     part.write_bytes(b"x" * 100_000_000)
-    loras._room([(file, "", part, 2_400_000_000)])
+    loras._make_room([(part, 2_400_000_000)])

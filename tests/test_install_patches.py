@@ -65,7 +65,7 @@ def test_a_patch_without_git_line_is_read_too():
         (patch(hunk("     a = 1", f"+\tc  {MARKER}")), "tabs"),
         (patch("@@ -1,1 +1,3 @@\n     a = 1\n", f"+    c  {MARKER}\n"), "neither added nor context"),
         (patch("@@ -1,1 +1,2 @@\n     a = 1"), "shorter"),
-        (patch(AFTER, f"+    and more  {MARKER}\n"), "not part of a hunk"),
+        (patch(AFTER, f"+    and more  {MARKER}\n"), "is in no hunk"),
         (patch(AFTER).replace("b/models/x.py", "b/../x.py"), "inside WanGP"),
         (patch(AFTER).replace("b/models/x.py", "/etc/x.py"), "inside WanGP"),
         (patch(AFTER).replace("b/models/x.py", "C:\\x.py"), "inside WanGP"),
