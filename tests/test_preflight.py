@@ -13,9 +13,10 @@ import pytest
 
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp.check import command, rules, telling
-from wan2gp_svi.wangp.check.findings import Finding, check
+from wan2gp_svi.wangp.check.findings import Checked, Finding, check
 from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.handler import prepare
+from wan2gp_svi.wangp.plan import make_plan
 from wan2gp_svi.wangp.profiles import profiles
 
 HOME = Path(__file__).parents[1]
@@ -47,7 +48,7 @@ def request(profile=SHOT, **changes):
 def findings(profile=SHOT, *, server=SERVER, model=PLAIN, **changes):
     asked = request(profile, **changes)
     before = json.dumps(asked, default=str)
-    found = check(PROFILES[profile].settings["model_type"], model, asked, server)
+    found = check(PROFILES[profile].settings["model_type"], model, asked, server).findings
     assert json.dumps(asked, default=str) == before, "check changes nothing"
     return found
 
@@ -71,57 +72,67 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
 # -------------------------------------------------------------------------------------------------------------- refused
 
 @pytest.mark.parametrize(("changes", "id", "fix"), [
-    (dict(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"]), "two-variants", "Take one of them out"),
+    (dict(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"]), "two-variants", "Remove one."),
     (dict(activated_loras=[VARIANTS["2.0-wan22"].loras[0].name]), "wrong-wan", "Choose Image2Video 14B of Wan 2.2"),
     (dict(image_prompt_type="T"), "start-image", 'Choose "Start Video with Image"'),
-    (dict(image_prompt_type="SE", image_end=object()), "end-image", "Take the end image away"),
-    (dict(frame_scheduler={"active": True}), "window-commands", "Take the commands out"),
-    (dict(custom={"ref_pad_num": "many"}), "settings", "it can be auto or -1 to 80"),
+    (dict(image_prompt_type="SE", image_end=object()), "end-image", "Remove it"),
+    (dict(frame_scheduler={"active": True}), "window-commands", "Remove the commands"),
+    (dict(custom={"ref_pad_num": "many"}), "settings", "Set it to auto or a number from -1 to 80"),
 ])
 def test_what_cannot_be_svi_is_refused_with_its_fix(changes, id, fix):
     changes["image_end"] = changes.get("image_end") and None if id != "end-image" else "end.png"
-    found = said("refused", **changes)
+    found = said("error", **changes)
     assert list(found) == [id] and fix in found[id]
 
 
 def test_a_pair_without_its_twin_is_refused_and_the_missing_file_named():
     for kept, missing in ((0, 1), (1, 0)):
         pair = VARIANTS["2.0-pro"].loras
-        found = said("refused", PRO, activated_loras=[pair[kept].url])
-        assert f"add {pair[missing].name}, or apply the profile again" in found["missing-twin"]
+        found = said("error", PRO, activated_loras=[pair[kept].url])
+        assert f"Add {pair[missing].name}, or apply the profile again" in found["missing-twin"]
 
 
 def test_wangps_own_svi_is_refused_a_second_one():
     loras = [lora.url for lora in VARIANTS["2.0-pro"].loras]
-    found, = check("i2v_2_2_svi2pro", {}, request(activated_loras=loras))
-    assert (found.kind, found.id) == ("refused", "built-in") and "Take the SVI LoRAs out" in found.text
-    assert check("i2v_2_2_svi2pro", {"loras": loras}, request(activated_loras=[])) == []
+    found, = check("i2v_2_2_svi2pro", {}, request(activated_loras=loras)).findings
+    assert (found.kind, found.id) == ("error", "built-in") and "Remove the SVI LoRAs" in found.text
+    assert check("i2v_2_2_svi2pro", {"loras": loras}, request(activated_loras=[])) == Checked(None)
 
 
 def test_all_refusals_come_at_once_and_in_one_message():
     asked = request(image_prompt_type="", frame_scheduler={"active": True}, loras_multipliers="0.5")
-    kinds = [(finding.kind, finding.id) for finding in check("i2v", PLAIN, asked, SERVER)]
-    assert kinds == [("refused", "start-image"), ("refused", "window-commands"), ("warning", "svi-strength")]
+    kinds = [(finding.kind, finding.id) for finding in check("i2v", PLAIN, asked, SERVER).findings]
+    assert kinds == [("error", "start-image"), ("error", "window-commands"), ("warning", "svi-strength")]
     impossible = request(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"], image_prompt_type="")
-    assert [finding.id for finding in check("i2v", PLAIN, impossible)] == ["two-variants", "start-image"]
+    assert [finding.id for finding in check("i2v", PLAIN, impossible).findings] == ["two-variants", "start-image"]
     message = prepare("i2v", PLAIN, asked)
     assert message.startswith("SVI: a start image is needed") and " Prompt commands in [/...]" in message
+
+
+def test_the_plan_comes_with_the_findings_and_there_is_none_where_svi_cannot_run_or_is_off():
+    asked = request()
+    plan = make_plan("i2v", asked["activated_loras"], asked["custom_settings"])
+    assert check("i2v", PLAIN, asked, SERVER) == Checked(plan) and plan is not None
+    assert check("i2v", PLAIN, request(image_prompt_type=""), SERVER).plan == plan
+    two = check("i2v", PLAIN, request(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"]))
+    assert two.plan is None and len(two.errors) == 1
+    assert check("i2v", PLAIN, request(activated_loras=[])) == Checked(None)
 
 
 # ----------------------------------------------------------------------------------------------------- models and LoRAs
 
 @pytest.mark.parametrize("architecture", ["multitalk", "infinitetalk", "fantasy", "t2v", "vace_14B", "ti2v_2_2"])
 def test_an_svi_lora_on_another_model_is_said(architecture):
-    found, = check(architecture, {"name": "This Model"}, request(), SERVER)
+    found, = check(architecture, {"name": "This Model"}, request(), SERVER).findings
     assert (found.kind, found.id) == ("warning", "other-model")
-    assert "SVI is off" in found.text and "This Model" in found.text and "take the SVI LoRA out" in found.text
+    assert "SVI is off" in found.text and "This Model" in found.text and "remove the SVI LoRA" in found.text
     assert ("never published" in found.text) == (architecture == "ti2v_2_2")
-    assert check(architecture, {}, request(activated_loras=[LIGHTX2V])) == []
-    assert check(architecture, {}, request(image_mode=1)) == []
+    assert check(architecture, {}, request(activated_loras=[LIGHTX2V])) == Checked(None)
+    assert check(architecture, {}, request(image_mode=1)) == Checked(None)
 
 
 def test_a_lora_that_may_be_svi_is_said():
-    assert "its name does not tell" in warned(activated_loras=["svi_v3.safetensors"])["unknown-lora"]
+    assert "its name does not say" in warned(activated_loras=["svi_v3.safetensors"])["unknown-lora"]
     both = [PROFILES[SHOT].settings["activated_loras"][0], "my-svi-thing.safetensors"]
     assert "my-svi-thing.safetensors" in warned(activated_loras=both)["unknown-lora"]
     assert warned(activated_loras=["svi_v3.safetensors"], custom={"svi_variant": "shot"}) == {}
@@ -187,7 +198,7 @@ def test_quantised_weights_with_film_are_said(urls, configured, wrong):
 # ------------------------------------------------------------------------------------------------------------ strengths
 
 def fix(text):
-    return text.rpartition("multipliers of the LoRAs to: ")[2]
+    return text.rpartition("LoRA multipliers to: ")[2]
 
 
 @pytest.mark.parametrize(("profile", "multipliers", "fixed"), [
@@ -271,20 +282,20 @@ def test_an_svi_lora_at_another_strength_or_on_the_wrong_expert_is_said(profile,
 # ------------------------------------------------------------------------------------------------------------- sampling
 
 @pytest.mark.parametrize(("profile", "changes", "id", "fixed"), [
-    (SHOT, dict(num_inference_steps=6), "steps", "Take 50 steps"),
+    (SHOT, dict(num_inference_steps=6), "steps", "Use 50 steps"),
     (SHOT, dict(guidance_scale=1), "guidance", "Set it to 5"),
     (PRO, dict(guidance_scale=1.0), "guidance", "Set it to 4"),
     (SHOT_FAST, dict(guidance_scale=5), "guidance", "use 1 to 2"),
     (PRO_FAST, dict(guidance_scale=3.5), "guidance", "use 1 to 2"),
-    (SHOT_FAST, dict(loras_multipliers="1 0"), "steps", "Take 50 steps"),
+    (SHOT_FAST, dict(loras_multipliers="1 0"), "steps", "Use 50 steps"),
     (PRO, dict(guidance_phases=1, loras_multipliers="1 1"), "phases", "Set the guidance phases to 2"),
     (SHOT, dict(sample_solver="dpm++_sde"), "sampler", "Choose unipc or euler"),
     (SHOT, dict(sample_solver="euler_a"), "sampler", "Choose unipc or euler"),
-    (SHOT, dict(sample_solver="lcm"), "sampler", "8 steps at most, not 50. Choose unipc"),
+    (SHOT, dict(sample_solver="lcm"), "sampler", "at most 8 steps, not 50. Choose unipc"),
     (SHOT, dict(sample_solver="causvid"), "sampler", "shift of 5"),
-    (SHOT, dict(self_refiner_setting=1), "self-refiner", "Switch it off"),
+    (SHOT, dict(self_refiner_setting=1), "self-refiner", "Turn it off"),
     (SHOT, dict(skip_steps_cache_type="tea"), "step-skipping", "TeaCache"),
-    (SHOT, dict(skip_steps_cache_type="mag"), "step-skipping", "Switch the skipping of steps off"),
+    (SHOT, dict(skip_steps_cache_type="mag"), "step-skipping", "Turn step skipping off"),
 ])
 def test_sampling_that_is_known_to_hurt_is_said(profile, changes, id, fixed):
     assert fixed in warned(profile, **changes)[id]
@@ -339,9 +350,9 @@ def test_sizes_that_svi_was_not_trained_at_are_said(resolution, size, server, id
 
 def test_what_is_cut_off_the_start_image_is_told():
     text = warned(image_start=image(1000, 1000), server={"fit_canvas": 2})["image-shape"]
-    assert "1000x1000" in text and "cuts 42% of it off for 832x480" in text
+    assert "crops 42% off the start image (1000x1000) for 832x480" in text
     text = warned(image_start=image(1080, 1920))["vertical"]
-    assert "as the start image is" in text and "Extend the image at its sides to about 832x480" in text
+    assert "like the start image" in text and "Extend the sides of the image to about 832x480" in text
 
 
 def test_the_shape_of_a_video_that_is_continued_is_not_guessed():
@@ -362,11 +373,11 @@ def test_a_start_image_can_be_a_path_or_a_gallery(tmp_path):
 # -------------------------------------------------------------------------------------------------------------- prompts
 
 @pytest.mark.parametrize(("profile", "mode", "prompt", "said"), [
-    (STREAM, "PW", "a\n\nb\n\nc", "there are 3 prompts and 2 clips, so the last 1 will not be used. Ask for 243"),
+    (STREAM, "PW", "a\n\nb\n\nc", "there are 3 prompts for 2 clips. To use them all, set 243 frames"),
     (STREAM, "PW", "a\n \n# c\nb\n\n", None), (STREAM, "PW", "a\nb\nc\nd", None),
-    (STREAM, "W", "a\nb\n\nc", "there are 3 prompts and 2 clips"), (STREAM, 1, "a\nb\nc", "there are 3 prompts"),
+    (STREAM, "W", "a\nb\n\nc", "there are 3 prompts for 2 clips"), (STREAM, 1, "a\nb\nc", "there are 3 prompts"),
     (STREAM, "PG", "a\n\nb", "the 2 paragraphs make 2 videos"), (STREAM, "G", "a\nb", "the 2 lines make 2 videos"),
-    (SHOT, 0, "a\nb", "the 2 lines make 2 videos"), (STREAM, "FG", "a\n\nb", "are one prompt, for every clip"),
+    (SHOT, 0, "a\nb", "the 2 lines make 2 videos"), (STREAM, "FG", "a\n\nb", "are one prompt for every clip"),
     (STREAM, 2, "a\n\nb", "are one prompt"), (SHOT, "FG", "a\n\nb", None), (STREAM, "G", "a", None),
     (STREAM, "PW", "", None), (STREAM, None, "a\n\nb", None),
 ])
@@ -379,21 +390,21 @@ def test_prompts_that_will_not_be_what_they_look_like_are_said(profile, mode, pr
 # -------------------------------------------------------------------------------------------------- what is set for SVI
 
 @pytest.mark.parametrize(("changes", "id", "text"), [
-    (dict(video_length=162), "frames", "161 frames are made for the 162 asked for: 2 whole clips of 81"),
-    (dict(video_length=17), "frames", "81 frames are made for the 17 asked for: 1 whole clip"),
-    (dict(sliding_window_size=129), "window", "81 frames and share 1"),
-    (dict(sliding_window_overlap=5), "window", "81 frames and share 1"),
-    (dict(sliding_window_discard_last_frames=8), "window", "nothing is cut off"),
-    (dict(sliding_window_trim_first_frames=4), "window", "nothing is cut off"),
+    (dict(video_length=162), "frames", "161 frames instead of 162: 2 whole clips of 81, and neighbours share 1"),
+    (dict(video_length=17), "frames", "81 frames instead of 17: 1 whole clip"),
+    (dict(sliding_window_size=129), "window", "81 frames, share 1"),
+    (dict(sliding_window_overlap=5), "window", "81 frames, share 1"),
+    (dict(sliding_window_discard_last_frames=8), "window", "discard none"),
+    (dict(sliding_window_trim_first_frames=4), "window", "discard none"),
     (dict(sliding_window_color_correction_strength=0.3), "colour-correction", "is off"),
     (dict(motion_amplitude=1.15), "motion-amplitude", "is 1"),
 ])
 def test_what_is_set_for_svi_is_told_and_set(changes, id, text):
-    found = said("changed", **changes)
+    found = said("adjustment", **changes)
     assert list(found) == [id] and text in found[id]
     given = request(**changes)
-    assert prepare("i2v", PLAIN, given) == "" and check("i2v", PLAIN, given, SERVER) == []
-    assert list(said("changed", **{name: None for name in changes if name.startswith("sliding_window_tr")})) == []
+    assert prepare("i2v", PLAIN, given) == "" and check("i2v", PLAIN, given, SERVER).findings == []
+    assert list(said("adjustment", **{name: None for name in changes if name.startswith("sliding_window_tr")})) == []
 
 
 def test_a_check_that_fails_does_not_keep_a_run_from_starting(monkeypatch):
@@ -413,10 +424,10 @@ WARNING = Finding("warning", "720p", "too <large> & tall")
 
 
 def test_findings_go_into_the_log(capsys):
-    telling.tell([WARNING, Finding("changed", "window", "it is 81")])
+    telling.tell([WARNING, Finding("adjustment", "window", "it is 81")])
     assert capsys.readouterr().out.splitlines() == [
         "[SVI] warning: too <large> & tall (wan2gp_svi/docs/guide.md#720p)",
-        "[SVI] changed: it is 81 (wan2gp_svi/docs/guide.md#window)"]
+        "[SVI] adjustment: it is 81 (wan2gp_svi/docs/guide.md#window)"]
 
 
 @pytest.fixture
@@ -432,7 +443,7 @@ def page(monkeypatch):
 
 def test_warnings_are_shown_on_the_page_together_and_once(page):
     other = Finding("warning", "steps", "too few")
-    telling.tell([WARNING, Finding("changed", "window", "it is 81"), other])
+    telling.tell([WARNING, Finding("adjustment", "window", "it is 81"), other])
     assert page.shown == ["SVI: too &lt;large&gt; &amp; tall<br>SVI: too few"]
     telling.tell([WARNING, other, Finding("warning", "steps", "far too few")])
     assert page.shown[1:] == ["SVI: far too few"]
@@ -503,16 +514,16 @@ def test_a_file_of_settings_is_checked(saved, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == ("settings.json: SVI-Shot (svi-shot.safetensors): 3 clips of 81 frames, 241 frames, 15.1 s. "
                         "Motion frames 1, padding: reference, seeds 1234, 1276, 1318")
-    assert lines[1].startswith("  changed: 241 frames are made for the 243 asked for")
+    assert lines[1].startswith("  adjustment: 241 frames instead of 243")
     assert lines[-1].startswith("Attention, quantisation and VAE tiling were not checked")
 
 
 def test_a_file_that_cannot_be_svi_ends_with_1(saved, capsys):
     assert run(saved(image_prompt_type="", loras_multipliers="0.5")) == 1
     out = capsys.readouterr().out
-    assert "  refused: a start image is needed" in out and "  warning: svi-shot.safetensors has a strength" in out
+    assert "  error: a start image is needed" in out and "  warning: svi-shot.safetensors has a strength" in out
     assert run(saved(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"])) == 1
-    assert "settings.json: cannot be run.\n  refused: two SVI LoRAs" in capsys.readouterr().out
+    assert "settings.json: cannot run.\n  error: two SVI LoRAs" in capsys.readouterr().out
     assert run(saved(seed=0)) == 0 and "reference, seed 0\n" in capsys.readouterr().out
     assert run(saved(activated_loras=[])) == 0
     assert "settings.json: SVI is off.\n  No problems found." in capsys.readouterr().out
@@ -546,7 +557,7 @@ def test_a_queue_and_a_list_are_checked_one_by_one(saved, tmp_path, capsys):
         archive.writestr("queue.json", json.dumps([{"id": 1, "params": bad}, {"id": 2, "params": good}]))
     assert run(tmp_path / "queue.zip") == 1
     out = capsys.readouterr().out
-    assert "queue.zip, 1: SVI-Shot" in out and "queue.zip, 2: SVI-Shot" in out and out.count("refused:") == 1
+    assert "queue.zip, 1: SVI-Shot" in out and "queue.zip, 2: SVI-Shot" in out and out.count("error:") == 1
     (tmp_path / "list.json").write_text(json.dumps([good, good]))
     assert run(tmp_path / "list.json") == 0 and "list.json, 2: SVI-Shot" in capsys.readouterr().out
 
@@ -563,9 +574,9 @@ def test_a_video_is_checked_by_its_metadata(saved, tmp_path, capsys):
 
 @pytest.mark.parametrize(("name", "content", "text"), [
     ("none.json", None, "Cannot read none.json: "), ("broken.json", b"{", "Cannot read broken.json: "),
-    ("empty.mp4", b"", "Cannot read empty.mp4: "), ("bare.mp4", b"no settings", "there are no settings of WanGP in it"),
-    ("empty.json", b"[]", "There are no settings of WanGP in empty.json"), ("other.json", b"{}", "name no model"),
-    ("mine.json", b'{"model_type": "mine"}', "say where WanGP is, with --wangp FOLDER"),
+    ("empty.mp4", b"", "Cannot read empty.mp4: "), ("bare.mp4", b"no settings", "it holds no WanGP settings"),
+    ("empty.json", b"[]", "There are no WanGP settings in empty.json"), ("other.json", b"{}", "name no model"),
+    ("mine.json", b'{"model_type": "mine"}', "The model mine is unknown: name WanGP's folder with --wangp"),
     ("bad.zip", b"PK", "Cannot read bad.zip: "),
 ])
 def test_what_cannot_be_checked_is_said_in_a_sentence(name, content, text, tmp_path, monkeypatch, capsys):

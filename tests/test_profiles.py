@@ -7,7 +7,7 @@ import pytest
 
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp.handler import prepare
-from wan2gp_svi.wangp.plan import plan
+from wan2gp_svi.wangp.plan import make_plan
 from wan2gp_svi.wangp.profiles import profiles, table, write
 
 SHIPPED = Path(__file__).parents[1] / "profiles"
@@ -24,7 +24,7 @@ def test_shipped_profiles_are_what_the_generator_writes(tmp_path):
 def test_a_profile_is_accepted_as_its_variant_and_prepared_as_it_says(profile):
     settings = json.loads(profile.text())
     architecture = settings["model_type"]
-    assert plan(architecture, settings["activated_loras"], settings["custom_settings"]).variant == profile.variant
+    assert make_plan(architecture, settings["activated_loras"], settings["custom_settings"]).variant == profile.variant
     given = {**settings, "video_length": 405}
     assert prepare(architecture, {}, given) == ""
     given.pop("video_length")

@@ -302,6 +302,6 @@ def test_the_stand_ins_are_what_the_model_was_trained_with():
 
 def test_advice_for_the_large_model_is_not_given_for_the_small_one():
     inputs = {**finetune.profile("shot"), **finetune.definition(), "video_length": 161}
-    findings = checked.check("i2v", DEFINITION, inputs)
-    assert [finding.text for finding in findings if finding.kind != "changed"] == []
-    assert checked.check("i2v", {}, inputs) != findings
+    findings = checked.check("i2v", DEFINITION, inputs).findings
+    assert [finding.text for finding in findings if finding.kind != "adjustment"] == []
+    assert checked.check("i2v", {}, inputs).findings != findings

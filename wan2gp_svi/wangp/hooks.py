@@ -26,7 +26,7 @@ from . import page, window
 from .clip import Clip, Ended, Generate, encode_once, say, stand_in
 from .form import SettingsError
 from .matching import said
-from .plan import active_loras, plan
+from .plan import active_loras, make_plan
 from .recorder import Frames, with_provenance
 from .start import start
 
@@ -91,8 +91,8 @@ def before_generate(asked: tuple[str, Any], pipe: Any, scope: Mapping[str, Any])
         _forget_clip(pipe)
     run = None
     if not scope.get("image_mode"):
-        run = plan(scope["base_model_type"], active_loras(scope["activated_loras"], scope["model_def"]),
-                   scope.get("custom_settings"))
+        run = make_plan(scope["base_model_type"], active_loras(scope["activated_loras"], scope["model_def"]),
+                        scope.get("custom_settings"))
     if run is None:
         _forget_clip(pipe)
         return asked

@@ -44,7 +44,7 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion: Tensor, say: Cal
     """
     if not isinstance(scope.get("frames_already_processed"), list) or "save_path" not in scope:
         return None
-    wish, store = plan.run, Store(Path(scope["save_path"]) / FOLDER)
+    wish, store = plan.requested_run, Store(Path(scope["save_path"]) / FOLDER)
     total = scope["total_windows"]
     about = _about(scope, plan, reference, motion)
     random = scope["repeat_no"] > 1 or _asked_seed(scope) < 0
