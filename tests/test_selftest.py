@@ -23,7 +23,7 @@ from wan2gp_svi.install.plan import uninstall_plan
 from wan2gp_svi.install.shipped import SELFTEST, Distribution
 from wan2gp_svi.selftest import checks, command, copying, facts, measure, passed, plan
 from wan2gp_svi.variants import CLIP_FRAMES, SEED_STEP, VARIANTS
-from wan2gp_svi.wangp.tab import actions
+from wan2gp_svi.wangp.tab import doctor
 
 HOME = Path(__file__).parents[1]
 
@@ -400,23 +400,23 @@ def test_what_is_remembered_is_no_part_of_the_distribution_and_goes_with_it(wang
 
 def test_the_button_shows_what_the_self_test_says_as_it_comes(tmp_path):
     code = "import sys; print(sys.argv[1:], flush=True); print('✓ all is well')"
-    said = list(actions.self_test(tmp_path, False, [sys.executable, "-c", code]))
+    said = list(doctor.self_test(tmp_path, False, [sys.executable, "-c", code]))
     assert len(said) == 2 and said[1].startswith(said[0]) and "✓ all is well" in said[1]
     assert str(tmp_path) in said[0] and "--python" in said[0]
 
 
 def test_the_button_refuses_while_wangp_generates_and_while_it_is_pressed_already(tmp_path):
     with pytest.raises(Refused, match="WanGP is generating"):
-        next(actions.self_test(tmp_path, True))
+        next(doctor.self_test(tmp_path, True))
     slow = [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(60)"]
-    first = actions.self_test(tmp_path, False, slow)
+    first = doctor.self_test(tmp_path, False, slow)
     assert next(first) == "begun\n"
     with pytest.raises(Refused, match="under way already"):
-        next(actions.self_test(tmp_path, False, slow))
+        next(doctor.self_test(tmp_path, False, slow))
     begin = time.monotonic()
     first.close()  # the page is gone
     assert time.monotonic() - begin < 10
-    assert list(actions.self_test(tmp_path, False, [sys.executable, "-c", "print('again')"])) == ["again\n"]
+    assert list(doctor.self_test(tmp_path, False, [sys.executable, "-c", "print('again')"])) == ["again\n"]
 
 
 def test_a_result_says_what_to_do():
