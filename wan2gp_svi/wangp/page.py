@@ -1,4 +1,4 @@
-"""What WanGP's page shows of a run: how far it has come, and its one video in the gallery."""
+"""What WanGP's page shows of a run: its progress, and its one video in the gallery."""
 
 import re
 from pathlib import Path
@@ -10,17 +10,19 @@ from .clip import Clip
 
 
 def tell_progress(current: Clip, gen: dict[str, Any]) -> None:
-    """Which clip of how many, and how long all that are left will take, in WanGP's line of progress."""
+    """Puts the current clip, and the time left for all of them, into WanGP's progress line."""
     told = f"Clip {current.number + 1}/{current.total}"
     if current.seconds:
-        told += f", about {roughly(median(current.seconds) * (current.total - current.number))} left"
+        left = median(current.seconds) * (current.total - current.number)
+        told += f", about {roughly(left)} left"
     status = gen.get("progress_status") or ""
-    gen["progress_status"] = re.sub(r"Sliding Window \d+/\d+", told, status) if "Sliding Window" in status else told
+    gen["progress_status"] = (re.sub(r"Sliding Window \d+/\d+", told, status)
+                              if "Sliding Window" in status else told)
 
 
 def only_once(path: str, current: Clip) -> None:
-    """Takes the video out of WanGP's gallery, to which it is about to be added again, grown. Where intermediate files
-    are not kept, WanGP replaces the last entry itself, and removes its file if it is another one."""
+    """Takes the video out of WanGP's gallery, which is about to get it again with one more clip. If
+    WanGP keeps no intermediate files, it replaces the last entry itself, and its file."""
     video = current.video
     if video.replaces and current.number > 0:
         return
@@ -36,8 +38,8 @@ def only_once(path: str, current: Clip) -> None:
 
 
 def keep_last(written: tuple[dict[str, Any], Any], current: Clip) -> None:
-    """A clip that WanGP has written into a file of its own is not to take the place of the video so far, whose file
-    WanGP would remove: it stands in the gallery already when WanGP replaces the last entry."""
+    """Adds a clip that WanGP wrote into a file of its own to the gallery: WanGP removes the file of
+    the last entry, which would be the video so far."""
     video, (configs, path) = current.video, written
     if not (video.replaces and current.number > 0):
         return
