@@ -1,4 +1,4 @@
-"""What `install.py --doctor` says: wan2gp_svi.install.doctor, on a small WanGP with one fault after the other."""
+"""What `install.py --doctor` says, on a small WanGP with one fault after the other."""
 
 import os
 import shutil
@@ -50,8 +50,10 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def distribution(home):
     root = home / "svi"
-    patches = {f"patches/{n}.patch": PATCH.format(path=p, anchor=a) for n, (p, a) in enumerate(HOOKS.items())}
-    files = {"patches/series": "0.patch\n1.patch\n", "wan2gp_svi/__init__.py": "", "wan2gp_svi/a.py": "", PROFILE: "{}"}
+    patches = {f"patches/{n}.patch": PATCH.format(path=p, anchor=a) for n,
+               (p, a) in enumerate(HOOKS.items())}
+    files = {"patches/series": "0.patch\n1.patch\n", "wan2gp_svi/__init__.py": "",
+             "wan2gp_svi/a.py": "", PROFILE: "{}"}
     write(root, {**patches, **files})
     return Distribution(root, "2")
 
@@ -62,7 +64,8 @@ def wangp(home, distribution):
     root = home / "Wan GP"
     write(root, {path: f"{anchor}\n" for path, anchor in HOOKS.items()})
     (root / "wgp.py").write_bytes(b'WanGP_version = "12.60"\nwindow_no = 1\n')
-    write(root, {"models/wan/wan_handler.py": "def get_lora_dir(): ...", "profiles/wan_2_2/Own.json": "{}"})
+    write(root, {"models/wan/wan_handler.py": "def get_lora_dir(): ...",
+                 "profiles/wan_2_2/Own.json": "{}"})
     for patch in read_series(distribution.patches):
         (root / patch.path).write_bytes(hooked((root / patch.path).read_bytes(), patch))
     for name, path in distribution.files().items():
@@ -97,10 +100,12 @@ def test_a_whole_installation(say, home):
     assert wrong == [] and lines[-1] == NOTHING
     text = "\n".join(lines)
     for part in (
-        f"SVI for WanGP: 2 installed (this folder: 2)\nWanGP: ~{os.sep}Wan GP (version 12.60)\nGit: not a clone",
+        "SVI for WanGP: 2 installed (this folder: 2)\n"
+        f"WanGP: ~{os.sep}Wan GP (version 12.60)\nGit: not a clone",
         "torch 1.2, mmgp 1.2, gradio 1.2, huggingface_hub 1.2",
         "GPU: none",
-        "Hooks: wgp.py 1 of 1\nHooks: models/wan/any2video.py 1 of 1\nUpdates: not a git clone, run install.py again after every update of WanGP",
+        "Hooks: wgp.py 1 of 1\nHooks: models/wan/any2video.py 1 of 1\n"
+        "Updates: not a git clone, run install.py again after every update of WanGP",
         "Package: 5 present, 0 edited, 0 missing\nProfiles: 1 present, 0 edited, 0 missing",
         "(SVI-Shot, 2.45 GB)",
     ):
@@ -139,10 +144,13 @@ def test_environments_in_wangp_are_read_and_not_started(say, wangp, monkeypatch)
     site = wangp / "env_uv/lib/python3.11/site-packages"
     for name in ("torch-2.7.0+cu128", "mmgp-3.6.10", "huggingface_hub-0.30.1", "other-1"):
         (site / f"{name}.dist-info").mkdir(parents=True)
-    write(wangp, {"venv/Lib/site-packages/gradio-5.2.dist-info/x": "", "venv/pyvenv.cfg": "version = 3.10.9\n"})
+    write(wangp, {"venv/Lib/site-packages/gradio-5.2.dist-info/x": "",
+                  "venv/pyvenv.cfg": "version = 3.10.9\n"})
     lines, wrong = say()
-    assert "Python in env_uv: 3.11: torch 2.7.0+cu128, mmgp 3.6.10, gradio missing, huggingface_hub 0.30.1" in lines
-    assert "Python in venv: 3.10.9: torch missing, mmgp missing, gradio 5.2, huggingface_hub missing" in lines
+    assert ("Python in env_uv: 3.11: torch 2.7.0+cu128, mmgp 3.6.10, gradio missing, "
+            "huggingface_hub 0.30.1") in lines
+    assert ("Python in venv: 3.10.9: torch missing, mmgp missing, gradio 5.2, "
+            "huggingface_hub missing") in lines
     assert wrong == []
     monkeypatch.setattr(doctor, "_version", lambda name: "" if name == "mmgp" else "1")
     lines, wrong = say(python=str(wangp / "env_uv/bin/python"))
@@ -163,7 +171,8 @@ def test_an_mmgp_that_is_a_folder_of_wangp_is_not_missing(say, wangp, monkeypatc
 
 
 def test_gpus_come_from_nvidia_smi(say, monkeypatch):
-    monkeypatch.setattr(doctor, "QUERY", (sys.executable, "-c", "print('NVIDIA RTX 4090, 24564, 570.1\\nweird')"))
+    monkeypatch.setattr(doctor, "QUERY", (sys.executable, "-c",
+                                          "print('NVIDIA RTX 4090, 24564, 570.1\\nweird')"))
     lines, _ = say()
     assert "GPU: NVIDIA RTX 4090, 24564 MiB, driver 570.1" in lines
     monkeypatch.setattr(doctor, "QUERY", (sys.executable, "-c", "import time; time.sleep(60)"))
@@ -188,11 +197,13 @@ FAULTS = {
         lambda wangp: write(wangp, {"wan2gp_svi/state.json": State("1").text()}),
         ["Release 1 is installed, and this is 2: run install.py."],
     ),
-    "hooks missing": (unhook, ["Hooks in wgp.py are missing or misplaced, so SVI is off: run install.py."]),
+    "hooks missing": (unhook,
+                      ["Hooks in wgp.py are missing or misplaced, so SVI is off: run install.py."]),
     "hook moved": (move_hook, ["Hooks in wgp.py are misplaced, so SVI is off: run install.py."]),
     "does not fit": (
         lambda wangp: write(wangp, {"wgp.py": "nothing\n"}),
-        ["WanGP ? does not fit: wgp.py: the line 'window_no = 1' was found 0 times, not once. Get a newer"],
+        ["WanGP ? does not fit: wgp.py: the line 'window_no = 1' was found 0 times, not once. "
+         "Get a newer release of SVI for WanGP."],
     ),
     "package missing": (
         lambda wangp: (wangp / "wan2gp_svi/a.py").unlink(),
@@ -203,7 +214,8 @@ FAULTS = {
         ["Package: wan2gp_svi/a.py is edited: to undo the edit, rename or delete"],
     ),
     "profile edited": (lambda wangp: write(wangp, {PROFILE: "mine"}), []),
-    "profile missing": (lambda wangp: (wangp / PROFILE).unlink(), [f"Profiles: {PROFILE} is missing: run install.py."]),
+    "profile missing": (lambda wangp: (wangp / PROFILE).unlink(),
+                        [f"Profiles: {PROFILE} is missing: run install.py."]),
     "lora short": (
         lambda wangp: sized(wangp / LORA, 99_000_000),
         ["svi-shot.safetensors has only 99 MB: delete it, and run install.py --download."],
@@ -214,7 +226,8 @@ FAULTS = {
     ),
     "earlier distribution": (
         lambda wangp: write(wangp, {"models/wan/modules/model.py": "print('[SVI Mode]')\n"}),
-        ["models/wan/modules/model.py has changes of an earlier SVI distribution ([SVI Mode] is in 1 line,"],
+        ["models/wan/modules/model.py has changes of an earlier SVI distribution "
+         "([SVI Mode] is in 1 line,"],
     ),
     "old profile": (
         lambda wangp: write(wangp, {"profiles/wan_2_2/old.json": '{"svi_mode": true}'}),
@@ -230,7 +243,8 @@ FAULTS = {
     ),
     "too old": (
         lambda wangp: shutil.rmtree(wangp / "profiles"),
-        ["WanGP 12.60 is too old, it has no profiles folder: update WanGP.", f"Profiles: {PROFILE} is missing"],
+        ["WanGP 12.60 is too old, it has no profiles folder: update WanGP.",
+         f"Profiles: {PROFILE} is missing"],
     ),
 }
 
@@ -258,4 +272,5 @@ def test_without_huggingface_hub(say, monkeypatch):
 def test_it_writes_nothing(say, wangp):
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in wangp.rglob("*")}
     say()
-    assert before == {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in wangp.rglob("*")}
+    assert before == {path: (path.stat().st_mtime_ns, path.stat().st_size)
+                      for path in wangp.rglob("*")}

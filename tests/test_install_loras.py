@@ -1,4 +1,4 @@
-"""Downloads of LoRA files, with the real huggingface_hub client against a stand-in server on this machine."""
+"""Downloads of LoRA files, with the real huggingface_hub client and a local stand-in server."""
 
 import hashlib
 import importlib.util
@@ -28,7 +28,7 @@ needs_client = pytest.mark.skipif(
 
 
 class Hub:
-    """The server: `files` by path. After `stop_after` bytes of an answer it breaks off, and is down."""
+    """The server: `files` by path. After `stop_after` bytes of an answer it stops, and is down."""
 
     def __init__(self):
         self.files = {SOURCE: CONTENT}

@@ -1,4 +1,4 @@
-"""What the SVI tab shows and asks for; the tab itself in WanGP's page is tested in tests/wangp/test_tab_in_wangp.py."""
+"""What the SVI tab shows and does; tests/wangp/test_tab_in_wangp.py tests it in WanGP's page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from wan2gp_svi.wangp import resuming
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.tab import actions, components, lora_files, tab, view
 
-SETTINGS = {"model_type": "i2v", "sliding_window_overlap": 1, "multi_prompts_gen_type": "PW", "prompt": "one\n\ntwo",
+SETTINGS = {"model_type": "i2v", "sliding_window_overlap": 1, "multi_prompts_gen_type": "PW",
+            "prompt": "one\n\ntwo",
             "video_length": 321, "seed": 7, "custom_settings": {"ref_pad_num": "3"}}
 
 
@@ -37,7 +38,8 @@ def store(tmp_path: Path) -> Store:
 
 def make(store: Store, done: int = 2, **changes) -> Run:
     """A run of 4 clips, of which `done` are on disk."""
-    about = About("shot", "SVI-Shot", 4, 7, 16.0, ["one", "two"], ["one", "two"], 1, {"SVI seed step": 42}, SETTINGS)
+    about = About("shot", "SVI-Shot", 4, 7, 16.0, ["one", "two"], ["one", "two"], 1,
+                  {"SVI seed step": 42}, SETTINGS)
     picture = io.BytesIO()
     Image.new("RGB", (32, 16), "red").save(picture, format="PNG")
     images = {"reference.png": picture.getvalue(), "start.png": picture.getvalue()}
@@ -45,7 +47,8 @@ def make(store: Store, done: int = 2, **changes) -> Run:
     for number in range(done):
         piece = run.path(number, ".mp4")
         piece.write_bytes(b"a video")
-        run.add(Clip(number, ["one", "two"][min(number, 1)], 7 + 42 * number, 80, 1), [piece], {"m": torch.zeros(1)})
+        run.add(Clip(number, ["one", "two"][min(number, 1)], 7 + 42 * number, 80, 1), [piece],
+                {"m": torch.zeros(1)})
     return run
 
 
@@ -56,7 +59,7 @@ def finish(run: Run, name: str = "a boat.mp4") -> Path:
     return video
 
 
-# ------------------------------------------------------------------------------------------------------------- the list
+# ----------------------------------------------------------------------------------------- the list
 
 def test_a_row_says_what_a_run_is(store: Store):
     run = make(store)
@@ -97,7 +100,8 @@ def test_a_run_without_a_picture_is_listed(store: Store):
 def test_the_clips_that_are_done_and_those_to_come(store: Store):
     html = view.clips_table(view.look(make(store, asked=["one", "<b>two</b>"])))
     assert html.count("on disk") == 2 and html.count("to come") == 2
-    assert all(f">{seed}<" in html for seed in (7, 49, 91, 133)) and "&lt;b&gt;two" in html and "<b>" not in html
+    assert all(f">{seed}<" in html for seed in (7, 49, 91, 133)) and "&lt;b&gt;two" in html
+    assert "<b>" not in html
 
 
 def test_the_summary_has_no_markup_of_a_reason(store: Store):
@@ -105,7 +109,7 @@ def test_the_summary_has_no_markup_of_a_reason(store: Store):
     assert r"Failed: Error: \*a\* \<b\>\[x\](y)." in said and "2 of 4 clips" in said
 
 
-# ----------------------------------------------------------------------------------------------------- video and report
+# --------------------------------------------------------------------------------- video and report
 
 def test_a_video_is_served_from_where_it_lies(store: Store):
     run = make(store)
@@ -138,15 +142,17 @@ def test_a_run_without_a_video_has_no_report(store: Store):
         actions.make_drift(view.look(make(store)))
 
 
-# ------------------------------------------------------------------------------------------------------------- going on
+# ----------------------------------------------------------------------------------------- going on
 
 def test_settings_to_go_on(store: Store):
     run = make(store)
     asked = resuming.resumed(run)
-    assert asked["custom_settings"] == {"ref_pad_num": "3", "svi_run": run.name} and asked["video_length"] == 321
+    assert asked["custom_settings"] == {"ref_pad_num": "3", "svi_run": run.name}
+    assert asked["video_length"] == 321
     assert asked["image_start"] == str(run.folder / "start.png")
     longer = actions.extend(run, 2, "a storm\nat sea\n\n\n calm ")
-    assert longer["prompt"] == "one\n\ntwo\n\na storm at sea\n\ncalm" and longer["video_length"] == 321
+    assert longer["prompt"] == "one\n\ntwo\n\na storm at sea\n\ncalm"
+    assert longer["video_length"] == 321
     again = actions.redo(run, 3.0, " at\nnight ", "")
     assert again["custom_settings"]["svi_run"] == f"{run.name}@3" and again["seed"] == 7
     assert again["prompt"] == "one\n\ntwo\n\nat night\n\nat night"
@@ -158,10 +164,12 @@ def test_settings_to_go_on(store: Store):
     (lambda run: actions.redo(run, 2, "", "abc"), "the seed must be a whole number"),
     (lambda run: actions.redo(run, 2, "", "-1"), "the seed must be from 0"),
     (lambda run: actions.redo(run, None, "x", ""), "the clip must be a whole number"),
-    (lambda run: actions.redo(run, 4, "x", ""), "has 2 finished clips of 4, so it can be redone from clip 2 to 3"),
+    (lambda run: actions.redo(run, 4, "x", ""),
+     "has 2 finished clips of 4, so it can be redone from clip 2 to 3"),
     (lambda run: actions.extend(run, 0, ""), "by 1 clip or more"),
     (lambda run: actions.extend(run, 1.5, ""), "the number of clips must be a whole number"),
-    (lambda run: resuming.resumed(Run(run.folder, replace(run.about, settings={}))), "before its first clip was done"),
+    (lambda run: resuming.resumed(Run(run.folder, replace(run.about, settings={}))),
+     "before its first clip was done"),
     (ask_to_stop, "is not running"),
 ])
 def test_what_cannot_be_done_is_said(store: Store, what, said: str):
@@ -185,13 +193,14 @@ def test_a_run_is_removed_and_its_video_stays(store: Store):
     assert not run.folder.exists() and video.is_file()
 
 
-# --------------------------------------------------------------------------------------------------------- WanGP's form
+# ------------------------------------------------------------------------------------- WanGP's form
 
 class WanGP(dict):
     """wgp.py's variables, as far as the form needs them."""
 
     def __init__(self):
-        super().__init__(get_base_model_type=lambda model: model if model in ("i2v", "i2v_2_2") else None,
+        super().__init__(get_base_model_type=lambda model: model if model in ("i2v", "i2v_2_2")
+                         else None,
                          get_default_settings=lambda model: {"flow_shift": 5, "seed": -1},
                          get_settings_from_file=self.load, set_model_settings=self.keep,
                          get_model_custom_settings=None, _model_choice_target_model_type=None)
@@ -210,8 +219,10 @@ def test_settings_go_into_the_form_of_the_model_that_is_chosen(store: Store):
     fill, switch = actions.into_form(wgp, state, run, resuming.resumed(run))
     assert fill and switch is None
     asked = state["all_settings"]["i2v"]
-    assert asked["seed"] == 7 and asked["flow_shift"] == 5 and asked["custom_settings"]["svi_run"] == run.name
-    assert asked["image_start"] == [str(run.folder / "start.png")] and (run.folder / "resume.json").is_file()
+    assert asked["seed"] == 7 and asked["flow_shift"] == 5
+    assert asked["custom_settings"]["svi_run"] == run.name
+    assert asked["image_start"] == [str(run.folder / "start.png")]
+    assert (run.folder / "resume.json").is_file()
 
 
 def test_another_model_is_switched_to_and_its_resolution_is_the_runs(store: Store):
@@ -246,7 +257,7 @@ def test_what_happens_next_is_said(store: Store):
     assert f"Press Generate to redo run {run.name} from clip 2 of 4." in said
 
 
-# ----------------------------------------------------------------------------------------------------------- LoRA files
+# --------------------------------------------------------------------------------------- LoRA files
 
 def test_lora_files_there_missing_and_half_way(tmp_path: Path):
     folders = {"2.1": str(tmp_path / "a"), "2.2": None}
@@ -254,7 +265,8 @@ def test_lora_files_there_missing_and_half_way(tmp_path: Path):
     (tmp_path / "a/svi-shot.safetensors").write_bytes(b"x" * 2_000_000)
     (tmp_path / "a/.svi-tom.safetensors.abc.part").write_bytes(b"x" * 1_000_000)
     rows = {row[2]: row for row in lora_files.rows(tmp_path, folders)}
-    assert rows["svi-shot.safetensors"] == ["SVI-Shot", "Wan 2.1", "svi-shot.safetensors", "downloaded", "2 MB"]
+    assert rows["svi-shot.safetensors"] == ["SVI-Shot", "Wan 2.1", "svi-shot.safetensors",
+                                            "downloaded", "2 MB"]
     assert rows["svi-tom.safetensors"][3:] == ["incomplete", "1 MB"]
     assert rows["svi-film.safetensors"][3:] == ["missing", "-"]
     assert sum("Wan22" in name or "Wan2.2" in name for name in rows) == 4
@@ -266,7 +278,8 @@ def test_where_wangp_looks_for_loras(tmp_path: Path):
             raise KeyError(model)
         return str(tmp_path)
 
-    assert lora_files.folders({"get_lora_dir": get_lora_dir}) == {"2.1": str(tmp_path.resolve()), "2.2": None}
+    assert lora_files.folders({"get_lora_dir": get_lora_dir}) == {"2.1": str(tmp_path.resolve()),
+                                                                  "2.2": None}
     assert lora_files.folders({}) == {"2.1": None, "2.2": None}
 
 
@@ -292,12 +305,15 @@ def test_a_download_tells_how_far_it_is(one: loras.Download):
         told.append(lora_files.bar(progress))
         if progress and progress.here == 1_000_000:
             seen.set()
-    assert any("value='0.250'" in bar and "svi-shot.safetensors: 1 MB of 4 MB" in bar for bar in told)
+    assert any("value='0.250'" in bar and "svi-shot.safetensors: 1 MB of 4 MB" in bar
+               for bar in told)
     assert "value='1.000'" in told[-1] and f"{one.target} is complete (4 MB)" in told[-1]
 
 
 def test_a_bar_escapes_names_and_shows_a_download_that_has_not_begun(one: loras.Download):
     assert "value='0.000'" in lora_files.bar(None) and "asking the server" in lora_files.bar(None)
+    nearly = lora_files.bar(loras.Progress(one, 3_999_999, 4_000_000))
+    assert "svi-shot.safetensors: 4 MB of 4 MB" in nearly and "complete" not in nearly
     odd = loras.Download("a", one.target.with_name("<x>"))
     assert "&lt;x&gt;: 1 MB of 4 MB" in lora_files.bar(loras.Progress(odd, 1_000_000, 4_000_000))
 
@@ -321,7 +337,7 @@ def test_two_downloads_at_a_time_are_refused(one: loras.Download):
     list(first)
 
 
-# ---------------------------------------------------------------------------------------------------------------- words
+# -------------------------------------------------------------------------------------------- words
 
 @pytest.mark.parametrize(("error", "said"), [
     (StoreError("run x is damaged"), "Run x is damaged."),
@@ -329,7 +345,8 @@ def test_two_downloads_at_a_time_are_refused(one: loras.Download):
     (Refused("version-1.0/a.safetensors is not there"), "version-1.0/a.safetensors is not there."),
     (DriftError("The video is empty."), "The video is empty."),
     (OSError("disk full"), "A file could not be read or written: disk full."),
-    (KeyError("x"), "This is a bug in SVI (KeyError: 'x'). Please report it, together with what the doctor says."),
+    (KeyError("x"), "This is a bug in SVI (KeyError: 'x'). Please report it, together with what "
+                    "the doctor says."),
 ])
 def test_errors_are_sentences(error: Exception, said: str):
     assert components.in_words(error) == said
@@ -348,12 +365,14 @@ def test_text_has_a_button_that_copies_it(monkeypatch: pytest.MonkeyPatch, textb
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The warnings on the page."""
     warnings: list[str] = []
-    gradio = SimpleNamespace(skip=lambda: "skip", Warning=lambda text, duration: warnings.append(text))
+    gradio = SimpleNamespace(skip=lambda: "skip",
+                             Warning=lambda text, duration: warnings.append(text))
     monkeypatch.setattr(components, "gr", gradio)
     return warnings
 
 
-@pytest.mark.parametrize(("error", "traced"), [(StoreError("no run"), False), (OSError("full"), False),
+@pytest.mark.parametrize(("error", "traced"),
+                         [(StoreError("no run"), False), (OSError("full"), False),
                                                (KeyError("a bug"), True)])
 def test_an_error_is_shown_and_changes_nothing_and_one_that_nobody_expects_is_traced(
         shown: list[str], capsys: pytest.CaptureFixture, error: Exception, traced: bool):
@@ -385,7 +404,7 @@ def test_words_for_lengths():
     assert text.cut("a  b\nc", 20) == "a b c" and text.cut("x" * 30, 10) == "x" * 7 + "..."
 
 
-# ----------------------------------------------------------------------------------------------- WanGP's plugin manager
+# --------------------------------------------------------------------------- WanGP's plugin manager
 
 class Plugin:
     """WanGP's WAN2GPPlugin, as far as the tab needs it."""
@@ -433,7 +452,8 @@ def test_a_wangp_that_the_tab_does_not_fit_starts_and_a_line_says_so():
     application = module.WAN2GPApplication()
     assert application.initialize_plugins({"server_config": {"enabled_plugins": []}}) == "done"
     assert application.plugin_manager.plugins == {} and application.enabled_plugins == []
-    assert len(said) == 1 and "it has no get_settings_from_file" in said[0] and said[0].endswith("everything else works.")
+    assert len(said) == 1 and "it has no get_settings_from_file" in said[0]
+    assert said[0].endswith("everything else works.")
 
 
 def test_wangps_safe_mode_has_no_tab():

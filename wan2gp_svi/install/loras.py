@@ -73,6 +73,10 @@ class Progress:
     here: int
     size: int
 
+    @property
+    def complete(self) -> bool:
+        return self.here == self.size
+
 
 def unfinished(folder: Path, name: str = "*") -> list[Path]:
     """Interrupted or running downloads of the LoRA file `name` in a folder."""

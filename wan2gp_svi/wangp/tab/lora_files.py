@@ -99,7 +99,7 @@ def bar(progress: Progress | None) -> str:
     else:
         here, size = gigabytes(progress.here), gigabytes(progress.size)
         share = min(1.0, progress.here / progress.size)
-        line = (f"{progress.file.target} is complete ({size})" if here == size else
+        line = (f"{progress.file.target} is complete ({size})" if progress.complete else
                 f"{progress.file.target.name}: {here} of {size}")
     return (f"<progress value='{share:.3f}' max='1' style='width:100%'></progress>"
             f"<div>{escape(line)}</div>")

@@ -152,6 +152,7 @@ class RunPanel:
         return gr.update(visible=True), view.removing(view.look(self._run(name)))
 
     def _remove(self, name: str) -> Updates:
-        run = self._run(name)
-        gr.Info(f"Run {run.name} is removed, which frees {size(self.tab.store.remove(run))}.")
+        run, store = self._run(name), self.tab.store
+        freed = size(store.remove(run))
+        gr.Info(f"Run {run.name} is removed, which frees {freed}.")
         return {**self.tab.listed(), **self.show("")}
