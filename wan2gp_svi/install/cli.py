@@ -183,7 +183,3 @@ def _print_progress(progress: loras.Progress) -> None:
     file, here, size = progress.file, gigabytes(progress.here), gigabytes(progress.size)
     print(f"LoRA: {file.target} is complete ({size})" if progress.complete else
           f"LoRA: downloading {file.source}, {here} of {size} have arrived")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

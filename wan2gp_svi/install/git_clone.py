@@ -55,9 +55,9 @@ class Clone:
         python = _quoted(Path(sys.executable).as_posix())
         script = _SCRIPT.format(python=python, marker=MARKER, started=started,
                                 filter=f"{PACKAGE}/install/filter.py", start=_quoted(start))
-        place = _quoted(self.script)
+        quoted = _quoted(self.script)
         # a second worktree has no .git in which to find the script
-        command = _escaped(f"test -f {place} || exec cat; exec sh {place}")
+        command = _escaped(f"test -f {quoted} || exec cat; exec sh {quoted}")
         commands = [f'\t{mode} = "{command} {mode} %f"' for mode in ("clean", "smudge")]
         blocks = {
             "info/exclude": sorted({f"/{PACKAGE}/" if name.startswith(f"{PACKAGE}/") else f"/{name}"
@@ -67,17 +67,15 @@ class Clone:
         }
         wanted: dict[str, bytes | None] = {self.script: script.encode("utf-8")}
         for name, lines in blocks.items():
-            wanted[f"{self.git}/{name}"] = with_block(self.read(name), lines)
+            place = f"{self.git}/{name}"
+            wanted[place] = with_block(files.read(self.root / place), lines)
         return wanted
 
     def without(self) -> dict[str, bytes | None]:
         """The content of the same files without the filter."""
-        names = ("info/attributes", "config", "info/exclude")
-        bare = {f"{self.git}/{name}": without_block(self.read(name)) for name in names}
+        names = [f"{self.git}/{name}" for name in ("info/attributes", "config", "info/exclude")]
+        bare = {name: without_block(files.read(self.root / name)) for name in names}
         return {**bare, self.script: None}
-
-    def read(self, name: str) -> bytes | None:
-        return files.read(self.root / self.git / name)
 
     def settle(self, paths: Iterable[str]) -> bool:
         """Makes git look at these files again, because it takes a changed size for an edit.

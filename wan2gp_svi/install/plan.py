@@ -29,13 +29,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do, in order, and what not.
-
-    kept: files of ours that the user edited
-    folders: folders to remove if they end up empty
-    in_place: files to leave alone, because the distribution itself is there
-    hooked: files for `clone` to look at again when all is done
-    """
+    """What to do, in order. `kept` are our files that the user edited, `folders` go if they end up
+    empty, `in_place` stay because they are the distribution, `clone` looks at `hooked` last."""
 
     changes: tuple[Change, ...]
     kept: tuple[str, ...]

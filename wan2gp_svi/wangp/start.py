@@ -24,12 +24,7 @@ def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
         say(f"SVI is off: it could not extend this WanGP ({type(error).__name__}: {error}). WanGP "
             "itself is not affected. Please report this line.")
 
-    with contextlib.suppress(ImportError, AttributeError, TypeError):  # not there before WanGP 13
-        from shared.utils import setting_names
-
-        # a setting in videos of SVI before 1.1; WanGP refuses names that it does not know
-        setting_names.NON_SETTING_KEYS = setting_names.NON_SETTING_KEYS | {"svi"}
-
+    _accept_earlier_videos()
     if Path("finetunes", f"{SMALL}.json").is_file():
         with without("the demo model"):
             from ..demo.in_wangp import loader
@@ -54,3 +49,11 @@ def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
         return save_video(tensor, save_file, *arguments, **options)
 
     return save
+
+
+def _accept_earlier_videos() -> None:
+    """Videos of SVI before 1.1 have a setting "svi", and WanGP refuses names it does not know."""
+    with contextlib.suppress(ImportError, AttributeError, TypeError):  # not there before WanGP 13
+        from shared.utils import setting_names
+
+        setting_names.NON_SETTING_KEYS = setting_names.NON_SETTING_KEYS | {"svi"}

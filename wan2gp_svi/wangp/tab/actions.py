@@ -12,14 +12,9 @@ from ...runs.store import Run, StoreError
 from .. import resuming
 from .view import Shown
 
-_MOST = 2**32 - 1  # of a seed
-
 
 def make_drift(shown: Shown) -> Path:
-    """Writes the drift report of a run's video, and returns its picture.
-
-    Raises DriftError, StoreError.
-    """
+    """Writes the drift report of a run's video -> its picture. Raises DriftError, StoreError."""
     if shown.video is None:
         raise StoreError(f"run {shown.run.name} has no video")
     reference = shown.run.folder / "reference.png"
@@ -35,8 +30,8 @@ def redo(run: Run, clip: Any, prompt: str, seed: str) -> dict[str, Any]:
     """Settings from what the user entered; an empty seed is the run's. Raises StoreError."""
     text, prompt = (seed or "").strip(), " ".join((prompt or "").split())
     number = _whole("the seed", text) if text else None
-    if number is not None and not 0 <= number <= _MOST:
-        raise StoreError(f"the seed must be from 0 to {_MOST}, not {text}")
+    if number is not None and not 0 <= number < 2**32:
+        raise StoreError(f"the seed must be from 0 to {2**32 - 1}, not {text}")
     if not prompt and number is None:
         raise StoreError("enter a new prompt or a new seed, or both: with the old ones, the clips "
                          "would be the same")

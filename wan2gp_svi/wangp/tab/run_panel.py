@@ -1,9 +1,7 @@
 """The panel of the chosen run: its video, its clips, and what the user can do with it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...runs.state import State, ask_to_stop
 from ...runs.store import Run
@@ -12,16 +10,11 @@ from .. import resuming
 from . import actions, view
 from .components import gr, on
 
-if TYPE_CHECKING:
-    from .tab import Tab
-
-Updates = dict[Any, Any]  #: gradio's components -> their new values
-
 
 class RunPanel:
-    """`outputs` are the components that `show` updates; `chosen` is the name of the chosen run."""
+    """`tab` is the Tab that holds it; `outputs` are the components that `show` updates."""
 
-    def __init__(self, tab: Tab):
+    def __init__(self, tab: Any):
         self.tab, self.chosen = tab, gr.State("")
         with gr.Row(visible=False, elem_id="svi_run") as self.row:
             with gr.Column(scale=2):
@@ -101,8 +94,8 @@ class RunPanel:
         on(self.no.click, lambda: gr.update(visible=False), None, [self.sure])
         on(self.yes.click, self._remove, [chosen], [*self.tab.outputs, *self.outputs])
 
-    def show(self, name: str) -> Updates:
-        """Shows a run; hides the panel if it is gone."""
+    def show(self, name: str) -> dict[Any, Any]:
+        """The components' values for a run; they hide the panel if it is gone."""
         if not name or not (self.tab.store.folder / name).is_dir():
             return {self.chosen: "", self.row: gr.update(visible=False)}
         shown = view.look(self._run(name))
@@ -151,7 +144,7 @@ class RunPanel:
     def _ask(self, name: str) -> tuple[Any, str]:
         return gr.update(visible=True), view.removing(view.look(self._run(name)))
 
-    def _remove(self, name: str) -> Updates:
+    def _remove(self, name: str) -> dict[Any, Any]:
         run, store = self._run(name), self.tab.store
         freed = size(store.remove(run))
         gr.Info(f"Run {run.name} is removed, which frees {freed}.")

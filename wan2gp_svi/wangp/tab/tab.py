@@ -55,11 +55,12 @@ def add(application: Any, wgp: dict[str, Any], base: type) -> None:
     """Adds the tab to those of the plugins. Raises LookupError if this WanGP lacks a function."""
     if missing := [name for name in FUNCTIONS if not callable(wgp.get(name))]:
         raise LookupError(f"it has no {', '.join(missing)}")
-    plugin: Any = type("SVITab", (base,), {"on_tab_select": lambda self, _: self.svi.opened()})()
-    plugin.name, plugin.svi = "SVI for WanGP", Tab(plugin, wgp)
+    plugin: Any = type("SVITab", (base,), {"on_tab_select": lambda self, _: self.show_runs()})()
+    tab = Tab(plugin, wgp)
+    plugin.name, plugin.show_runs = "SVI for WanGP", guarded(tab.listed)
     for component in COMPONENTS:
         plugin.request_component(component)
-    plugin.add_tab(ID, LABEL, plugin.svi.create)
+    plugin.add_tab(ID, LABEL, tab.create)
     application.plugin_manager.plugins[ID] = plugin
     # a new list: the old one is the user's configuration, which WanGP saves
     application.enabled_plugins = [*application.enabled_plugins, ID]
@@ -102,12 +103,8 @@ class Tab:
         lora_files.create(self.wgp)
         doctor.create(self.wgp)
 
-    def opened(self) -> Any:
-        """What to show when the tab is opened, for `on_tab_outputs`."""
-        return guarded(self.listed)()
-
     def listed(self) -> dict[Any, Any]:
-        """The list of runs, their names, and a line if there are none."""
+        """The list of runs, their names, and a line if there are none, for `on_tab_outputs`."""
         rows, names = view.rows(self.store)
         values = gr.Dataset(samples=rows, visible=bool(rows)), names, gr.update(visible=not rows)
         return dict(zip(self.outputs, values, strict=True))

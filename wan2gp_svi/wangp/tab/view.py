@@ -47,9 +47,9 @@ class Shown:
 
 
 def look(run: Run) -> Shown:
-    done, video = run.done(), Path(run.about.video or "none")
-    found = video if video.is_file() else None
-    return Shown(run, done, state(run, len(done)), found, drift_of(found))
+    done, video = run.done(), Path(run.about.video) if run.about.video else None
+    video = video if video is not None and video.is_file() else None
+    return Shown(run, done, state(run, len(done)), video, drift_of(video))
 
 
 def seconds(run: Run, clips: int) -> float:
