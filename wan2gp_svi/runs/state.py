@@ -9,7 +9,7 @@ from .store import STOP, About, Run, StoreError
 
 
 class State(str, Enum):
-    """How a run stands, in the words of `About.ended`; that has the reason instead of "failed"."""
+    """How a run stands. The words are those on disk, in `About.ended`, which has the reason instead of "failed"."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -20,7 +20,7 @@ class State(str, Enum):
 
 
 def state(run: Run, done: int) -> State:
-    """How a run with so many finished clips stands. An extended one is not finished."""
+    """How a run with so many finished clips stands. A finished one that is to be longer now is not finished."""
     if run.about.ended == State.FINISHED and done >= run.about.clips:
         return State.FINISHED
     if is_running(run):

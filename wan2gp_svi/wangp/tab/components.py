@@ -15,9 +15,10 @@ from ...text import sentence
 from ..form import SettingsError
 
 try:
-    import gradio as gr
+    import gradio
 except ImportError:  # outside of WanGP
-    gr = None
+    gradio = None
+gr: Any = gradio
 
 _EXPECTED = (StoreError, SettingsError, Refused, DriftError, OSError)
 
