@@ -12,13 +12,11 @@ from typing import Any
 import pytest
 import torch
 import videos
-from hypothesis import given
-from hypothesis import strategies as st
 from kills import killed, needs_fork
 
 from wan2gp_svi import files
 from wan2gp_svi.runs import store as store_module
-from wan2gp_svi.runs.store import About, Clip, Run, Store, StoreError, holds, room
+from wan2gp_svi.runs.store import About, Clip, Run, Store, StoreError, room, room_beside
 
 STATES = {
     "frames": {"motion_frames": torch.arange(3 * 5 * 8 * 8).remainder(256).to(torch.uint8).view(3, 5, 8, 8)},
@@ -352,31 +350,15 @@ def test_a_run_that_another_wangp_is_making_is_neither_removed_nor_taken(store: 
 
 # --------------------------------------------------------------------------------------------------- video and disk
 
-@given(counts=st.lists(st.integers(1, 90), min_size=1, max_size=6), more=st.integers(0, 90), upto=st.integers(1, 6))
-def test_a_video_holds_pieces_from_the_first_one_on_or_something_else(counts: list[int], more: int, upto: int):
-    frames = sum(counts[:upto]) + more
-    expected = next((number for number in range(1, len(counts) + 1) if sum(counts[:number]) == frames), None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_module.mp4, "frames", lambda video: frames)
-        found = holds(Path("video.mp4"), [(Path(), count) for count in counts])
-    assert found == expected
-
-
-def test_what_is_no_video_holds_nothing(tmp_path: Path):
-    piece = videos.write(tmp_path / "piece.mp4", videos.noise(3, side=16))
-    (tmp_path / "broken.mp4").write_bytes(piece.read_bytes()[:-9])
-    assert holds(piece, [(piece, 3)]) == 1 and holds(piece, [(piece, 4)]) is None
-    for video in (tmp_path / "broken.mp4", tmp_path / "missing.mp4", tmp_path):
-        assert holds(video, [(piece, 3)]) is None
-
-
 def test_the_next_clip_takes_what_the_largest_of_the_newest_took(run: Run):
     assert room([], 480 * 832) > 81 * 480 * 832 // 3
     small, large = add(run, 0), add(run, 1, tail=2)
     sizes = {name: size for name, (_, size) in large.holds.items()}
-    wanted = 2 * (sizes["0002.mp4"] + sizes["0002-tail.mp4"]) + sizes["0002.safetensors"]
+    pieces = sizes["0002.mp4"] + sizes["0002-tail.mp4"]
+    wanted = 3 * pieces + sizes["0002.safetensors"]  # a piece, and a share of two videos
     assert room([small, large], 100) == room([small, large, small], 1) == wanted
     assert room([large] + [small] * 8, 1) < wanted
+    assert room_beside([large], 100) == room_beside([], 100) + pieces == 3 * 81 * 100 + pieces
 
 
 def test_files_of_a_run_are_written_whole(run: Run, monkeypatch: pytest.MonkeyPatch):

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +20,9 @@ from loop import KINDS, SIDE, WanGP, in_one_go, of_pieces, settings, shown
 from wan2gp_svi import chain
 from wan2gp_svi.drift.layout import provenance
 from wan2gp_svi.files import UNFINISHED
-from wan2gp_svi.runs import mp4
+from wan2gp_svi.runs import video as video_module
 from wan2gp_svi.runs.state import State
-from wan2gp_svi.runs.store import STOP, room, room_unsaved
+from wan2gp_svi.runs.store import STOP, room, room_beside
 from wan2gp_svi.variants import VARIANTS
 
 Whole = Callable[..., np.ndarray]
@@ -88,7 +89,8 @@ def test_a_run_of_four_clips_is_its_pieces_and_every_frame_is_encoded_once(wgp: 
     assert wgp.generate(settings(id, 4))
     run, frames = wgp.run, chain.length(4, VARIANTS[id].overlap)
     assert len(run.done()) == 4 and wgp.made == [1, 2, 3, 4]
-    assert np.array_equal(shown(wgp), of_pieces(run)) and len(shown(wgp)) == mp4.frames(wgp.video) == frames
+    assert np.array_equal(shown(wgp), of_pieces(run))
+    assert len(shown(wgp)) == video_module.count_frames(wgp.video) == frames
     assert wgp.writer.frames == frames
     assert run.about.video == str(wgp.video) and wgp.gen["file_list"] == [str(wgp.video)]
 
@@ -310,7 +312,7 @@ def test_a_full_disk_is_said_before_the_clip_and_nothing_is_lost(wgp: WanGP, who
 
 
 def test_a_disk_too_small_for_the_clips_to_come_is_said_at_the_first(wgp: WanGP, disk, capsys):
-    spare = 200 * 2**20 + room_unsaved(SIDE * SIDE)
+    spare = 200 * 2**20 + room_beside([], SIDE * SIDE)
     disk(spare + room([], SIDE * SIDE))
     assert wgp.generate(settings("shot", 1)) and "has room" not in capsys.readouterr().out
     disk(spare + 3 * room([], SIDE * SIDE))
@@ -386,17 +388,84 @@ def test_a_slow_encoder_keeps_neither_clips_in_memory_nor_loses_one(wgp: WanGP, 
 def test_the_video_does_not_grow_while_wangp_writes_its_metadata(wgp: WanGP, monkeypatch: pytest.MonkeyPatch):
     growing, clashes = threading.Event(), []
 
-    def append(video: Path, piece: Path) -> None:
+    def slowly(*arguments: Any, **options: Any) -> None:
         growing.set()
         time.sleep(0.05)
-        real(video, piece)
+        real(*arguments, **options)
         growing.clear()
 
-    real = mp4.append
-    monkeypatch.setattr(mp4, "append", append)
+    real = video_module.join
+    monkeypatch.setattr(video_module, "join", slowly)
     wgp.tag = lambda *_: clashes.append(growing.wait(0.1))
     wgp.pipe.patient = False  # as when a clip is made faster than the one before it is encoded
     assert wgp.generate(settings("shot", 4)) and not any(clashes)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
+    """Files that a player keeps from being replaced; the video does not wait for it."""
+    monkeypatch.setattr(video_module, "_TRIES", 0)
+    return videos.held_by_a_player(monkeypatch)
+
+
+def test_a_player_that_holds_the_video_delays_it_until_a_later_clip(
+        wgp: WanGP, whole: Whole, held: set[Path], capsys: pytest.CaptureFixture):
+    expected, lengths = whole(settings("shot", 5)), []
+
+    def play(at: int) -> None:
+        if at > 1:
+            lengths.append(len(shown(wgp)))
+            held.add(wgp.video)
+        if at == 5:
+            held.clear()
+
+    wgp.at_window = play
+    assert wgp.generate(settings("shot", 5)) and np.array_equal(shown(wgp), expected)
+    assert lengths == [80] * 4 and capsys.readouterr().out.count("cannot be updated now") == 1
+    assert len([*wgp.folder.glob("*.mp4")]) == 1 == len(wgp.gen["file_list"])
+
+
+def test_a_player_that_holds_the_video_to_its_end_gets_a_second_file_beside_it(
+        wgp: WanGP, whole: Whole, held: set[Path], capsys: pytest.CaptureFixture):
+    asked = settings("film", 3)
+    expected = whole(asked)
+    wgp.at_window = lambda at: held.update(map(Path, wgp.gen["file_list"]))
+    assert wgp.generate(asked) and not wgp.error
+    first, second = map(Path, wgp.gen["file_list"])
+    assert second == first.with_stem(f"{first.stem}-2") and np.array_equal(videos.read(second), expected)
+    assert np.array_equal(videos.read(first), expected[:76])
+    assert wgp.run.about.video == str(second) and wgp.run.about.ended == State.FINISHED
+    assert f"so the whole video is {second}" in capsys.readouterr().out
+
+
+def test_a_run_that_fails_while_a_player_holds_the_video_resumes_in_the_second_file(
+        wgp: WanGP, whole: Whole, held: set[Path]):
+    asked = settings("shot", 4)
+    expected = whole(asked)
+    wgp.at_window = lambda at: held.update(map(Path, wgp.gen["file_list"]))
+    fail_at(wgp, 4)
+    assert not wgp.generate(asked) and len(wgp.run.done()) == 3
+    second = Path(wgp.run.about.video)
+    assert second.stem.endswith("-2") and np.array_equal(videos.read(second), expected[:240])
+    wgp.at_window = lambda at: None
+    go_on(wgp)
+    assert wgp.generate(asked) and wgp.video == second and np.array_equal(shown(wgp), expected)
+
+
+def test_a_disk_that_is_full_while_the_video_grows_ends_neither_run_nor_video(
+        wgp: WanGP, whole: Whole, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    asked = settings("shot", 4)
+    expected, real, calls = whole(asked), video_module.join, []
+
+    def full(*arguments: Any, **options: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        real(*arguments, **options)
+
+    monkeypatch.setattr(video_module, "join", full)
+    assert wgp.generate(asked) and np.array_equal(shown(wgp), expected) and len(calls) == 4
+    assert "cannot be updated now (No space left on device)" in capsys.readouterr().out
 
 
 def test_damage_in_the_middle_is_fixed_and_what_follows_is_used_again(wgp: WanGP, capsys: pytest.CaptureFixture):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import tempfile
 from functools import cache
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
+import pytest
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 
@@ -73,6 +75,20 @@ def listed(path: Path) -> list[tuple[int, int, str]]:
                    "-").decode().splitlines()
     rows = [line.split(",") for line in lines if line and not line.startswith("#")]
     return [(int(row[2]), int(row[3]), row[5].strip()) for row in rows]
+
+
+def held_by_a_player(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
+    """From now on, files in the set that is returned cannot be replaced, as on Windows."""
+    held: set[Path] = set()
+    real = Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        if Path(target) in held:
+            raise PermissionError(errno.EACCES, "Access is denied")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    return held
 
 
 def about(path: Path) -> str:
