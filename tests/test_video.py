@@ -20,8 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kills import needs_fork
 from PIL import Image
-from videos import (LOSSLESS, PRORES, X264, X265, ffmpeg, held_by_a_player, listed, noise, read,
-                    write)
+from videos import LOSSLESS, PRORES, X264, X265, ffmpeg, listed, noise, read, write
 
 from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.runs import video
@@ -387,7 +386,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
-    return held_by_a_player(monkeypatch)
+    return videos.held_by_a_player(monkeypatch)
 
 
 def growing(folder: Path, lengths: tuple[int, ...] = (5, 4, 3)
