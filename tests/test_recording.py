@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def test_a_list_of_wangps_own_passes_through_beside_a_run(wgp: WanGP):
 
 def test_a_caller_that_wants_the_frames_gets_them_all(wgp: WanGP):
     assert wgp.generate(settings("film", 3, api_return_video_uint8=True))
-    frames = torch.cat(wgp.artifact, dim=1).movedim(0, -1).numpy()
+    frames = torch.cat(wgp.artifact or [], dim=1).movedim(0, -1).numpy()
     assert np.array_equal(frames, shown(wgp)) and wgp.writer.frames == len(frames)
 
 
@@ -262,7 +263,7 @@ def test_an_added_window_that_broke_off_is_made_with_the_same_seam(wgp: WanGP, t
                                                                    id: str):
     other = WanGP(_made(tmp_path / "in one go"))
     for one in (wgp, other):
-        after(one, 2, lambda one=one: one.gen.update(extra_windows=1))
+        after(one, 2, partial(one.gen.update, extra_windows=1))
     assert other.generate(settings(id, 2))
     fail_at(wgp, 3)
     wgp.generate(settings(id, 2))
@@ -276,7 +277,7 @@ def test_a_run_with_an_added_window_goes_on_like_one_that_was_never_interrupted(
                                                                                 tmp_path: Path):
     other = WanGP(_made(tmp_path / "in one go"))
     for one in (wgp, other):
-        after(one, 2, lambda one=one: one.gen.update(extra_windows=1))
+        after(one, 2, partial(one.gen.update, extra_windows=1))
     other.at_window = lambda at: other.gen.update(extra_windows=int(at == 3))
     assert other.generate(settings("film", 2)) and other.made == [1, 2, 3, 4]
     assert wgp.generate(settings("film", 2)) and wgp.made == [1, 2, 3]
@@ -307,7 +308,12 @@ def test_two_on_one_run_and_the_second_is_refused(wgp: WanGP, capsys: pytest.Cap
 def test_the_same_settings_in_a_second_wangp_are_a_new_run(wgp: WanGP,
                                                            capsys: pytest.CaptureFixture):
     other = WanGP(wgp.folder)
-    wgp.at_window = lambda at: at != 2 or other.generate(settings("shot", 2))
+
+    def second(at: int) -> None:
+        if at == 2:
+            other.generate(settings("shot", 2))
+
+    wgp.at_window = second
     assert wgp.generate(settings("shot", 3)) and other.made == [1, 2]
     assert ("is running in another WanGP" in capsys.readouterr().out
             and len(list(wgp.store.runs())) == 2)
@@ -381,10 +387,18 @@ def test_nothing_is_written_after_a_clip_that_could_not_be(wgp: WanGP,
                                                            capsys: pytest.CaptureFixture):
     asked = settings("film", 4)
     wgp.pipe.patient = False
-    wgp.writer.before = lambda path: not path.name.startswith("0002") or time.sleep(0.2) is not None
+
+    def fail_late(path: Path) -> bool:
+        second = path.name.startswith("0002")
+        time.sleep(0.2 * second)
+        return not second
+
+    wgp.writer.before = fail_late
     wgp.generate(asked)
     assert "cannot be written" in wgp.error + capsys.readouterr().out
-    for job in current_clip(wgp.pipe).video.recording._jobs:
+    current = current_clip(wgp.pipe)
+    assert current and current.video.recording
+    for job in current.video.recording._jobs:
         job.exception()
     assert len(wgp.run.done()) == 1 and wgp.run.clip(2) is None and len(shown(wgp)) == 76
 
@@ -455,7 +469,8 @@ def test_a_player_that_holds_the_video_to_its_end_gets_a_second_file_beside_it(
     wgp.at_window = lambda at: held.update(map(Path, wgp.gen["file_list"]))
     assert wgp.generate(asked) and not wgp.error
     first, second = map(Path, wgp.gen["file_list"])
-    assert second == first.with_stem(f"{first.stem}-2") and np.array_equal(videos.read(second), expected)
+    assert second == first.with_stem(f"{first.stem}-2")
+    assert np.array_equal(videos.read(second), expected)
     assert np.array_equal(videos.read(first), expected[:76])
     assert wgp.run.about.video == str(second) and wgp.run.about.ended == State.FINISHED
     assert f"so the whole video is {second}" in capsys.readouterr().out
@@ -553,7 +568,7 @@ def kills(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, list[int]
     expected = in_one_go(_made(folder / "in one go"), asked)
     for at in range(1, 200):
         wgp = WanGP(_made(folder / str(at)))
-        if not killed(lambda wgp=wgp: wgp.generate(asked), at, under=wgp.folder):
+        if not killed(partial(wgp.generate, asked), at, under=wgp.folder):
             break
         runs = list(wgp.store.runs())
         done = runs[0].done() if runs else []
