@@ -35,7 +35,8 @@ ARROWS = {
 #: modules that a room may import of another, where not all of them
 ONLY = {
     ("install", "method"): {"variants"}, ("install", "wangp"): {"wangp.contract"}, ("runs", "method"): {"variants"},
-    ("wangp", "drift"): {"drift.layout"}, ("wangp", "install.text"): {"install.patches", "install.shipped"},
+    ("wangp", "drift"): {"drift.layout"},
+    ("wangp", "install.text"): {"install.patches", "install.shipped", "install.syntax"},
 }
 #: imports inside functions that go against the arrows: doors, opened when somebody comes
 LAZY = {
@@ -87,7 +88,7 @@ def _room(name: str) -> str:
         return "method"
     if f"{first}.{''.join(rest[:1])}" in ("demo.in_wangp", "wangp.check", "wangp.tab"):
         return f"{first}.{rest[0]}"
-    if _short(name) in ("install", "install.patches", "install.shipped"):
+    if _short(name) in ("install", "install.patches", "install.shipped", "install.syntax"):
         return "install.text"
     return first or "release"
 
