@@ -148,7 +148,7 @@ def around(clone: Path, chosen: Sequence[Version], patches: Sequence[Patch]) -> 
         blobs = (*version.others, version.blobs[FILES.index(ANY2VIDEO)])
         if blobs not in found:
             files = {name: sources[blob] for name, blob in zip((*OTHERS, ANY2VIDEO), blobs, strict=True)}
-            found[blobs] = [one.text for one in contract.other_faults(files, patches)]
+            found[blobs] = [str(fault) for fault in contract.of_others(files, patches)]
         outcome[version.commit] = found[blobs]
         _progress(f"the files around: {len(outcome)} of {len(chosen)}")
     return outcome
@@ -160,7 +160,7 @@ def read_files(name: str, folder: Path, patches: Sequence[Patch]) -> tuple[Versi
     sources = contract.read(folder, patches)
     by_path = {patch.path: patch for patch in patches}
     results = [examine(sources[path], by_path[path]) if path in sources else Result() for path in FILES]
-    known = [one.text for one in contract.other_faults(sources, patches) if not one.half_updated]
+    known = [str(fault) for fault in contract.of_others(sources, patches) if not fault.half_updated]
     lost = [path for path in (*FILES, *OTHERS) if path not in sources]
     version = Version("", contract.version(sources.get(WGP)) if WGP in sources else name, "read, not run", ())
     return version, results, [*known, *([f"not to be had: {', '.join(lost)}"] if lost else [])]
@@ -182,7 +182,7 @@ def examine(source: bytes, patch: Patch, earlier: bytes | None = None) -> Result
         result.faults.append("the syntax tree and the text give different places")
     if not result.broken:
         result.faults += [fault(whole)] if fault(whole) else [
-            one.text for one in contract.file_faults(source, patch)]
+            str(one) for one in contract.of_file(source, patch)]
     return result
 
 

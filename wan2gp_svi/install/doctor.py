@@ -86,7 +86,7 @@ def _contract(wangp: Path, patches: list[Patch], wrong: list[str]) -> list[str]:
     faults = contract.check(wangp, patches)
     told = " ".join(wrong)
     wrong += [f"{fault}." for fault in faults if fault.split(": ", 1)[1].rsplit(". ", 1)[0] not in told]
-    known = contract.tested(locate.version(wangp))
+    known = contract.tried(locate.version(wangp))
     if faults:
         return [f"Contract: broken in {_places(len(faults))}, so SVI is off; {known}"]
     lost = contract.missing_optional(contract.read(wangp, patches), patches)

@@ -44,8 +44,8 @@ def filtered(mode: str, path: str, source: bytes, home: Path) -> tuple[bytes, st
         if wrong := fault(result):
             if not fault(source):
                 raise PatchError(f"{path}: with the hooks it is not valid Python ({wrong})")
-        elif facts := contract.file_faults(source, patch):
-            raise PatchError(facts[0].text)
+        elif facts := contract.of_file(source, patch):
+            raise PatchError(facts[0])
         return result, ""
     except PatchError as error:
         return _started(source, patch), f"SVI is off: {error}. {contract.ADVICE}"

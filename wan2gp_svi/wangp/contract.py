@@ -44,6 +44,8 @@ WGP, ANY2VIDEO, MODEL = HOOKED = (
 HANDLER, VAE = "models/wan/wan_handler.py", "models/wan/modules/vae.py"
 VIDEO, METADATA = "shared/utils/audio_video.py", "shared/utils/video_metadata.py"
 PROMPTS, PLUGINS = "shared/utils/prompt_parser.py", "shared/utils/plugins.py"
+LOOPS = ("generate_media", "generate_video")  # the loop over clips: since 12.21, and before
+PIPELINE = ("WanAny2V.generate",)
 
 
 # ------------------------------------------------------------------------------------- the tables
@@ -164,13 +166,16 @@ OTHERS = (
         (VAE, "WanVAE_"), (VAE, "_video_vae"))),
 )
 
-#: hook -> where it stands beside its patch's anchor: in one of these functions; "" is the module
+#: hook -> the functions that it may stand in, beside its patch's anchor; "" is the module
 RULES = {
     "start": ("",),
-    **dict.fromkeys(("before_generate", "after_join", "after_save"),
-                    LOOPS := ("generate_media", "generate_video")),  # since 12.21, and before
-    **dict.fromkeys(("seed", "clip_vision_frame", "mask", "injected_latents"),
-                    ("WanAny2V.generate",)),
+    "before_generate": LOOPS,
+    "after_join": LOOPS,
+    "after_save": LOOPS,
+    "seed": PIPELINE,
+    "clip_vision_frame": PIPELINE,
+    "mask": PIPELINE,
+    "injected_latents": PIPELINE,
     "lora": ("WanModel.preprocess_loras",),
 }
 _FIRST = ("lora",)  # hooks that are the first statement of their function
@@ -188,16 +193,19 @@ class Fault:
     text: str
     half_updated: bool = False
 
+    def __str__(self) -> str:
+        return self.text
+
 
 def check(wangp: Path, patches: Sequence[Patch] | None = None) -> list[str]:
     """What keeps SVI out of this WanGP: sentences that say what to do, without a full stop."""
     patches = own_patches() if patches is None else patches
     sources = read(wangp, patches)
-    faults = [one for patch in patches for one in file_faults(sources.get(patch.path), patch)]
-    faults += other_faults(sources, patches)
+    faults = [one for patch in patches for one in of_file(sources.get(patch.path), patch)]
+    faults += of_others(sources, patches)
     outline.cache_clear()
     of = version(sources.get(WGP))
-    return [f"WanGP {of} does not fit: {one.text}. "
+    return [f"WanGP {of} does not fit: {one}. "
             f"{'Update WanGP again' if one.half_updated else ADVICE}" for one in faults]
 
 
@@ -223,7 +231,7 @@ def version(source: bytes | None) -> str:
     return found[1].decode("latin-1") if found else "?"
 
 
-def tested(of: str) -> str:
+def tried(of: str) -> str:
     """How far a WanGP of this version was tried. Only the number before the first dot orders
     versions: "12.3456" came before "12.60"."""
     known = f"newest WanGP that was run: {RUN}; newest that was read: {READ}"
@@ -233,7 +241,7 @@ def tested(of: str) -> str:
     return f"{known}. WanGP {of} is newer than what was run" if number > run else known
 
 
-def file_faults(source: bytes | None, patch: Patch) -> list[Fault]:
+def of_file(source: bytes | None, patch: Patch) -> list[Fault]:
     """What is wrong with the hooks of one file, whether or not `source` has them already."""
     if source is None or not source.strip():
         return [_absent(patch.path, source)]
@@ -254,7 +262,7 @@ def outlined(source: bytes, patch: Patch) -> ast.Module:
     return outline(source, frozenset(name.split(".")[0] for name in names))
 
 
-def other_faults(sources: Mapping[str, bytes], patches: Iterable[Patch]) -> list[Fault]:
+def of_others(sources: Mapping[str, bytes], patches: Iterable[Patch]) -> list[Fault]:
     """What is wrong with the functions and classes that SVI calls or replaces."""
     if "start" not in hooks_of(patches):
         return []
@@ -266,7 +274,7 @@ def other_faults(sources: Mapping[str, bytes], patches: Iterable[Patch]) -> list
 def missing_beside(sources: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """What does not work beside the clips, such as the self-test, and why."""
     looks = [(other.use, _look_at(other, sources)[0]) for other in OTHERS if other.beside]
-    return [(use, one.text) for use, one in looks if one]
+    return [(use, str(one)) for use, one in looks if one]
 
 
 def missing_optional(sources: Mapping[str, bytes], patches: Iterable[Patch]) -> list[str]:
