@@ -74,7 +74,8 @@ W, A, M = contract.HOOKED
 PLANTED = {
     "a renamed loop variable": (
         lambda root: change(root, W, "repeat_no", "generation_no", -1),
-        "the hook before_generate needs repeat_no (the number of the video), which is not set there"),
+        "the hook before_generate needs repeat_no (the number of the video), which is not set "
+        "there"),
     "a variable that is None by then": (
         lambda root: change(root, W, JOIN, f"                sample = None\n{JOIN}"),
         "the hook after_join needs sample (its argument), which is None there"),
@@ -86,20 +87,21 @@ PLANTED = {
         lambda root: change(root, W, JOIN, "                save_video(tensor=sample, "
                             f"save_file=file_name, fps=fps)\n{JOIN}"),
         "the loop over clips has before_generate, the join, save_video, after_join, save_video, "
-        "after_save, and it must have before_generate, the join, after_join, save_video, after_save"),
+        "after_save, and it must have before_generate, the join, after_join, save_video, "
+        "after_save"),
     "generate referred to twice": (
-        lambda root: change(root, W, f"                {GENERATE}",
-                            f"                print(wan_model.generate)\n                {GENERATE}"),
+        lambda root: change(root, W, GENERATE,
+                            f"print(wan_model.generate)\n                {GENERATE}"),
         "2 statements refer to wan_model.generate in generate_media (line 7762 and line 7763)"),
     "generate gone": (
         lambda root: change(root, W, GENERATE, "samples = pipeline.generate("),
         "no statement refers to wan_model.generate in generate_media"),
     "another signature of save_video": (
-        lambda root: change(root, contract.VIDEO, "def save_video(tensor,", "def save_video(frames,"),
+        lambda root: change(root, contract.VIDEO, "save_video(tensor,", "save_video(frames,"),
         "save_video takes (frames, save_file, fps) instead of (tensor, save_file, fps)"),
     "another signature of query_model_def": (
-        lambda root: change(root, contract.HANDLER, "def query_model_def(base_model_type, model_def)",
-                            "def query_model_def(context, base_model_type, model_def)"),
+        lambda root: change(root, contract.HANDLER, "def query_model_def(base_model_type, ",
+                            "def query_model_def(context, base_model_type, "),
         "family_handler.query_model_def takes (context, base_model_type) instead of"),
     "another signature of WanVAE.encode": (
         lambda root: change(root, contract.VAE, "def encode(self, videos, tile_size",
@@ -121,10 +123,10 @@ PLANTED_BESIDE = {
                             "class WanGPApplication"),
         "the SVI tab (shared/utils/plugins.py has no WAN2GPApplication.initialize_plugins"),
     "a renamed name of any2video": (
-        lambda root: change(root, A, "import files_locator as fl", "import files_locator as locator"),
+        lambda root: change(root, A, "files_locator as fl", "files_locator as locator"),
         "the demo model (models/wan/any2video.py has no fl"),
     "another way to work off a queue": (
-        lambda root: change(root, W, "def process_tasks_cli(queue,", "def process_tasks_cli(tasks,"),
+        lambda root: change(root, W, "process_tasks_cli(queue,", "process_tasks_cli(tasks,"),
         "the self-test (wgp.py: process_tasks_cli takes (tasks, state) instead of (queue, state)"),
 }
 
@@ -184,13 +186,16 @@ def test_a_value_that_is_none_in_the_next_turn_of_the_loop_is_found(small):
     record = "            record(configs, video_path)\n"
     assert contract.check(small) == []
     change(small, W, record, f"{record}            fps = None\n")
-    assert "the hook before_generate needs fps (the length in seconds), which is None there" in contract.check(small)[0]
+    found = contract.check(small)[0]
+    assert "before_generate needs fps (the length in seconds), which is None there" in found
 
 
 @pytest.mark.parametrize(("code", "fault"), [
-    ("fps = None", True), ("fps = image_mode = None", True), ("fps, other = None, 1", True), ("del fps", True),
-    ("fps = None; fps = 3", False), ("fps = None\n            if image_mode: fps = 3", False), ("fps += 1", False),
-    ("with lock: fps = None", True), ("if image_mode: fps = None", False), ("prefix_video = None", False),
+    ("fps = None", True), ("fps = image_mode = None", True), ("fps, other = None, 1", True),
+    ("del fps", True), ("fps = None; fps = 3", False), ("fps += 1", False),
+    ("fps = None\n            if image_mode: fps = 3", False), ("with lock: fps = None", True),
+    ("if image_mode: fps = None", False), ("prefix_video = None", False),
+    ("if image_mode: fps = None\n            else: fps = None", True),
     ("try: fps = None\n            except OSError: pass", True), ("for fps in [None]: pass", False),
 ])
 def test_the_last_value_before_a_hook_on_the_straight_path(small, code, fault):
@@ -204,7 +209,7 @@ def test_every_name_that_the_code_reads_of_the_loop_stands_in_the_table():
         text = path.read_text(encoding="utf-8")
         needed |= set(re.findall(r'\bscope\["(\w+)"\]', text))
         asked |= set(re.findall(r'\bscope\.get\("(\w+)"', text))
-    rows = {name: row for row in contract.NAMES for name in row.name.split("|")
+    rows = {row.name: row for row in contract.NAMES
             if row.hook in ("before_generate", "after_join")}
     assert needed | asked <= rows.keys()
     assert not {name for name in needed - asked if rows[name].optional}
@@ -214,8 +219,7 @@ def test_every_name_that_the_code_reads_of_the_loop_stands_in_the_table():
 
 def test_versions_are_ordered_by_their_first_number_alone():
     known = "newest WanGP that was run: 12.60; newest that was read: 17.10"
-    assert contract.tried("12.3456") == contract.tested("12.61") == contract.tested("11.771<") == known
-    assert contract.tried("?") == known
+    assert {contract.tried(of) for of in ("12.3456", "12.61", "11.771<", "?")} == {known}
     assert contract.tried("17.20") == f"{known}. WanGP 17.20 is newer than what was run"
     assert contract.tried("18.0") == f"{known}. WanGP 18.0 is newer than both"
 
@@ -225,10 +229,11 @@ def test_the_readme_names_the_versions_that_were_run_and_read():
     known = contract.tried("?")
     assert f"{known[0].upper()}{known[1:]}." in readme
     assert "eleven hooks of one to three lines each in three files" in readme
-    assert (sum(len(patch.hunks) for patch in contract.own_patches()), len(contract.HOOKED)) == (11, 3)
+    assert sum(len(patch.hunks) for patch in contract.own_patches()) == 11
+    assert len(contract.HOOKED) == 3
 
 
-# ------------------------------------------------------------------------------------------------------------ bad input
+# ---------------------------------------------------------------------------------------- bad input
 
 def install(root: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
     code = cli.main([str(root), *options], home=REPO)
@@ -238,7 +243,8 @@ def install(root: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tu
 def test_a_folder_that_is_no_wangp_is_refused_in_a_sentence(tmp_path, capsys):
     (tmp_path / "wgp.py").write_text("", encoding="utf-8")
     code, said = install(tmp_path, capsys)
-    assert code == 1 and said.endswith("is not a WanGP folder: there is no models/wan/any2video.py in it\n")
+    assert code == 1
+    assert said.endswith("is not a WanGP folder: there is no models/wan/any2video.py in it\n")
     assert why_off(tmp_path / "nowhere") == ""
 
 
@@ -258,7 +264,8 @@ def test_a_file_of_another_version_is_refused(small, capsys):
     change(small, A, "msk = torch.ones(1)", "video_mask = torch.ones(1)")
     change(small, contract.METADATA, "def read_metadata_from_video", "def read_metadata")
     code, said = install(small, capsys)
-    assert code == 1 and "has no read_metadata_from_video, needed for the settings in a video" in said
+    assert code == 1
+    assert "has no read_metadata_from_video, needed for the settings in a video" in said
     assert "Get a newer release of SVI for WanGP; WanGP itself is not affected" in said
     with pytest.raises(Refused, match="read_metadata_from_video"):
         install_plan(small, Distribution(REPO, "1"))
@@ -269,18 +276,21 @@ def test_a_file_of_another_version_is_refused(small, capsys):
 def test_a_fault_at_the_start_of_an_installed_wangp_is_said(small, capsys):
     assert install(small, capsys)[0] == 0 and why_off(small) == ""
     change(small, contract.VAE, "tile_size", "tiles")
-    assert why_off(small) == ("WanGP 12.60 does not fit: models/wan/modules/vae.py: WanVAE.encode takes (self, videos, "
-                              "tiles) instead of (self, videos, tile_size), needed for encoding the conditioning "
-                              "video. Get a newer release of SVI for WanGP")
+    assert why_off(small) == (
+        "WanGP 12.60 does not fit: models/wan/modules/vae.py: WanVAE.encode takes (self, videos, "
+        "tiles) instead of (self, videos, tile_size), needed for encoding the conditioning video. "
+        "Get a newer release of SVI for WanGP")
     code, said = install(small, capsys, "--status")
-    assert code == 0 and "Contract: broken in 1 place, so SVI is off" in said and "WanVAE.encode takes" in said
+    assert code == 0 and "WanVAE.encode takes" in said
+    assert "Contract: broken in 1 place, so SVI is off" in said
     (small / A).write_bytes(b"")
     assert "models/wan/any2video.py is missing or empty" in why_off(small)
 
 
 def test_the_doctor_says_how_far_the_contract_is_kept(small, capsys):
     install(small, capsys)
-    told = "Contract: WanGP has all that SVI needs; newest WanGP that was run: 12.60; newest that was read: 17.10"
+    told = ("Contract: WanGP has all that SVI needs; newest WanGP that was run: 12.60; newest that "
+            "was read: 17.10")
     assert told in install(small, capsys, "--doctor")[1]
     change(small, W, '"12.60"', '"17.20"')
     assert "WanGP 17.20 is newer than what was run" in install(small, capsys, "--status")[1]
@@ -290,10 +300,13 @@ def test_of_two_copies_the_one_that_is_used_is_named(small, capsys):
     assert locate.copies(small) == {}
     for place in ("svi-for-wangp", "plugins/other"):
         (small / place / "wan2gp_svi").mkdir(parents=True)
-        (small / place / "wan2gp_svi/__init__.py").write_text('__version__ = "0.9"\n', encoding="utf-8")
-    told = "Copies: WanGP uses wan2gp_svi in its own folder; not used: svi-for-wangp (0.9), plugins/other (0.9)"
+        package = small / place / "wan2gp_svi/__init__.py"
+        package.write_text('__version__ = "0.9"\n', encoding="utf-8")
+    told = ("Copies: WanGP uses wan2gp_svi in its own folder; not used: svi-for-wangp (0.9), "
+            "plugins/other (0.9)")
     assert told in install(small, capsys)[1]
     assert told in install(small, capsys, "--doctor")[1]
     state = small / "wan2gp_svi/state.json"
-    state.write_text(re.sub(r'"release": "[^"]+"', '"release": "0.1"', state.read_text(encoding="utf-8")), "utf-8")
+    content = state.read_text(encoding="utf-8")
+    state.write_text(re.sub(r'"release": "[^"]+"', '"release": "0.1"', content), encoding="utf-8")
     assert "Release 0.1 is installed, and this is" in install(small, capsys, "--status")[1]

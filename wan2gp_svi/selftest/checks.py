@@ -14,22 +14,17 @@ _ON_A_GPU = 2.0  # of 255, in the frame that differs most: a GPU may add in anot
 _VISIBLE = 0.5  # of 255: a LoRA that changes less was not loaded
 _MOST = 3  # problems that one check shows
 
-_IF_IT_FAILS = "Run install.py again. If it still fails, send the text below with a bug report."
-_IF_WANGP_ENDED = ("Start WanGP and make a video without SVI. If that works, run install.py again, "
-                   "and if it still fails, send the text below with a bug report.")
-
 Problems = Iterator[str]  #: without a full stop
 
 
 @dataclass(frozen=True)
 class Result:
-    """Of a check: what was seen, or else what is wrong, and what the user does about it."""
+    """Of a check: what was seen, or else what is wrong."""
 
     id: str
     title: str
     passed: bool
     seen: str
-    to_do: str = ""
 
 
 # ------------------------------------------------------------------------------- problems of a clip
@@ -219,8 +214,7 @@ def result(check: Check, facts: Facts) -> Result:
     if not problems:
         return Result(check.id, check.title, True, check.seen)
     more = f" and {len(problems) - _MOST} more" if len(problems) > _MOST else ""
-    return Result(check.id, check.title, False, "; ".join(problems[:_MOST]) + more,
-                  _IF_WANGP_ENDED if facts.error else _IF_IT_FAILS)
+    return Result(check.id, check.title, False, "; ".join(problems[:_MOST]) + more)
 
 
 def _problems(check: Check, facts: Facts) -> Problems:

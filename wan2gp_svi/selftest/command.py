@@ -35,6 +35,9 @@ _OLD = 6 * 3600  # seconds, after which a copy counts as left behind
 _ROOM = 300 * 10**6  # bytes beside the copy; SVI wants most of them free, as in any run
 _LOG_LINES = 40
 _NEEDED = ("torch", "gradio", "safetensors")
+_IF_IT_FAILS = "Run install.py again. If it still fails, send the text below with a bug report."
+_IF_WANGP_ENDED = ("Start WanGP and make a video without SVI. If that works, run install.py again, "
+                   "and if it still fails, send the text below with a bug report.")
 
 Say = Callable[[str], None]
 
@@ -189,7 +192,7 @@ def _run_session(python: str, wangp: Path, work: Path, videos: Sequence[str], sa
     try:
         while True:
             ended = process.poll() is not None  # before the last lines are read
-            lines = _lines(work / "progress.txt")
+            lines = whole_lines(work / "progress.txt")
             for line in lines[told:]:
                 say(line)
             if len(lines) > told:
@@ -205,9 +208,10 @@ def _run_session(python: str, wangp: Path, work: Path, videos: Sequence[str], sa
         process.communicate()
 
 
-def _lines(path: Path) -> list[str]:
+def whole_lines(path: Path) -> list[str]:
+    """Those of a file that may not exist yet, and whose last line may be half written."""
     try:
-        return path.read_text(encoding="utf-8").split("\n")[:-1]  # the last may be half written
+        return path.read_text(encoding="utf-8").split("\n")[:-1]
     except OSError:
         return []
 
@@ -265,8 +269,8 @@ def verdict(outcome: Outcome) -> str:
         return f"All {count} checks passed on {where}: SVI works here."
     names = ", ".join(result.title for result in failed[:3])
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-    to_do = " ".join(dict.fromkeys(result.to_do for result in failed))
-    return f"{len(failed)} of {count} checks failed on {where}: {names}{more}. {to_do}"
+    return (f"{len(failed)} of {count} checks failed on {where}: {names}{more}. "
+            f"{_IF_WANGP_ENDED if outcome.facts.error else _IF_IT_FAILS}")
 
 
 def report(outcome: Outcome, wangp: Path) -> list[str]:

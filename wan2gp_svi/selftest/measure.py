@@ -27,8 +27,7 @@ def clip_facts(
         facts.seed = seed_of(seen.noise, seen.device)
     if not video.svi or seen.y is None or not seen.videos or before and before.frames is None:
         return facts
-    y = seen.y.squeeze(0) if seen.y.ndim == 5 else seen.y
-    mask, given, latents = y[:4], y[4:], seen.latents[-1]
+    mask, given, latents = seen.y[:4], seen.y[4:], seen.latents[-1]
     pixels, still = seen.videos[-1], reference[:, None]
     facts.kept = mask.flatten(2)[..., 0].T.flatten().nonzero().flatten().tolist()
     if video.chain.pro:

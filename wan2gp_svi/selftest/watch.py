@@ -26,9 +26,9 @@ class Seen:
     latents: list[Tensor] = field(default_factory=list)  # that it made of them
     noise: Tensor | None = None  # the transformer's first input
     device: str = "cpu"  # of the noise
-    y: Tensor | None = None  # mask and latents, of the same input
+    y: Tensor | None = None  # mask and latents of that input, [20, T, H/8, W/8]
     picture: Tensor | None = None  # that CLIP saw
-    experts: list[int] = field(default_factory=list)
+    experts: list[int] = field(default_factory=list)  # of each step, 1 (high noise) or 2
     denoised: Tensor | None = None  # the last latent [16, H/8, W/8] that was decoded
 
 
@@ -68,13 +68,12 @@ class Watch:
     def _forward(self, original: Any, model: Any, arguments: dict[str, Any]) -> Any:
         if self.clips:
             seen, noisy = self.clips[-1], arguments["x"]
-            if seen.noise is None:
+            if not seen.experts:
                 noisy = noisy[0] if isinstance(noisy, list) else noisy
                 seen.noise, seen.device = _copy(noisy), str(noisy.device.type)
-                if isinstance(arguments.get("y"), Tensor):
-                    seen.y = _copy(arguments["y"])
-            second = self._second is not None and model is self._second
-            seen.experts.append(2 if second else 1)
+                if isinstance(y := arguments.get("y"), Tensor):
+                    seen.y = _copy(y[0] if y.ndim == 5 else y)
+            seen.experts.append(2 if model is self._second else 1)
         return original()
 
     def _encode(self, original: Any, vae: Any, arguments: dict[str, Any]) -> Any:

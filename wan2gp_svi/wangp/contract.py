@@ -52,10 +52,7 @@ PIPELINE = ("WanAny2V.generate",)
 
 @dataclass(frozen=True)
 class Name:
-    """A name that a hook reads from its `scope`, or an argument that needs a remark.
-
-    "a|b" means either. With `none`, it may be None.
-    """
+    """A name that a hook reads from its `scope`, or an argument of it. `none`: it may be None."""
 
     name: str
     hook: str
@@ -118,7 +115,6 @@ NAMES = (
     Name("save_path", _LOOP, "the folder for videos"),
     Name("server_config", _LOOP, "how videos are written"),
     Name("frames_already_processed", _LOOP, "the clips in memory", none=True),
-    Name("generate_media|generate_video", _LOOP, "the names of all settings"),
     Name("gen", _LOOP, "the gallery and the progress"),
     Name("send_cmd", _LOOP, "messages on the page"),
     Name("wan_model", _LOOP, "the pipeline"),
@@ -354,7 +350,7 @@ def misplaced(tree: ast.Module, patch: Patch) -> list[str]:
     shared = bound(tree.body)
     unmet = [(place.hook, row, held) for place in standing
              for row, held in lacking(place, shared) if not row.optional]
-    return [f"the hook {hook} needs {row.name.replace('|', ' or ')} ({row.use}), which {held} there"
+    return [f"the hook {hook} needs {row.name} ({row.use}), which {held} there"
             for hook, row, held in unmet] or _disorder(everywhere)
 
 
@@ -407,11 +403,10 @@ def lacking(place: Place, shared: Container[str]) -> Iterator[tuple[Name, str]]:
              for name in sorted(arguments - {row.name for row in rows})]
     here = held_at(place)
     for row in rows:
-        held = {here.get(name, SET if place.function and name in shared
-                         and ("globals" in reads or name in arguments) else UNSET)
-                for name in row.name.split("|")}
-        if SET not in held and not (row.none and NONE in held):
-            yield row, NONE if NONE in held else UNSET
+        is_global = row.name in shared and ("globals" in reads or row.name in arguments)
+        held = here.get(row.name, SET if place.function and is_global else UNSET)
+        if held != SET and not (row.none and held == NONE):
+            yield row, held
 
 
 def _disorder(everywhere: Sequence[Place]) -> list[str]:
