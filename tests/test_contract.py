@@ -121,13 +121,15 @@ PLANTED_BESIDE = {
     "a plugins class gone": (
         lambda root: change(root, contract.PLUGINS, "class WAN2GPApplication",
                             "class WanGPApplication"),
-        "the SVI tab (shared/utils/plugins.py has no WAN2GPApplication.initialize_plugins"),
+        "the SVI tab, which does not work in this WanGP (shared/utils/plugins.py has no "
+        "WAN2GPApplication.initialize_plugins)"),
     "a renamed name of any2video": (
         lambda root: change(root, A, "files_locator as fl", "files_locator as locator"),
-        "the demo model (models/wan/any2video.py has no fl"),
+        "the demo model, which does not work in this WanGP (models/wan/any2video.py has no fl)"),
     "another way to work off a queue": (
         lambda root: change(root, W, "process_tasks_cli(queue,", "process_tasks_cli(tasks,"),
-        "the self-test (wgp.py: process_tasks_cli takes (tasks, state) instead of (queue, state)"),
+        "the self-test, which does not work in this WanGP (wgp.py: process_tasks_cli takes (tasks, "
+        "state) instead of (queue, state))"),
 }
 
 

@@ -359,8 +359,8 @@ def test_it_says_so_if_this_wangp_lacks_what_the_self_test_needs(installed):
     changed = source.replace("def process_tasks_cli(", "def process(")
     (installed / "wgp.py").write_text(changed, encoding="utf-8")
     assert says(installed) == (
-        "Self-test: the self-test cannot run in this WanGP: wgp.py has no process_tasks_cli, "
-        "needed for the self-test. Get a newer release of SVI for WanGP; SVI itself is not affected.")
+        "Self-test: the self-test cannot run in this WanGP: wgp.py has no process_tasks_cli. Get a "
+        "newer release of SVI for WanGP; SVI itself is not affected.")
 
 
 def test_it_says_so_where_no_python_has_wangps_packages(wangp, monkeypatch):

@@ -1,4 +1,4 @@
-"""What SVI needs of WanGP, in two tables, and the check that it is there. No WanGP code runs.
+"""What SVI needs of WanGP, in tables, and the check that it is there. No WanGP code runs.
 
 WanGP changes every few days. So its source is read before the hooks go in, and at each start of
 WanGP: each hook must stand in its place, each name that a hook reads must be set there, and each
@@ -282,7 +282,8 @@ def missing_optional(sources: Mapping[str, bytes], patches: Iterable[Patch]) -> 
                  for row, held in lacking(place, bound(tree.body))
                  if row.optional and held == UNSET]
     if "start" in hooks_of(patches):
-        lost += [f"{use} ({why})" for use, why in missing_beside(sources)]
+        lost += [f"{use}, which does not work in this WanGP ({why})"
+                 for use, why in missing_beside(sources)]
         lost += [f"{other.name} ({other.use})" for other in OTHERS
                  if other.optional and _look_at(other, sources)[1]]
     return lost
@@ -302,14 +303,14 @@ def _look_at(other: Other, sources: Mapping[str, bytes]) -> tuple[Fault | None, 
         tree = outline(unhooked(source), _PARTS[other.file])
     except (SyntaxError, ValueError):
         return _unreadable(other.file, source), False
-    node = _find(tree, other.name)
+    node, needed = _find(tree, other.name), "" if other.beside else f", needed for {other.use}"
     if node is None:
-        return Fault(f"{other.file} has no {other.name}, needed for {other.use}"), True
+        return Fault(f"{other.file} has no {other.name}{needed}"), True
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         first = [*node.args.posonlyargs, *node.args.args][: len(other.parameters)]
         if (takes := tuple(one.arg for one in first)) != other.parameters:
             return Fault(f"{other.file}: {other.name} takes ({', '.join(takes)}) instead of "
-                         f"({', '.join(other.parameters)}), needed for {other.use}"), False
+                         f"({', '.join(other.parameters)}){needed}"), False
     return None, False
 
 
