@@ -148,7 +148,7 @@ def around(clone: Path, chosen: Sequence[Version], patches: Sequence[Patch]) -> 
         blobs = (*version.others, version.blobs[FILES.index(ANY2VIDEO)])
         if blobs not in found:
             files = {name: sources[blob] for name, blob in zip((*OTHERS, ANY2VIDEO), blobs, strict=True)}
-            found[blobs] = contract.of_others(files, patches)
+            found[blobs] = [str(fault) for fault in contract.of_others(files, patches)]
         outcome[version.commit] = found[blobs]
         _progress(f"the files around: {len(outcome)} of {len(chosen)}")
     return outcome
@@ -160,7 +160,7 @@ def read_files(name: str, folder: Path, patches: Sequence[Patch]) -> tuple[Versi
     sources = contract.read(folder, patches)
     by_path = {patch.path: patch for patch in patches}
     results = [examine(sources[path], by_path[path]) if path in sources else Result() for path in FILES]
-    known = [fault for fault in contract.of_others(sources, patches) if not fault.endswith("is missing")]
+    known = [str(fault) for fault in contract.of_others(sources, patches) if not fault.half_updated]
     lost = [path for path in (*FILES, *OTHERS) if path not in sources]
     version = Version("", contract.version(sources.get(WGP)) if WGP in sources else name, "read, not run", ())
     return version, results, [*known, *([f"not to be had: {', '.join(lost)}"] if lost else [])]
@@ -181,7 +181,8 @@ def examine(source: bytes, patch: Patch, earlier: bytes | None = None) -> Result
     if by_text(source, patch) not in (whole, None):
         result.faults.append("the syntax tree and the text give different places")
     if not result.broken:
-        result.faults += [fault(whole)] if fault(whole) else contract.of_file(source, patch)
+        result.faults += [fault(whole)] if fault(whole) else [
+            str(one) for one in contract.of_file(source, patch)]
     return result
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from wan2gp_svi.install.shipped import GUIDE
+
 HOME = Path(__file__).parents[1]
 PACKAGE = "wan2gp_svi"
 
@@ -29,13 +31,15 @@ ARROWS = {
     "demo.in_wangp": {*BASE, "method", "demo", "wangp", "install", "install.text"},
     "install.text": {*BASE},  # what reads WanGP's source, for the installer and for the contract
     "install": {*BASE, "method", "wangp", "install.text"},
-    "selftest": {*BASE, "method", "install", "install.text"},
+    "selftest": {*BASE, "method", "wangp", "demo.in_wangp", "install", "install.text"},
     "__main__": {*BASE},
 }
 #: modules that a room may import of another, where not all of them
 ONLY = {
     ("install", "method"): {"variants"}, ("install", "wangp"): {"wangp.contract"}, ("runs", "method"): {"variants"},
-    ("wangp", "drift"): {"drift.layout"}, ("wangp", "install.text"): {"install.patches", "install.shipped"},
+    ("wangp", "drift"): {"drift.layout"},
+    ("selftest", "wangp"): {"wangp", "wangp.contract"}, ("selftest", "demo.in_wangp"): {"demo.in_wangp.loader"},
+    ("wangp", "install.text"): {"install.patches", "install.shipped", "install.syntax"},
 }
 #: imports inside functions that go against the arrows: doors, opened when somebody comes
 LAZY = {
@@ -87,7 +91,7 @@ def _room(name: str) -> str:
         return "method"
     if f"{first}.{''.join(rest[:1])}" in ("demo.in_wangp", "wangp.check", "wangp.tab"):
         return f"{first}.{rest[0]}"
-    if _short(name) in ("install", "install.patches", "install.shipped"):
+    if _short(name) in ("install", "install.patches", "install.shipped", "install.syntax"):
         return "install.text"
     return first or "release"
 
@@ -153,6 +157,11 @@ def test_importing_prints_nothing():
     names = sorted(name for name in MODULES if not name.endswith("__main__"))
     done = _python(f"import importlib\nfor one in {names}: importlib.import_module(one)")
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_the_guide_which_is_copied_into_wangp_links_to_nothing_that_stays_behind():
+    links = re.findall(r"\]\(([^)]+)\)", (HOME / GUIDE).read_text(encoding="utf-8"))
+    assert links and not [link for link in links if not link.startswith(("#", "https://"))]
 
 
 def test_every_module_says_what_it_is_and_is_shipped():
