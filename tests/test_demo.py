@@ -1,6 +1,7 @@
-"""The demo: its chains hand the network what the product's own code makes, its files are whole, its words plain.
+"""The demo: its chains give the network what the add-on's own code makes, its files are whole, its
+words plain.
 
-The network is a stand-in everywhere but in the last test, which makes two clips with the weights that are shipped.
+The network is a stand-in, except in the last test, which makes two clips with the shipped weights.
 """
 
 import ast
@@ -16,17 +17,27 @@ from typing import Any
 import pytest
 import torch
 
-for package in ("diffusers", "imageio", "matplotlib", "cv2", "PIL"):
+for package in ("diffusers", "matplotlib", "cv2", "PIL", "av", "scipy"):
     pytest.importorskip(package, reason=f"the demo needs {package}")
 
-import imageio.v2 as imageio  # noqa: E402
+import av  # noqa: E402
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.__main__ import main as package  # noqa: E402
 from wan2gp_svi.conditioning import condition  # noqa: E402
-from wan2gp_svi.demo import chaining, command, environment, model, network, picture, takes, video, world  # noqa: E402
+from wan2gp_svi.demo import (  # noqa: E402
+    chaining,
+    command,
+    environment,
+    model,
+    network,
+    picture,
+    takes,
+    video,
+    world,
+)
 from wan2gp_svi.demo.chaining import STOCK, SVI, clips, joined, noise, on_grid  # noqa: E402
 from wan2gp_svi.demo.takes import Take, Task  # noqa: E402
 from wan2gp_svi.demo.world import HEIGHT, TURNS, WIDTH, render, scene  # noqa: E402
@@ -162,6 +173,13 @@ def told(way, found, prompts=None):
     return Take(way.variant.title, way, tuple(found), tuple(prompts or [PROMPT] * len(found)))
 
 
+def frames_of(path):
+    """[T, H, W, 3], and frames per second."""
+    with av.open(path) as file:
+        rate = file.streams.video[0].average_rate
+        return np.stack([each.to_ndarray(format="rgb24") for each in file.decode(video=0)]), rate
+
+
 @pytest.fixture(scope="module")
 def pair():
     """Two takes of three clips: one that fades, and the truth as SVI's."""
@@ -217,32 +235,43 @@ def test_an_image_of_any_shape_is_cut_to_the_worlds(tmp_path):
 
 
 def test_the_video_shows_every_frame_of_both(pair, tmp_path):
-    video.write(tmp_path / "demo.mp4", pair)
-    with imageio.get_reader(tmp_path / "demo.mp4") as reader:
-        assert reader.count_frames() == chain.length(3, 1)
-        about = reader.get_meta_data()
-        first = reader.get_data(0)
-    width, height = about["size"]
-    assert about["fps"] == 16 and width % 4 == height % 4 == 0 and width > 2 * video.SCALE * WIDTH
-    inside = first[video.HEAD:video.HEAD + video.SCALE * HEIGHT, video.GAP:video.GAP + video.SCALE * WIDTH]
-    small_again = np.asarray(Image.fromarray(inside).resize((WIDTH, HEIGHT), Image.Resampling.BOX), float)
-    assert np.abs(small_again - takes.pictures(pair[0].video)[0]).mean() < 6
+    video.write(tmp_path / "demo.mp4", video.side_by_side(pair))
+    found, rate = frames_of(tmp_path / "demo.mp4")
+    count, height, width, _ = found.shape
+    assert count == chain.length(3, 1) and rate == 16
+    assert width % 4 == height % 4 == 0 and width > 2 * video.SCALE * WIDTH
+    inside = found[0, video.HEAD:video.HEAD + video.SCALE * HEIGHT,
+                   video.GAP:video.GAP + video.SCALE * WIDTH]
+    assert_alike(inside, takes.pictures(pair[0].video)[0])
+
+
+def assert_alike(enlarged, picture):
+    shrunk = Image.fromarray(enlarged).resize((WIDTH, HEIGHT), Image.Resampling.BOX)
+    assert np.abs(np.asarray(shrunk, float) - picture).mean() < 6
+
+
+def test_a_video_of_one_take_shows_it_alone(pair, tmp_path):
+    video.write(tmp_path / "with-svi.mp4", video.alone(pair[1]))
+    found, _ = frames_of(tmp_path / "with-svi.mp4")
+    assert found.shape == (chain.length(3, 1), video.SCALE * HEIGHT, video.SCALE * WIDTH, 3)
+    assert_alike(found[200], takes.pictures(pair[1].video)[200])
 
 
 def test_the_video_says_which_clip_a_frame_is_of(pair):
-    assert [video.shown(pair[0]).index(clip) for clip in range(3)] == [0, 81, 161]  # the old clip's frame at a seam
+    # at a seam the old clip's frame
+    assert [video.shown(pair[0]).index(clip) for clip in range(3)] == [0, 81, 161]
     assert [video.shown(pair[1]).index(clip) for clip in range(3)] == [0, 80, 160]
     film = told(SVI["film"], pair[0].clips)
     assert len(video.shown(film)) == chain.length(3, 5)
 
 
 def test_takes_of_different_length_end_together(pair):
-    frames = list(video.frames([pair[0], told(SVI["film"], pair[1].clips)]))
+    frames = list(video.side_by_side([pair[0], told(SVI["film"], pair[1].clips)]))
     assert len(frames) == chain.length(3, 5)
 
 
 def test_four_takes_fill_two_rows(pair):
-    two, four = (next(video.frames(pair * times)).shape for times in (1, 2))
+    two, four = (next(video.side_by_side(pair * times)).shape for times in (1, 2))
     assert four[1] == two[1] and four[0] > 1.8 * two[0]
 
 
@@ -299,16 +328,18 @@ def quick(here, monkeypatch, pair):
 def test_a_run_from_beginning_to_end(quick, capsys):
     assert package(["demo", "--clips", "2"]) == 0
     said = capsys.readouterr().out
-    assert sorted(path.name for path in (quick / "svi-demo").iterdir()) == ["demo.mp4", "demo.png"]
-    assert re.search(r"clip 1 of 2\n(.*\n)*.*SVI-Shot: clip 2 of 2, \d+ s left\n\[#{30}\] \d+ s\n", said)
-    assert "After 2 clips the colours are off by" in said and "demo.png" in said
+    made = {path.name for path in (quick / "svi-demo").iterdir()}
+    assert made == {"demo.mp4", "demo.png", "with-svi.mp4", "without-svi.mp4"}
+    end = r"clip 1 of 2\n(.*\n)*.*SVI-Shot: clip 2 of 2, \d+ s left\n\[#{30}\] \d+ s\n"
+    assert re.search(end, said)
+    assert "After 2 clips the colours are off by" in said and all(name in said for name in made)
 
 
 def test_an_earlier_demo_stays(quick):
     (quick / "svi-demo").mkdir()
     (quick / "svi-demo-2").mkdir()
     assert command.main(["--clips", "1"]) == 0
-    assert len(list((quick / "svi-demo-3").iterdir())) == 2
+    assert len(list((quick / "svi-demo-3").iterdir())) == 4
     assert not list((quick / "svi-demo").iterdir())
 
 
@@ -370,7 +401,7 @@ def test_weights_that_are_missing_or_broken_are_said(here, monkeypatch, capsys, 
     monkeypatch.setattr(model, "WEIGHTS", here)
     assert command.main([]) == 1
     said = capsys.readouterr().err
-    assert "The small model cannot be read" in said and "download it again" in said and said.count("\n") == 1
+    assert "The demo model cannot be read" in said and "download it again" in said and said.count("\n") == 1
     assert not (here / "svi-demo").exists()
 
 
@@ -454,13 +485,13 @@ def test_elsewhere_the_registrys_torch_has_no_cuda(calls, monkeypatch, platform)
 
 def test_a_part_of_the_distribution_does_not_install(calls):
     (environment.HOME / "pyproject.toml").unlink()
-    with pytest.raises(environment.SetUpError, match="holds only a part"):
+    with pytest.raises(environment.SetUpError, match="has only a part"):
         environment.prepare("demo")
 
 
 @pytest.mark.parametrize(("error", "says"), [
     (subprocess.CalledProcessError(1, "ensurepip"), "apt install python3-venv"),
-    (PermissionError(13, "Permission denied"), "Permission denied. Move the folder"),
+    (PermissionError(13, "Permission denied"), "Permission denied. Move "),
 ])
 def test_an_environment_that_cannot_be_made_is_not_left_half(calls, tmp_path, monkeypatch, error, says):
     def create(folder, **_):
@@ -485,7 +516,7 @@ def test_missing_packages_are_installed_once_and_announced(here, monkeypatch, ca
                         lambda arguments: started.append(arguments) or SimpleNamespace(returncode=7))
     assert command.main(["--clips", "2"]) == 7
     assert installed == ["demo"]
-    assert started == [[environment.PYTHON, "-m", "wan2gp_svi.demo", "--clips", "2"]]
+    assert started == [[environment.PYTHON, "-m", "wan2gp_svi", "demo", "--clips", "2"]]
     said = capsys.readouterr().out
     assert "without CUDA" in said and "MB" in said
 
@@ -536,8 +567,7 @@ def test_a_python_without_packages_can_be_asked():
 
 def test_two_clips_with_the_shipped_weights(here, capsys):
     assert command.main(["--clips", "2", "--out", "out"]) == 0
-    with imageio.get_reader(here / "out" / "demo.mp4") as reader:
-        assert reader.count_frames() == chain.length(2, 1)
+    assert len(frames_of(here / "out" / "demo.mp4")[0]) == chain.length(2, 1)
     with Image.open(here / "out" / "demo.png") as found:
         assert found.size[0] == 1600
     stock, svi = (float(end) for end in re.findall(r"by ([\d.]+)", capsys.readouterr().out))

@@ -24,8 +24,17 @@ pytest.importorskip("scipy", reason="the drift report needs SciPy")
 
 from wan2gp_svi import chain, drift  # noqa: E402
 from wan2gp_svi.__main__ import main  # noqa: E402
-from wan2gp_svi.drift import DriftError, Layout, analysis, metrics, output  # noqa: E402
-from wan2gp_svi.drift import plot, trends, verdict, video  # noqa: E402
+from wan2gp_svi.drift import (  # noqa: E402
+    DriftError,
+    Layout,
+    analysis,
+    metrics,
+    output,
+    plot,
+    trends,
+    verdict,
+    video,
+)
 from wan2gp_svi.drift.layout import of_settings  # noqa: E402
 from wan2gp_svi.variants import VARIANTS  # noqa: E402
 

@@ -11,7 +11,7 @@
     drift VIDEO                             how its colours, contrast and motion hold up
     demo [--help]                           what SVI is for: a long video with it and without, on any machine
     selftest [WANGP_FOLDER]                 checks SVI in your own WanGP, in two minutes
-    small WANGP_FOLDER [--remove]           a small model in WanGP's list, to try SVI in seconds, also without a GPU
+    demo-model WANGP_FOLDER [--remove]      the demo model in WanGP's list, to try SVI in seconds, even without a GPU
 
 RUN is a run's name or its end ("7f3a"). Settings are written as a file for `python wgp.py --process FILE`.
 """
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command.main(arguments[1:])
     try:
         from . import drift
-        from .demo.in_wangp import command as small
+        from .demo.in_wangp import command as demo_model
         from .runs.store import StoreError
         from .wangp.check import command as check
     except ModuleNotFoundError as error:
@@ -49,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
               "WanGP's own Python.", file=sys.stderr)
         return 1
 
-    options = _parser(drift, check, small).parse_args(arguments)
-    if options.command in ("check", "drift", "small"):
-        return {"check": check, "drift": drift, "small": small}[options.command].run(options)
+    options = _parser(drift, check, demo_model).parse_args(arguments)
+    if options.command in ("check", "drift", "demo-model"):
+        return {"check": check, "drift": drift, "demo-model": demo_model}[options.command].run(options)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a prompt in letters that the console does not have
     try:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser(drift: Any, check: Any, small: Any) -> argparse.ArgumentParser:
+def _parser(drift: Any, check: Any, demo_model: Any) -> argparse.ArgumentParser:
     head, _, rest = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser("python -m wan2gp_svi", description=head.partition(": ")[2], epilog=rest,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -71,7 +71,8 @@ def _parser(drift: Any, check: Any, small: Any) -> argparse.ArgumentParser:
     drift.add_arguments(commands.add_parser("drift", help="how a video holds up"))
     commands.add_parser("demo", add_help=False, help="a long video with SVI and without, on any machine")
     commands.add_parser("selftest", add_help=False, help="check SVI in your own WanGP")
-    small.add_arguments(commands.add_parser("small", help="a small model in WanGP's list, to try SVI in seconds"))
+    demo_model.add_arguments(commands.add_parser(
+        "demo-model", help="the demo model in WanGP's list, to try SVI in seconds"))
     store = argparse.ArgumentParser(add_help=False)
     store.add_argument("--outputs", metavar="FOLDER", type=Path, help="WanGP's folder for videos (default: as WanGP is "
                        "configured, where this package is in a WanGP or the current folder is one)")

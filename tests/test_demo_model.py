@@ -1,4 +1,4 @@
-"""The small model in a WanGP's list of models: what is written, what is refused, and that it is all taken back."""
+"""The demo model in WanGP's list: what is written, what is refused, and that all of it is removed."""
 
 import base64
 import contextlib
@@ -71,7 +71,7 @@ def weights(tmp_path):
 def run(wangp, weights, capsys):
     """The command on that WanGP; gives its exit code and what it said."""
     def go(*options):
-        code = command.main(["small", str(wangp), "--weights", str(weights), *options])
+        code = command.main(["demo-model", str(wangp), "--weights", str(weights), *options])
         said = capsys.readouterr()
         assert "Traceback" not in said.err
         return code, said.out + said.err
@@ -80,7 +80,7 @@ def run(wangp, weights, capsys):
 
 def test_what_wangp_needs_is_there_whole(run, wangp):
     code, said = run()
-    assert code == 0 and finetune.TITLE in said and "SVI-Shot small" in said
+    assert code == 0 and finetune.TITLE in said and "SVI-Shot demo" in said
     definition = json.loads((wangp / "finetunes/svi_small.json").read_text(encoding="utf-8"))
     model = definition["model"]
     assert model["architecture"] == "i2v" and model["svi_small"] and model["resolutions"] == [["96x64 (3:2)", "96x64"]]
@@ -110,7 +110,7 @@ def test_the_profiles_are_for_this_model_alone_and_their_loras_are_known(run, wa
         for name in settings["activated_loras"]:
             assert (wangp / "loras/wan_i2v" / name).is_file() and identify(name).id == variant
         assert bool(settings["activated_loras"]) == bool(variant)
-    assert not [path for path in (wangp / "profiles/wan_i2v").iterdir() if "small" in path.name]
+    assert [path.name for path in (wangp / "profiles/wan_i2v").iterdir()] == ["Own.json"]
 
 
 def test_once_more_changes_nothing_and_remove_takes_back_exactly_what_was_written(run, wangp):
@@ -118,10 +118,10 @@ def test_once_more_changes_nothing_and_remove_takes_back_exactly_what_was_writte
     run()
     first = tree(wangp)
     code, said = run()
-    assert code == 0 and "whole" in said and tree(wangp) == first
+    assert code == 0 and "already, complete" in said and tree(wangp) == first
     code, said = run("--remove")
-    assert code == 0 and "Taken out" in said and tree(wangp) == before
-    assert run("--remove") == (0, f"Nothing to do: it is not in {wangp}\n")
+    assert code == 0 and f"was removed from {wangp}." in said and tree(wangp) == before
+    assert run("--remove") == (0, f"Nothing to do: the demo model is not in {wangp}.\n")
 
 
 def test_folders_of_the_users_stay_even_if_empty(run, wangp):
@@ -154,7 +154,7 @@ def test_a_file_of_the_users_is_not_overwritten(name, run, wangp):
 
 def test_what_the_user_edited_stays(run, wangp):
     run()
-    profile = wangp / "profiles/svi_small/SVI-Shot small.json"
+    profile = wangp / "profiles/svi_small/SVI-Shot demo.json"
     profile.write_text("{}", encoding="utf-8")
     assert run()[0] == 1
     code, said = run("--remove")
@@ -162,16 +162,30 @@ def test_what_the_user_edited_stays(run, wangp):
     assert [path.name for path in profile.parent.iterdir()] == [profile.name] and not (wangp / "finetunes").exists()
 
 
+def released_earlier(wangp):
+    """Adds a profile under the name that release 1.1 gave it."""
+    old = "profiles/svi_small/SVI-Shot small.json"
+    entry = json.loads((wangp / record.RECORD).read_text(encoding="utf-8"))
+    write(wangp, {old: "old"})
+    entry["files"][old] = record.sha256(b"old")
+    (wangp / record.RECORD).write_text(json.dumps(entry), encoding="utf-8")
+    return wangp / old
+
+
 def test_an_earlier_releases_files_are_replaced(run, wangp, weights):
     run()
     save_file({"a": torch.zeros(2)}, weights / "small-svi-shot.safetensors")
-    entry = json.loads((wangp / record.RECORD).read_text(encoding="utf-8"))
-    write(wangp, {"profiles/svi_small/Old.json": "old"})
-    entry["files"]["profiles/svi_small/Old.json"] = record.sha256(b"old")
-    (wangp / record.RECORD).write_text(json.dumps(entry), encoding="utf-8")
+    old = released_earlier(wangp)
     assert run()[0] == 0
     assert not load_file(wangp / "loras/wan_i2v/small-svi-shot.safetensors")["a"].any()
-    assert not (wangp / "profiles/svi_small/Old.json").exists()
+    assert not old.exists()
+
+
+def test_an_earlier_releases_files_are_removed(run, wangp):
+    before = tree(wangp)
+    run()
+    released_earlier(wangp)
+    assert run("--remove")[0] == 0 and tree(wangp) == before
 
 
 def test_it_is_all_or_nothing(run, wangp):
@@ -183,7 +197,7 @@ def test_it_is_all_or_nothing(run, wangp):
 
 def test_without_svi_or_with_half_of_it_it_says_what_to_do(run, wangp):
     (wangp / "wgp.py").write_bytes((wangp / "wgp.py").read_bytes().replace(HOOK.encode(), b""))
-    assert "not whole" in run()[1]
+    assert "SVI does not work in" in run()[1]
     (wangp / "wan2gp_svi/demo/in_wangp/loader.py").unlink()
     code, said = run()
     assert code == 1 and f'python install.py "{wangp}"' in said and not (wangp / "finetunes").exists()
@@ -200,7 +214,7 @@ def test_weights_that_are_not_there(run, weights, wangp):
 def test_start_without_wangps_python(run, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, said = run("--start", "--server-port", "7861")
-    assert code == 1 and "run this with WanGP's Python" in said
+    assert code == 1 and "use WanGP's Python" in said
 
 
 def test_start_with_an_mmgp_that_is_a_folder_of_wangp(run, wangp, monkeypatch):
@@ -240,7 +254,7 @@ def test_a_damaged_record_is_no_record(run, wangp):
 
 @pytest.fixture
 def handler(monkeypatch):
-    """WanGP's handler of the Wan models, its modules in as much as the small model has to do with them."""
+    """WanGP's handler of the Wan models, and what the demo model needs of its modules."""
     class Handler:
         @staticmethod
         def load_model(model_filename, model_type, base_model_type, model_def, dtype=None, VAE_dtype=None):
@@ -267,7 +281,7 @@ def handler(monkeypatch):
     return Handler
 
 
-def test_the_loader_has_the_small_parts_for_this_model_and_for_no_other(handler):
+def test_the_loader_has_the_stand_ins_for_this_model_and_for_no_other(handler):
     parts, dtype, made = handler.load_model(["a"], "svi_small", "i2v", DEFINITION, VAE_dtype=torch.float16)
     text, picture, found = parts
     assert (text, picture.func, found) == (loader.Text, loader.Picture, "nowhere") and dtype == torch.float32
@@ -300,7 +314,7 @@ def test_the_stand_ins_are_what_the_model_was_trained_with():
     assert given.shape == (1, 257, 1280) and (given - wanted).norm() / wanted.norm() < 0.02
 
 
-def test_advice_for_the_large_model_is_not_given_for_the_small_one():
+def test_advice_for_wan_is_not_given_for_the_demo_model():
     inputs = {**finetune.profile("shot"), **finetune.definition(), "video_length": 161}
     findings = checked.check("i2v", DEFINITION, inputs)
     assert [finding.text for finding in findings if finding.kind != "changed"] == []

@@ -1,5 +1,6 @@
-"""A clip of the small model by diffusers' layers in 32 bit, from what WanGP's transformer was given: `python
-small_reference.py JOB.json`, with a Python that has diffusers.
+"""A clip of the demo model by diffusers' layers in 32 bit, from what WanGP's transformer got.
+
+Run `python demo_model_reference.py JOB.json` with a Python that has diffusers.
 
 The job: `tensors` and `name` (of the recorded window), `timesteps`, `prompt`, `adapter`, `weights`, `out`.
 """

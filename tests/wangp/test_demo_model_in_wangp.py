@@ -1,5 +1,5 @@
-"""The small model in the real WanGP: it is the model that was trained, it can be chosen and used, and with SVI its
-videos stay, while WanGP's own windows drift."""
+"""The demo model in the real WanGP: it is the trained model, users can choose it and use it, and its
+videos hold with SVI and drift with WanGP's own windows."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ from wan2gp_svi.variants import CLIP_FRAMES  # noqa: E402
 
 HOME = Path(__file__).parents[2]
 DIFFUSERS_PYTHON = os.environ.get("DIFFUSERS_PYTHON", sys.executable)
-SHOT, STOCK = "SVI-Shot small", "Without SVI small"
+SHOT, STOCK = "SVI-Shot demo", "Demo without SVI"
 CONFIG = {"last_model_type": "svi_small"}
 CLIPS = 10
 SCENES = (1_000_001, 1_000_003)  # never trained on
 
-if not (model.WEIGHTS / "small-wan-i2v.safetensors").is_file():
-    pytest.skip(f"needs the small model's weights in {model.WEIGHTS}", allow_module_level=True)
+if not (model.WEIGHTS / model.TRANSFORMER).is_file():
+    pytest.skip(f"needs the demo model's weights in {model.WEIGHTS}", allow_module_level=True)
 
 
 def register(tree: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "wan2gp_svi", "small", str(tree), "--weights", str(model.WEIGHTS), *options]
+    command = [sys.executable, "-m", "wan2gp_svi", "demo-model", str(tree), "--weights",
+               str(model.WEIGHTS), *options]
     done = subprocess.run(command, cwd=HOME, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -51,7 +52,7 @@ def registered(tree: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def tree(wangp, tmp_path_factory) -> Path:
-    return registered(Path(shutil.copytree(wangp, tmp_path_factory.mktemp("small") / "Wän GP (1)")))
+    return registered(Path(shutil.copytree(wangp, tmp_path_factory.mktemp("demo-model") / "Wän GP (1)")))
 
 
 def task(tree: Path, title: str, clips: int, seed: int, **changes) -> dict:
@@ -101,7 +102,7 @@ def test_a_clip_in_wangp_is_the_clip_of_diffusers_layers(two_clips, tmp_path):
               "prompt": world.scene(SCENES[0]).prompt(), "weights": str(model.WEIGHTS),
               "out": str(tmp_path / "out.safetensors")}
     (tmp_path / "job.json").write_text(json.dumps(wanted), encoding="utf-8")
-    script = Path(__file__).with_name("small_reference.py")
+    script = Path(__file__).with_name("demo_model_reference.py")
     subprocess.run([DIFFUSERS_PYTHON, script, tmp_path / "job.json"], check=True)
     reference, tensors = load_file(tmp_path / "out.safetensors"), two_clips.tensors
     assert (tensors[f"{name}.encode0.latents"] - reference["latents"]).abs().max() < 1e-4
@@ -167,8 +168,9 @@ def test_chosen_in_the_browser_it_makes_a_video(wangp, tmp_path):
     place = Path(shutil.copytree(wangp, tmp_path / "Wän GP (1)"))
     install(place)
     port, log = trees.free_port(), tmp_path / "log.txt"
-    command = [PYTHON, "-m", "wan2gp_svi", "small", str(place), "--weights", str(model.WEIGHTS), "--start",
-               "--server-name", "127.0.0.1", "--server-port", str(port)]
+    command = [PYTHON, "-m", "wan2gp_svi", "demo-model", str(place), "--weights",
+               str(model.WEIGHTS), "--start", "--server-name", "127.0.0.1", "--server-port",
+               str(port)]
     server = trees.launch(command, HOME, log)
     with trees.answering(server, port, log) as address, browser.open_page(address) as page:
         for row, text in ((1, "Image2video 14B"), (2, finetune.TITLE), (3, SHOT)):
@@ -178,7 +180,7 @@ def test_chosen_in_the_browser_it_makes_a_video(wangp, tmp_path):
                 offered = [one for one in browser.options(page, browser.dropdowns(page)[row]) if text in one]
             browser.choose(page, browser.dropdowns(page)[row], offered[0])
         page.get_by_role("button", name="Apply").locator("visible=true").first.click()
-        page.get_by_text("SVI-Shot with the small model").first.wait_for()
+        page.get_by_text("SVI-Shot with the demo model").first.wait_for()
         page.get_by_role("button", name="Generate").locator("visible=true").first.click()
         page.locator("video").first.wait_for()  # there from the first clip on; it grows
         page.screenshot(path=tmp_path / "done.png")
