@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return selftest.main(arguments[1:])
     try:
         from . import drift
-        from .demo.in_wangp import command as small
+        from .demo.in_wangp import command as demo_model
         from .runs.store import StoreError
         from .wangp.check import command as check
     except ModuleNotFoundError as error:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
               "need WanGP's own Python.", file=sys.stderr)
         return 1
 
-    options = _parser(drift, check, small).parse_args(arguments)
+    options = _parser(drift, check, demo_model).parse_args(arguments)
     try:
         return options.work(options) or 0
     except (StoreError, OSError) as error:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser(drift: Any, check: Any, small: Any) -> argparse.ArgumentParser:
+def _parser(drift: Any, check: Any, demo_model: Any) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m wan2gp_svi", epilog="Each COMMAND has its own --help.",
         description="Resumes, extends and redoes runs, checks settings, and lets you try SVI.")
@@ -49,7 +49,7 @@ def _parser(drift: Any, check: Any, small: Any) -> argparse.ArgumentParser:
     for name, module, help in (
             ("check", check, "check settings before you run them"),
             ("drift", drift, "measure a video's colours, contrast and motion"),
-            ("small", small, "add a demo model to WanGP's list, to try SVI in seconds")):
+            ("demo-model", demo_model, "add the demo model to WanGP's list, to try SVI in seconds")):
         command = commands.add_parser(name, help=help)
         module.add_arguments(command)
         command.set_defaults(work=module.run)
