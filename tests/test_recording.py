@@ -360,8 +360,7 @@ def test_nothing_is_written_after_a_clip_that_could_not_be(wgp: WanGP, capsys: p
     wgp.writer.before = lambda path: not path.name.startswith("0002") or time.sleep(0.2) is not None
     wgp.generate(asked)
     assert "cannot be written" in wgp.error + capsys.readouterr().out
-    for job in wgp.pipe.svi.video.recording._jobs:
-        job.exception()
+    wgp.pipe.svi.video.recording.wait()
     assert len(wgp.run.done()) == 1 and wgp.run.clip(2) is None and len(shown(wgp)) == 76
 
 

@@ -262,14 +262,14 @@ class Recording:
         if making.last:
             self.close()
             if self.total > 1:
-                self._worker.submit(self._report, Path(shown))
+                self._worker.submit(self.report, Path(shown))
         return with_provenance(settings, inside), shown
 
     def shown(self, video_path: str) -> str:
         """The file that the user sees; `video_path` is that of WanGP, which lays sound under the run's video."""
         return video_path if self._video is None or self._video.parent == self.run.folder else str(self._video)
 
-    def _report(self, video: Path) -> None:
+    def report(self, video: Path) -> None:
         """How the video holds up, when WanGP has written its settings into it."""
         from .. import drift  # its packages are needed here alone
 
@@ -306,7 +306,7 @@ class Recording:
     def close(self, ended: str = "") -> None:
         """Finishes what is on its way, and lets go of the run. `ended`: why it did not come to its end."""
         if not self._release.alive:
-            wait_for(self._jobs)  # the one that lets go may be on its way
+            self.wait()  # the one that lets go may be on its way
             return
         try:
             with contextlib.suppress(StoreError):
@@ -334,6 +334,10 @@ class Recording:
     def _later(self, work: Callable[..., Any], *arguments: Any) -> None:
         self._jobs.append(self._worker.submit(work, *arguments))
 
+    def wait(self) -> None:
+        """Waits for the work beside. What goes wrong in it is raised at the next call."""
+        wait_for(self._jobs)
+
     def _settle(self, wait: bool = False) -> None:
         """Raises what went wrong in the work beside, as a sentence."""
         while self._jobs and (wait or self._jobs[0].done()):
@@ -342,7 +346,7 @@ class Recording:
             except (OSError, mp4.VideoError, StoreError) as error:
                 for job in self._jobs:  # what follows would leave a gap
                     job.cancel()
-                wait_for(self._jobs)
+                self.wait()
                 self._jobs.clear()
                 self._let_go(f"a clip could not be written: {error}")
                 raise StoreError(f"the clips of run {self.run.name} cannot be written ({error}). Make room, or close "
