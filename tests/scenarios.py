@@ -163,19 +163,25 @@ class Window:
 
 def play(scenario: Scenario, host: Host) -> list[dict[str, Any]]:
     """What each press came to, as JSON can hold it."""
-    store, seen = Store(host.outputs / FOLDER), []
+    store, seen, video = Store(host.outputs / FOLDER), [], ""
     for press in scenario.presses:
         windows: list[Window] = []
         with watched(windows, press.event):
             success = host.generate(_settings(scenario, press, host, store))
+        before = _frames(video) if press.how != "generate" else []
         runs = [run for run in store.runs() if run.about.seed == scenario.seed]
         about, done = runs[0].about, runs[0].done()
         seen.append({
             "success": success, "windows": [asdict(window) for window in windows],
-            "frames": [shown for *_, shown in videos.listed(Path(about.video))],
-            "runs": len(runs), "variant": about.variant, "ended": about.ended, "clips": about.clips,
+            "frames": _frames(about.video), "before": before, "runs": len(runs), "variant": about.variant, "ended": about.ended, "clips": about.clips,
             "done": [[clip.prompt, clip.seed] for clip in done]})
+        video = about.video
     return seen
+
+
+def _frames(video: str) -> list[str]:
+    """A hash of each frame of a video."""
+    return [shown for *_, shown in videos.listed(Path(video))]
 
 
 def _settings(scenario: Scenario, press: Press, host: Host, store: Store) -> dict[str, Any]:
@@ -253,6 +259,8 @@ def check(scenario: Scenario, seen: list[dict[str, Any]]) -> None:
                                   for clip in range(1, press.shows + 1))
         if press.same:
             assert frames == seen[press.same - 1]["frames"]
+        if press.how != "generate":
+            assert found["before"] == before, "the old video stays"
         if press.how == "redo":
             taken_over = sum(_kept(scenario, press, clip, 1) for clip in range(1, press.clips))
             assert frames[:taken_over] == before[:taken_over]

@@ -109,10 +109,10 @@ def test_what_the_vae_takes_away_is_made_up_for():
         chains = svi.Chains.begin(VARIANTS["film"], svi.Recipe(0, 0, 0, 0, 0, rounds), 0, vae, None,
                                   torch.device("cpu"))
         turns = data.turns([scene.action for scene in true], torch.zeros(3), svi.SEAM)
-        video = world.render(chains._stronger(true), turns)
+        video = world.render(chains.stronger(true), turns)
         chains.scenes, chains.actions, chains.turns = true, [scene.action for scene in true], turns[:, -5]
-        chains.motion = chains._shown(data.encoded(vae, video))[:, :, -5:]
-        assert chains._follow_landscapes().max() < svi.ASTRAY
+        chains.motion = chains.shown(data.encoded(vae, video))[:, :, -5:]
+        assert chains.follow_landscapes().max() < svi.ASTRAY
         lost.append(((world.background(chains.scenes) - world.background(true)) / 2).norm(dim=1).mean())
     assert lost[0] > 0.004 and lost[1] < lost[0] / 3
 

@@ -42,7 +42,7 @@ FIRST = 500_000  #: seed of the first scene
 class Recipe:
     """Seconds of training, and between two gatherings; how many clips are kept; the weight of what stands still (see
     flow.loss); the share of chains that end at a clip; rounds in which what the VAE takes away is put on beforehand
-    (see Chains._stronger)."""
+    (see Chains.stronger)."""
 
     seconds: float
     between: float
@@ -161,8 +161,8 @@ class Chains:
         motion = self._drawn(scenes, data.turns(actions, start, n))
         if self.recipe.restored:
             earlier = start - (SEAM - n) * data.speeds(actions)
-            video = self._drawn(self._stronger(scenes), data.turns(actions, earlier, SEAM))
-            motion[begun] = self._shown(data.encoded(self.vae, video[begun]))[:, :, -n:]
+            video = self._drawn(self.stronger(scenes), data.turns(actions, earlier, SEAM))
+            motion[begun] = self.shown(data.encoded(self.vae, video[begun]))[:, :, -n:]
         self.motion[which] = motion
         for number, scene, turn, depth in zip(which, scenes, start, begun.int().tolist(), strict=True):
             self.scenes[number], self.actions[number], self.before[number] = scene, scene.action, scene.action
@@ -180,7 +180,7 @@ class Chains:
         words = data.words([s.prompt(action) for s, action in zip(self.scenes, self.actions, strict=True)])
         y = torch.cat([data.conditioned(self.vae, motion[i:i + 128], None if reference is None else
                                         reference[i:i + 128]) for i in range(0, count, 128)])
-        scenes = self._stronger(self.scenes)
+        scenes = self.stronger(self.scenes)
         latents = torch.cat([data.encoded(self.vae, world.render(scenes[i:i + 128], turns[i:i + 128], self.device))
                              for i in range(0, count, 128)])
         frame = data.to_bytes(motion[:, :, 0])
@@ -194,10 +194,10 @@ class Chains:
         latent = torch.cat([self._denoised(*part) for part in zip(*(whole.split(BATCH) for whole in
                                                              (y, frame, words.to(self.device))), strict=True)])
         for i in range(0, count, 128):
-            self.motion[i:i + 128] = self._shown(latent[i:i + 128])[:, :, -n:]
+            self.motion[i:i + 128] = self.shown(latent[i:i + 128])[:, :, -n:]
         self._follow(turns)
 
-    def _shown(self, latents: Tensor) -> Tensor:
+    def shown(self, latents: Tensor) -> Tensor:
         """The frames of latents, of 8 bit."""
         with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
             return data.from_bytes(data.to_bytes(network.decode(self.vae, latents).float()))
@@ -206,14 +206,14 @@ class Chains:
         """Frames of 8 bit."""
         return data.from_bytes(data.to_bytes(world.render(scenes, turns, self.device)))
 
-    def _stronger(self, scenes: list[world.Scene]) -> list[world.Scene]:
+    def stronger(self, scenes: list[world.Scene]) -> list[world.Scene]:
         """What the landscapes have to be for them to be these once they have been through the VAE, which makes them
         paler: a chain goes through it in every clip."""
         wanted = values = world.numbers(scenes).to(self.device)
         everywhere = torch.ones(len(scenes), 1, world.HEIGHT, world.WIDTH, device=self.device)
         for _ in range(self.recipe.restored):
             video = world.landscape(values)[:, :, None].expand(-1, -1, SEAM, -1, -1)
-            shown = self._shown(data.encoded(self.vae, video))[:, :, -self.motion.shape[2]:].mean(2)
+            shown = self.shown(data.encoded(self.vae, video))[:, :, -self.motion.shape[2]:].mean(2)
             values = values + wanted - fitted(wanted, shown, everywhere)
         return _with_landscapes(scenes, values)
 
@@ -249,7 +249,7 @@ class Chains:
             now = candidates.gather(1, best[:, None])[:, 0]
         self.fault = least.mean().item()
         self.turns = now - (n - 1) * data.speeds(self.actions)
-        astray = torch.zeros(len(now)) if self.variant.ref_pad_num else self._follow_landscapes()
+        astray = torch.zeros(len(now)) if self.variant.ref_pad_num else self.follow_landscapes()
         self.astray = astray.mean().item()
         for number in range(len(self.scenes)):
             action = self.actions[number]
@@ -260,7 +260,7 @@ class Chains:
         self.renew([number for number, depth in enumerate(self.depths)
                     if depth >= DEPTH or astray[number] > ASTRAY or self.draw.random() < self.recipe.ended])
 
-    def _follow_landscapes(self) -> Tensor:
+    def follow_landscapes(self) -> Tensor:
         """The landscapes that the motion frames show are the truth from now on; how far these are from them, [B]."""
         turns = data.turns(self.actions, self.turns, self.motion.shape[2])
         seen = torch.stack([~world.covered(*each) for each in zip(self.scenes, turns, strict=True)])
