@@ -119,6 +119,8 @@ def test_once_more_changes_nothing_and_remove_takes_back_exactly_what_was_writte
     first = tree(wangp)
     code, said = run()
     assert code == 0 and "whole" in said and tree(wangp) == first
+    folders = list(record.load(wangp).folders)
+    assert folders == sorted(folders, key=lambda name: (len(name), name), reverse=True), "in one order"
     code, said = run("--remove")
     assert code == 0 and "Taken out" in said and tree(wangp) == before
     assert run("--remove") == (0, f"Nothing to do: it is not in {wangp}\n")
