@@ -25,6 +25,7 @@ from wan2gp_svi import chain
 from wan2gp_svi.runs.store import FOLDER, Run, Store
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import hooks, svi
+from wan2gp_svi.wangp.pipeline import current_clip
 from wan2gp_svi.wangp.recorder import Frames, Recording
 
 torch.set_num_threads(1)
@@ -50,7 +51,7 @@ class Pipe:
         self.windows.append(window_no)
         if not self.before(window_no):
             return None
-        clip = getattr(self, "svi", None)
+        clip = current_clip(self)
         if self.patient and clip is not None and clip.video.recording is not None:
             clip.video.recording.wait()  # a clip takes longer to make than the one before to write
         given = hashlib.sha256(f"{input_prompt} {svi('seed', seed, self)}".encode())

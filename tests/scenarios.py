@@ -24,6 +24,7 @@ from wan2gp_svi.runs.state import State
 from wan2gp_svi.runs.store import FOLDER, STOP, Store
 from wan2gp_svi.variants import CLIP_FRAMES, VARIANTS, Variant
 from wan2gp_svi.wangp import hooks, resuming
+from wan2gp_svi.wangp.pipeline import current_clip
 
 ONE, TWO, OTHER = ("a boat",), ("a boat", "a boat in a storm"), "a boat at night"
 OUT_OF_MEMORY = "CUDA out of memory"
@@ -204,13 +205,13 @@ def watched(windows: list[Window], event: tuple[str, int]) -> Iterator[None]:
 
     def before_generate(asked: tuple[str, Any], pipe: Any, scope: Any) -> Any:
         prompt, latents = given = real["before_generate"](asked, pipe, scope)
-        number, recording = scope["window_no"], pipe.svi.video.recording
+        number, clip = scope["window_no"], current_clip(pipe)
         windows.append(Window(
             number, scope["total_windows"], scope["current_video_length"], scope["reuse_frames"],
             (scope["source_video_frames_count"], scope["source_video_overlap_frames_count"]),
-            latents and latents.start, prompt, pipe.svi.seed))
+            latents and latents.start, prompt, clip.seed))
         if event == ("stop", number):
-            (recording.run.folder / STOP).touch()
+            (clip.video.recording.run.folder / STOP).touch()
         if event == ("more", number):
             scope["gen"]["extra_windows"] = 1
         return given

@@ -1,9 +1,13 @@
-"""A fault planted in every hook and everything that stands in for something of WanGP's, before its work and after it,
-in a stand-in for WanGP's loop (loop.py): WanGP's queue goes on, no clip is lost, and the video is resumed."""
+"""A fault planted in every hook and everything that stands in for something of WanGP's, before its
+work and after it, in a stand-in for WanGP's loop (loop.py): WanGP's queue goes on, no clip is lost,
+and the video is resumed."""
 
 from __future__ import annotations
 
+import concurrent.futures.thread
+import gc
 import io
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +22,7 @@ from loop import WanGP, in_one_go, of_pieces, settings, shown
 from wan2gp_svi.runs import store
 from wan2gp_svi.runs.state import State
 from wan2gp_svi.wangp import clip, hooks, matching, page, recorder
+from wan2gp_svi.wangp.pipeline import current_clip
 
 
 class Planted(Exception):
@@ -25,20 +30,24 @@ class Planted(Exception):
 
 
 PLACES: dict[str, tuple[Any, str]] = {
-    **{name: (hooks.HOOKS, name) for name in ("before_generate", "seed", "after_join", "after_save")},
-    "Generate.made": (clip.Clip, "made"), "receive": (recorder.Recording, "receive"),
+    **{name: (hooks.HOOKS, name) for name in ("before_generate", "seed", "after_join",
+                                              "after_save")},
+    "finish": (clip.Clip, "finish"), "receive": (recorder.Recording, "receive"),
     "from_disk": (recorder.Recording, "from_disk"), "begin": (recorder.Recording, "begin"),
     "joined": (recorder.Recording, "joined"), "save": (recorder.Recording, "save"),
     "saved": (recorder.Recording, "saved"), "encode": (recorder.Recording, "_encode"),
-    "grow": (recorder.Recording, "_grow"), "add": (store.Run, "add"), "to_uint8": (recorder, "to_uint8"),
-    "gallery": (page, "only_once"), "progress": (page, "tell_progress"), "matching.begin": (matching, "begin"),
+    "grow": (recorder.Recording, "_grow"), "add": (store.Run, "add"),
+    "to_uint8": (recorder, "to_uint8"), "gallery": (page, "only_once"),
+    "progress": (page, "tell_progress"), "matching.begin": (matching, "begin"),
 }
-#: a fault here ends the making of a clip, or keeps it from the run: WanGP then writes it into a file of its own
-MADE_AGAIN = ("seed", "Generate.made", "receive", "to_uint8")
+#: a fault here ends the making of a clip, or keeps it from the run: WanGP then writes
+#: it into a file of its own
+MADE_AGAIN = ("seed", "finish", "receive", "to_uint8")
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, place: str, at: int, when: str) -> list[int]:
-    """From its call number `at` on the place fails once, before its work or after it -> the calls so far."""
+    """From its call number `at` on the place fails once, before its work or
+    after it -> the calls so far."""
     owner, name = PLACES[place]
     real: Callable[..., Any] = owner[name] if isinstance(owner, dict) else getattr(owner, name)
     calls: list[int] = []
@@ -83,8 +92,10 @@ def test_a_fault_ends_the_video_with_a_sentence_and_loses_nothing(
         assert wgp.generate(asked) and not wgp.error, "the queue goes on"
     if len(calls) < at:
         pytest.skip(f"{place} is called {len(calls)} times")
-    said = [line for line in capsys.readouterr().out.splitlines() if "Please report this line" in line]
-    assert [line for line in said if "Planted: a fault" in line and "SVI 1." in line], "the user is told"
+    said = [line for line in capsys.readouterr().out.splitlines()
+            if "Please report this line" in line]
+    assert [line for line in said if "Planted: a fault" in line
+            and "SVI 1." in line], "the user is told"
     assert all(Path(path).is_file() for path in wgp.gen["file_list"]), "what WanGP shows is there"
     assert wgp.generate(settings("shot", 1)) and not wgp.error, "the next job is made"
     first = wgp.made[:-1]
@@ -118,7 +129,8 @@ OFF = {"activated_loras": ["other.safetensors"]}
 FULL = OSError(28, "No space left on device")
 
 
-def fails(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, at: int, error: Exception, times: int = 1) -> None:
+def fails(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, at: int, error: Exception,
+          times: int = 1) -> None:
     """From its call number `at` on a function fails, so many times."""
     real, calls = getattr(owner, name), []
 
@@ -147,14 +159,16 @@ def is_free(run: store.Run, seconds: float = 5) -> bool:
 
 @pytest.mark.parametrize("place", ["receive", "joined", "save", "_encode"])
 def test_where_intermediate_videos_are_not_kept_a_fault_does_not_remove_the_video_so_far(
-        place: str, tmp_path: Path, expected: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch):
+        place: str, tmp_path: Path, expected: dict[str, np.ndarray],
+        monkeypatch: pytest.MonkeyPatch):
     wgp = WanGP(tmp_path)
     wgp.server["keep_intermediate_sliding_windows"] = 0
     fails(monkeypatch, recorder.Recording, place, 3, Planted("a fault"))
     assert wgp.generate(settings("film", 3))
     first, own = map(Path, wgp.gen["file_list"])
     assert len(wgp.gen["file_settings_list"]) == 2 and own.is_file()
-    assert np.array_equal(videos.read(first), expected["film"][: 2 * 76]), "two clips, as before the fault"
+    assert np.array_equal(videos.read(first),
+                          expected["film"][: 2 * 76]), "two clips, as before the fault"
 
 
 def test_a_disk_that_is_full_as_a_clip_is_kept_is_said_in_a_sentence(
@@ -165,7 +179,8 @@ def test_a_disk_that_is_full_as_a_clip_is_kept_is_said_in_a_sentence(
         fails(planted, store.Run, "keep", 2, FULL)
         assert wgp.generate(settings("film", 3))
     said = capsys.readouterr().out
-    assert "Clip 2 cannot be written to run" in said and "Make room" in said and "fault in SVI" not in said
+    assert ("Clip 2 cannot be written to run" in said and "Free some disk space" in said
+            and "bug in SVI" not in said)
     assert len(videos.read(wgp.video)) == 76, "WanGP has written it into a file of its own"
     assert wgp.generate(settings("film", 3)) and np.array_equal(shown(wgp), expected["film"])
 
@@ -181,13 +196,31 @@ def test_a_loop_that_ends_between_join_and_save_lets_go_of_the_run(
     wgp.lists.clear()  # the tests' own
     run = wgp.run
     assert is_free(run)
-    wgp.pipe.svi.video.recording.wait()
+    current_clip(wgp.pipe).video.recording.wait()
     done = at > 1 and aborted  # without a clip there is nothing that could be resumed by hand
     assert wgp.run.about.ended == (State.STOPPED if done else "")
     wgp.aborts_upsampling = lambda window: False
     wgp.forget()
     assert wgp.generate(settings("film", 3)) and wgp.made == [1, 2, 3][at:]
     assert np.array_equal(shown(wgp), expected["film"]) and len(list(wgp.store.runs())) == 1
+
+
+def test_the_garbage_collector_may_end_a_loop_while_a_lock_is_held(tmp_path: Path):
+    """It interrupts any code, also that of an executor which is just being given work."""
+    wgp = WanGP(tmp_path)
+    wgp.aborts_upsampling = lambda window: window == 2
+    assert wgp.generate(settings("film", 3))
+    run, ended = wgp.run, threading.Event()
+
+    def interrupted() -> None:
+        with concurrent.futures.thread._global_shutdown_lock:
+            wgp.lists.clear()
+            gc.collect()
+        ended.set()
+
+    threading.Thread(target=interrupted, daemon=True).start()
+    assert ended.wait(20), "the collector waits for the lock that it interrupted"
+    assert is_free(run)
 
 
 def test_a_fault_that_stays_keeps_neither_the_run_nor_the_next_job(
@@ -204,7 +237,8 @@ def test_a_fault_that_stays_keeps_neither_the_run_nor_the_next_job(
     assert wgp.generate(settings("film", 3)) and np.array_equal(shown(wgp), expected["film"])
 
 
-def test_a_fault_of_a_hook_does_not_touch_a_video_without_svi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_fault_of_a_hook_does_not_touch_a_video_without_svi(tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch):
     for name in ("seed", "after_join", "after_save"):
         monkeypatch.setitem(hooks.HOOKS, name, lambda *_: 1 / 0)
     wgp = WanGP(tmp_path)
@@ -215,7 +249,8 @@ def test_a_fault_of_a_hook_does_not_touch_a_video_without_svi(tmp_path: Path, mo
 @pytest.mark.parametrize("place", ["after_join", "after_save"])
 def test_out_of_memory_where_wangp_does_not_catch_it_ends_the_video_alone(
         place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(hooks.HOOKS, place, lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("VRAM")))
+    monkeypatch.setitem(hooks.HOOKS, place,
+                        lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("VRAM")))
     assert WanGP(tmp_path).generate(settings("film", 2))
 
 

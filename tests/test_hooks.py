@@ -18,15 +18,17 @@ from wan2gp_svi import chain
 from wan2gp_svi.install.patches import hooked, read_series
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import svi, vae, why_off
-from wan2gp_svi.wangp.clip import Clip, Generate
+from wan2gp_svi.wangp.clip import Clip, Seam
 from wan2gp_svi.wangp.form import SettingsError
+from wan2gp_svi.wangp.pipeline import current_clip, on
 from wan2gp_svi.wangp.plan import Plan
 
 
 def scope(window=1, windows=1, **changes):
     start = torch.rand(3, 16, 16).mul(255).round().div(127.5).sub(1)
-    return {"image_mode": 0, "base_model_type": "i2v", "model_def": {}, "activated_loras": ["svi-shot.safetensors"],
-            "custom_settings": None, "window_no": window, "total_windows": windows, "current_video_length": 81,
+    return {"image_mode": 0, "base_model_type": "i2v", "model_def": {},
+            "activated_loras": ["svi-shot.safetensors"], "custom_settings": None,
+            "window_no": window, "total_windows": windows, "current_video_length": 81,
             "reuse_frames": 1, "seed": 7, "fps": 16, "prompts": ["a", "", "b"],
             "image_start_tensor": start if window == 1 else None, "image_end_tensor": None,
             "gen": {}} | changes
@@ -36,7 +38,8 @@ def test_with_svi_off_every_hook_hands_back_what_it_was_given():
     pipe, given = SimpleNamespace(vae=SimpleNamespace()), object()
     off = scope(activated_loras=["other.safetensors"])
     assert svi("before_generate", given, pipe, off) is given and not hasattr(pipe, "svi")
-    for hook in ("seed", "clip_vision_frame", "mask", "injected_latents", "after_save", "of another release"):
+    for hook in ("seed", "clip_vision_frame", "mask", "injected_latents", "after_save",
+                 "of another release"):
         assert svi(hook, given, pipe) is given
     assert svi("after_join", given, pipe, off) is given
     tensors = {"blocks.0.ffn.0.lora_A.weight": given}
@@ -47,16 +50,25 @@ def test_pipelines_of_other_models_are_left_alone():
     class Sealed:
         __slots__ = ()
 
-    assert svi("before_generate", ("p", None), Sealed(), scope(base_model_type="flux")) == ("p", None)
+    assert (svi("before_generate", ("p", None), Sealed(), scope(base_model_type="flux"))
+            == ("p", None))
 
 
 def test_a_run_without_svi_forgets_the_clip_of_the_run_before():
     pipe = SimpleNamespace(vae=SimpleNamespace())
+
+    def breaks_off() -> None:
+        svi("clip_vision_frame", torch.zeros(3, 16, 16), pipe)
+        assert "encode" in vars(pipe.vae)
+        raise MemoryError
+
+    pipe.generate = breaks_off
     svi("before_generate", ("p", None), pipe, scope())
-    svi("clip_vision_frame", torch.zeros(3, 16, 16), pipe)
-    assert "encode" in vars(pipe.vae)  # and the run breaks off here
+    with pytest.raises(MemoryError):
+        pipe.generate()
+    assert "encode" not in vars(pipe.vae) and pipe.generate is breaks_off
     assert svi("before_generate", ("p", None), pipe, scope(activated_loras=[])) == ("p", None)
-    assert pipe.svi is None
+    assert current_clip(pipe) is None
     svi("clip_vision_frame", torch.zeros(3, 16, 16), pipe)
     assert "encode" not in vars(pipe.vae)
 
@@ -68,7 +80,7 @@ def test_the_reference_does_not_change_with_wangps_tensor(capsys):
     first["image_start_tensor"].mul_(127.5)
     pipe.generate(start=0)
     assert svi("before_generate", ("p", None), pipe, scope(2, 2)) == ("b", None)
-    assert pipe.svi.reference.equal(expected) and pipe.svi.seed == 49
+    assert current_clip(pipe).reference.equal(expected) and current_clip(pipe).seed == 49
     assert "2 clips of 81 frames, 161 frames" in capsys.readouterr().out
 
 
@@ -93,23 +105,26 @@ class Pipe(SimpleNamespace):
 
 
 def join(variant, windows, extra_after=()):
-    """WanGP's loop as far as seams go: a later window loses its first frames, what is left is appended."""
+    """WanGP's loop as far as seams go: a later window loses its first frames,
+    what is left is appended."""
     pipe, parts = Pipe(), []
     total, overlap, number = windows, variant.overlap, 0
     extra = list(extra_after)
     while number < total:
         number += 1
-        before = getattr(pipe, "svi", None)
-        pipe.svi = Clip(Plan(variant, 42, ()), number - 1, total, 0, None, None,
-                        tail_given_up=before is not None and before.tail_given_up)
-        Generate(pipe, pipe.svi)
+        before = current_clip(pipe)
+        clip = on(pipe).clip = Clip(Plan(variant, 42, ()), number - 1, total, 0, None, None,
+                                    seam=Seam() if before is None else before.next_seam)
+        on(pipe).expect_generate(pipe, clip)
         sample = pipe.generate((number - 1) * (81 - overlap))["x"][..., 0, 0]
         if number > 1:
             sample = sample[:, overlap:]
-        at_once = number in extra and extra.remove(number) is None  # pressed while this window was made
-        pipe.svi.video.gen = {"extra_windows": 1} if at_once else {}
+        # pressed while this window was made
+        at_once = number in extra and extra.remove(number) is None
+        clip.video.gen = {"extra_windows": 1} if at_once else {}
         parts.append(svi("after_join", (sample, None), pipe, {})[0])
-        total += at_once or (-number in extra and extra.remove(-number) is None)  # or just after it was joined
+        # or just after it was joined
+        total += at_once or (-number in extra and extra.remove(-number) is None)
     return torch.cat(parts, dim=1)[0].tolist(), [part.shape[1] for part in parts], total
 
 
@@ -120,11 +135,13 @@ def test_seams_have_no_gap_and_no_frame_twice_also_with_windows_added_late(id, e
     moments, lengths, total = join(variant, 3, extra)
     assert moments == list(range(chain.length(total, variant.overlap)))
     if not extra:
-        kept = [len(range(81)[chain.kept(k, 3, variant.overlap, variant.keep_new)]) for k in range(3)]
+        kept = [len(range(81)[chain.kept(k, 3, variant.overlap, variant.keep_new)])
+                for k in range(3)]
         assert lengths == kept
 
 
-def test_settings_of_videos_of_earlier_releases_are_known_to_a_wangp_that_refuses_others(monkeypatch):
+def test_settings_of_videos_of_earlier_releases_are_known_to_a_wangp_that_refuses_others(
+        monkeypatch):
     names = ModuleType("shared.utils.setting_names")
     names.NON_SETTING_KEYS = frozenset({"model_type"})
     names.accepted = lambda: {"prompt"} | names.NON_SETTING_KEYS
@@ -144,14 +161,16 @@ GOLDEN = Path(__file__).parent / "golden"
                          ids=lambda case: case["name"])
 def test_what_the_hooks_give_wangp_is_what_the_authors_code_returned(case, monkeypatch):
     data = load_file(GOLDEN / case["file"])
-    motion, reference = (data[name].movedim(-1, 0).float() * (2 / 255) - 1 for name in ("motion_frames", "reference"))
+    motion, reference = (data[name].movedim(-1, 0).float() * (2 / 255) - 1
+                         for name in ("motion_frames", "reference"))
     pro, previous = case["kind"] == "pro", data.get("previous_latents")
     if pro and case["motion_latents"] == 0:
         reference, previous = motion[:, 0], None
     variant = replace(VARIANTS["2.0-pro" if pro else "film"], motion_frames=motion.shape[1],
-                      ref_pad_num=case.get("ref_pad_num", -1), ref_pad_cfg=case.get("ref_pad_cfg", False))
+                      ref_pad_num=case.get("ref_pad_num", -1),
+                      ref_pad_cfg=case.get("ref_pad_cfg", False))
     pipe = SimpleNamespace(vae=SimpleNamespace())
-    pipe.svi = Clip(Plan(variant, 42, ()), 1, 2, 7, reference, motion, previous)
+    on(pipe).clip = Clip(Plan(variant, 42, ()), 1, 2, 7, reference, motion, previous)
     monkeypatch.setattr(vae, "encode", lambda pipe, video, **_: stand_in_vae(video))
     shown = svi("clip_vision_frame", torch.zeros(()), pipe)
     assert shown.equal(motion[:, 0])
@@ -188,22 +207,27 @@ def test_the_vae_is_exact_where_it_fits_and_the_user_is_told_where_not(card):
     video, lines = torch.zeros(3, 81, 480, 832), []
     pipe = SimpleNamespace(vae=StandInVAE(dtype=torch.float32))
     card(12)
-    assert vae.encode(pipe, video, tile_size=256, say=lines.append) == (torch.float32, torch.float32, 0)
+    assert vae.encode(pipe, video, tile_size=256, say=lines.append) == (torch.float32,
+                                                                        torch.float32, 0)
     assert not lines
     card(4)
-    assert vae.encode(pipe, video, tile_size=256, say=lines.append) == (torch.float32, torch.float32, 256)
-    assert "in 32 bit, in tiles of 256 pixels: 4.0 GB of VRAM are free, and 32 bit untiled wants 6.7 GB" in lines[0]
+    assert vae.encode(pipe, video, tile_size=256, say=lines.append) == (torch.float32,
+                                                                        torch.float32, 256)
+    assert ("in 32 bit, in tiles of 256 pixels, because 4.0 GB of VRAM are free and 32 "
+            "bit untiled needs 6.7 GB" in lines[0])
     assert "artefacts" in lines[0]
 
 
-@pytest.mark.parametrize(("gigabytes", "tile_size", "expected"), [(4, 256, 0), (4, 0, 0), (3, 256, 256)])
+@pytest.mark.parametrize(("gigabytes", "tile_size", "expected"),
+                         [(4, 256, 0), (4, 0, 0), (3, 256, 256)])
 def test_tiles_are_given_up_before_32_bit(card, gigabytes, tile_size, expected):
     lines = []
     pipe = SimpleNamespace(vae=StandInVAE(dtype=torch.float16))
     card(gigabytes)
     made = vae.encode(pipe, torch.zeros(3, 81, 480, 832), tile_size=tile_size, say=lines.append)
     assert made == (torch.float16, torch.float16, expected)
-    assert ("in 16 bit, untiled:" in lines[0]) == (expected == 0) and ("artefacts" in lines[0]) == (expected > 0)
+    assert (("in 16 bit, untiled," in lines[0]) == (expected == 0)
+            and ("artefacts" in lines[0]) == (expected > 0))
 
 
 class FullVAE(StandInVAE):
@@ -222,8 +246,8 @@ class FullVAE(StandInVAE):
 def test_out_of_memory_falls_back_to_wangps_own_precision(card, dtype, whole, tiled):
     card(100)
     lines, video = [], torch.zeros(3, 81, 16, 16)
-    pipe = SimpleNamespace(device="cpu", vae=FullVAE(dtype=dtype), svi_vae=FullVAE())
-    pipe.vae.whole = whole
+    pipe = SimpleNamespace(device="cpu", vae=FullVAE(dtype=dtype))
+    on(pipe).encoder, pipe.vae.whole = FullVAE(), whole
     assert vae.encode(pipe, video, tile_size=128, say=lines.append) == (dtype, dtype, tiled)
     assert len(lines) == 1
     if not whole:
@@ -236,9 +260,11 @@ def test_a_package_that_is_broken_is_said_and_wangp_starts(tmp_path):
     shutil.copytree(package, tmp_path / "wan2gp_svi", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "wan2gp_svi/runs/store.py").write_text("no python", encoding="utf-8")
     code = "from wan2gp_svi.wangp import svi; print(svi('start', 'as it was'))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
+                          encoding="utf-8")
     first, second = done.stdout.splitlines()
-    assert first.startswith("[SVI] is off, WanGP itself is not affected: a part of it is missing or broken")
+    assert first.startswith("[SVI] is off, WanGP itself is not affected: a part of "
+                            "it is missing or broken")
     assert second == "as it was"
 
 
@@ -252,7 +278,8 @@ def test_svi_is_off_as_a_whole_where_a_hook_is_missing(tmp_path):
         file.write_bytes(hooked(file.read_bytes(), patch))
     assert why_off(tmp_path) == ""
     model = tmp_path / "models/wan/modules/model.py"
-    model.write_bytes(model.read_bytes().replace(b'        sd = svi("lora", sd, self)  # wan2gp_svi\n', b""))
+    model.write_bytes(model.read_bytes().replace(b'        sd = svi("lora", '
+                                                 b'sd, self)  # wan2gp_svi\n', b""))
     assert "models/wan/modules/model.py has 1 of 2 hooks. Run install.py again" in why_off(tmp_path)
     model.unlink()
     assert "has 0 of 2 hooks" in why_off(tmp_path)

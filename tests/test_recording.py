@@ -1,4 +1,5 @@
-"""Clips on their way to the disk and the video that grows from them, in a stand-in for WanGP's loop (loop.py)."""
+"""Clips on their way to the disk and the video that grows from them, in a stand-in
+for WanGP's loop (loop.py)."""
 
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ from wan2gp_svi.runs import mp4
 from wan2gp_svi.runs.state import State
 from wan2gp_svi.runs.store import STOP, room, room_unsaved
 from wan2gp_svi.variants import VARIANTS
+from wan2gp_svi.wangp.pipeline import current_clip
 
 Whole = Callable[..., np.ndarray]
 
@@ -62,7 +64,8 @@ def fail_at(wgp: WanGP, window: int, how: str = "error") -> None:
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Says how many bytes are free."""
-    return lambda free: monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    return lambda free: monkeypatch.setattr(shutil, "disk_usage",
+                                            lambda path: SimpleNamespace(free=free))
 
 
 def after(wgp: WanGP, window: int, press: Callable[[], object]) -> None:
@@ -82,22 +85,25 @@ def go_on(wgp: WanGP) -> None:
     wgp.pipe.before = lambda window: True
 
 
-# ------------------------------------------------------------------------------------------------------- a whole run
+# -------------------------------------------------------------------------------------- a whole run
 
 @pytest.mark.parametrize("id", KINDS)
 def test_a_run_of_four_clips_is_its_pieces_and_every_frame_is_encoded_once(wgp: WanGP, id: str):
     assert wgp.generate(settings(id, 4))
     run, frames = wgp.run, chain.length(4, VARIANTS[id].overlap)
     assert len(run.done()) == 4 and wgp.made == [1, 2, 3, 4]
-    assert np.array_equal(shown(wgp), of_pieces(run)) and len(shown(wgp)) == mp4.frames(wgp.video) == frames
+    assert (np.array_equal(shown(wgp), of_pieces(run))
+            and len(shown(wgp)) == mp4.frames(wgp.video) == frames)
     assert wgp.writer.frames == frames
     assert run.about.video == str(wgp.video) and wgp.gen["file_list"] == [str(wgp.video)]
 
 
 @pytest.mark.parametrize("id", KINDS)
-def test_the_video_is_what_it_was_before_there_were_pieces(wgp: WanGP, id: str, monkeypatch: pytest.MonkeyPatch):
+def test_the_video_is_what_it_was_before_there_were_pieces(wgp: WanGP, id: str,
+                                                           monkeypatch: pytest.MonkeyPatch):
     assert wgp.generate(settings(id, 3))
-    monkeypatch.setattr("wan2gp_svi.wangp.matching.begin", lambda *_: None)  # the frames stay in WanGP's list
+    # the frames stay in WanGP's list
+    monkeypatch.setattr("wan2gp_svi.wangp.matching.begin", lambda *_: None)
     other = WanGP(_made(wgp.folder / "list"))
     assert other.generate(settings(id, 3))
     assert np.array_equal(shown(wgp), shown(other)) and other.most_in_memory > 81
@@ -113,7 +119,8 @@ def test_with_svi_off_the_list_is_wangps_own(wgp: WanGP):
     assert all(type(frames) is list for frames in wgp.lists) and wgp.lists[-1] is wgp.lists[0]
     assert not wgp.store.folder.exists() and wgp.most_in_memory == 241
     assert [frames.shape[1] for _, frames in wgp.writer.given] == [81, 161, 241]
-    assert all(Path(path).exists() for path in wgp.gen["file_list"]) and len(wgp.gen["file_list"]) == 3
+    assert (all(Path(path).exists() for path in wgp.gen["file_list"])
+            and len(wgp.gen["file_list"]) == 3)
 
 
 def test_a_list_of_wangps_own_passes_through_beside_a_run(wgp: WanGP):
@@ -122,7 +129,8 @@ def test_a_list_of_wangps_own_passes_through_beside_a_run(wgp: WanGP):
     path = wgp.folder / "other.mp4"
     frames = torch.zeros(3, 4, SIDE, SIDE, dtype=torch.uint8)
     wgp.save_video([frames, frames], str(path), 16, "libx264_10", nrow=1)
-    assert [frames.shape[1] for _, frames in wgp.writer.given] == [8] and len(videos.read(path)) == 8
+    assert ([frames.shape[1] for _, frames in wgp.writer.given] == [8]
+            and len(videos.read(path)) == 8)
 
 
 def test_a_caller_that_wants_the_frames_gets_them_all(wgp: WanGP):
@@ -142,7 +150,8 @@ def test_the_metadata_say_how_the_video_was_made_and_stay_in_it(wgp: WanGP):
 
 @pytest.mark.parametrize("floats", ["kept", "cut"])
 @pytest.mark.parametrize("id", ["film", "2.0-wan22"])
-def test_frames_that_are_floats_are_gone_on_with_too(wgp: WanGP, tmp_path: Path, id: str, floats: str):
+def test_frames_that_are_floats_are_gone_on_with_too(wgp: WanGP, tmp_path: Path, id: str,
+                                                     floats: str):
     other = WanGP(_made(tmp_path / "in one go"))
     wgp.pipe.floats = other.pipe.floats = floats
     assert other.generate(settings(id, 3))
@@ -167,15 +176,18 @@ def test_frames_that_are_floats_and_were_not_saved_are_encoded_as_they_would_hav
     assert np.array_equal(shown(wgp), shown(other))
 
 
-# ---------------------------------------------------------------------------------------------------- going on later
+# ----------------------------------------------------------------------------------- going on later
 
 TWICE, GRAIN = {"temporal_upsampling": "rife2"}, {"film_grain_intensity": 0.1}
 
 
 @pytest.mark.parametrize("id", KINDS)
-@pytest.mark.parametrize(("how", "post"), [("error", {}), ("error", TWICE | GRAIN), ("abort", TWICE)],
-                         ids=["error", "error, twice the frames and grain", "abort, twice the frames"])
-def test_the_same_settings_again_go_on_with_the_same_frames(wgp: WanGP, whole: Whole, id: str, how: str, post: dict):
+@pytest.mark.parametrize(("how", "post"),
+                         [("error", {}), ("error", TWICE | GRAIN), ("abort", TWICE)],
+                         ids=["error", "error, twice the frames and grain",
+                              "abort, twice the frames"])
+def test_the_same_settings_again_go_on_with_the_same_frames(wgp: WanGP, whole: Whole, id: str,
+                                                            how: str, post: dict):
     asked = settings(id, 4, **post)
     expected = whole(asked)
     for after in (1, 3):
@@ -201,11 +213,12 @@ def test_an_early_stop_gives_a_whole_video_and_can_be_gone_on_with(wgp: WanGP, w
     wgp.forget()
     assert wgp.generate(asked) and wgp.made == [3, 4]
     assert np.array_equal(shown(wgp), expected)
-    assert wgp.video != first and len(videos.read(first)) == 2 * chain.length(2, 5) - 1  # it has frames that are gone
+    # it has frames that are gone
+    assert wgp.video != first and len(videos.read(first)) == 2 * chain.length(2, 5) - 1
 
 
-def test_a_run_that_is_asked_to_stop_makes_its_clip_and_can_be_gone_on_with(wgp: WanGP, whole: Whole,
-                                                                            capsys: pytest.CaptureFixture):
+def test_a_run_that_is_asked_to_stop_makes_its_clip_and_can_be_gone_on_with(
+        wgp: WanGP, whole: Whole, capsys: pytest.CaptureFixture):
     wgp.at_window = lambda window: (wgp.run.folder / STOP).touch() if window == 2 else None
     wgp.generate(settings("film", 4))
     assert wgp.made == [1, 2] and len(wgp.run.done()) == 2 and wgp.run.about.ended == State.STOPPED
@@ -234,16 +247,19 @@ def test_a_window_added_after_the_last_was_saved_keeps_what_was_shown(wgp: WanGP
     after(wgp, 2, lambda: wgp.gen.update(extra_windows=1))
     assert wgp.generate(asked) and wgp.made == [1, 2, 3]
     expected = shown(wgp)
-    assert len(expected) == chain.length(3, overlap) and np.array_equal(expected, of_pieces(wgp.run))
+    assert len(expected) == chain.length(3, overlap) and np.array_equal(expected,
+                                                                        of_pieces(wgp.run))
     after(wgp, 99, lambda: None)
     wgp.forget()
     assert wgp.generate(asked | {"video_length": chain.length(4, overlap)}) and wgp.made == [4]
-    assert np.array_equal(shown(wgp)[: len(expected) - overlap], expected[: len(expected) - overlap])
+    assert np.array_equal(shown(wgp)[: len(expected) - overlap],
+                          expected[: len(expected) - overlap])
     assert len(shown(wgp)) == chain.length(4, overlap)
 
 
 @pytest.mark.parametrize("id", ["film", "shot", "2.0-pro"])
-def test_an_added_window_that_broke_off_is_made_with_the_same_seam(wgp: WanGP, tmp_path: Path, id: str):
+def test_an_added_window_that_broke_off_is_made_with_the_same_seam(wgp: WanGP, tmp_path: Path,
+                                                                   id: str):
     other = WanGP(_made(tmp_path / "in one go"))
     for one in (wgp, other):
         after(one, 2, lambda one=one: one.gen.update(extra_windows=1))
@@ -256,7 +272,8 @@ def test_an_added_window_that_broke_off_is_made_with_the_same_seam(wgp: WanGP, t
     assert np.array_equal(shown(wgp), shown(other))
 
 
-def test_a_run_with_an_added_window_goes_on_like_one_that_was_never_interrupted(wgp: WanGP, tmp_path: Path):
+def test_a_run_with_an_added_window_goes_on_like_one_that_was_never_interrupted(wgp: WanGP,
+                                                                                tmp_path: Path):
     other = WanGP(_made(tmp_path / "in one go"))
     for one in (wgp, other):
         after(one, 2, lambda one=one: one.gen.update(extra_windows=1))
@@ -276,9 +293,10 @@ def test_two_on_one_run_and_the_second_is_refused(wgp: WanGP, capsys: pytest.Cap
         if at != 2:
             return
         run, before = wgp.run, {path: path.read_bytes() for path in wgp.run.folder.iterdir()}
-        named = settings("shot", 3, custom_settings={"svi_run": run.name}, prompt="one\n\ntwo\n\nthree")
+        named = settings("shot", 3, custom_settings={"svi_run": run.name},
+                         prompt="one\n\ntwo\n\nthree")
         assert not other.generate(named)
-        assert f"run {run.name} is running in another WanGP" in other.error
+        assert f"Run {run.name} is running in another WanGP" in other.error
         assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
 
     wgp.at_window = second
@@ -286,22 +304,26 @@ def test_two_on_one_run_and_the_second_is_refused(wgp: WanGP, capsys: pytest.Cap
     assert wgp.run.lock()() is None
 
 
-def test_the_same_settings_in_a_second_wangp_are_a_new_run(wgp: WanGP, capsys: pytest.CaptureFixture):
+def test_the_same_settings_in_a_second_wangp_are_a_new_run(wgp: WanGP,
+                                                           capsys: pytest.CaptureFixture):
     other = WanGP(wgp.folder)
     wgp.at_window = lambda at: at != 2 or other.generate(settings("shot", 2))
     assert wgp.generate(settings("shot", 3)) and other.made == [1, 2]
-    assert "is running in another WanGP" in capsys.readouterr().out and len(list(wgp.store.runs())) == 2
+    assert ("is running in another WanGP" in capsys.readouterr().out
+            and len(list(wgp.store.runs())) == 2)
 
 
-# ------------------------------------------------------------------------------------------------------------ faults
+# ------------------------------------------------------------------------------------------- faults
 
-def test_a_full_disk_is_said_before_the_clip_and_nothing_is_lost(wgp: WanGP, whole: Whole, disk: Callable):
+def test_a_full_disk_is_said_before_the_clip_and_nothing_is_lost(wgp: WanGP, whole: Whole,
+                                                                 disk: Callable):
     asked = settings("shot", 3)
     disk(2**40)
     expected = whole(asked)
     wgp.at_window = lambda at: disk(201 * 10**6 if at == 3 else 2**40)
     assert not wgp.generate(asked)
-    assert "the disk is nearly full: clip 3 needs about" in wgp.error and "it resumes at clip 3." in wgp.error
+    assert ("The disk is nearly full: clip 3 needs about" in wgp.error
+            and "to resume at clip 3." in wgp.error)
     run, = wgp.store.runs()
     assert run.about.ended == "the disk was nearly full"
     run.lock()()  # nobody has it any more
@@ -355,13 +377,14 @@ def test_an_encoder_that_fails_ends_the_video_and_loses_no_clip(
     assert np.array_equal(shown(wgp), expected) and not unfinished(wgp)
 
 
-def test_nothing_is_written_after_a_clip_that_could_not_be(wgp: WanGP, capsys: pytest.CaptureFixture):
+def test_nothing_is_written_after_a_clip_that_could_not_be(wgp: WanGP,
+                                                           capsys: pytest.CaptureFixture):
     asked = settings("film", 4)
     wgp.pipe.patient = False
     wgp.writer.before = lambda path: not path.name.startswith("0002") or time.sleep(0.2) is not None
     wgp.generate(asked)
     assert "cannot be written" in wgp.error + capsys.readouterr().out
-    wgp.pipe.svi.video.recording.wait()
+    current_clip(wgp.pipe).video.recording.wait()
     assert len(wgp.run.done()) == 1 and wgp.run.clip(2) is None and len(shown(wgp)) == 76
 
 
@@ -383,7 +406,8 @@ def test_a_slow_encoder_keeps_neither_clips_in_memory_nor_loses_one(wgp: WanGP, 
     assert max(behind) <= 1
 
 
-def test_the_video_does_not_grow_while_wangp_writes_its_metadata(wgp: WanGP, monkeypatch: pytest.MonkeyPatch):
+def test_the_video_does_not_grow_while_wangp_writes_its_metadata(wgp: WanGP,
+                                                                 monkeypatch: pytest.MonkeyPatch):
     growing, clashes = threading.Event(), []
 
     def append(video: Path, piece: Path) -> None:
@@ -399,7 +423,8 @@ def test_the_video_does_not_grow_while_wangp_writes_its_metadata(wgp: WanGP, mon
     assert wgp.generate(settings("shot", 4)) and not any(clashes)
 
 
-def test_damage_in_the_middle_is_fixed_and_what_follows_is_used_again(wgp: WanGP, capsys: pytest.CaptureFixture):
+def test_damage_in_the_middle_is_fixed_and_what_follows_is_used_again(
+        wgp: WanGP, capsys: pytest.CaptureFixture):
     asked = settings("film", 4)
     assert wgp.generate(asked)
     run, expected = wgp.run, shown(wgp)
@@ -453,8 +478,9 @@ def test_sound_is_laid_under_the_whole_video(wgp: WanGP, whole: Whole, tmp_path:
 
 @pytest.fixture(scope="module")
 def kills(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, list[int]]]:
-    """A run of three clips that is killed at any one of its operations: how many clips were done then, and which were
-    made when the button was pressed again. Whatever was there was whole, and the frames are the same."""
+    """A run of three clips that is killed at any one of its operations: how many clips were done
+    then, and which were made when the button was pressed again. Whatever was there was whole, and
+    the frames are the same."""
     asked, folder, seen = settings("film", 3), tmp_path_factory.mktemp("kills"), []
     expected = in_one_go(_made(folder / "in one go"), asked)
     for at in range(1, 200):
@@ -468,7 +494,8 @@ def kills(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, list[int]
         for video in wgp.folder.glob("*.mp4"):
             if UNFINISHED not in video.name:
                 begun = videos.read(video)
-                assert len(begun) and np.array_equal(begun, expected[: len(begun)]), f"operation {at}"
+                assert len(begun) and np.array_equal(begun,
+                                                     expected[: len(begun)]), f"operation {at}"
         assert wgp.generate(asked) and np.array_equal(shown(wgp), expected), f"operation {at}"
         seen.append((len(done), wgp.made))
     return seen

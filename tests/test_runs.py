@@ -1,4 +1,5 @@
-"""Which run on disk the loop goes on with, and runs that are resumed, extended, or redone from a clip."""
+"""Which run on disk the loop goes on with, and runs that are resumed,
+extended, or redone from a clip."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ def named(asked: dict, name: str) -> dict:
     return asked | {"custom_settings": {"svi_run": name}}
 
 
-# -------------------------------------------------------------------------------------------------------- `auto`, `new`
+# ------------------------------------------------------------------------------------ `auto`, `new`
 
 def test_a_finished_run_is_not_gone_on_with(wgp: WanGP):
     assert wgp.generate(settings("shot", 2)) and wgp.generate(settings("shot", 2))
@@ -85,8 +86,9 @@ def test_another_seed_is_a_new_run_and_nothing_is_said(wgp: WanGP, capsys: pytes
     ({"temporal_upsampling": "rife2"}, 'temporal_upsampling "rife2" (it has "")'),
     ({"custom_settings": {"ref_pad_num": "3"}}, "SVI padding 3 (it has -1)"),
 ])
-def test_a_changed_setting_is_a_new_run_and_a_line_says_which(wgp: WanGP, capsys: pytest.CaptureFixture, change: dict,
-                                                             said: str):
+def test_a_changed_setting_is_a_new_run_and_a_line_says_which(wgp: WanGP,
+                                                              capsys: pytest.CaptureFixture,
+                                                              change: dict, said: str):
     run = broken_off(wgp, settings("shot", 3), 3)
     before = content(run)
     assert wgp.generate(settings("shot", 3) | change) and wgp.made == [1, 2, 3]
@@ -104,20 +106,24 @@ def test_a_changed_lora_file_is_a_new_run(wgp: WanGP, capsys: pytest.CaptureFixt
     assert "LoRA files" in capsys.readouterr().out and len(run.done()) == 2
 
 
-def test_another_start_image_is_a_new_run_and_nothing_is_said(wgp: WanGP, capsys: pytest.CaptureFixture):
+def test_another_start_image_is_a_new_run_and_nothing_is_said(wgp: WanGP,
+                                                              capsys: pytest.CaptureFixture):
     broken_off(wgp, settings("shot", 2), 2)
     other = settings("shot", 2)
     other["image_start"] = other["image_start"].rotate(90)
-    assert wgp.generate(other) and wgp.made == [1, 2] and "this is a new run" not in capsys.readouterr().out
+    assert (wgp.generate(other) and wgp.made == [1, 2]
+            and "this is a new run" not in capsys.readouterr().out)
 
 
-def test_a_changed_prompt_of_a_clip_that_is_there_is_a_new_run_and_of_one_to_come_is_not(wgp: WanGP):
+def test_a_changed_prompt_of_a_clip_that_is_there_is_a_new_run_and_of_one_to_come_is_not(
+        wgp: WanGP):
     broken_off(wgp, settings("shot", 3, prompt="one\n\ntwo\n\nthree"), 3)
     assert wgp.generate(settings("shot", 3, prompt="one\n\ntwo\n\nfour")) and wgp.made == [3]
     assert wgp.run.clip(2).prompt == "four"
     wgp.forget()
     broken_off(wgp, settings("shot", 3, prompt="one\n\ntwo\n\nthree"), 3)
-    assert wgp.generate(settings("shot", 3, prompt="one\n\nelse\n\nthree")) and wgp.made == [1, 2, 3]
+    assert (wgp.generate(settings("shot", 3, prompt="one\n\nelse\n\nthree"))
+            and wgp.made == [1, 2, 3])
 
 
 @pytest.mark.parametrize(("how", "made"), [("error", [2, 3]), ("stop", [1, 2, 3])])
@@ -136,7 +142,7 @@ def test_each_repetition_is_a_run_of_its_own(wgp: WanGP):
     assert one.about.seed != two.about.seed and len(set(wgp.gen["file_list"])) == 2
 
 
-# ---------------------------------------------------------------------------------------------------- a run by its name
+# -------------------------------------------------------------------------------- a run by its name
 
 @pytest.mark.parametrize("id", KINDS)
 def test_a_run_is_resumed_from_its_own_settings(wgp: WanGP, whole: Whole, id: str):
@@ -152,12 +158,13 @@ def test_a_run_is_known_by_the_end_of_its_name(wgp: WanGP):
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    ({"num_inference_steps": 8}, "num_inference_steps 8 (it has 4)"), ({"seed": 8}, "seed 8 (it has 7)")])
+    ({"num_inference_steps": 8}, "num_inference_steps 8 (it has 4)"),
+    ({"seed": 8}, "seed 8 (it has 7)")])
 def test_a_run_by_its_name_is_refused_with_what_differs(wgp: WanGP, change: dict, said: str):
     run = broken_off(wgp, settings("shot", 2), 2)
     before = content(run)
     assert not wgp.generate(named(settings("shot", 2), run.name) | change) and wgp.made == []
-    assert f"run {run.name} was made with other settings" in wgp.error and said in wgp.error
+    assert f"Run {run.name} was made with other settings" in wgp.error and said in wgp.error
     assert content(run) == before and len(list(wgp.store.runs())) == 1
 
 
@@ -172,20 +179,23 @@ def test_nothing_is_nothing_however_it_is_written(wgp: WanGP):
 def test_a_run_by_its_name_is_refused_where_prompts_of_clips_that_are_there_changed(wgp: WanGP):
     run = broken_off(wgp, settings("shot", 2), 2)
     assert not wgp.generate(named(settings("shot", 2, prompt="other"), run.name))
-    assert "the prompts of the clips" in wgp.error
+    assert "The prompts differ from those that the clips of run" in wgp.error
 
 
 @pytest.mark.parametrize(("wish", "said"), [
-    ("nobody", "there is no run"), ("{}@1", "a number from 2 on"), ("{}@x", "a number from 2 on"),
-    ("{}@9", "so clip 9 cannot be redone"), ("{}", "has all of its 2 clips")])
+    ("nobody", "There is no run"), ("{}@1", "a redo starts from clip 2 or later"),
+    ("{}@x", "a redo starts from clip 2 or later"), ("{}@9", "so clip 9 cannot be redone"),
+    ("{}", "has all of its 2 clips")])
 def test_what_cannot_be_is_said(wgp: WanGP, wish: str, said: str):
     wgp.generate(settings("shot", 2))
-    assert not wgp.generate(named(settings("shot", 2), wish.format(wgp.run.name))) and said in wgp.error
+    assert (not wgp.generate(named(settings("shot", 2), wish.format(wgp.run.name)))
+            and said in wgp.error)
 
 
 def test_a_run_that_has_no_clip_cannot_be_gone_on_with_and_says_so(wgp: WanGP):
     run = broken_off(wgp, settings("shot", 2), 1)
-    for make in (lambda: resuming.resumed(run), lambda: resuming.extended(run, 1), lambda: resuming.redone(run, 2)):
+    for make in (lambda: resuming.resumed(run), lambda: resuming.extended(run, 1),
+                 lambda: resuming.redone(run, 2)):
         with pytest.raises(StoreError):
             make()
 
@@ -196,7 +206,7 @@ def test_a_caller_that_wants_all_frames_does_not_get_the_ends_of_clips_alone(wgp
     assert not wgp.generate(asked) or sum(part.shape[1] for part in wgp.artifact) == 161
 
 
-# ---------------------------------------------------------------------------------------------------------- made longer
+# -------------------------------------------------------------------------------------- made longer
 
 @pytest.mark.parametrize("id", KINDS)
 def test_a_longer_run_is_what_it_would_have_been_at_once(wgp: WanGP, whole: Whole, id: str):
@@ -216,7 +226,8 @@ def test_a_longer_run_has_prompts_of_its_own(wgp: WanGP, id: str):
     before = [clip.prompt for clip in wgp.run.done()]
     wgp.forget()
     assert wgp.generate(resuming.extended(wgp.run, 2, ["three", "four"])), wgp.error
-    assert [clip.prompt for clip in wgp.run.done()] == [*before, "three", "four"] and wgp.made == [5, 6]
+    assert ([clip.prompt for clip in wgp.run.done()] == [*before, "three", "four"]
+            and wgp.made == [5, 6])
 
 
 def test_more_frames_with_the_same_settings_make_a_run_longer(wgp: WanGP, whole: Whole):
@@ -226,10 +237,11 @@ def test_more_frames_with_the_same_settings_make_a_run_longer(wgp: WanGP, whole:
     assert np.array_equal(shown(wgp), whole(settings("film", 3, prompt="one")))
 
 
-# ------------------------------------------------------------------------------------------------------------ redone
+# ------------------------------------------------------------------------------------------- redone
 
 @pytest.mark.parametrize("id", KINDS)
-def test_a_clip_is_redone_with_another_prompt_and_the_old_run_stays(wgp: WanGP, whole: Whole, id: str):
+def test_a_clip_is_redone_with_another_prompt_and_the_old_run_stays(wgp: WanGP, whole: Whole,
+                                                                    id: str):
     assert wgp.generate(settings(id, 4, prompt="one\n\ntwo"))
     old, video = wgp.run, wgp.video
     before, frames = content(old), shown(wgp)
@@ -237,9 +249,11 @@ def test_a_clip_is_redone_with_another_prompt_and_the_old_run_stays(wgp: WanGP, 
     wgp.forget()
     assert wgp.generate(resuming.redone(old, 3, prompt="else")), wgp.error
     assert wgp.made == [3, 4] and wgp.run.name != old.name
-    until = [prompt if number < 2 or prompt != stream[2] else "else" for number, prompt in enumerate(stream)]
+    until = [prompt if number < 2 or prompt != stream[2] else "else"
+             for number, prompt in enumerate(stream)]
     assert [clip.prompt for clip in wgp.run.done()] == until
-    assert content(old) == before and np.array_equal(videos.read(video), frames) and wgp.video != video
+    assert (content(old) == before and np.array_equal(videos.read(video), frames)
+            and wgp.video != video)
     assert np.array_equal(shown(wgp), whole(settings(id, 4, prompt="\n\n".join(until))))
 
 
@@ -252,7 +266,8 @@ def test_a_clip_is_redone_with_another_seed(wgp: WanGP, id: str):
     assert wgp.generate(resuming.redone(old, 2, seed=99)), wgp.error
     assert wgp.made == [2, 3] and [clip.seed for clip in wgp.run.done()] == [7, 141, 183]
     same = 81 - overlap if VARIANTS[id].keep_new else 81
-    assert np.array_equal(shown(wgp)[:same], frames[:same]) and not np.array_equal(shown(wgp)[same], frames[same])
+    assert (np.array_equal(shown(wgp)[:same], frames[:same])
+            and not np.array_equal(shown(wgp)[same], frames[same]))
     assert len(shown(wgp)) == chain.length(3, overlap)
 
 
@@ -282,3 +297,29 @@ def test_a_window_that_was_added_is_redone_too(wgp: WanGP):
     wgp.forget()
     assert wgp.generate(resuming.redone(wgp.run, 2, seed=3)), wgp.error
     assert wgp.made == [2, 3]
+
+
+def test_a_configuration_that_says_nothing_means_wangps_default(wgp: WanGP):
+    """WanGP writes its defaults into the file when the configuration is
+    saved for the first time."""
+    run = broken_off(wgp, settings("shot", 2), 2)
+    assert run.about.decides["server vae_precision"] is None
+    wgp.server |= {"vae_precision": "16", "int8_kernels": "auto",
+                   "transformer_quantization": "int8"}
+    assert wgp.generate(named(settings("shot", 2), run.name)) and wgp.made == [2]
+
+
+def test_a_configuration_that_changes_the_picture_is_a_difference(wgp: WanGP):
+    run = broken_off(wgp, settings("shot", 2), 2)
+    wgp.server |= {"vae_precision": "32"}
+    assert not wgp.generate(named(settings("shot", 2), run.name))
+    assert 'server vae_precision "32" (it has "16")' in wgp.error
+
+
+def test_a_setting_that_decides_nothing_may_change(wgp: WanGP, monkeypatch: pytest.MonkeyPatch):
+    """A WanGP of tomorrow has settings that nobody knows today."""
+    run = broken_off(wgp, settings("shot", 2), 2)
+    assert not {"model_type", "resolution", "repeat_generation",
+                "audio_source"} & set(run.about.decides)
+    run.change(replace(run.about, decides={**run.about.decides, "audio_quality": "high"}))
+    assert wgp.generate(settings("shot", 2)) and wgp.made == [2]

@@ -38,7 +38,7 @@ def test_what_is_asked_for_grows_with_the_picture_and_less_in_stripes(monkeypatc
         lines, video = [], torch.empty(3, 81, height, width, device="meta")
         wangps = SimpleNamespace(dtype=torch.float32, model=layers(kinds), encode=lambda videos, tile: videos)
         vae.encode(SimpleNamespace(vae=wangps), video, tile_size=256, say=lines.append)
-        return float(re.search(r"untiled wants ([\d.]+) GB", lines[0])[1])
+        return float(re.search(r"untiled needs ([\d.]+) GB", lines[0])[1])
 
     small, large = ((wanted(WANS, *size), wanted("", *size)) for size in ((480, 832), (720, 1280)))
     assert small[0] < 3 < large[0] < 5.5 and small[0] * 2 < small[1] and large[0] * 2 < large[1]

@@ -381,17 +381,18 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
 
     from wan2gp_svi.variants import VARIANTS
     from wan2gp_svi.wangp.clip import Clip
+    from wan2gp_svi.wangp.pipeline import on
     from wan2gp_svi.wangp.plan import Plan
 
     width, height = map(int, options.size.split("x"))
     variant = VARIANTS[setting.variant] if setting.variant else None
     n = variant.motion_frames if variant else 1
     video = torch.rand(3, n, height, width) * 2 - 1
-    pipe.svi = None
+    on(pipe).clip = None
     if variant:
         latents = torch.randn(16, 1, height // 8, width // 8) if variant.pro else None
-        pipe.svi = Clip(Plan(variant, 42, ()), 1, 2, 1, reference=video[:, 0].clone(), motion_frames=video,
-                        previous_latents=latents)
+        on(pipe).clip = Clip(Plan(variant, 42, ()), 1, 2, 1, reference=video[:, 0].clone(),
+                             motion_frames=video, previous_latents=latents)
     _, strengths, _ = parse_loras_multipliers("1" if setting.lora else "", int(setting.lora), options.steps)
     phases = {"guide_phases": 2, "switch_threshold": 900} if pipe.model2 is not None else {}
     cost = Cost()

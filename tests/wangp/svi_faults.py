@@ -9,7 +9,7 @@ from typing import Any
 
 def plant(wgp: Any, job: Mapping[str, Any]) -> None:
     """job["faults"]: seed of a task -> [place, call, "before" or "after" its work]. Each happens once."""
-    from wan2gp_svi.wangp import clip, hooks, recorder
+    from wan2gp_svi.wangp import encoding, hooks, recorder
 
     faults = {int(seed): tuple(fault) for seed, fault in job["faults"].items()}
     calls: Counter[str] = Counter()
@@ -36,6 +36,6 @@ def plant(wgp: Any, job: Mapping[str, Any]) -> None:
 
     for name in hooks.HOOKS.keys() - {"start", "lora"}:
         hooks.HOOKS[name] = failing(name, hooks.HOOKS[name])
-    clip.encode = failing("encode", clip.encode)
+    encoding.encode = failing("encode", encoding.encode)
     for name in ("save", "receive", "saved"):
         setattr(recorder.Recording, name, failing(name, getattr(recorder.Recording, name)))

@@ -32,11 +32,12 @@ def attach_clip(pipe: Any, number: int, arguments: dict[str, Any], result: Any) 
     """What WanGP's loop has the `clip` hook do before each window, for the pipeline alone."""
     from wan2gp_svi import chain
     from wan2gp_svi.wangp.clip import Clip
+    from wan2gp_svi.wangp.pipeline import on
 
     variant, video = pipe.svi_plan.variant, arguments["input_video"]
-    pipe.svi = Clip(
+    on(pipe).clip = Clip(
         pipe.svi_plan, number - 1, 2, chain.seed(arguments["seed"], number - 1),
-        reference=pipe.svi.reference if result else video[:, 0], motion_frames=video,
+        reference=on(pipe).clip.reference if result else video[:, 0], motion_frames=video,
         previous_latents=result["latent_slice"][0] if result and variant.pro else None,
     )
     if variant.pro:

@@ -244,7 +244,7 @@ def test_a_16_bit_vae_is_encoded_in_32_bit_where_it_fits_and_else_it_is_said(run
     assert "[SVI] VAE" not in ample.log
     encode, = short.report["tasks"][0]["windows"][0]["encodes"]
     assert encode["vae_dtype"] == "torch.float16" and encode["tile_size"] > 0
-    assert "[SVI] VAE: the clips are encoded in 16 bit, in tiles of" in short.log
+    assert "[SVI] VAE: clips are encoded in 16 bit, in tiles of" in short.log
 
 
 PIPELINES = [VARIANTS[id] for id in ("shot", "film-opt", "2.0-wan22", "2.0-pro")]

@@ -1,4 +1,4 @@
-"""What WanGP's page shows of a run: how far it has come, and its one video in the gallery."""
+"""What WanGP's page shows of a run: its progress, and its one video in the gallery."""
 
 import re
 from pathlib import Path
@@ -9,20 +9,21 @@ from ..text import roughly
 from .clip import Clip
 
 
-def tell_progress(current: Clip, gen: dict[str, Any]) -> None:
-    """Which clip of how many, and how long all that are left will take, in WanGP's line of progress."""
-    told = f"Clip {current.number + 1}/{current.total}"
-    if current.seconds:
-        told += f", about {roughly(median(current.seconds) * (current.total - current.number))} left"
-    status = gen.get("progress_status") or ""
-    gen["progress_status"] = re.sub(r"Sliding Window \d+/\d+", told, status) if "Sliding Window" in status else told
+def tell_progress(clip: Clip, gen: dict[str, Any]) -> None:
+    """Which clip of how many, and the time left for all of them, in WanGP's progress line."""
+    told = f"Clip {clip.number + 1}/{clip.total}"
+    if clip.seconds:
+        left = median(clip.seconds) * (clip.total - clip.number)
+        told += f", about {roughly(left)} left"
+    status, window = gen.get("progress_status") or "", r"Sliding Window \d+/\d+"
+    gen["progress_status"] = re.sub(window, told, status) if re.search(window, status) else told
 
 
-def only_once(path: str, current: Clip) -> None:
-    """Takes the video out of WanGP's gallery, to which it is about to be added again, grown. Where intermediate files
-    are not kept, WanGP replaces the last entry itself, and removes its file if it is another one."""
-    video = current.video
-    if video.replaces and current.number > 0:
+def only_once(path: str, clip: Clip) -> None:
+    """Takes the video out of WanGP's gallery, which is about to add it again, longer. If WanGP does
+    not keep intermediate files, it replaces the last entry itself, and deletes its file."""
+    video = clip.video
+    if video.replaces and clip.number > 0:
         return
     with video.lock:
         shown, settings = video.gen.get("file_list"), video.gen.get("file_settings_list")
@@ -35,11 +36,11 @@ def only_once(path: str, current: Clip) -> None:
             video.gen["selected"] = max(0, min(selected, len(shown) - 1))
 
 
-def keep_last(written: tuple[dict[str, Any], Any], current: Clip) -> None:
-    """A clip that WanGP has written into a file of its own is not to take the place of the video so far, whose file
-    WanGP would remove: it stands in the gallery already when WanGP replaces the last entry."""
-    video, (configs, path) = current.video, written
-    if not (video.replaces and current.number > 0):
+def keep_last(written: tuple[dict[str, Any], Any], clip: Clip) -> None:
+    """Adds a clip that WanGP wrote into a file of its own to the gallery: WanGP is about to replace
+    the last entry, the video so far, and would delete its file."""
+    video, (configs, path) = clip.video, written
+    if not (video.replaces and clip.number > 0):
         return
     with video.lock:
         shown, settings = video.gen.get("file_list"), video.gen.get("file_settings_list")

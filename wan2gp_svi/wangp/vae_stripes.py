@@ -1,4 +1,4 @@
-"""The same latents for less VRAM: Wan's encoder run over the picture in stripes, exactly."""
+"""The same latents in less VRAM: runs Wan's encoder over the picture stripe by stripe."""
 
 import re
 from collections import defaultdict
@@ -8,17 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: pixels of a stripe, without its margins: wide enough to lose little to them, narrow enough not to be the clip's peak
+#: pixels of a stripe without its margins: wide enough to lose little to them, and narrow enough not
+#: to be the clip's peak of VRAM
 STRIPE = 80_000
-#: what Wan's encoder sees of its surroundings down to a quarter of the size: 16 pixels to each side, and the 20 frames
-#: before (5 convolutions at full size, 4 at half size, 2 that shrink)
+#: how far Wan's encoder looks until it is down to a quarter of the size: 16 pixels to each side and
+#: 20 frames back (5 convolutions at full size, 4 at half size, 2 that shrink)
 MARGIN, _REACH = 16, 20
 
 
 def is_known(model: Any) -> bool:
-    """Whether this is the VAE of Wan 2.1, as all versions of WanGP have it, whose encoder can work in stripes."""
+    """Whether this is the VAE of Wan 2.1, whose encoder can work in stripes."""
     try:
-        kinds = "".join(_kind(layer) for layer in (*model.encoder.downsamples, *model.encoder.middle))
+        layers = (*model.encoder.downsamples, *model.encoder.middle)
+        kinds = "".join(map(_kind, layers))
     except AttributeError:
         return False
     return re.fullmatch("R{1,2}2R{1,2}3R{1,2}3R{1,2}RAR", kinds) is not None
@@ -30,13 +32,14 @@ def _kind(layer: Any) -> str:
 
 
 @torch.no_grad()
-def encode_in_stripes(model: Any, video: Tensor, scale: list[Tensor], any_end_frame: bool = False, *,
-                      stripe: int = STRIPE) -> Tensor:
-    """What `WanVAE_.encode` gives, up to rounding: `video` [1, 3, T, H, W] -> latents [1, 16, t, H/8, W/8].
+def encode_in_stripes(model: Any, video: Tensor, scale: list[Tensor], any_end_frame: bool = False,
+                      *, stripe: int = STRIPE) -> Tensor:
+    """What `WanVAE_.encode` returns, up to rounding.
 
-    Three quarters of the work, and nearly all the VRAM, are in the layers at full and half size. They see no farther
-    than `MARGIN` pixels and `_REACH` frames back. So they are run over one stripe of the picture after the other, and
-    no longer than the picture changes: the padding of an SVI clip is one image to its end.
+    `video` [1, 3, T, H, W] -> latents [1, 16, t, H/8, W/8]. The layers at full and half size take
+    three quarters of the time and nearly all the VRAM. They look no farther than `MARGIN` pixels
+    and `_REACH` frames back, so they run over one stripe after the other, and only as long as the
+    picture changes: an SVI clip ends in many copies of one image.
     """
     encoder, layers = model.encoder, list(model.encoder.downsamples)
     middle = 1 + [_kind(layer) for layer in layers].index("3")
@@ -64,7 +67,7 @@ def encode_in_stripes(model: Any, video: Tensor, scale: list[Tensor], any_end_fr
 
 
 def _still_from(video: Tensor) -> int:
-    """The frame from which on a video [1, 3, T, H, W] stands still."""
+    """The first of the equal frames at the end of a video [1, 3, T, H, W]."""
     frame = video.shape[2] - 1
     while frame and torch.equal(video[:, :, frame - 1], video[:, :, frame]):
         frame -= 1
@@ -72,14 +75,14 @@ def _still_from(video: Tensor) -> int:
 
 
 def _spans(frames: int, step: int) -> Iterator[tuple[int, int]]:
-    """Frame 0, and then as many at a time as become one latent."""
+    """Frame 0, then the frames of one latent at a time."""
     yield 0, 1
     for start in range(1, frames, step):
         yield start, start + step
 
 
 def _through(layers: list[Any], parts: Iterable[Tensor]) -> Iterator[Tensor]:
-    """A video in parts of a few frames through causal layers, each of which remembers the end of the part before."""
+    """Runs causal layers over a video in parts; each layer remembers the end of the last part."""
     memory: defaultdict[int, Tensor | None] = defaultdict(lambda: None)
     for part in parts:
         index = [0]

@@ -1,4 +1,4 @@
-"""A window of WanGP's loop as an SVI clip: whether it can be one, and what the clip is made of."""
+"""A window of WanGP's loop as an SVI clip: whether it can be one, and what goes into the clip."""
 
 import contextlib
 import time
@@ -11,18 +11,20 @@ from torch import Tensor
 from .. import chain
 from ..variants import CLIP_FRAMES
 from . import continuing, matching
-from .clip import Clip, Video, on_grid, say
+from .clip import Clip, Seam, Video, say
 from .form import SettingsError
+from .frames import on_grid
 from .plan import Plan
 
 _Scope = Mapping[str, Any]
 
 
 def video_of(scope: _Scope) -> Video:
-    """What the clips of a video share, as far as WanGP's loop says it; the run on disk comes later."""
+    """What WanGP's loop says about the video; the run on disk is added later."""
     server = scope.get("server_config") or {}
     return Video(
-        gen=scope.get("gen") or {}, send_cmd=scope.get("send_cmd"), lock=scope.get("lock") or contextlib.nullcontext(),
+        gen=scope.get("gen") or {}, send_cmd=scope.get("send_cmd"),
+        lock=scope.get("lock") or contextlib.nullcontext(),
         replaces=not server.get("keep_intermediate_sliding_windows", 1),
         in_memory=bool(scope.get("api_return_video_uint8")),
         sound=bool(scope.get("postprocess_audio") or scope.get("audio_source")),
@@ -31,73 +33,101 @@ def video_of(scope: _Scope) -> Video:
         wangp=str(scope.get("WanGP_version", "?")))
 
 
-def first(run: Plan, total: int, scope: _Scope) -> Clip:
-    """The first clip of a video, and with it the run that the video goes on with. Raises SettingsError."""
-    latents = None
-    if scope.get("image_start_tensor") is not None:
-        # a copy, since WanGP turns its own into 8 bit in place when it saves the first window
-        reference = scope["image_start_tensor"].float().cpu().clone()
-        motion = on_grid(reference[:, None])
-    else:
-        reference, motion, latents = continuing.source(scope, run.variant.overlap, say)
-    video = video_of(scope)
-    video.recording = recording = matching.begin(scope, run, reference, motion, say)
-    seed, done = (scope["seed"], []) if recording is None else (recording.run.about.seed, recording.clips)
-    seeds = [clip.seed for clip in done] + [chain.seed(seed, k, run.seed_step) for k in range(len(done), total)]
-    say(run.describe(seeds, scope["fps"]))
-    return Clip(run, 0, total, seed, reference, motion, None if latents is None else latents[0], video=video)
+def check(plan: Plan, number: int, scope: _Scope) -> None:
+    """Raises SettingsError for a window that cannot be an SVI clip.
 
-
-def next_one(run: Plan, number: int, total: int, scope: _Scope, before: Clip | None) -> Clip:
-    """The clip after `before`. Raises SettingsError where that one was made without SVI."""
-    if before is None:
-        raise SettingsError("the first clips of this video were made without SVI, so SVI cannot continue it. "
-                            "Generate the video again.")
-    recording = before.video.recording
-    if recording is not None:
-        recording.total = total  # the user may have asked for one window more
-        if run.variant.keep_new and not before.tail_given_up:
-            recording.follow()
-    seconds = before.seconds if before.stored else (*before.seconds, time.monotonic() - before.started)
-    return Clip(run, number, total, chain.seed(scope["seed"], number, run.seed_step), before.reference,
-                before.next_motion_frames, before.next_latents, tail_given_up=before.tail_given_up, video=before.video,
-                seconds=seconds)
-
-
-def check(run: Plan, number: int, scope: _Scope) -> None:
-    """A window of another length or overlap is not an SVI clip; settings that `prepare` never saw end here."""
-    overlap, source = run.variant.overlap, scope.get("source_video_frames_count") or 0
-    if number == 0 and scope.get("image_start_tensor") is None and scope.get("prefix_video") is None:
-        raise SettingsError("a start image is needed: it is the reference that every clip returns to.")
-    if number == 0 and scope.get("image_start_tensor") is None and source < overlap:
-        raise SettingsError(f"the video to be continued has {source} frames, and {run.variant.title} needs its last "
-                            f"{overlap}. Continue a longer video, or take one of its frames as the start image.")
+    `check` and `required` see to most of it beforehand, but not all settings come past them.
+    """
+    overlap, source = plan.variant.overlap, scope.get("source_video_frames_count") or 0
+    no_image = number == 0 and scope.get("image_start_tensor") is None
+    if no_image and scope.get("prefix_video") is None:
+        raise SettingsError("SVI needs a start image: every clip returns to it as its reference.")
+    if no_image and source < overlap:
+        raise SettingsError(
+            f"The video to continue has {source} frames, but {plan.variant.title} needs its last "
+            f"{overlap}. Continue a longer video, or use one of its frames as the start image.")
     if scope.get("image_end_tensor") is not None:
-        raise SettingsError("an end image cannot be used with SVI yet. Take it away.")
+        raise SettingsError("SVI cannot use an end image yet. Remove it.")
     windows = [(scope["current_video_length"], scope["reuse_frames"] if number else overlap)]
     if number == 0:
         windows += _planned(scope)
     for frames, shared in windows:
         if (frames, shared) != (CLIP_FRAMES, overlap):
-            raise SettingsError(f"SVI needs windows of {CLIP_FRAMES} frames with an overlap of {overlap}, and WanGP "
-                                f"plans one of {frames} with {shared}. Press Generate again, without window commands "
-                                "in the prompt.")
+            raise SettingsError(
+                f"SVI needs windows of {CLIP_FRAMES} frames with an overlap of {overlap}, but "
+                f"WanGP plans one of {frames} with {shared}. Remove window commands from the "
+                "prompt and press Generate again.")
 
 
 def _planned(scope: _Scope) -> list[tuple[int, int]]:
-    """Frames and overlap of all windows but the first one, where WanGP has a plan of them beforehand (since 12.54)."""
+    """Frames and overlap of every window after the first, if WanGP plans ahead (since 12.54)."""
     windows = scope.get("default_windows")
     if not isinstance(windows, list) or len(windows) != scope["total_windows"]:
         return []
     return [(window["frame_num"], window["overlap_frames"]) for window in windows[1:]]
 
 
-def continued(sample: Tensor, current: Clip) -> Tensor:
-    """The seam to a video that is continued. WanGP has put its frames before the clip's, which are the last 81, and has
-    dropped of these or of those what it takes to be shared: 1 to N frames, in every version in its own way."""
-    source, shared = current.video.source_frames, current.plan.variant.overlap
-    if current.number or source < 2:
+def first_clip(plan: Plan, scope: _Scope) -> Clip:
+    """The first clip of a video, with the run that the video belongs to. Raises SettingsError."""
+    variant, total, latents = plan.variant, scope["total_windows"], None
+    if scope.get("image_start_tensor") is not None:
+        # a copy: WanGP converts its own to 8 bit in place when it saves the first window
+        reference = scope["image_start_tensor"].float().cpu().clone()
+        motion_frames = on_grid(reference[:, None])
+    else:
+        reference, motion_frames, latents = continuing.source(scope, variant.overlap, say)
+    video, seam = video_of(scope), Seam()
+    if video.source_frames > 1:
+        seam = Seam(variant.overlap, variant.keep_new, video.source_overlap)
+    recording = matching.begin(scope, plan, reference, motion_frames, say)
+    video.recording = recording
+    seed = scope["seed"] if recording is None else recording.run.about.seed
+    seeds = [] if recording is None else [clip.seed for clip in recording.clips]
+    seeds += [chain.seed(seed, number, plan.seed_step) for number in range(len(seeds), total)]
+    say(plan.describe(seeds, scope["fps"]))
+    return Clip(plan, 0, total, seed, reference, motion_frames,
+                None if latents is None else latents[0], seam, video)
+
+
+def next_clip(plan: Plan, scope: _Scope, before: Clip | None) -> Clip:
+    """The clip after `before`. Raises SettingsError if that one was made without SVI."""
+    if before is None or before.next_motion_frames is None:
+        raise SettingsError("The first clips of this video were made without SVI, so SVI cannot "
+                            "continue it. Generate the video again.")
+    number, total, seconds = scope["window_no"] - 1, scope["total_windows"], before.seconds
+    recording = before.video.recording
+    if recording is not None:
+        recording.total = total  # the user may have asked for one window more
+        if plan.variant.keep_new and not before.next_seam.keep_new:
+            recording.follow()
+    if not before.stored:
+        seconds = (*seconds, time.monotonic() - before.started)
+    return Clip(plan, number, total, chain.seed(scope["seed"], number, plan.seed_step),
+                before.reference, before.next_motion_frames, before.next_latents,
+                before.next_seam, before.video, seconds=seconds)
+
+
+def begin(clip: Clip, prompt: str, scope: _Scope) -> str:
+    """Tells the run, if there is one, that the clip begins -> the clip's prompt."""
+    recording, variant = clip.video.recording, clip.plan.variant
+    if recording is None:
+        prompts = matching.non_empty(scope["prompts"]) or [prompt]
+        return prompts[chain.prompt_index(clip.number, len(prompts), variant.prompt_repeat,
+                                          clip.total)]
+    about = recording.run.about
+    prompt = about.prompts[chain.prompt_index(clip.number, len(about.prompts), about.repeat)]
+    clip.seed = chain.seed(about.seed, clip.number, clip.plan.seed_step)
+    clip.stored = recording.begin(clip.number, prompt, clip.seed, clip.conditioned_on,
+                                  scope.get("send_cmd"))
+    return prompt
+
+
+def continued(sample: Tensor, clip: Clip) -> Tensor:
+    """The seam to the user's video. WanGP has put the video's frames before the clip's, which are
+    the last 81, and every version drops others of those that both show."""
+    source, overlap = clip.video.source_frames, clip.plan.variant.overlap
+    if clip.number or source < 2:
         return sample
-    if current.plan.variant.keep_new:
-        return torch.cat([sample[:, :source - shared], sample[:, -CLIP_FRAMES:]], dim=1)
-    return torch.cat([sample[:, :source], sample[:, shared - CLIP_FRAMES:]], dim=1)
+    if clip.seam.keep_new:
+        return torch.cat([sample[:, : source - overlap], sample[:, -CLIP_FRAMES:]], dim=1)
+    return torch.cat([sample[:, :source], sample[:, overlap - CLIP_FRAMES :]], dim=1)
