@@ -308,10 +308,14 @@ def test_the_clips_that_are_shown_begin_with_the_first_and_end_with_the_last():
     assert picture.columns(60)[::5] == [0, 59]
 
 
-def test_names_that_would_lie_upon_each_other_are_moved_apart():
-    assert picture._apart([1, 8], 2, 10) == [1, 8]
-    assert picture._apart([5, 5, 5], 2, 10) == [5, 7, 9]
-    assert picture._apart([9, 9.5, 10], 2, 10) == [6, 8, 10]
+@pytest.mark.parametrize("ends", [(1, 8), (5, 5, 5), (9, 9.5, 10)])
+def test_names_that_would_lie_upon_each_other_are_moved_apart(pair, ends):
+    curve = takes.Curve("a number", None, tuple((0.0, 0.0, end) for end in ends))
+    axes = picture.draw(None, (pair * 2)[: len(ends)], [curve]).axes[-1]
+    highest = axes.get_ylim()[1]
+    places = sorted(name.xy[1] for name in axes.texts)
+    assert places == [1, 8] if ends == (1, 8) else np.diff(places) == pytest.approx(0.3 * highest)
+    assert places[0] > 0 and places[-1] <= highest
 
 
 # ------------------------------------------------------------------------------------------ command
@@ -372,9 +376,16 @@ def test_an_action_is_a_prompt(quick, capsys):
     assert "does not know" not in said
 
 
-def test_film_is_given_a_stream(quick):
-    options = command._parser().parse_args(["--variant", "film", "--clips", "7"])
-    found = command._prompts(options, ONE)
+def test_film_is_given_a_stream(quick, monkeypatch):
+    tasks = []
+
+    def take(name, way, wan, task, done):
+        tasks.append(task)
+        raise command.DemoError("that is all to see here")
+
+    monkeypatch.setattr(takes, "take", take)
+    assert command.main(["--variant", "film", "--clips", "7"]) == 1
+    found = tasks[0].prompts
     assert len(found) == 7 and len(set(found)) == 3 and found[0] == found[2] == PROMPT != found[3]
     assert all(any(prompt.endswith(action) for action in TURNS) for prompt in found)
 

@@ -121,6 +121,9 @@ def test_once_more_changes_nothing_and_remove_takes_back_exactly_what_was_writte
     first = tree(wangp)
     code, said = run()
     assert code == 0 and "already, complete" in said and tree(wangp) == first
+    folders = list(record.load(wangp).folders)
+    in_order = sorted(folders, key=lambda name: (len(name), name), reverse=True)
+    assert folders == in_order, "in one order"
     code, said = run("--remove")
     assert code == 0 and f"was removed from {wangp}." in said and tree(wangp) == before
     assert run("--remove") == (0, f"Nothing to do: the demo model is not in {wangp}.\n")

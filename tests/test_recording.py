@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def fail_at(wgp: WanGP, window: int, how: str = "error") -> None:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Says how many bytes are free."""
     return lambda free: monkeypatch.setattr(shutil, "disk_usage",
-                                            lambda path: shutil._ntuple_diskusage(0, 0, free))
+                                            lambda path: SimpleNamespace(free=free))
 
 
 def after(wgp: WanGP, window: int, press: Callable[[], object]) -> None:
@@ -383,8 +384,7 @@ def test_nothing_is_written_after_a_clip_that_could_not_be(wgp: WanGP,
     wgp.writer.before = lambda path: not path.name.startswith("0002") or time.sleep(0.2) is not None
     wgp.generate(asked)
     assert "cannot be written" in wgp.error + capsys.readouterr().out
-    for job in current_clip(wgp.pipe).video.recording._jobs:
-        job.exception()
+    current_clip(wgp.pipe).video.recording.wait()
     assert len(wgp.run.done()) == 1 and wgp.run.clip(2) is None and len(shown(wgp)) == 76
 
 

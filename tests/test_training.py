@@ -114,11 +114,11 @@ def test_what_the_vae_takes_away_is_made_up_for():
         recipe = svi.Recipe(0, 0, 0, 0, 0, rounds)
         chains = svi.Chains.begin(VARIANTS["film"], recipe, 0, vae, None, torch.device("cpu"))
         turns = data.turns([scene.action for scene in true], torch.zeros(3), svi.SEAM)
-        video = world.render(chains._stronger(true), turns)
+        video = world.render(chains.stronger(true), turns)
         chains.scenes, chains.turns = true, turns[:, -5]
         chains.actions = [scene.action for scene in true]
-        chains.motion = chains._shown(data.encoded(vae, video))[:, :, -5:]
-        assert chains._follow_backgrounds().max() < svi.ASTRAY
+        chains.motion = chains.shown(data.encoded(vae, video))[:, :, -5:]
+        assert chains.follow_backgrounds().max() < svi.ASTRAY
         off = (world.background(chains.scenes) - world.background(true)) / 2
         lost.append(off.norm(dim=1).mean())
     assert lost[0] > 0.004 and lost[1] < lost[0] / 3

@@ -47,7 +47,7 @@ class Recipe:
     `kept`      clips in the memory
     `still`     weight of the error's mean over time (see flow.loss)
     `ended`     share of the chains that end at each clip
-    `restored`  rounds in which backgrounds get what the VAE will take away (Chains._stronger)
+    `restored`  rounds in which backgrounds get what the VAE will take away (Chains.stronger)
     """
 
     seconds: float
@@ -175,8 +175,8 @@ class Chains:
         motion = self._drawn(scenes, data.turns(actions, start, n))
         if self.recipe.restored:
             earlier = start - (SEAM - n) * data.speeds(actions)
-            video = self._drawn(self._stronger(scenes), data.turns(actions, earlier, SEAM))
-            motion[begun] = self._shown(data.encoded(self.vae, video[begun]))[:, :, -n:]
+            video = self._drawn(self.stronger(scenes), data.turns(actions, earlier, SEAM))
+            motion[begun] = self.shown(data.encoded(self.vae, video[begun]))[:, :, -n:]
         self.motion[which] = motion
         depths = begun.int().tolist()
         for number, scene, turn, depth in zip(which, scenes, start, depths, strict=True):
@@ -197,7 +197,7 @@ class Chains:
         motion[[not depth for depth in self.depths], :, 1:] = 0
         words = data.words([scene.prompt(action) for scene, action
                             in zip(self.scenes, self.actions, strict=True)])
-        scenes = self._stronger(self.scenes)
+        scenes = self.stronger(self.scenes)
         parts = [slice(i, i + 128) for i in range(0, count, 128)]
         y = torch.cat([data.conditioned(self.vae, motion[part], None if reference is None else
                                         reference[part]) for part in parts])
@@ -214,10 +214,10 @@ class Chains:
         split = (whole.split(BATCH) for whole in (y, frame, words.to(self.device)))
         latent = torch.cat([self._denoised(*part) for part in zip(*split, strict=True)])
         for part in parts:
-            self.motion[part] = self._shown(latent[part])[:, :, -n:]
+            self.motion[part] = self.shown(latent[part])[:, :, -n:]
         self._follow(turns)
 
-    def _shown(self, latents: Tensor) -> Tensor:
+    def shown(self, latents: Tensor) -> Tensor:
         """The frames of latents, in steps of 8 bit."""
         with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
             return data.from_bytes(data.to_bytes(network.decode(self.vae, latents).float()))
@@ -226,14 +226,14 @@ class Chains:
         """Frames of scenes, in steps of 8 bit."""
         return data.from_bytes(data.to_bytes(world.render(scenes, turns, self.device)))
 
-    def _stronger(self, scenes: list[world.Scene]) -> list[world.Scene]:
+    def stronger(self, scenes: list[world.Scene]) -> list[world.Scene]:
         """Scenes whose backgrounds are stronger by what the VAE takes away: it makes them paler,
         and a chain goes through it in every clip."""
         wanted = values = world.numbers(scenes).to(self.device)
         everywhere = torch.ones(len(scenes), 1, world.HEIGHT, world.WIDTH, device=self.device)
         for _ in range(self.recipe.restored):
             video = world.drawn(values)[:, :, None].expand(-1, -1, SEAM, -1, -1)
-            shown = self._shown(data.encoded(self.vae, video))[:, :, -self.motion.shape[2]:]
+            shown = self.shown(data.encoded(self.vae, video))[:, :, -self.motion.shape[2]:]
             values = values + wanted - fitted(wanted, shown.mean(2), everywhere)
         return _with_backgrounds(scenes, values)
 
@@ -273,7 +273,7 @@ class Chains:
         self.fault = least.mean().item()
         self.turns = now - (n - 1) * data.speeds(self.actions)
         astray = (torch.zeros(len(now)) if self.variant.ref_pad_num else
-                  self._follow_backgrounds())
+                  self.follow_backgrounds())
         self.astray = astray.mean().item()
         for number in range(len(self.scenes)):
             action = self.actions[number]
@@ -284,7 +284,7 @@ class Chains:
         self.renew([number for number, depth in enumerate(self.depths) if depth >= DEPTH
                     or astray[number] > ASTRAY or self.draw.random() < self.recipe.ended])
 
-    def _follow_backgrounds(self) -> Tensor:
+    def follow_backgrounds(self) -> Tensor:
         """Takes the backgrounds that the motion frames show as the truth -> how far the frames are
         from them, [B]."""
         turns = data.turns(self.actions, self.turns, self.motion.shape[2])

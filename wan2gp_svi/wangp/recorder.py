@@ -288,7 +288,7 @@ class Recording:
         if current.last:
             self.close()
             if self.total > 1:
-                self._worker.submit(self._report, Path(shown))
+                self._worker.submit(self.report, Path(shown))
         return with_provenance(settings, made), shown
 
     def shown(self, video_path: str) -> str:
@@ -297,7 +297,7 @@ class Recording:
             return video_path
         return str(self._video)
 
-    def _report(self, video: Path) -> None:
+    def report(self, video: Path) -> None:
         """Measures the video's drift, once WanGP has written its settings into the file."""
         from .. import drift  # the only place that needs its packages
 
@@ -335,7 +335,7 @@ class Recording:
     def close(self, ended: str = "") -> None:
         """Finishes the work beside, and lets go of the run. `ended`: why it ends early."""
         if not self._release.alive:
-            wait_for(self._jobs)  # one of them may be letting go
+            self.wait()  # the last job may be letting go
             return
         try:
             with contextlib.suppress(StoreError):
@@ -363,6 +363,10 @@ class Recording:
     def _later(self, work: Callable[..., Any], *arguments: Any) -> None:
         self._jobs.append(self._worker.submit(work, *arguments))
 
+    def wait(self) -> None:
+        """Waits for the work beside. What goes wrong in it is raised at the next call."""
+        wait_for(self._jobs)
+
     def _settle(self, wait: bool = False) -> None:
         """Raises StoreError for what went wrong in the work beside."""
         while self._jobs and (wait or self._jobs[0].done()):
@@ -371,7 +375,7 @@ class Recording:
             except (OSError, mp4.VideoError, StoreError) as error:
                 for job in self._jobs:  # what follows would leave a gap
                     job.cancel()
-                wait_for(self._jobs)
+                self.wait()
                 self._jobs.clear()
                 self._let_go(f"a clip could not be written: {error}")
                 raise StoreError(

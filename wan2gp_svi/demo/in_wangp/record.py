@@ -55,7 +55,7 @@ def added(wangp: Path, files: Mapping[str, bytes]) -> list[Change]:
     made = {folder for name in files for folder in (wangp / name).parents if not folder.exists()}
     named = (folder.relative_to(wangp).as_posix() if folder.is_relative_to(wangp) else str(folder)
              for folder in made)
-    folders = sorted({*record.folders, *named}, key=len, reverse=True)
+    folders = sorted({*record.folders, *named}, key=lambda name: (len(name), name), reverse=True)
     # the record first: it can take back whatever is written after it
     changes = (Change(RECORD, _read(wangp / RECORD), Record(hashes, tuple(folders)).text()),
                *(Change(name, before[name], content) for name, content in files.items()),
