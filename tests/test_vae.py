@@ -8,7 +8,6 @@ import torch
 
 from wan2gp_svi.wangp import vae, vae_stripes
 
-
 WANS = "RR2RR3RR3RRRAR"  #: the layers of Wan's encoder
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import Enum
 
 from .. import files
-from .store import STOP, About, Run, StoreError
+from .record import About, StoreError
+from .store import STOP, Run
 
 
 class State(str, Enum):
@@ -16,11 +17,11 @@ class State(str, Enum):
     STOPPED = "stopped"
     FAILED = "failed"
 
-    __str__ = str.__str__  # the word itself, whatever the version of Python
+    __str__ = str.__str__  # the word itself, in every version of Python
 
 
 def state(run: Run, done: int) -> State:
-    """How a run with so many finished clips stands. An extended one is not finished."""
+    """How a run with `done` finished clips stands. An extended one is not finished."""
     if run.about.ended == State.FINISHED and done >= run.about.clips:
         return State.FINISHED
     if is_running(run):
@@ -29,7 +30,7 @@ def state(run: Run, done: int) -> State:
 
 
 def is_running(run: Run) -> bool:
-    """Whether a WanGP is making the run, this one or another."""
+    """Whether this WanGP or another one is making the run."""
     try:
         run.lock()()
     except StoreError:
@@ -38,7 +39,7 @@ def is_running(run: Run) -> bool:
 
 
 def reason(about: About) -> str:
-    """Why a run failed; "" where that is not known, or where it did not fail."""
+    """Why a run failed; "" if it did not fail or the reason is unknown."""
     return "" if about.ended in (State.FINISHED, State.STOPPED) else about.ended
 
 
