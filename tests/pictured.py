@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock, patch
 
+from wan2gp_svi.runs.record import About
 from wan2gp_svi.runs.state import State
-from wan2gp_svi.runs.store import About, Store
+from wan2gp_svi.runs.store import Store
 from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.profiles import profiles
 from wan2gp_svi.wangp.tab import tab, view

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from . import drift
         from .demo.in_wangp import command as demo_model
-        from .runs.store import StoreError
+        from .runs.record import StoreError
         from .wangp.check import command as check
     except ModuleNotFoundError as error:
         print(f"This Python lacks the package {error.name}. All commands but demo and selftest "
@@ -49,7 +49,7 @@ def _parser(drift: Any, check: Any, demo_model: Any) -> argparse.ArgumentParser:
     for name, module, help in (
             ("check", check, "check settings before you run them"),
             ("drift", drift, "measure a video's colours, contrast and motion"),
-            ("demo-model", demo_model, "add the demo model to WanGP's list, to try SVI in seconds")):
+            ("demo-model", demo_model, "add a demo model to WanGP, to try SVI in seconds")):
         command = commands.add_parser(name, help=help)
         module.add_arguments(command)
         command.set_defaults(work=module.run)
@@ -137,8 +137,8 @@ def _remove(store: Any, run: Any, sure: bool) -> None:
 
 
 def _stop(options: argparse.Namespace) -> None:
+    from .runs.record import StoreError
     from .runs.state import ask_to_stop, is_running
-    from .runs.store import StoreError
 
     store = _store(options)
     running = [run for run in ([store.find(options.run)] if options.run else store.runs())
@@ -172,7 +172,8 @@ def _settings(options: argparse.Namespace) -> None:
 
 
 def _store(options: argparse.Namespace) -> Any:
-    from .runs.store import FOLDER, Store, StoreError
+    from .runs.record import StoreError
+    from .runs.store import FOLDER, Store
 
     if options.outputs is not None:
         outputs = options.outputs

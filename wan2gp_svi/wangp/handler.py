@@ -28,7 +28,7 @@ def extend(handler: Any, text_modes: bool) -> None:
     fix = getattr(handler, "fix_settings", None)
 
     @wraps(query)
-    def query_model_def(base_model_type, model_def, *others, **options):
+    def query_model_def(base_model_type: str, model_def: Any, *others: Any, **options: Any) -> Any:
         extra = query(base_model_type, model_def, *others, **options)
         with without("SVI's form"):
             if extra is not None and base_model_type in ARCHITECTURES:
@@ -38,7 +38,8 @@ def extend(handler: Any, text_modes: bool) -> None:
     # the last request that was reported; kept, so that no other can take its identity
     reported: list[Any] = [None]
 
-    def validate_generative_prompt(base_model_type, model_def, inputs, prompt, *others, **options):
+    def validate_generative_prompt(base_model_type: str, model_def: Any, inputs: Any, prompt: str,
+                                   *others: Any, **options: Any) -> Any:
         """WanGP calls this for every prompt of a request, with the same `inputs`."""
         error = (validate(base_model_type, model_def, inputs, prompt, *others, **options)
                  if validate else None)
@@ -49,7 +50,8 @@ def extend(handler: Any, text_modes: bool) -> None:
         except Exception as fault:
             return _unchecked(inputs, fault)
 
-    def fix_settings(base_model_type, settings_version, model_def, ui_defaults, *others, **options):
+    def fix_settings(base_model_type: str, settings_version: Any, model_def: Any,
+                     ui_defaults: Any, *others: Any, **options: Any) -> None:
         if fix is not None:
             fix(base_model_type, settings_version, model_def, ui_defaults, *others, **options)
         with without("the profile"):

@@ -26,8 +26,9 @@ import torch
 from torch import Tensor
 
 from .. import __version__, files
+from ..runs.record import Clip, Piece, StoreError
 from ..runs.state import State
-from ..runs.store import STOP, Clip, Piece, Run, StoreError, room, room_beside
+from ..runs.store import STOP, Run, room, room_beside
 from ..runs.video import GrowingVideo, VideoError, count_frames, holds, join
 from ..text import size
 from ..variants import CLIP_FRAMES, Variant
@@ -39,7 +40,7 @@ _QUIET = 2.0  # seconds without a change after which a file counts as finished
 _SPARE = 200 * 2**20  # bytes to leave free on the disk
 
 
-class Frames(list):
+class Frames(list[Any]):
     """WanGP's list of frames. It holds the newest clip until that is saved; the others are on disk,
     unless WanGP's caller wants them in memory."""
 

@@ -27,7 +27,8 @@ def offer() -> None:
     load, files = handler.load_model, handler.query_model_files
 
     @wraps(load)
-    def load_model(model_filename, model_type, base_model_type, model_def, *rest, **options):
+    def load_model(model_filename: Any, model_type: str, base_model_type: str, model_def: Any,
+                   *rest: Any, **options: Any) -> Any:
         if not model_def.get(SMALL):
             return load(model_filename, model_type, base_model_type, model_def, *rest, **options)
         options["VAE_dtype"] = torch.float32  # in 16 bit, a CPU takes twenty times longer
@@ -35,7 +36,8 @@ def offer() -> None:
             return load(model_filename, model_type, base_model_type, model_def, *rest, **options)
 
     @wraps(files)
-    def query_model_files(computeList, base_model_type, model_def=None, *arguments, **options):
+    def query_model_files(computeList: Any, base_model_type: str, model_def: Any = None,
+                          *arguments: Any, **options: Any) -> Any:
         if (model_def or {}).get(SMALL):
             return []  # T5, CLIP and Wan's own VAE are not needed
         return files(computeList, base_model_type, model_def, *arguments, **options)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...drift import DriftError
 from ...install import Refused
-from ...runs.store import StoreError
+from ...runs.record import StoreError
 from ...text import sentence
 from ..form import SettingsError
 
