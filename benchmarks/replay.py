@@ -176,7 +176,7 @@ def around(clone: Path, chosen: Sequence[Version], patches: Sequence[Patch]
         if blobs not in found:
             files = {name: git(clone, "cat-file", "blob", blob)
                      for name, blob in zip((*OTHERS, ANY2VIDEO), blobs, strict=True)}
-            found[blobs] = contract.of_others(files, patches)
+            found[blobs] = [str(fault) for fault in contract.of_others(files, patches)]
         outcome[version.commit] = found[blobs]
         _progress(f"the files around: {len(outcome)} of {len(chosen)}")
     return outcome
@@ -190,7 +190,8 @@ def read_files(name: str, folder: Path, patches: Sequence[Patch]
     by_path = {patch.path: patch for patch in patches}
     results = [examine(sources[path], by_path[path]) if path in sources else Result()
                for path in FILES]
-    known = [one for one in contract.of_others(sources, patches) if not one.endswith("is missing")]
+    known = [str(fault) for fault in contract.of_others(sources, patches)
+             if not fault.half_updated]
     lost = [path for path in (*FILES, *OTHERS) if path not in sources]
     title = contract.version(sources[WGP]) if WGP in sources else name
     missing = [f"not available: {', '.join(lost)}"] if lost else []
@@ -214,7 +215,8 @@ def examine(source: bytes, patch: Patch, earlier: bytes | None = None) -> Result
     if by_text(source, patch) not in (whole, None):
         result.faults.append("the syntax tree and the text give different places")
     if not result.broken:
-        result.faults += [fault(whole)] if fault(whole) else contract.of_file(source, patch)
+        result.faults += [fault(whole)] if fault(whole) else [
+            str(one) for one in contract.of_file(source, patch)]
     return result
 
 

@@ -26,9 +26,10 @@ from wan2gp_svi.runs.store import FOLDER, Run, Store
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import hooks, svi
 from wan2gp_svi.wangp.pipeline import current_clip
-from wan2gp_svi.wangp.recorder import Frames
+from wan2gp_svi.wangp.recorder import Frames, Recording
 
 torch.set_num_threads(1)
+Recording.report = lambda self, video: None  # it takes seconds; wangp/test_svi.py looks at it
 
 SIDE = 16
 #: the variants of the tests: seams of either kind, 1 and 5 frames shared, prompts for 1 and 2 clips, latents
@@ -52,8 +53,7 @@ class Pipe:
             return None
         clip = current_clip(self)
         if self.patient and clip is not None and clip.video.recording is not None:
-            for job in list(clip.video.recording._jobs):  # a clip takes longer than the one before takes to the disk
-                job.exception()
+            clip.video.recording.wait()  # a clip takes longer to make than the one before to write
         given = hashlib.sha256(f"{input_prompt} {svi('seed', seed, self)}".encode())
         for tensor in ([input_video] if clip is None else [clip.motion_frames, clip.reference, clip.previous_latents]):
             given.update(b"none" if tensor is None else str(tensor.dtype).encode())
@@ -123,6 +123,10 @@ class WanGP:
     def video(self) -> Path:
         return Path(self.gen["file_list"][-1])
 
+    def metadata(self, video: str) -> dict[str, Any]:
+        """The settings that WanGP has written into a video."""
+        return self.gen["file_settings_list"][self.gen["file_list"].index(video)]
+
     @property
     def made(self) -> list[int]:
         """The clips that were made, counted from 1, since the last call of `forget`."""
@@ -157,6 +161,8 @@ class WanGP:
         fps, total_generation = 16, repeat_generation
         seed = seed if seed >= 0 else int.from_bytes(np.random.default_rng().bytes(4), "big")
         assert start_time and original_prompts and loras_selected and base_model_type and not model_def  # for the hooks
+        if video_source is not None:
+            video_length += sliding_window_overlap - 1
         windows, left = [min(video_length, sliding_window_size)], video_length - sliding_window_size
         while left > 0:
             windows.append(min(left, sliding_window_size - sliding_window_overlap) + sliding_window_overlap)
@@ -182,10 +188,15 @@ class WanGP:
                 return_latent_slice = slice(-max(1, reuse_frames // 4), None) if reuse_frames else None
                 image_start_tensor = image_end_tensor = None
                 if window_no == 1:
-                    pixels = torch.from_numpy(np.array(image_start)).movedim(-1, 0)
-                    image_start_tensor = pixels.float().div_(127.5).sub_(1)
-                    pre_video_guide = prefix_video = image_start_tensor.unsqueeze(1)
-                    source_video_overlap_frames_count = source_video_frames_count = 1
+                    if video_source is None:
+                        image_start_tensor = _unit(np.array(image_start))
+                        pre_video_guide = prefix_video = image_start_tensor.unsqueeze(1)
+                    else:
+                        source = videos.read(Path(video_source))
+                        prefix_video = torch.tensor(source).movedim(-1, 0)
+                        pre_video_guide = _unit(source[-1:])
+                    source_video_overlap_frames_count = 1
+                    source_video_frames_count = prefix_video.shape[1]
                 self.at_window(window_no)
                 try:
                     prompt, return_latent_slice = svi(
@@ -214,7 +225,10 @@ class WanGP:
                 if prefix_video is not None and window_no == 1:
                     if prefix_video.dtype != sample.dtype:
                         prefix_video = prefix_video.add_(1).mul_(127.5).round_().to(torch.uint8)
-                    sample = torch.cat([prefix_video[:, :-source_video_overlap_frames_count], sample], dim=1)
+                    if prefix_video.shape[1] > 1:
+                        sample = torch.cat([prefix_video, sample[:, source_video_overlap_frames_count:]], dim=1)
+                    else:
+                        sample = torch.cat([prefix_video[:, :-source_video_overlap_frames_count], sample], dim=1)
                     prefix_video = None
                 elif sliding_window and window_no > 1 and reuse_frames > 0:
                     sample = sample[:, self.drops(reuse_frames):]
@@ -307,6 +321,11 @@ def _record(gen: dict[str, Any], video_path: str, configs: dict[str, Any], repla
     previous, files[-1], settings[-1] = files[-1], video_path, configs
     if previous != video_path:
         Path(previous).unlink(missing_ok=True)
+
+
+def _unit(frames: np.ndarray) -> Tensor:
+    """Frames [..., H, W, 3] of 8 bit as [3, ..., H, W] in [-1, 1]."""
+    return torch.tensor(frames).movedim(-1, 0).float().div_(127.5).sub_(1)
 
 
 def _twice(sample: Tensor, previous: Tensor | None, fps: float) -> tuple[Tensor, Tensor, float]:

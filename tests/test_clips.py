@@ -18,7 +18,8 @@ from kills import killed, needs_fork
 
 from wan2gp_svi import files
 from wan2gp_svi.runs import store as store_module
-from wan2gp_svi.runs.store import About, Clip, Run, Store, StoreError, room, room_beside
+from wan2gp_svi.runs.record import About, Clip, StoreError
+from wan2gp_svi.runs.store import Run, Store, room, room_beside
 
 BYTES = torch.arange(3 * 5 * 8 * 8).remainder(256).to(torch.uint8)
 STATES = {

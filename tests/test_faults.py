@@ -196,8 +196,7 @@ def test_a_loop_that_ends_between_join_and_save_lets_go_of_the_run(
     wgp.lists.clear()  # the tests' own
     run = wgp.run
     assert is_free(run)
-    for job in current_clip(wgp.pipe).video.recording._jobs:
-        job.result()
+    current_clip(wgp.pipe).video.recording.wait()
     done = at > 1 and aborted  # without a clip there is nothing that could be resumed by hand
     assert wgp.run.about.ended == (State.STOPPED if done else "")
     wgp.aborts_upsampling = lambda window: False

@@ -194,8 +194,12 @@ class StandInVAE:
 
 @pytest.fixture
 def card(monkeypatch):
+    """Says how much of the card's memory is free."""
     def of(gigabytes):
-        monkeypatch.setattr(vae, "_free_vram", lambda: int(gigabytes * 2**30))
+        free = int(gigabytes * 2**30)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free // 2, 2 * free))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: free)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: free - free // 2)
     return of
 
 
@@ -226,24 +230,29 @@ def test_tiles_are_given_up_before_32_bit(card, gigabytes, tile_size, expected):
             and ("artefacts" in lines[0]) == (expected > 0))
 
 
-def test_out_of_memory_falls_back_to_wangps_own_precision(card, monkeypatch):
-    def fail(pipe, video):
-        raise torch.cuda.OutOfMemoryError("full")
+class FullVAE(StandInVAE):
+    """Which has room for tiles, and for a whole video only in the types `whole`."""
 
+    whole = ()
+
+    def encode(self, videos, tile_size):
+        if not tile_size and self.dtype not in self.whole:
+            raise torch.cuda.OutOfMemoryError("full")
+        return super().encode(videos, tile_size)
+
+
+@pytest.mark.parametrize(("dtype", "whole", "tiled"), [
+    (torch.float32, (), 128), (torch.float16, (torch.float16,), 0), (torch.float16, (), 128)])
+def test_out_of_memory_falls_back_to_wangps_own_precision(card, dtype, whole, tiled):
     card(100)
-    monkeypatch.setattr(vae, "_encode_exactly", fail)
-    lines = []
-    video = torch.zeros(3, 81, 16, 16)
-    for dtype, tiled in ((torch.float16, 0), (torch.float32, 128)):
-        pipe = SimpleNamespace(vae=StandInVAE(dtype=dtype))
-        assert vae.encode(pipe, video, tile_size=128, say=lines.append) == (dtype, dtype, tiled)
-    assert len(lines) == 2
-    pipe.vae.dtype = torch.float16
-    encode = pipe.vae.encode
-    pipe.vae.encode = lambda videos, tile: encode(videos, tile) if tile else fail(pipe, videos)
-    assert vae.encode(pipe, video, tile_size=128)[2] == 128
-    with pytest.raises(torch.cuda.OutOfMemoryError):
-        vae.encode(pipe, video, tile_size=0)
+    lines, video = [], torch.zeros(3, 81, 16, 16)
+    pipe = SimpleNamespace(device="cpu", vae=FullVAE(dtype=dtype))
+    on(pipe).encoder, pipe.vae.whole = FullVAE(), whole
+    assert vae.encode(pipe, video, tile_size=128, say=lines.append) == (dtype, dtype, tiled)
+    assert len(lines) == 1
+    if not whole:
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            vae.encode(pipe, video, tile_size=0)
 
 
 def test_a_package_that_is_broken_is_said_and_wangp_starts(tmp_path):
@@ -254,7 +263,7 @@ def test_a_package_that_is_broken_is_said_and_wangp_starts(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
                           encoding="utf-8")
     first, second = done.stdout.splitlines()
-    assert first.startswith("[SVI] is off, WanGP itself is not affected: a part of "
+    assert first.startswith("[SVI] SVI is off, WanGP itself is not affected: a part of "
                             "it is missing or broken")
     assert second == "as it was"
 

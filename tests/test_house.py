@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from wan2gp_svi.install.shipped import GUIDE
+
 HOME = Path(__file__).parents[1]
 PACKAGE = "wan2gp_svi"
 
 #: room -> the rooms that its modules may import when they are imported; each may import its own
 BASE = {"release", "files", "text", "location"}  # standard library only; `release` is the package itself
 ARROWS = {
-    "release": set(), "files": set(), "text": set(), "location": set(),
+    "release": set(), "files": set(), "text": set(), "location": {"files"},
     "method": set(),
     "runs": {*BASE, "method"},  # of the method the length of a clip
     "drift": {*BASE, "method"},
@@ -29,13 +31,15 @@ ARROWS = {
     "demo.in_wangp": {*BASE, "method", "demo", "wangp", "install", "install.text"},
     "install.text": {*BASE},  # what reads WanGP's source, for the installer and for the contract
     "install": {*BASE, "method", "wangp", "install.text"},
-    "selftest": {*BASE, "method", "install", "install.text"},
+    "selftest": {*BASE, "method", "wangp", "demo.in_wangp", "install", "install.text"},
     "__main__": {*BASE},
 }
 #: modules that a room may import of another, where not all of them
 ONLY = {
     ("install", "method"): {"variants"}, ("install", "wangp"): {"wangp.contract"}, ("runs", "method"): {"variants"},
-    ("wangp", "drift"): {"drift.layout"}, ("wangp", "install.text"): {"install.patches", "install.shipped"},
+    ("wangp", "drift"): {"drift.layout"},
+    ("selftest", "wangp"): {"wangp", "wangp.contract"}, ("selftest", "demo.in_wangp"): {"demo.in_wangp.loader"},
+    ("wangp", "install.text"): {"install.patches", "install.shipped", "install.syntax"},
 }
 #: imports inside functions that go against the arrows: doors, opened when somebody comes
 LAZY = {
@@ -43,7 +47,7 @@ LAZY = {
     "wangp.recorder": {"drift"},
     "install.cli": {"demo.in_wangp.record", "selftest.command"},
     "__main__": {"demo.command", "demo.in_wangp.command", "drift", "runs.state", "runs.store", "selftest.command",
-                 "wangp.check.command", "wangp.resuming", "wangp.tab.view"},
+                 "wangp.check.command", "wangp.resuming"},
 }
 
 
@@ -87,7 +91,7 @@ def _room(name: str) -> str:
         return "method"
     if f"{first}.{''.join(rest[:1])}" in ("demo.in_wangp", "wangp.check", "wangp.tab"):
         return f"{first}.{rest[0]}"
-    if _short(name) in ("install", "install.patches", "install.shipped"):
+    if _short(name) in ("install", "install.patches", "install.shipped", "install.syntax"):
         return "install.text"
     return first or "release"
 
@@ -136,6 +140,7 @@ def _python(code: str) -> subprocess.CompletedProcess[str]:
                           encoding="utf-8")
 
 
+HEAVY = {"av", "cv2", "diffusers", "gradio", "imageio", "matplotlib", "numpy", "PIL", "safetensors", "torch"}
 LIGHT = sorted(_short(name) for name in MODULES if name.startswith((f"{PACKAGE}.install.", f"{PACKAGE}.wangp.check"))
                and not name.endswith("__main__"))
 
@@ -145,14 +150,82 @@ LIGHT = sorted(_short(name) for name in MODULES if name.startswith((f"{PACKAGE}.
                          ids=lambda names: names[0])
 def test_what_wangp_and_the_installer_start_with_loads_no_torch(names: list[str]):
     done = _python(f"import sys, importlib\nfor one in {names}: importlib.import_module('{PACKAGE}.' + one)\n"
-                   "print(sorted({'torch', 'numpy', 'safetensors', 'gradio', 'PIL'} & sys.modules.keys()))")
+                   f"print(sorted({HEAVY} & sys.modules.keys()))")
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def test_importing_prints_nothing():
+    pytest.importorskip("torch")
     names = sorted(name for name in MODULES if not name.endswith("__main__"))
     done = _python(f"import importlib\nfor one in {names}: importlib.import_module(one)")
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_the_guide_which_is_copied_into_wangp_links_to_nothing_that_stays_behind():
+    links = re.findall(r"\]\(([^)]+)\)", (HOME / GUIDE).read_text(encoding="utf-8"))
+    assert links and not [link for link in links if not link.startswith(("#", "https://"))]
+#: tests that need nothing but pytest and hypothesis; those that are run here take no time
+LIGHT_TESTS = ("test_files", "test_chain", "test_install", "test_install_patches")
+OTHER_LIGHT_TESTS = ("test_contract", "test_house", "test_install_doctor", "test_install_faults",
+                     "test_install_git", "test_install_legacy", "test_install_loras")
+
+
+@pytest.mark.parametrize(("names", "options"), [
+    (LIGHT_TESTS, []), (OTHER_LIGHT_TESTS, ["--collect-only"])], ids=["run", "collected"])
+def test_tests_of_the_standard_library_need_no_other(names: tuple[str, ...], options: list[str]):
+    files = [f"tests/{name}.py" for name in names]
+    done = _python("import sys, pytest\n"
+                   "class Missing:\n"
+                   "    def find_spec(self, name, *_):\n"
+                   f"        if name.partition('.')[0] in {HEAVY}: raise ModuleNotFoundError(name)\n"
+                   "sys.meta_path.insert(0, Missing())\n"
+                   f"sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', *{options}, *{files}]))")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+#: private names of the product that tests may use, and why
+PRIVATE = {
+    "test_drift": {"_limits"},  # drawing a whole report for each of 50 examples takes minutes
+    "test_faults": {"_encode", "_grow"},  # the steps of the thread beside WanGP's, for planting faults
+    "test_install_legacy": {"_ARROW", "_BLOCKS", "_PROFILES"},  # hashes that stand-ins are added to
+    "test_mp4": {"_copy", "_folded", "_movie", "_places", "_read", "_spread"},  # tables of bytes
+    "test_replay": {"_PARTS"},  # what the contract reads of a file
+    "test_selftest": {"_NEEDED", "_lacks", "_marks"},  # other Pythons and consoles than this one
+    "test_tab": {"_bytes"},  # a line that two modules must agree on
+}
+
+
+def _private_names(path: Path) -> set[str]:
+    """Names with an underscore that a module defines."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "self":
+            names.add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return {name for name in names if re.match("_[^_]", name)}
+
+
+def _uses(path: Path) -> set[str]:
+    """Names of other modules that a test may use: attributes, imports, strings for monkeypatch."""
+    tree, found = ast.parse(path.read_text("utf-8")), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") != "self":
+            found.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value.rpartition(".")[2])
+    return found - _private_names(path)
+
+
+def test_tests_use_no_private_name_of_the_product():
+    shipped = [*MODULES.values(), *(HOME / "training").rglob("*.py")]
+    private = set().union(*map(_private_names, shipped))
+    tests = [path for path in (HOME / "tests").rglob("*.py") if path != Path(__file__)]
+    assert {path.stem: uses for path in tests if (uses := _uses(path) & private)} == PRIVATE
 
 
 def test_every_module_says_what_it_is_and_is_shipped():

@@ -1,4 +1,4 @@
-"""Downloads of LoRA files, with the real huggingface_hub client against a stand-in server on this machine."""
+"""Downloads of LoRA files, with the real huggingface_hub client and a local stand-in server."""
 
 import hashlib
 import importlib.util
@@ -8,9 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections import namedtuple
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,7 +28,7 @@ needs_client = pytest.mark.skipif(
 
 
 class Hub:
-    """The server: `files` by path. After `stop_after` bytes of an answer it breaks off, and is down."""
+    """The server: `files` by path. After `stop_after` bytes of an answer it stops, and is down."""
 
     def __init__(self):
         self.files = {SOURCE: CONTENT}
@@ -111,9 +111,9 @@ def wangp(tmp_path):
 FETCH = """
 import sys
 from pathlib import Path
-from wan2gp_svi.install import Refused, loras
+from wan2gp_svi.install import Refused, cli, loras
 try:
-    loras.fetch(loras.downloads(Path(sys.argv[1]), sys.argv[2:]), print)
+    loras.fetch(loras.downloads(Path(sys.argv[1]), sys.argv[2:]), cli._print_progress)
 except Refused as error:
     sys.exit(f"REFUSED {error}")
 """
@@ -159,7 +159,7 @@ def test_a_download_arrives_whole_and_leaves_nothing_else(hub, wangp):
     assert (wangp / "loras/wan_i2v/svi-shot.safetensors").read_bytes() == CONTENT
     assert names(wangp) == ["svi-shot.safetensors"]
     code, out, _ = fetch(hub, wangp)
-    assert code == 0 and "is there (24 MB)" in out
+    assert code == 0 and "svi-shot.safetensors is complete (24 MB)" in out
     assert hub.starts == [0]
 
 
@@ -257,14 +257,27 @@ def test_without_huggingface_hub_one_line_says_what_to_do(wangp, monkeypatch):
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
-    usage = namedtuple("usage", "free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2_500_000_000))
-    file = loras.Download("a", tmp_path / "L" / "a.safetensors")
-    part = tmp_path / "L" / ".a.part"
-    loras._room([(file, "", part, 2_380_000_000)])
-    with pytest.raises(Refused, match="2.50 GB free, and 2.52 GB are needed"):
-        loras._room([(file, "", part, 2_400_000_000)])
-    with pytest.raises(Refused):
-        loras._room([(file, "", part, 1_300_000_000)] * 2)
-    part.write_bytes(b"x" * 100_000_000)
-    loras._room([(file, "", part, 2_400_000_000)])
+    class Begun(Exception):
+        """There was room, and a download begins."""
+
+    def begin(*_, **__):
+        raise Begun
+
+    client = SimpleNamespace(hf_hub_url=lambda repo, path: path, get_hf_file_metadata=lambda url, token:
+                             SimpleNamespace(size=size, etag="0"))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", client)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.file_download", SimpleNamespace(http_get=begin))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2_500_000_000))
+    one, other = (loras.Download(name, tmp_path / "L" / name) for name in ("a.safetensors", "b.safetensors"))
+    size = 2_380_000_000
+    with pytest.raises(Refused, match="Begun"):
+        loras.fetch([one], print)
+    size = 2_385_000_000
+    with pytest.raises(Refused, match="2.50 GB free, and 2.50 GB are needed"):
+        loras.fetch([one], print)
+    (tmp_path / "L/.a.safetensors.0.part").write_bytes(bytes(10_000_000))
+    with pytest.raises(Refused, match="Begun"):
+        loras.fetch([one], print)
+    size = 1_300_000_000
+    with pytest.raises(Refused, match="2.50 GB free, and 2.72 GB are needed"):
+        loras.fetch([one, other], print)

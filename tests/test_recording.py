@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def fail_at(wgp: WanGP, window: int, how: str = "error") -> None:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Says how many bytes are free."""
     return lambda free: monkeypatch.setattr(shutil, "disk_usage",
-                                            lambda path: shutil._ntuple_diskusage(0, 0, free))
+                                            lambda path: SimpleNamespace(free=free))
 
 
 def after(wgp: WanGP, window: int, press: Callable[[], object]) -> None:
@@ -396,8 +397,7 @@ def test_nothing_is_written_after_a_clip_that_could_not_be(
     assert "cannot be written" in wgp.error + capsys.readouterr().out
     current = current_clip(wgp.pipe)
     assert current and current.video.recording
-    for job in current.video.recording._jobs:
-        job.exception()
+    current.video.recording.wait()
     assert len(wgp.run.done()) == 1 and wgp.run.clip(2) is None and len(shown(wgp)) == 76
 
 

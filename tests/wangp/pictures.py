@@ -7,6 +7,7 @@ demo world's, for nothing but the picture.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ HOME = HERE.parents[1]
 sys.path[:0] = [str(HOME), str(HERE.parent), str(HERE)]
 
 import browser  # noqa: E402
+import pictured  # noqa: E402
 import torch  # noqa: E402
 import trees  # noqa: E402
 import videos  # noqa: E402
@@ -25,11 +27,11 @@ from PIL import Image  # noqa: E402
 
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.demo import world  # noqa: E402
+from wan2gp_svi.runs.record import About, Clip
 from wan2gp_svi.runs.state import State  # noqa: E402
-from wan2gp_svi.runs.store import About, Clip, Store  # noqa: E402
+from wan2gp_svi.runs.store import Store  # noqa: E402
 from wan2gp_svi.variants import VARIANTS  # noqa: E402
 
-PROFILE = "SVI-Shot Infinite LightX2V - 4 Steps"
 SIZE = (480, 320)  # a multiple of the demo world's
 RUNS = (  # variant, seed of the scene, clips, finished ones, how it ended, prompts
     ("2.0-pro", 11, 12, 4, State.STOPPED, ["a yellow ball circles over purple hills"]),
@@ -65,11 +67,13 @@ def main() -> None:
             page.set_viewport_size({"width": 1400, "height": 1200})
             tab(page)
             page.screenshot(path=options.out / "tab.png")
+        digests = json.dumps(pictured.digests(), indent=1) + "\n"
+        (options.out / pictured.DIGESTS.name).write_text(digests, encoding="utf-8")
 
 
 def form(page, picture: Path) -> None:
     """The profile applied, with a start image, a prompt and ten clips."""
-    browser.choose(page, browser.dropdowns(page)[3], PROFILE)
+    browser.choose(page, browser.dropdowns(page)[3], pictured.PROFILE)
     page.get_by_role("button", name="Apply").locator("visible=true").first.click()
     page.get_by_text("SVI-Shot: one scene without cuts").first.wait_for()
     page.locator("input[type=file]").first.set_input_files(picture)

@@ -2,8 +2,9 @@
 
 A job is a JSON object. For every level:
 
-    level         "loop" (the whole of WanGP, through its API of v11.30 and later), "process" (the whole of any
-                  WanGP, as `wgp.py --process`), "any2video" (its pipeline alone) or "ui" (its server)
+    level         "loop" (the whole of WanGP, through its API of v11.30 and later), "play" (the same, told what to do
+                  by a function), "process" (the whole of any WanGP, as `wgp.py --process`), "any2video" (its pipeline
+                  alone) or "ui" (its server)
     work          folder for start.png, report.json, tensors.safetensors, outputs/
     vae_precision "32" (default) or "16"
     vram_mb       what the pretended card holds (24576)
@@ -13,6 +14,9 @@ A job is a JSON object. For every level:
 "loop": `tasks`, a list of settings, each laid over DEFAULTS, one queue each or, with `at_once`, one for all and one
 entry in the report; `config`, laid over CONFIG, WanGP's wgp_config.json;
 `cli`, more arguments; `setup`, "module:function", called as function(wgp, job) when WanGP has booted.
+
+"play": `play`, "module:function", called as function(generate, job): generate(settings), with settings laid over
+DEFAULTS, returns WanGP's result; what the function returns is the report. `config`, `cli`.
 
 "process": `settings`, laid over DEFAULTS; `config`, `cli`. The report has one task.
 
@@ -100,7 +104,7 @@ def main(job: dict[str, Any]) -> None:
     recorder, start = Recorder(), write_start_image(work / "start.png")
     recorder.attach()
     gc.freeze()  # WanGP collects often; what the imports left behind need not be searched each time
-    run = {"loop": loop, "process": process, "any2video": any2video}[job["level"]]
+    run = {"loop": loop, "play": play, "process": process, "any2video": any2video}[job["level"]]
     report = run(job, root, work, recorder, start)
     _python_exit()  # threads that the end of a process waits for
     recorder.save(work / "tensors.safetensors")
@@ -110,13 +114,7 @@ def main(job: dict[str, Any]) -> None:
 def loop(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path) -> dict[str, Any]:
     """The real wgp.py through its Python API: its window loop, its loader, its LoRAs, its files."""
     begin = time.monotonic()
-    from shared.api import init
-
-    session = init(
-        root=root, config_path=work / "config/wgp_config.json", output_dir=work / "outputs",
-        cli_args=[*OPTIONS, *job.get("cli", [])], console_isatty=False,
-    )
-    wgp = sys.modules["wgp"]
+    session, wgp = boot(job, root, work), sys.modules["wgp"]
     _hook(job.get("setup"))(wgp, job)
     gc.freeze()
     report: dict[str, Any] = {"version": wgp.WanGP_version, "boot_seconds": time.monotonic() - begin, "tasks": []}
@@ -138,6 +136,22 @@ def loop(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path
             }
         )
     return report
+
+
+def play(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path) -> Any:
+    """As `loop`, for a function that decides what is made next."""
+    session = boot(job, root, work)
+    recorder.start_task()
+    return _hook(job["play"])(
+        lambda settings: session.submit_manifest([complete(settings, start)]).result(), job)
+
+
+def boot(job: dict[str, Any], root: Path, work: Path) -> Any:
+    """WanGP's Python API, started."""
+    from shared.api import init
+
+    return init(root=root, config_path=work / "config/wgp_config.json", output_dir=work / "outputs",
+                cli_args=[*OPTIONS, *job.get("cli", [])], console_isatty=False)
 
 
 def process(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def command(outputs: Path, *arguments: str) -> str:
 
 def broken_off(tree: Path, work: Path, job: dict, line: str) -> None:
     """Runs a job and kills it, without any warning, when its log has the line and the run a clip more than before."""
-    process = trees._start(PYTHON, tree, work, job)
+    process = trees.start(PYTHON, tree, work, job)
     end = time.monotonic() + 240
     try:
         while line not in (work / "log.txt").read_text(encoding="utf-8", errors="replace"):
@@ -104,16 +104,6 @@ def settings_of(finished: trees.Outcome, tmp_path: Path, *arguments: str) -> dic
     path = tmp_path / f"{arguments[0]} ä.json"
     command(finished.work / "outputs", arguments[0], run.name, *arguments[1:], "-o", str(path))
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def test_a_finished_run_is_made_longer_and_is_what_one_run_would_have_been(svi, finished, run_wangp, tmp_path):
-    settings = settings_of(finished, tmp_path, "extend", "--clips", "2", "--prompt", "at night", "--prompt", "the end")
-    outcome = again(svi, finished, tmp_path, [settings])
-    prompt = task(UNIFIED, 5)["prompt"] + "\n\nat night\n\nthe end"
-    at_once = run_wangp(svi, {"level": "loop", "tasks": [{**task(UNIFIED, 5), "prompt": prompt}]})
-    assert len(outcome.report["tasks"][0]["windows"]) == 2
-    assert frames(video(outcome)) == frames(video(at_once))
-    assert frames(video(finished)) == frames(tmp_path / "outputs" / Path(video(finished)).name), "the old video stays"
 
 
 def test_a_run_is_redone_from_a_clip(svi, finished, tmp_path):

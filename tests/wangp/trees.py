@@ -119,7 +119,7 @@ def lacks(python: str, *packages: str) -> str:
 
 def run(python: str, tree: Path, work: Path, job: dict[str, Any], timeout: float = 300) -> Outcome:
     """Runs a job (see session.py) to its end; a process that fails raises an error with the end of its log."""
-    process = _start(python, tree, work, job)
+    process = start(python, tree, work, job)
     try:
         code: int | str = process.wait(timeout)
     except subprocess.TimeoutExpired:
@@ -138,7 +138,7 @@ def serve(
 ) -> Iterator[str]:
     """The real UI with the tiny models -> its address; the server ends with the block."""
     port = free_port()
-    process = _start(python, tree, work, {**(job or {}), "level": "ui", "port": port})
+    process = start(python, tree, work, {**(job or {}), "level": "ui", "port": port})
     with answering(process, port, work / "log.txt", timeout) as address:
         yield address
 
@@ -175,7 +175,7 @@ def _answers(address: str) -> bool:
         return False
 
 
-def _start(python: str, tree: Path, work: Path, job: dict[str, Any]) -> subprocess.Popen[bytes]:
+def start(python: str, tree: Path, work: Path, job: dict[str, Any]) -> subprocess.Popen[bytes]:
     work.mkdir(parents=True, exist_ok=True)
     file = work / "job.json"
     file.write_text(json.dumps({**job, "work": str(work)}), encoding="utf-8")

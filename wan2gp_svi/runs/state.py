@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from enum import Enum
 
+from .. import files
 from .record import About, StoreError
-from .store import Run
+from .store import STOP, Run
 
 
 class State(str, Enum):
-    """How a run stands. These words are on disk too, in `About.ended`, except for "failed": the
-    reason is there instead."""
+    """How a run stands, in the words of `About.ended`; that has the reason instead of "failed"."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -21,7 +21,7 @@ class State(str, Enum):
 
 
 def state(run: Run, done: int) -> State:
-    """How a run with `done` finished clips stands. One that is to be extended is not finished."""
+    """How a run with `done` finished clips stands. An extended one is not finished."""
     if run.about.ended == State.FINISHED and done >= run.about.clips:
         return State.FINISHED
     if is_running(run):
@@ -41,3 +41,16 @@ def is_running(run: Run) -> bool:
 def reason(about: About) -> str:
     """Why a run failed; "" if it did not fail or the reason is unknown."""
     return "" if about.ended in (State.FINISHED, State.STOPPED) else about.ended
+
+
+def in_words(run: Run, state: State) -> str:
+    """A state, and why the run failed if that is known."""
+    why = reason(run.about) if state is State.FAILED else ""
+    return f"{state}: {why}" if why else str(state)
+
+
+def ask_to_stop(run: Run) -> None:
+    """Has a running run stop after its current clip. Raises StoreError if it is not running."""
+    if not is_running(run):
+        raise StoreError(f"run {run.name} is not running")
+    files.write(run.folder / STOP, b"")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 from av.bitstream import BitStreamFilterContext
@@ -202,7 +203,7 @@ def _is_attached(stream: Stream) -> bool:
             or tags.get("mimetype", "").startswith("image/"))
 
 
-def _packets(container: InputContainer, track: VideoStream, path: Path) -> Iterator[Packet]:
+def _packets(container: InputContainer, track: VideoStream, path: Path) -> Iterator[Packet[Any]]:
     """A packet for each frame. Stops even where a broken index repeats packets without end."""
     left = container.size
     try:
@@ -220,7 +221,7 @@ def _unreadable(path: Path, error: Exception) -> VideoError:
     return VideoError(f"{path.name} cannot be read: {getattr(error, 'strerror', error)}")
 
 
-def _order(packets: Sequence[Packet], path: Path) -> list[int]:
+def _order(packets: Sequence[Packet[Any]], path: Path) -> list[int]:
     """The position of each packet's frame in the order in which frames are shown."""
     times = [packet.pts for packet in packets if packet.pts is not None]
     if not times or len(times) < len(packets):

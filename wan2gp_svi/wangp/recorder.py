@@ -26,8 +26,9 @@ import torch
 from torch import Tensor
 
 from .. import __version__, files
+from ..runs.record import Clip, Piece, StoreError
 from ..runs.state import State
-from ..runs.store import STOP, Clip, Piece, Run, StoreError, room, room_beside
+from ..runs.store import STOP, Run, room, room_beside
 from ..runs.video import GrowingVideo, VideoError, count_frames, holds, join
 from ..text import size
 from ..variants import CLIP_FRAMES, Variant
@@ -39,7 +40,7 @@ _QUIET = 2.0  # seconds without a change after which a file counts as finished
 _SPARE = 200 * 2**20  # bytes to leave free on the disk
 
 
-class Frames(list):
+class Frames(list[Any]):
     """WanGP's list of frames. It holds the newest clip until that is saved; the others are on disk,
     unless WanGP's caller wants them in memory."""
 
@@ -283,14 +284,14 @@ class Recording:
         if current.last:
             self.close()
             if self.total > 1:
-                self._worker.submit(self._report, Path(shown))
+                self._worker.submit(self.report, Path(shown))
         return with_provenance(settings, made), shown
 
     def shown(self, video_path: str) -> str:
         """The file that the user sees. If WanGP adds sound, that is its own `video_path`."""
         return video_path if self._video is None else str(self._video.path)
 
-    def _report(self, video: Path) -> None:
+    def report(self, video: Path) -> None:
         """Measures the video's drift, once WanGP has written its settings into the file."""
         from .. import drift  # the only place that needs its packages
 
@@ -328,7 +329,7 @@ class Recording:
     def close(self, ended: str = "") -> None:
         """Finishes the work beside, and lets go of the run. `ended`: why it ends early."""
         if not self._release.alive:
-            wait_for(self._jobs)  # one of them may be letting go
+            self.wait()  # the last job may be letting go
             return
         try:
             with contextlib.suppress(StoreError):
@@ -356,6 +357,10 @@ class Recording:
     def _later(self, work: Callable[..., Any], *arguments: Any) -> None:
         self._jobs.append(self._worker.submit(work, *arguments))
 
+    def wait(self) -> None:
+        """Waits for the work beside. What goes wrong in it is raised at the next call."""
+        wait_for(self._jobs)
+
     def _settle(self, wait: bool = False) -> None:
         """Raises StoreError for what went wrong in the work beside."""
         while self._jobs and (wait or self._jobs[0].done()):
@@ -364,7 +369,7 @@ class Recording:
             except (OSError, VideoError, StoreError) as error:
                 for job in self._jobs:  # what follows would leave a gap
                     job.cancel()
-                wait_for(self._jobs)
+                self.wait()
                 self._jobs.clear()
                 self._let_go(f"a clip could not be written: {error}")
                 raise StoreError(
