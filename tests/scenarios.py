@@ -130,7 +130,7 @@ SCENARIOS = (
 )
 
 
-# ------------------------------------------------------------------------------------------- playing
+# ------------------------------------------------------------------------------------------ playing
 
 
 class Host(Protocol):
@@ -174,7 +174,8 @@ def play(scenario: Scenario, host: Host) -> list[dict[str, Any]]:
         about, done = runs[0].about, runs[0].done()
         seen.append({
             "success": success, "windows": [asdict(window) for window in windows],
-            "frames": _frames(about.video), "before": before, "runs": len(runs), "variant": about.variant, "ended": about.ended, "clips": about.clips,
+            "frames": _frames(about.video), "before": before, "runs": len(runs),
+            "variant": about.variant, "ended": about.ended, "clips": about.clips,
             "done": [[clip.prompt, clip.seed] for clip in done]})
         video = about.video
     return seen
@@ -241,7 +242,7 @@ def watched(windows: list[Window], event: tuple[str, int]) -> Iterator[None]:
         hooks.HOOKS.update(real)
 
 
-# ------------------------------------------------------------------------------------------ checking
+# ----------------------------------------------------------------------------------------- checking
 
 
 def check(scenario: Scenario, seen: list[dict[str, Any]]) -> None:

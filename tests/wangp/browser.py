@@ -1,4 +1,5 @@
-"""WanGP's page in headless Chromium. Needs playwright, and Debian's chromium (or CHROMIUM=/path/to/it)."""
+"""WanGP's page in headless Chromium. Needs playwright, and Debian's chromium
+(or CHROMIUM=/path/to/it)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from typing import Any
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
+    "--disable-component-update"
 ]
 
 
@@ -37,7 +39,8 @@ def open_page(address: str, timeout: float = 120) -> Iterator[Any]:
 
 
 def dropdowns(page: Any) -> list[Any]:
-    """The visible dropdowns, from the top: family, kind, model, settings (profiles), and those of the form."""
+    """The visible dropdowns, from the top: family, kind, model, settings
+    (profiles), and those of the form."""
     return page.locator("input[role=listbox]").locator("visible=true").all()
 
 

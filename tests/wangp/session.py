@@ -1,22 +1,24 @@
-"""Runs one job in a WanGP tree, in a process of its own: `python session.py JOB.json`, with the tree as cwd.
+"""Runs one job in a WanGP tree, in a process of its own: `python session.py
+JOB.json`, with the tree as cwd.
 
 A job is a JSON object. For every level:
 
-    level         "loop" (the whole of WanGP, through its API of v11.30 and later), "play" (the same, told what to do
-                  by a function), "process" (the whole of any WanGP, as `wgp.py --process`), "any2video" (its pipeline
-                  alone) or "ui" (its server)
+    level         "loop" (the whole of WanGP, through its API of v11.30 and later), "play" (the
+                  same, told what to do by a function), "process" (the whole of any WanGP, as
+                  `wgp.py --process`), "any2video" (its pipeline alone) or "ui" (its server)
     work          folder for start.png, report.json, tensors.safetensors, outputs/
     vae_precision "32" (default) or "16"
     vram_mb       what the pretended card holds (24576)
     path          folders put before sys.path
     tiny          false: without the tiny models, for models that the tree has
 
-"loop": `tasks`, a list of settings, each laid over DEFAULTS, one queue each or, with `at_once`, one for all and one
-entry in the report; `config`, laid over CONFIG, WanGP's wgp_config.json;
-`cli`, more arguments; `setup`, "module:function", called as function(wgp, job) when WanGP has booted.
+"loop": `tasks`, a list of settings, each laid over DEFAULTS, one queue each or, with `at_once`, one
+for all and one entry in the report; `config`, laid over CONFIG, WanGP's wgp_config.json; `cli`,
+more arguments; `setup`, "module:function", called as function(wgp, job) when WanGP has booted.
 
-"play": `play`, "module:function", called as function(generate, job): generate(settings), with settings laid over
-DEFAULTS, returns WanGP's result; what the function returns is the report. `config`, `cli`.
+"play": `play`, "module:function", called as function(generate, job): generate(settings),
+with settings laid over DEFAULTS, returns WanGP's result; what the function returns is the
+report. `config`, `cli`.
 
 "process": `settings`, laid over DEFAULTS; `config`, `cli`. The report has one task.
 
@@ -26,8 +28,8 @@ DEFAULTS, returns WanGP's result; what the function returns is the report. `conf
     windows       a list of keywords for generate(), each laid over GENERATE
     overlap       the number of frames that the next window is given (1)
     setup         "module:function", called as function(pipe, task) before the first window
-    each          "module:function", called as function(pipe, number, keywords, previous result) before every window;
-                  it may change the keywords
+    each          "module:function", called as function(pipe, number, keywords, previous result)
+                  before every window; it may change the keywords
 
 "ui": `port`, `config`, `cli`.
 
@@ -67,16 +69,18 @@ CONFIG = {
     "last_model_type": "tiny_i2v",  # what the UI opens with
 }
 DEFAULTS = {
-    "model_type": "tiny_i2v", "prompt": "a boat on a lake", "resolution": "64x64", "video_length": 81,
-    "num_inference_steps": 2, "sliding_window_size": 81, "sliding_window_overlap": 1,
-    "sliding_window_discard_last_frames": 0, "image_prompt_type": "S", "seed": 42, "guidance_scale": 5.0,
-    "flow_shift": 5.0, "multi_prompts_gen_type": "PW",
+    "model_type": "tiny_i2v", "prompt": "a boat on a lake", "resolution": "64x64",
+    "video_length": 81, "num_inference_steps": 2, "sliding_window_size": 81,
+    "sliding_window_overlap": 1, "sliding_window_discard_last_frames": 0, "image_prompt_type": "S",
+    "seed": 42, "guidance_scale": 5.0, "flow_shift": 5.0, "multi_prompts_gen_type": "PW",
 }
 GENERATE = {
     "input_prompt": "a boat on a lake", "n_prompt": "", "frame_num": 81, "width": 64, "height": 64,
-    "sampling_steps": 2, "guide_scale": 5.0, "guide2_scale": 5.0, "shift": 5.0, "sample_solver": "unipc", "seed": 42,
-    "joint_pass": True, "VAE_tile_size": 0, "model_switch_phase": 1, "color_correction_strength": 0,
-    # CFG-zero, on by default in the pipeline and off in WanGP, would make both steps ignore the model
+    "sampling_steps": 2, "guide_scale": 5.0, "guide2_scale": 5.0, "shift": 5.0,
+    "sample_solver": "unipc", "seed": 42, "joint_pass": True, "VAE_tile_size": 0,
+    "model_switch_phase": 1, "color_correction_strength": 0,
+    # CFG-zero, on by default in the pipeline and off in WanGP, would make
+    # both steps ignore the model
     "cfg_star_switch": False,
 }
 
@@ -117,7 +121,8 @@ def loop(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path
     session, wgp = boot(job, root, work), sys.modules["wgp"]
     _hook(job.get("setup"))(wgp, job)
     gc.freeze()
-    report: dict[str, Any] = {"version": wgp.WanGP_version, "boot_seconds": time.monotonic() - begin, "tasks": []}
+    report: dict[str, Any] = {"version": wgp.WanGP_version,
+                              "boot_seconds": time.monotonic() - begin, "tasks": []}
     tasks = [complete(settings, start) for settings in job["tasks"]]
     for queue in [tasks] if job.get("at_once") else [[task] for task in tasks]:
         recorder.start_task()
@@ -154,14 +159,17 @@ def boot(job: dict[str, Any], root: Path, work: Path) -> Any:
                 cli_args=[*OPTIONS, *job.get("cli", [])], console_isatty=False)
 
 
-def process(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path) -> dict[str, Any]:
+def process(job: dict[str, Any], root: Path, work: Path, recorder: Any,
+            start: Path) -> dict[str, Any]:
     """The real wgp.py, run as a program on one file of settings."""
     # settings without a version are taken for very old ones, and changed
-    settings = {"settings_version": float(_constant(root, "settings_version")), **complete(job["settings"], start)}
+    settings = {"settings_version": float(_constant(root, "settings_version")),
+                **complete(job["settings"], start)}
     (work / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     recorder.start_task()
     begin = time.monotonic()
-    arguments = ["--process", work / "settings.json", "--output-dir", work / "outputs", *job.get("cli", [])]
+    arguments = ["--process", work / "settings.json", "--output-dir", work / "outputs",
+                 *job.get("cli", [])]
     code = run_wgp(root, work, *arguments)
     task = {
         "success": not code,
@@ -172,13 +180,15 @@ def process(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: P
     return {"version": _constant(root, "WanGP_version"), "tasks": [task]}
 
 
-def any2video(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path) -> dict[str, Any]:
+def any2video(job: dict[str, Any], root: Path, work: Path, recorder: Any,
+              start: Path) -> dict[str, Any]:
     """The real WanAny2V alone."""
     report: dict[str, Any] = {"version": _constant(root, "WanGP_version"), "tasks": []}
     for task in job["tasks"]:
         recorder.start_task()
         begin = time.monotonic()
-        pipe = build_pipe(root / "ckpts", task.get("model", "tiny_i2v"), job.get("vae_precision", "32"))
+        pipe = build_pipe(root / "ckpts", task.get("model", "tiny_i2v"),
+                          job.get("vae_precision", "32"))
         chain(pipe, task, start)
         report["tasks"].append({"seconds": time.monotonic() - begin, "windows": recorder.windows})
     return report
@@ -231,18 +241,20 @@ def build_pipe(checkpoints: Path, name: str, vae_precision: str) -> Any:
     files_locator.set_checkpoints_paths([str(checkpoints)])
     definition: dict[str, Any] = {"i2v_class": True}
     if len(files) > 1:
-        definition |= {"i2v_2_2": True, "URLs2": [files[1]], "svi2pro": architecture.endswith("svi2pro")}
+        definition |= {"i2v_2_2": True, "URLs2": [files[1]],
+                       "svi2pro": architecture.endswith("svi2pro")}
     pipe = WanAny2V(
         config=WAN_CONFIGS["i2v-14B"], checkpoint_dir=str(checkpoints),
-        model_filename=[str(checkpoints / file) for file in files], submodel_no_list=[1, 2][: len(files)],
-        model_type=name, model_def=definition, base_model_type=architecture,
-        text_encoder_filename=str(checkpoints / TEXT_ENCODER_FILE), dtype=torch.bfloat16,
-        VAE_dtype=torch.float16 if vae_precision == "16" else torch.float32,
+        model_filename=[str(checkpoints / file) for file in files],
+        submodel_no_list=[1, 2][: len(files)], model_type=name, model_def=definition,
+        base_model_type=architecture, text_encoder_filename=str(checkpoints / TEXT_ENCODER_FILE),
+        dtype=torch.bfloat16, VAE_dtype=torch.float16 if vae_precision == "16" else torch.float32,
     )
     pipe._interrupt = False
     pipe.base_model_type = architecture
     for model in filter(None, (pipe.model, pipe.model2)):
-        model._model_dtype, model.cache = torch.bfloat16, None  # set by mmgp and wgp.py, which have no part in this
+        # set by mmgp and wgp.py, which have no part in this
+        model._model_dtype, model.cache = torch.bfloat16, None
         model.eval()
     return pipe
 
@@ -251,13 +263,16 @@ def serve(job: dict[str, Any], root: Path, work: Path) -> None:
     """The real UI, until the process is ended."""
     from gradio import networking
 
-    networking.url_ok = lambda url: True  # gradio gives its first page 3 seconds, too few on a busy machine
-    run_wgp(root, work, "--server-name", "127.0.0.1", "--server-port", job["port"], *job.get("cli", []))
+    # gradio gives its first page 3 seconds, too few on a busy machine
+    networking.url_ok = lambda url: True
+    run_wgp(root, work, "--server-name", "127.0.0.1", "--server-port", job["port"],
+            *job.get("cli", []))
 
 
 def run_wgp(root: Path, work: Path, *arguments: Any) -> Any:
     """Runs wgp.py as the program that it is -> its exit code."""
-    sys.argv = [str(root / "wgp.py"), "--config", str(work / "config"), *OPTIONS, *map(str, arguments)]
+    sys.argv = [str(root / "wgp.py"), "--config", str(work / "config"), *OPTIONS,
+                *map(str, arguments)]
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
@@ -281,12 +296,13 @@ def describe_video(path: Path) -> dict[str, Any]:
     frames, width, height, fps = (
         capture.get(key)
         for key in (
-            cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS,
+            cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT,
+            cv2.CAP_PROP_FPS,
         )
     )
     return {
-        "path": str(path), "frames": int(frames), "width": int(width), "height": int(height), "fps": fps,
-        "metadata": read_metadata_from_video(str(path)),
+        "path": str(path), "frames": int(frames), "width": int(width), "height": int(height),
+        "fps": fps, "metadata": read_metadata_from_video(str(path)),
     }
 
 
@@ -309,7 +325,8 @@ def to_unit(frames: Any) -> Any:
 
 
 def accept_mmgp(root: Path) -> None:
-    """An older WanGP ends at once unless mmgp has exactly its version; the one that is there will do.
+    """An older WanGP ends at once unless mmgp has exactly its version; the
+    one that is there will do.
 
     A later one brings mmgp along as a folder: then no package of that name is installed.
     """
@@ -327,7 +344,8 @@ def accept_mmgp(root: Path) -> None:
 
 def _constant(root: Path, name: str) -> str:
     """A constant of wgp.py as text; wgp.py need not be imported for it."""
-    match = re.search(rf'^{name} = "?([^"\n]*)', (root / "wgp.py").read_text(encoding="utf-8"), re.MULTILINE)
+    match = re.search(rf'^{name} = "?([^"\n]*)', (root / "wgp.py").read_text(encoding="utf-8"),
+                      re.MULTILINE)
     return match[1] if match else ""
 
 

@@ -1,4 +1,5 @@
-"""Hooks named in jobs (see session.py); they run inside WanGP's process, where the installed package is importable."""
+"""Hooks named in jobs (see session.py); they run inside WanGP's process, where the
+installed package is importable."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from typing import Any
 
 
 def keep_saved(wgp: Any, job: dict[str, Any]) -> None:
-    """Writes the frames of every video that WanGP saves to saved-0.safetensors and so on in the work folder."""
+    """Writes the frames of every video that WanGP saves to saved-0.safetensors and
+    so on in the work folder."""
     import torch
     from safetensors.torch import save_file
 
