@@ -1,5 +1,5 @@
-"""A small WanGP that fits the contract: every name of its table, every hook's
-neighbours, and nothing else."""
+"""A minimal WanGP that fits the contract: every name in its tables and the lines around every hook,
+nothing else."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ JOIN = ("num_frames_generated = guide_start_frame - (source_video_frames_count -
 
 
 def wgp(version: str = "12.60", *, call: str = "samples = wan_model.generate(") -> str:
-    """wgp.py; `call` is the line that hands over to the pipeline."""
+    """wgp.py; `call` is the line that calls the pipeline."""
     names = [row.name for row in contract.NAMES if row.hook == "before_generate"
              and "|" not in row.name]
     arguments = ", ".join(name for name in names
@@ -72,7 +72,7 @@ class WanModel(ModelMixin, ConfigMixin):
 
 
 def files(version: str = "12.60") -> dict[str, str]:
-    """All files that the contract is about."""
+    """All files that the contract covers."""
     made = {contract.WGP: wgp(version), contract.ANY2VIDEO: ANY2VIDEO, contract.MODEL: MODEL}
     for other in contract.OTHERS:
         if other.file in (contract.ANY2VIDEO,):

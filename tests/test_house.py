@@ -1,5 +1,4 @@
-"""The plan of the house: which room of the package may import which, read off
-the source of every module."""
+"""The plan of the house: which room of the package may import which, and what tests may use."""
 
 from __future__ import annotations
 
@@ -16,31 +15,30 @@ import pytest
 HOME = Path(__file__).parents[1]
 PACKAGE = "wan2gp_svi"
 
-#: room -> the rooms that its modules may import when they are imported; each may import its own
-# standard library only; `release` is the package itself
-BASE = {"release", "files", "text", "location"}
+BASE = {"release", "files", "text", "location"}  # standard library; `release` is the package itself
+#: room -> the rooms that its modules may import at their top, beside their own
 ARROWS = {
     "release": set(), "files": set(), "text": set(), "location": set(),
     "method": set(),
-    "runs": {*BASE, "method"},  # of the method the length of a clip
+    "runs": {*BASE, "method"},
     "drift": {*BASE, "method"},
     "wangp": {*BASE, "method", "runs", "drift", "wangp.check", "install.text"},
     "wangp.check": {*BASE, "method", "wangp"},
     "wangp.tab": {*BASE, "method", "runs", "drift", "wangp", "install", "install.text"},
     "demo": {*BASE, "method", "drift"},
     "demo.in_wangp": {*BASE, "method", "demo", "wangp", "install", "install.text"},
-    "install.text": {*BASE},  # what reads WanGP's source, for the installer and for the contract
+    "install.text": {*BASE},  # reads WanGP's source for the installer and for the contract
     "install": {*BASE, "method", "wangp", "install.text"},
     "selftest": {*BASE, "method", "install", "install.text"},
     "__main__": {*BASE},
 }
-#: modules that a room may import of another, where not all of them
+#: where a room may import only some modules of another
 ONLY = {
     ("install", "method"): {"variants"}, ("install", "wangp"): {"wangp.contract"},
     ("runs", "method"): {"variants"}, ("wangp", "drift"): {"drift.layout"},
     ("wangp", "install.text"): {"install.patches", "install.shipped"},
 }
-#: imports inside functions that go against the arrows: doors, opened when somebody comes
+#: imports inside functions that go against the arrows
 LAZY = {
     "wangp.start": {"demo.in_wangp.loader", "selftest.passed", "wangp.tab.tab"},
     "wangp.recorder": {"drift"},
@@ -59,8 +57,8 @@ MODULES = {_name(path): path for path in sorted((HOME / PACKAGE).rglob("*.py"))}
 
 
 def _imports(name: str) -> Iterator[tuple[str, bool]]:
-    """What a module imports of the package, and whether only when a function is called; not
-    what is for types alone."""
+    """What a module imports from the package, and whether inside a function. Imports for types
+    alone do not count."""
     path = MODULES[name]
     inside = name if path.name == "__init__.py" else name.rpartition(".")[0]
 
@@ -112,8 +110,7 @@ EAGER = {name: {target for target, lazy in _imports(name) if not lazy} for name 
 def test_arrows_between_rooms_go_down_only():
     assert {_room(name) for name in MODULES} == ARROWS.keys()
     against = [f"{_short(source)} imports {_short(target)}" for source, targets in EAGER.items()
-               for target in targets
-               if not _allowed(source, target)]
+               for target in targets if not _allowed(source, target)]
     assert not against
 
 
@@ -141,7 +138,7 @@ def test_no_module_imports_itself_by_way_of_others():
 
 
 def _python(code: str) -> subprocess.CompletedProcess[str]:
-    quiet = "ignore:CUDA is not available:UserWarning"  # diffusers, on being imported
+    quiet = "ignore:CUDA is not available:UserWarning"  # by diffusers, when it is imported
     return subprocess.run([sys.executable, "-B", "-W", quiet, "-c", code], cwd=HOME,
                           capture_output=True, encoding="utf-8")
 
@@ -171,7 +168,7 @@ def test_importing_prints_nothing():
     assert (done.stdout, done.stderr) == ("", "")
 
 
-#: tests that need nothing but pytest and hypothesis; those that are run here take no time
+#: tests that need only pytest and hypothesis; the first are quick enough to run here
 LIGHT_TESTS = ("test_files", "test_chain", "test_install", "test_install_patches")
 OTHER_LIGHT_TESTS = ("test_contract", "test_house", "test_install_doctor", "test_install_faults",
                      "test_install_git", "test_install_legacy", "test_install_loras")
@@ -179,7 +176,7 @@ OTHER_LIGHT_TESTS = ("test_contract", "test_house", "test_install_doctor", "test
 
 @pytest.mark.parametrize(("names", "options"), [
     (LIGHT_TESTS, []), (OTHER_LIGHT_TESTS, ["--collect-only"])], ids=["run", "collected"])
-def test_tests_of_the_standard_library_need_no_other(names: tuple[str, ...], options: list[str]):
+def test_some_tests_run_without_other_packages(names: tuple[str, ...], options: list[str]):
     files = [f"tests/{name}.py" for name in names]
     done = _python("import sys, pytest\n"
                    "class Missing:\n"
