@@ -1,5 +1,4 @@
-"""Conditioning equal to the authors' code, number for number, and what happens
-where their numbers end."""
+"""Conditioning: the same numbers as the authors' code, and what happens beyond their cases."""
 
 import json
 from pathlib import Path

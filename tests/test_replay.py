@@ -1,5 +1,5 @@
-"""The hooks in WanGP's history: the quick form of benchmarks/replay.py. Needs a
-WanGP clone with its history.
+"""The hooks in WanGP's history: a quick form of benchmarks/replay.py. Needs a WanGP clone with its
+history.
 
     WANGP_DIR=DIR pytest tests/test_replay.py          (WanGP's own packages are not needed)
 """

@@ -1,5 +1,5 @@
-"""The parts of the VAE's encode that need no WanGP; that stripes are exact is shown in
-wangp/test_gpu_bench.py."""
+"""The VAE's encode without WanGP; wangp/test_gpu_bench.py shows with real
+VAEs that stripes are exact."""
 
 import re
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ def test_only_wans_own_encoder_works_in_stripes(kinds, known):
 
 
 def test_what_is_asked_for_grows_with_the_picture_and_less_in_stripes(monkeypatch):
-    """The GB of VRAM that an exact encode wants, as the user is told where they are not there."""
+    """The VRAM that an exact encode needs, as the user is told if it is not free."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 0))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 0)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 0)
@@ -47,7 +47,7 @@ def test_what_is_asked_for_grows_with_the_picture_and_less_in_stripes(monkeypatc
 
 
 class ResidualBlock:
-    """Passes parts of a video through."""
+    """Passes a part of a video on."""
 
     def __call__(self, part, memory, index):
         return part
@@ -70,8 +70,8 @@ class AttentionBlock:
 
 
 class StandIn:
-    """A VAE whose latents are every eighth pixel of every fourth frame; `parts` are the
-    frames that it is given."""
+    """A VAE whose latents are every eighth pixel of every fourth frame. `parts` counts the frames
+    of each part that it gets."""
 
     def __init__(self):
         blocks = {"R": ResidualBlock, "A": AttentionBlock}

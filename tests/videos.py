@@ -12,7 +12,7 @@ import numpy as np
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 
-#: codecs that WanGP offers, with what it gives ffmpeg for them
+#: codecs that WanGP offers, with its options for ffmpeg
 X264 = ("-c:v", "libx264", "-crf", "10", "-pix_fmt", "yuv420p")
 X265 = ("-c:v", "libx265", "-crf", "8", "-pix_fmt", "yuv420p", "-x265-params", "log-level=none")
 LOSSLESS = ("-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p")
@@ -47,7 +47,7 @@ def _encoded(data: bytes, size: tuple[int, int], fps: float, codec: tuple[str, .
 
 
 def write(path: Path, frames: np.ndarray, codec: tuple[str, ...] = X264, fps: float = 16) -> Path:
-    """Encodes frames [n, H, W, 3]; what was encoded once in these tests is not encoded again."""
+    """Encodes frames [n, H, W, 3]. The same frames are encoded only once."""
     size = frames.shape[2], frames.shape[1]
     path.write_bytes(_encoded(np.ascontiguousarray(frames).tobytes(), size, fps, codec,
                               path.suffix))
@@ -55,7 +55,7 @@ def write(path: Path, frames: np.ndarray, codec: tuple[str, ...] = X264, fps: fl
 
 
 def read(path: Path, *options: object) -> np.ndarray:
-    """The frames [n, H, W, 3] of a video, as 8 bit."""
+    """The frames [n, H, W, 3] of a video, uint8."""
     return _decoded(path.read_bytes(), path.suffix, tuple(map(str, options)))
 
 
@@ -73,7 +73,7 @@ def _decoded(data: bytes, suffix: str, options: tuple[str, ...]) -> np.ndarray:
 
 
 def listed(path: Path) -> list[tuple[int, int, str]]:
-    """(time, duration, hash) of each frame that is shown, in the stream's time base."""
+    """(time, duration, hash) of each frame, in the stream's time base."""
     lines = ffmpeg("-i", path, "-map", "0:V", "-fps_mode", "passthrough", "-enc_time_base", "demux",
                    "-f", "framemd5", "-").decode().splitlines()
     rows = [line.split(",") for line in lines if line and not line.startswith("#")]
@@ -81,5 +81,5 @@ def listed(path: Path) -> list[tuple[int, int, str]]:
 
 
 def about(path: Path) -> str:
-    """What ffmpeg says of a file."""
+    """What ffmpeg says about a file."""
     return subprocess.run([FFMPEG, "-i", path], capture_output=True).stderr.decode(errors="replace")

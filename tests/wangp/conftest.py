@@ -4,8 +4,7 @@
     WANGP_PYTHON=/path/to/python                      the Python that has WanGP's
                                                       packages (default: this one)
 
-Nothing is written into that checkout. WanGP runs in processes of its own; see session.py
-for what a job can hold.
+The checkout is only read. WanGP runs in other processes; session.py says what a job can hold.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _missing(config: pytest.Config) -> str:
-    """Why WanGP cannot be run, and what to do about it; empty when it can."""
+    """Why WanGP cannot run, and what to do about it; empty if it can."""
     if _checkout(config) is None:
         return "needs a WanGP checkout: pytest tests/wangp --wangp DIR, or set WANGP_DIR"
     error = trees.lacks(PYTHON, "mmgp", "gradio")
@@ -50,7 +49,7 @@ def _missing(config: pytest.Config) -> str:
 
 
 def _checkout(config: pytest.Config) -> Path | None:
-    # the option is unknown when this file was found too late, as in `pytest tests`
+    # `pytest tests` finds this file too late to know the option
     folder = config.getoption("--wangp", None) or os.environ.get("WANGP_DIR")
     if folder and not Path(folder, "wgp.py").is_file():
         raise pytest.UsageError(f"{folder} holds no wgp.py: --wangp and WANGP_DIR "
@@ -60,17 +59,16 @@ def _checkout(config: pytest.Config) -> Path | None:
 
 @pytest.fixture(scope="session")
 def wangp(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout as it is, without git and big files; for tests
-    that leave its files alone."""
+    """A copy of the checkout without git and big files, for tests that change nothing in it."""
     return trees.copy(_checkout(pytestconfig), tmp_path_factory.mktemp("wangp") / "now")
 
 
 @pytest.fixture(scope="session")
 def wangp_at(pytestconfig: pytest.Config,
              tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """version -> WanGP as of that version, written once; for tests that leave it alone.
+    """version -> WanGP as of that version, written once, for tests that change nothing in it.
 
-    The version is a key of trees.COMMITS, or one of later.LATER, which are imitated.
+    A version is a key of trees.COMMITS, or one of the imitated ones in later.LATER.
     """
     folder = tmp_path_factory.mktemp("versions")
 
@@ -91,14 +89,14 @@ def wangp_at(pytestconfig: pytest.Config,
 
 @pytest.fixture
 def wangp_copy(tmp_path: Path) -> Callable[[Path], Path]:
-    """tree -> a copy of it for this test alone, to patch and to spoil."""
+    """tree -> a copy for this test alone, which it may change."""
     return lambda tree: Path(shutil.copytree(tree,
                                              tmp_path / f"wangp-{len(list(tmp_path.iterdir()))}"))
 
 
 @pytest.fixture(scope="session")
 def run_wangp(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., trees.Outcome]:
-    """(tree, job, timeout=300) -> the outcome of a job; its keys are described in session.py."""
+    """(tree, job, timeout=300) -> the outcome of a job; session.py describes its keys."""
 
     def run(tree: Path, job: dict[str, Any], timeout: float = 300) -> trees.Outcome:
         return trees.run(PYTHON, tree, tmp_path_factory.mktemp("job"), job, timeout)

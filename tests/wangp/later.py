@@ -1,14 +1,13 @@
-"""WanGPs newer than 12.60, as far as SVI meets them: trees of 12.60, edited to behave
-at its hooks as those do.
+"""Imitations of WanGPs newer than 12.60: trees of 12.60, edited to behave like them at SVI's hooks.
 
-The edits are our own; WanGP's newer files were read for what they do, and no line of them is here.
-A later WanGP is imitated where the hooks are and where the tests look. Left out:
+The edits are our own: the newer files were read to learn what they do, and none of their lines is
+here. Only what the hooks and the tests meet is imitated. Left out:
 
-- frames of a last window that fit no whole latent frame: 12.60 rounds up and trims, later ones may
+- a last window whose frames do not fill its latents: 12.60 rounds up and trims, later ones may
   round to the nearest (their frame_scheduler.py could not be read); SVI's windows are whole
-- a VAE upsampler that works before the frames are joined, and its new arguments
-- one queue for all browsers, and the service that works it off
-- settings that a form leaves out when it reads them from a video
+- the VAE upsampler that works before frames are joined, and its new arguments
+- the one queue for all browsers and its service
+- the settings that a form skips when it reads them from a video
 - the VRAM allocators of 17.0
 """
 
@@ -22,24 +21,24 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LATER = ("13.0", "13.141", "17.10")
-BASE = "12.60"  # the key in trees.COMMITS of what they are made of
+BASE = "12.60"  # key in trees.COMMITS of the version that is edited
 
 
 class AnchorLost(Exception):
-    """The line that an edit hangs on is not in the tree, or not once; the message names it."""
+    """The anchor of an edit is not in the tree exactly once. The message names it."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One difference to 12.60.
+    """One difference from 12.60.
 
     imitates    what a later WanGP does
     since       the first version in LATER that does it
     file        in the tree
-    anchor      text of 12.60, or of an edit before this one, that occurs once
-    text        what is put in its place; VERSION stands for the version
-    lines       0: the text replaces the anchor, within its line.
-                n: the anchor is a line with its indentation, and n lines from it on are replaced
+    anchor      text that occurs once, in 12.60 or after the edits before this one
+    text        its replacement; VERSION stands for the version
+    lines       0: the text replaces the anchor within its line.
+                n: the anchor is a whole line, and the text replaces n lines from there on
     """
 
     imitates: str
@@ -214,7 +213,7 @@ def make(tree: Path, version: str, python: str = sys.executable) -> Path:
     """Edits a tree of 12.60 in place -> the tree.
 
     version     one of LATER
-    python      the Python whose mmgp becomes a folder of the tree, where the version has it there
+    python      the Python whose mmgp becomes a folder of the tree in versions that have it there
     """
     sources: dict[Path, str] = {}
     for edit in EDITS:

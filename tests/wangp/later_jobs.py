@@ -1,4 +1,4 @@
-"""Hooks named in the jobs of test_later.py (see session.py); they run inside WanGP's process."""
+"""Hooks for the jobs of test_later.py (see session.py). They run inside WanGP's process."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 
 def watch(wgp: Any, job: dict[str, Any]) -> None:
-    """Lets windows of image-to-video overlap by 5 frames; writes what is seen to
-    later.json, after every file."""
+    """Lets windows of image-to-video overlap by 5 frames, and writes what it sees to
+    later.json after every file."""
     wgp.get_model_def("tiny_i2v")["sliding_window_defaults"]["overlap_max"] = 5
     seen: dict[str, Any] = {"helper": [], "gallery": [], "mmgp": sys.modules["mmgp"].__file__,
                             "package": True}

@@ -1,8 +1,9 @@
-"""The README's pictures of WanGP's page, made again: `python tests/wangp/pictures.py WANGP
-[--python P] [--out docs]`.
+"""Makes the pictures of WanGP's page in docs, and notes what they show (see pictured.py):
 
-The real WanGP is served from a throw-away copy with SVI in it, and looked at in Chromium. The runs
-in the tab are the demo world's, for nothing but the picture.
+    python tests/wangp/pictures.py WANGP [--python PYTHON] [--out docs]
+
+It serves a throw-away copy of the real WanGP with SVI, and photographs it in Chromium. The runs in
+the tab show the demo model's world and are made for the picture.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def form(page, picture: Path) -> None:
     frames = page.get_by_label("Number of frames").locator("visible=true").first
     frames.fill("810")
     frames.press("Tab")
-    page.wait_for_timeout(12_000)  # until the help of the profile has faded
+    page.wait_for_timeout(12_000)  # until the help of the profile has faded out
     page.evaluate("window.scrollTo(0, 0)")
     page.wait_for_timeout(1000)
 

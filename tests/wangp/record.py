@@ -1,8 +1,7 @@
-"""Watches one run of WanGP from outside: what went into and came out of the model, the VAE
-and CLIP, window by window.
+"""Records what goes into and comes out of WanGP's model, VAE and CLIP, window by window.
 
 `Recorder.attach()` wraps methods of WanGP's classes before a model is built. A window is one call
-of `WanAny2V.generate`; what happens within it is filed under it.
+of `WanAny2V.generate`, and all that happens inside it.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-LARGEST = 4_000_000  # elements; what is larger is described but not kept
+LARGEST = 4_000_000  # elements; larger tensors are described but not kept
 UNTOLD = {"gen_state", "gen_cache", "callback", "offloadobj", "set_header_text",
           "set_progress_status"}
 
 
 class Recorder:
-    """`windows` describes (JSON), `tensors` keeps, under names such as `task0.window1.y`."""
+    """`windows` describes as JSON; `tensors` keeps tensors by names such as `task0.window1.y`."""
 
     def __init__(self) -> None:
         self.task = -1
@@ -91,8 +90,8 @@ class Recorder:
         return original()
 
     def _describe(self, name: str, value: Any) -> Any:
-        """JSON for `value`; a tensor or an image of bearable size is kept
-        under the current window too."""
+        """JSON for `value`. Keeps a tensor or image under the current
+        window unless it is too large."""
         if type(value).__name__ == "Image":
             value = torch.from_numpy(np.array(value))
         if not isinstance(value, torch.Tensor):
@@ -104,8 +103,7 @@ class Recorder:
 
 
 def _wrap(owner: type, name: str, watch: Any) -> None:
-    """Replaces owner.name by watch(original, self, arguments); original() goes on
-    with the unchanged call."""
+    """Replaces owner.name by watch(original, self, arguments), where original() makes the call."""
     method = getattr(owner, name)
     signature = inspect.signature(method)
 
@@ -121,7 +119,7 @@ def _wrap(owner: type, name: str, watch: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """`value` if JSON can hold it, else its beginning as text."""
+    """`value` if JSON can hold it, else the beginning of its text."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, dict):

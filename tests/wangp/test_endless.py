@@ -1,4 +1,4 @@
-"""The real WanGP, broken off and gone on with: the same frames as if nothing had happened."""
+"""The real WanGP, killed and resumed: the frames are the same as without the interruption."""
 
 from __future__ import annotations
 
@@ -52,8 +52,7 @@ def command(outputs: Path, *arguments: str) -> str:
 
 
 def broken_off(tree: Path, work: Path, job: dict, line: str) -> None:
-    """Runs a job and kills it, without any warning, when its log has the line and the run
-    a clip more than before."""
+    """Runs a job, and kills it without warning once its log has the line."""
     process = trees.start(PYTHON, tree, work, job)
     end = time.monotonic() + 240
     try:
@@ -102,7 +101,7 @@ def finished(svi, run_wangp) -> trees.Outcome:
 
 
 def again(svi: Path, finished: trees.Outcome, tmp_path: Path, tasks: list[dict]) -> trees.Outcome:
-    """Another WanGP with the runs of the first one."""
+    """Runs tasks in another WanGP that has the runs of the first one."""
     shutil.copytree(finished.work / "outputs", tmp_path / "outputs")
     return trees.run(PYTHON, svi, tmp_path, {"level": "loop", "tasks": tasks})
 
@@ -120,7 +119,7 @@ def test_a_run_is_redone_from_a_clip(svi, finished, tmp_path):
                            "--seed", "99")
     outcome = again(svi, finished, tmp_path, [settings, settings])
     old = frames(video(finished))
-    for number in (0, 1):  # asked for twice, it is made twice: the first one was finished
+    for number in (0, 1):  # the second task makes it again, because the first one finished
         report, new = outcome.report["tasks"][number], frames(video(outcome, number))
         assert [window["arguments"]["input_prompt"] for window in report["windows"]] == ["a storm"]
         assert (new[:152] == old[:152] and len(new) == len(old)
@@ -236,8 +235,8 @@ def test_every_version_that_keeps_its_frames_in_a_list_goes_on_where_it_was_kill
 @pytest.mark.parametrize("version", [later.BASE, *later.LATER])
 def test_every_window_plan_continues_a_video_by_whole_clips(version, run_wangp, wangp_at,
                                                             wangp_copy):
-    """From 13.0 on the first window shares as many frames with the source as any other
-    window with the one before."""
+    """From 13.0 on, the first window shares as many frames with the source as later
+    windows do with the one before."""
     tree = wangp_copy(wangp_at(version))
     install(tree)
     write_loras(tree)

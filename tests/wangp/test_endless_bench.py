@@ -1,4 +1,4 @@
-"""The benchmark of long videos in its small form; nothing is asserted of times or of memory."""
+"""The benchmark of long videos, in a small form without checks of time and memory."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Faults planted in SVI, in the real WanGP and all in one queue: it goes on with its next job each
-time, no clip is lost, and every video is resumed."""
+"""Faults planted in SVI, all in one queue of the real WanGP: each time it moves on to its next job,
+no clip is lost, and the video can be resumed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wan2gp_svi.runs.store import Store  # noqa: E402
 
 PLACES = ("before_generate", "seed", "clip_vision_frame", "mask", "injected_latents", "encode",
           "receive", "after_join", "save", "saved", "after_save")
-#: faults after all that there was to do: the run is finished, and the same settings are a new one
+#: faults that come after the run has finished, so that the same settings start a new one
 AT_THE_END = (("saved", "after"), ("after_save", "after"))
 CASES = dict(enumerate(product(PLACES, ("before", "after")), 100))
 
@@ -41,7 +41,7 @@ def test_the_queue_goes_on_and_the_video_is_resumed(seed, queue):
     finished = CASES[seed] in AT_THE_END
     made = [window for window in report["windows"] if window["arguments"]["seed"] == seed
             and "result" in window]
-    # which kept the clip from the disk
+    # the clip never got to the disk
     again = 2 if finished else CASES[seed] == ("receive", "before")
     assert len(made) == 2 + again, "what was made is not made again"
     runs = [run for run in Store(queue.work / "outputs/svi").runs() if run.about.seed == seed]

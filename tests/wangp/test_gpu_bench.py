@@ -1,6 +1,6 @@
-"""The GPU benchmarks in their small form, so that their code goes on running; nothing is
-asserted of their times. And that the VAE's encoder in stripes gives what WanGP's own gives,
-in every version of WanGP."""
+"""The GPU benchmarks in their small form, without checks of times, so that their
+code keeps working. And the VAE's encoder in stripes, which gives what WanGP's own
+gives in every version of WanGP."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from test_svi import HOME, install
 
 
 def run(script: str, *arguments: str | Path) -> list[list[str]]:
-    """A benchmark's table rows, without those of dashes."""
+    """The rows of a benchmark's tables, without lines of dashes."""
     environment = {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1",
                    "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([PYTHON, HOME / "benchmarks/gpu" / script, *arguments],

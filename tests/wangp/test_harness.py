@@ -1,5 +1,4 @@
-"""The harness itself, on WanGP as it comes: what it records is what WanGP
-does, and the same each time."""
+"""The harness itself on plain WanGP: it records what WanGP does, and the same every time."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The imitated later WanGPs: each behaves at SVI's hooks as the newer files were read to do, with
-no hook in them; and git pulls from each to the next, with SVI installed."""
+"""The imitated later WanGPs: without hooks, each behaves at their places as the newer files do; and
+with SVI installed, git pulls from each version to the next."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ VERSIONS = (later.BASE, *later.LATER)
 def outcomes(run_wangp, wangp_at, tmp_path_factory):
     """version -> the outcome of its job, run once.
 
-    Its tasks: 3 windows; 1 window; a video continued; settings with an unknown name;
-    settings out of a video.
+    The tasks: 3 windows; 1 window; a continued video; settings with an unknown name; settings read
+    from a video.
     """
     made: dict[str, trees.Outcome] = {}
 
@@ -45,7 +45,7 @@ def outcomes(run_wangp, wangp_at, tmp_path_factory):
                          "video_source": source["path"]}
             tasks = [FIRST, {**FIRST, "video_length": 17}, {**continued, "video_length": 25},
                      {**FIRST, "svi": {}}, {**source["metadata"], "model_type": "tiny_i2v"}]
-            # a seed each: videos of one second and one seed have one name
+            # a seed each, since a video's name has only its second and its seed
             tasks = [{**task, "seed": seed} for seed, task in enumerate(tasks, start=1)]
             made[version] = run_wangp(wangp_at(version), {**job, "tasks": tasks})
         return made[version]
@@ -54,7 +54,7 @@ def outcomes(run_wangp, wangp_at, tmp_path_factory):
 
 
 def windows(outcome: trees.Outcome, number: int) -> list[tuple[int, int]]:
-    """The frames of each window of a task, and how many of them WanGP says to be shared."""
+    """Of each window of a task: its frames, and how many are shared according to WanGP."""
     task = outcome.report["tasks"][number]
     assert task["success"], task["errors"]
     return [(one["arguments"]["frame_num"], one["arguments"]["overlap_size"])

@@ -1,5 +1,5 @@
-"""The real WanGP with SVI installed: what its transformer is given, what its files hold;
-and itself, with SVI off."""
+"""The real WanGP with SVI installed: what its transformer gets, what its files hold, and that it is
+unchanged with SVI off."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def install(tree: Path, *options: str) -> str:
 
 
 def write_loras(tree: Path) -> None:
-    """Every LoRA file that a profile names, tiny and random; those of SVI
-    with their authors' keys."""
+    """Writes a tiny random file for every LoRA that a profile names; SVI's
+    have their authors' keys."""
     names = {(path.parent.name, Path(url).name) for path in PROFILES
              for url in json.loads(path.read_text(encoding="utf-8"))["activated_loras"]}
     for folder, name in names:
@@ -59,8 +59,8 @@ def svi(wangp, tmp_path_factory) -> Path:
 
 
 def task(profile: str, clips: int, **changes) -> dict:
-    """A profile laid over the settings, as WanGP does it; two steps, since
-    more show nothing new."""
+    """Settings with a profile laid over them, as in WanGP, but two steps:
+    more would show nothing new."""
     path = next(path for path in PROFILES if path.stem == profile)
     settings = json.loads(path.read_text(encoding="utf-8"))
     return {**settings, "model_type": MODEL[settings["model_type"]], "num_inference_steps": 2,
@@ -72,13 +72,13 @@ def unit(frames: torch.Tensor) -> torch.Tensor:
 
 
 def start_image(outcome: trees.Outcome) -> torch.Tensor:
-    """What every clip of these jobs refers to: start.png has the size of the video."""
+    """The reference of every clip in these jobs; start.png has the size of the video."""
     return outcome.tensors["task0.window1.arguments.image_start"].float()
 
 
 def assert_clip_saw(image: torch.Tensor, motion: torch.Tensor) -> None:
-    """CLIP is shown the FIRST motion frame, enlarged by WanGP; of all motion frames
-    it is the one that fits."""
+    """CLIP sees the FIRST motion frame, enlarged by WanGP: of all motion
+    frames that one fits best."""
     enlarged = torch.nn.functional.interpolate(motion.movedim(1, 0), image.shape[-2:],
                                                mode="bicubic")
     errors = (enlarged - image[None, :, 0]).abs().mean((1, 2, 3))
@@ -87,7 +87,7 @@ def assert_clip_saw(image: torch.Tensor, motion: torch.Tensor) -> None:
 
 @pytest.fixture(scope="module")
 def all_profiles(run_wangp, svi) -> trees.Outcome:
-    """Every profile in one process: 3 clips at 50 steps' settings, 2 with an accelerator."""
+    """Every profile, in one process: 3 clips at full quality, 2 with an accelerator."""
     tasks = [task(path.stem, 3 if "50 Steps" in path.stem else 2) for path in PROFILES]
     return run_wangp(svi, {"level": "loop", "tasks": tasks, "setup": "svi_jobs:keep_saved"},
                      timeout=900)
@@ -314,7 +314,7 @@ def test_the_pipeline_of_every_version(version, run_wangp, wangp_at, wangp_copy)
 
 @pytest.mark.parametrize("version", [*trees.COMMITS, *later.LATER])
 def test_the_program_of_every_version(version, run_wangp, wangp_at, wangp_copy):
-    """`wgp.py --process` on settings as the profile has them: the loop's hooks, from
+    """`wgp.py --process` on a profile's settings: the loop's hooks, from
     the prompt to the metadata."""
     tree = wangp_copy(wangp_at(version))
     install(tree)
@@ -329,13 +329,13 @@ def test_the_program_of_every_version(version, run_wangp, wangp_at, wangp_copy):
     tensors = outcome.tensors
     first, second = (tensors[f"task0.window{window}.encode0"] for window in (1, 2))
     reference = tensors["task0.window1.arguments.pre_video_frame"].movedim(-1, 0)
-    # WanGP's own copy is cut to 8 bit, not rounded
+    # WanGP's own copy is truncated to 8 bit, not rounded
     assert (first - unit(reference)[:, None]).abs().max() < 0.01
     assert torch.equal(second[:, 5:], first[:, :1].expand(-1, 76, -1, -1))
     frames = tensors["task0.window1.frames"]
     last = unit(frames) if frames.dtype == torch.uint8 else frames.clamp(-1, 1)
     assert (second[:, :5] - last[:, -5:]).abs().max() <= 1 / 255 + 1e-6
-    # those keep a file for each window
+    # these keep a file for each window
     videos = [76, 157] if version in ("9.91", "10.12") else [157]
     assert [file["frames"] for file in report["files"]] == videos
     assert provenance(report["files"][-1]["metadata"])["seeds"] == [SEED, SEED + 42]

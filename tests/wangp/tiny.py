@@ -1,8 +1,7 @@
 """Tiny random Wan models for the real WanGP: checkpoints, stand-ins for the text and
 image encoders, random LoRAs.
 
-Nothing here is downloaded. Weights are drawn by name, so that every version of
-WanGP is given the same ones.
+Downloads nothing. Random weights depend on their names, so every version of WanGP gets the same.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ LOCATED_FILES = (
     CLIP_FILE,
     "xlm-roberta-large/tokenizer.json",
     TEXT_ENCODER_FILE,
-    Path(TEXT_ENCODER_FILE).name,  # where versions before v10.80 look
+    Path(TEXT_ENCODER_FILE).name,  # for versions before v10.80
     "umt5-xxl/tokenizer_config.json",
 )
 
@@ -36,7 +35,7 @@ LORA_LAYERS = (
     "ffn.0",
     "ffn.2",
 )
-LORA_KEYS = {  # the SVI authors' spelling, and the two that WanGP takes
+LORA_KEYS = {  # as the SVI authors spell them, and as WanGP accepts them
     "svi": "pipe.dit.blocks.{block}.{layer}.lora_{side}.default.weight",
     "plain": "blocks.{block}.{layer}.lora_{side}.weight",
     "diffusion_model": "diffusion_model.blocks.{block}.{layer}.lora_{side}.weight",
@@ -56,7 +55,7 @@ MODELS = {
 
 def write_lora(path: Path, keys: str = "svi", seed: int = 0, rank: int = 4,
                scale: float = 0.2) -> Path:
-    """Writes a random LoRA for every layer that SVI's own adapt; `keys` is one of LORA_KEYS."""
+    """Writes a random LoRA for the layers that SVI's LoRAs adapt; `keys` is one of LORA_KEYS."""
     inputs = {"ffn.2": FFN}
     outputs = {"ffn.0": FFN}
     tensors = {}
@@ -71,7 +70,7 @@ def write_lora(path: Path, keys: str = "svi", seed: int = 0, rank: int = 4,
 
 
 def install(root: Path) -> None:
-    """Puts the tiny checkpoints and finetune definitions into the WanGP at `root`."""
+    """Installs the tiny checkpoints and finetune definitions in the WanGP at `root`."""
     for name, (architecture, kind, files) in MODELS.items():
         model = {
             "name": name.replace("_", " "),
@@ -95,15 +94,14 @@ def stop_downloads() -> None:
 
 
 def default_settings(name: str) -> dict[str, Any]:
-    """Of two steps the first runs on one expert and the second on the
-    other, where there are two."""
+    """With two experts, the first of two steps runs on one and the second on the other."""
     two_experts = name in MODELS and len(MODELS[name][2]) > 1
     return {"guidance_phases": 2, "switch_threshold": 900} if two_experts else {}
 
 
 def write_checkpoints(root: Path, architecture: str, kind: str, files: tuple[str, ...]) -> None:
-    """Writes what is missing: transformers, the VAE, files that are only looked for; and
-    the architecture's shape."""
+    """Writes the architecture's shape, and what is missing: transformers, the VAE, files that WanGP
+    only looks for."""
     from models.wan.modules.model import WanModel
     from models.wan.modules.vae import WanVAE_
 
@@ -111,7 +109,7 @@ def write_checkpoints(root: Path, architecture: str, kind: str, files: tuple[str
         "dim": DIM, "num_heads": HEADS, "num_layers": BLOCKS, "ffn_dim": FFN, "freq_dim": 256,
         "in_dim": 36, "out_dim": 16, "text_len": 512, "eps": 1e-6, "model_type": kind,
     }
-    # WanGP's own place: before v11.30 a model definition could not name another
+    # before v11.30 a model definition cannot name another place
     config = root / f"models/wan/configs/{architecture}.json"
     _write_json(config, {"_class_name": "WanModel", "_diffusers_version": "0.30.0", **shape})
     checkpoints = root / "ckpts"
@@ -131,7 +129,7 @@ def write_checkpoints(root: Path, architecture: str, kind: str, files: tuple[str
 
 
 def replace_encoders() -> None:
-    """Gives WanAny2V the stand-ins for T5 and CLIP, and a VAE as small as its checkpoint."""
+    """Replaces T5 and CLIP by stand-ins, and makes the VAE as small as its checkpoint."""
     from models.wan import any2video
     from models.wan.modules import vae
 
@@ -145,7 +143,7 @@ class StandInT5(torch.nn.Module):
     def __init__(self, text_len: int = 512, dtype: torch.dtype = torch.bfloat16, **_: Any) -> None:
         super().__init__()
         self.text_len, self.dtype = text_len, dtype
-        self.model = torch.nn.Linear(8, 8).to(dtype)  # WanGP's handler hands this part to mmgp
+        self.model = torch.nn.Linear(8, 8).to(dtype)  # WanGP's handler passes this to mmgp
 
     def __call__(self, prompts: list[str], device: Any = None) -> list[torch.Tensor]:
         return [
@@ -171,18 +169,17 @@ class StandInCLIP:
 
 
 def _normal(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    # mmgp makes the card torch's default device
+    # mmgp makes the GPU torch's default device
     return torch.randn(shape,
                        generator=torch.Generator("cpu").manual_seed(zlib.crc32(name.encode())),
                        device="cpu")
 
 
 def _random_weights(model: torch.nn.Module, salt: str) -> dict[str, torch.Tensor]:
-    """The model's state, drawn by name: matrices and kernels keep the variance, biases
-    are small, norms stay one.
+    """Random weights by name: matrices and kernels that keep the variance,
+    small biases, norms of one.
 
-    A bias of zero would let the VAE turn grey frames into subnormal numbers,
-    ten times slower on a CPU.
+    With biases of zero the VAE turns grey frames into subnormal numbers, ten times slower on a CPU.
     """
 
     def draw(name: str, value: torch.Tensor) -> torch.Tensor:
