@@ -1,6 +1,6 @@
-"""Linter and tests, with all their set-up: `python tests/run.py [PYTEST_ARGUMENTS]`.
+"""Lints, checks types and tests: `python tests/run.py [PYTEST_ARGUMENTS]`.
 
-Makes .venv beside this folder when it is not there yet. Standard library only.
+The first time it puts what that needs into .venv. Standard library only.
 """
 
 import subprocess
@@ -19,7 +19,7 @@ def main() -> int:
     except SetUpError as error:
         print(f"The tests cannot run: {error}", file=sys.stderr)
         return 1
-    for step in (("ruff", "check", "."), ("pytest", *sys.argv[1:])):
+    for step in (("ruff", "check", "."), ("mypy",), ("pytest", *sys.argv[1:])):
         code = subprocess.run([python, "-m", *step], cwd=HOME).returncode
         if code:
             return code

@@ -1,4 +1,4 @@
-"""Conditioning equal to the authors' code, number for number, and what happens where their numbers end."""
+"""Conditioning as in the authors' code, number for number, and beyond their numbers."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,8 @@ def stand_in_vae(pixels: torch.Tensor) -> torch.Tensor:
     z = [p[:, 0]]
     for k in range(1, (t - 1) // 4 + 1):
         z.append(p[:, 4 * k - 3:4 * k + 1].mean(1) + 0.25 * z[-1])
-    o, i = torch.arange(1, 17, dtype=torch.float64)[:, None], torch.arange(1, c + 1, dtype=torch.float64)
+    o = torch.arange(1, 17, dtype=torch.float64)[:, None]
+    i = torch.arange(1, c + 1, dtype=torch.float64)
     return torch.einsum("oc,cthw->othw", torch.sin(o * i).float(), torch.stack(z, 1))
 
 
@@ -36,11 +37,14 @@ def test_y_is_what_the_authors_code_returned(case):
     motion, reference = to_float(data["motion_frames"]), to_float(data["reference"])
     if case["kind"] == "pro":
         first = case["motion_latents"] == 0  # its one input frame is its own reference
-        previous, reference = (None, motion[:, 0]) if first else (data["previous_latents"], reference)
-        y = condition_pro(reference, stand_in_vae, num_frames=case["frames"], previous_latents=previous)
+        previous = None if first else data["previous_latents"]
+        reference = motion[:, 0] if first else reference
+        y = condition_pro(reference, stand_in_vae, num_frames=case["frames"],
+                          previous_latents=previous)
     else:
         y = condition(motion, reference, stand_in_vae, num_frames=case["frames"],
-                      ref_pad_num=case.get("ref_pad_num", -1), ref_pad_cfg=case.get("ref_pad_cfg", False))
+                      ref_pad_num=case.get("ref_pad_num", -1),
+                      ref_pad_cfg=case.get("ref_pad_cfg", False))
     assert y.dtype == torch.float32
     torch.testing.assert_close(y, data["y"], atol=1e-6, rtol=0)
 
@@ -56,7 +60,8 @@ sizes = st.integers(1, 3).map(lambda n: 8 * n)
 
 
 @settings(max_examples=60, deadline=None)
-@given(n=st.integers(1, 13), k=st.integers(-1, 30), cfg=st.booleans(), t=st.integers(4, 8), h=sizes, w=sizes)
+@given(n=st.integers(1, 13), k=st.integers(-1, 30), cfg=st.booleans(), t=st.integers(4, 8),
+       h=sizes, w=sizes)
 def test_any_size_number_of_motion_frames_and_padding(n, k, cfg, t, h, w):
     num_frames = 4 * (t - 1) + 1
     motion, reference = torch.rand(3, n, h, w) * 2 - 1, torch.rand(3, h, w) * 2 - 1
@@ -91,12 +96,14 @@ def test_pro_places_anchor_motion_latents_and_zeros(previous, count, t, h, w):
     frames = 4 * (t - 1) + 1
     if before is not None and count > previous:
         with pytest.raises(ValueError, match="num_motion_latent"):
-            condition_pro(reference, stand_in_vae, num_frames=frames, previous_latents=before, num_motion_latent=count)
+            condition_pro(reference, stand_in_vae, num_frames=frames, previous_latents=before,
+                          num_motion_latent=count)
         return
-    y = condition_pro(reference, stand_in_vae, num_frames=frames, previous_latents=before, num_motion_latent=count)
+    y = condition_pro(reference, stand_in_vae, num_frames=frames, previous_latents=before,
+                      num_motion_latent=count)
     used = count if previous else 0
     assert torch.equal(y[4:, :1], stand_in_vae(reference[:, None]))
-    assert used == 0 or torch.equal(y[4:, 1:1 + used], before[:, -used:])
+    assert before is None or torch.equal(y[4:, 1:1 + used], before[:, -used:])
     assert not y[4:, 1 + used:].any() and not y[:4, 1:].any() and y[:4, 0].eq(1).all()
 
 
@@ -115,11 +122,13 @@ def test_mask_follows_device_type_and_size():
     (dict(num_frames=80), r"num_frames is 80, wanted 4k \+ 1"),
     (dict(num_frames=0), "num_frames is 0"),
     (dict(motion=(3, 82, 16, 16)), "82 motion frames do not fit in a clip of 81"),
-    (dict(motion=(3, 1, 12, 16), reference=(3, 12, 16)), "frames are 16x12 pixels, wanted multiples of 8"),
+    (dict(motion=(3, 1, 12, 16), reference=(3, 12, 16)),
+     "frames are 16x12 pixels, wanted multiples of 8"),
     (dict(motion=(3, 0, 16, 16)), r"motion_frames are \[3, 0, 16, 16\]"),
     (dict(motion=(1, 1, 16, 16)), r"wanted \[3, N, H, W\]"),
     (dict(motion=(3, 16, 16)), r"motion_frames are \[3, 16, 16\]"),
-    (dict(reference=(3, 8, 8)), r"the reference is \[3, 8, 8\], wanted one frame like .*: \[3, 16, 16\]"),
+    (dict(reference=(3, 8, 8)),
+     r"the reference is \[3, 8, 8\], wanted one frame like .*: \[3, 16, 16\]"),
     (dict(scale=255), "pixels are .* to .*, wanted -1 to 1"),
     (dict(scale=float("nan")), "wanted -1 to 1"),
     (dict(ref_pad_num=-2), "ref_pad_num is -2"),
@@ -130,7 +139,8 @@ def test_bad_input_is_said_plainly(change, said):
     reference = torch.full(change.get("reference", (3, 16, 16)), 0.5)
     dtype = change.get("dtype", torch.float32)
     with pytest.raises(ValueError, match=said):
-        condition(motion.to(dtype), reference.to(dtype), stand_in_vae, num_frames=change.get("num_frames", 81),
+        condition(motion.to(dtype), reference.to(dtype), stand_in_vae,
+                  num_frames=change.get("num_frames", 81),
                   ref_pad_num=change.get("ref_pad_num", -1))
 
 
@@ -138,7 +148,8 @@ def test_bad_input_is_said_plainly(change, said):
     (dict(reference=torch.zeros(3, 1, 16, 16)), "the reference is"),
     (dict(previous_latents=torch.zeros(16, 1, 3, 2)), "previous_latents are"),
     (dict(previous_latents=torch.zeros(16, 2, 2)), "previous_latents are"),
-    (dict(previous_latents=torch.zeros(16, 21, 2, 2), num_motion_latent=21), "num_motion_latent is 21"),
+    (dict(previous_latents=torch.zeros(16, 21, 2, 2), num_motion_latent=21),
+     "num_motion_latent is 21"),
 ])
 def test_bad_input_of_pro_is_said_plainly(change, said):
     arguments = dict(reference=torch.zeros(3, 16, 16)) | change
@@ -148,4 +159,5 @@ def test_bad_input_of_pro_is_said_plainly(change, said):
 
 def test_an_encoder_of_another_length_is_refused():
     with pytest.raises(ValueError, match="encode gave latents"):
-        condition(torch.zeros(3, 1, 16, 16), torch.zeros(3, 16, 16), lambda video: torch.zeros(16, 20, 2, 2))
+        condition(torch.zeros(3, 1, 16, 16), torch.zeros(3, 16, 16),
+                  lambda video: torch.zeros(16, 20, 2, 2))

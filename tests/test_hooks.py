@@ -1,4 +1,4 @@
-"""The hooks without WanGP: the identity while SVI is off, and seams as WanGP's loop makes them."""
+"""The hooks without WanGP: they change nothing while SVI is off, and seams fit WanGP's loop."""
 
 import json
 import shutil
@@ -97,7 +97,7 @@ def test_a_window_that_is_no_clip_is_refused(window, changes, said):
 
 
 class Pipe(SimpleNamespace):
-    """WanGP's pipeline, whose clips are the moments that they show."""
+    """WanGP's pipeline. The frames of its clips are the moments that they show."""
 
     def generate(self, start):
         frames = torch.arange(start, start + 81).expand(1, 81)[..., None, None]
@@ -105,8 +105,7 @@ class Pipe(SimpleNamespace):
 
 
 def join(variant, windows, extra_after=()):
-    """WanGP's loop as far as seams go: a later window loses its first frames,
-    what is left is appended."""
+    """WanGP's loop as far as seams go: later windows lose their first frames and are appended."""
     pipe, parts = Pipe(), []
     total, overlap, number = windows, variant.overlap, 0
     extra = list(extra_after)
@@ -119,11 +118,11 @@ def join(variant, windows, extra_after=()):
         sample = pipe.generate((number - 1) * (81 - overlap))["x"][..., 0, 0]
         if number > 1:
             sample = sample[:, overlap:]
-        # pressed while this window was made
+        # asked for while this window is made
         at_once = number in extra and extra.remove(number) is None
         clip.video.gen = {"extra_windows": 1} if at_once else {}
         parts.append(svi("after_join", (sample, None), pipe, {})[0])
-        # or just after it was joined
+        # or just after it is joined
         total += at_once or (-number in extra and extra.remove(-number) is None)
     return torch.cat(parts, dim=1)[0].tolist(), [part.shape[1] for part in parts], total
 
@@ -182,7 +181,7 @@ def test_what_the_hooks_give_wangp_is_what_the_authors_code_returned(case, monke
 
 
 class StandInVAE:
-    """WanGP's VAE as far as `vae.encode` sees it; latents tell how they were made."""
+    """WanGP's VAE as `vae.encode` sees it. Its latents say how they were made."""
 
     def __init__(self, vae_pth="", dtype=torch.float32, device="cpu"):
         self.dtype, self.device, self.model = dtype, device, torch.nn.Module()
@@ -194,8 +193,12 @@ class StandInVAE:
 
 @pytest.fixture
 def card(monkeypatch):
+    """Sets how many GiB of VRAM are free."""
     def of(gigabytes):
-        monkeypatch.setattr(vae, "_free_vram", lambda: int(gigabytes * 2**30))
+        free = int(gigabytes * 2**30)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free // 2, 2 * free))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: free)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: free - free // 2)
     return of
 
 
@@ -226,24 +229,29 @@ def test_tiles_are_given_up_before_32_bit(card, gigabytes, tile_size, expected):
             and ("artefacts" in lines[0]) == (expected > 0))
 
 
-def test_out_of_memory_falls_back_to_wangps_own_precision(card, monkeypatch):
-    def fail(pipe, video):
-        raise torch.cuda.OutOfMemoryError("full")
+class FullVAE(StandInVAE):
+    """A VAE with room for tiles, and for a whole video only in the types of `whole`."""
 
+    whole = ()
+
+    def encode(self, videos, tile_size):
+        if not tile_size and self.dtype not in self.whole:
+            raise torch.cuda.OutOfMemoryError("full")
+        return super().encode(videos, tile_size)
+
+
+@pytest.mark.parametrize(("dtype", "whole", "tiled"), [
+    (torch.float32, (), 128), (torch.float16, (torch.float16,), 0), (torch.float16, (), 128)])
+def test_out_of_memory_falls_back_to_wangps_own_precision(card, dtype, whole, tiled):
     card(100)
-    monkeypatch.setattr(vae, "_encode_exactly", fail)
-    lines = []
-    video = torch.zeros(3, 81, 16, 16)
-    for dtype, tiled in ((torch.float16, 0), (torch.float32, 128)):
-        pipe = SimpleNamespace(vae=StandInVAE(dtype=dtype))
-        assert vae.encode(pipe, video, tile_size=128, say=lines.append) == (dtype, dtype, tiled)
-    assert len(lines) == 2
-    pipe.vae.dtype = torch.float16
-    encode = pipe.vae.encode
-    pipe.vae.encode = lambda videos, tile: encode(videos, tile) if tile else fail(pipe, videos)
-    assert vae.encode(pipe, video, tile_size=128)[2] == 128
-    with pytest.raises(torch.cuda.OutOfMemoryError):
-        vae.encode(pipe, video, tile_size=0)
+    lines, video = [], torch.zeros(3, 81, 16, 16)
+    pipe = SimpleNamespace(device="cpu", vae=FullVAE(dtype=dtype))
+    on(pipe).encoder, pipe.vae.whole = FullVAE(), whole
+    assert vae.encode(pipe, video, tile_size=128, say=lines.append) == (dtype, dtype, tiled)
+    assert len(lines) == 1
+    if not whole:
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            vae.encode(pipe, video, tile_size=0)
 
 
 def test_a_package_that_is_broken_is_said_and_wangp_starts(tmp_path):

@@ -32,19 +32,24 @@ def write(root, files):
         (root / name).write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def sized(path, size):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.truncate(size)
-
-
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """The user's home directory, with WanGP and the distribution in it."""
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     monkeypatch.setattr(doctor, "QUERY", ("no such program",))
-    monkeypatch.setattr(doctor, "_version", lambda name: "1.2")
+    monkeypatch.setattr(doctor, "SMALLEST", 2_000_000)  # bytes of a whole LoRA file, here of 3 MB
+    has(monkeypatch, "1.2")
     return tmp_path
+
+
+def has(monkeypatch, version, missing=""):
+    """This Python has every package, but for one."""
+    def of(name):
+        if name == missing:
+            raise doctor.metadata.PackageNotFoundError
+        return version
+
+    monkeypatch.setattr(doctor.metadata, "version", of)
 
 
 @pytest.fixture
@@ -72,7 +77,7 @@ def wangp(home, distribution):
         write(root, {name: path.read_bytes()})
     hashes = {name: sha256(path.read_bytes()) for name, path in distribution.files().items()}
     write(root, {"wan2gp_svi/state.json": State("2", hashes, tuple(HOOKS)).text()})
-    sized(root / LORA, 2_450_000_000)
+    write(root, {LORA: bytes(3_000_000)})
     return root
 
 
@@ -107,18 +112,18 @@ def test_a_whole_installation(say, home):
         "Hooks: wgp.py 1 of 1\nHooks: models/wan/any2video.py 1 of 1\n"
         "Updates: not a git clone, run install.py again after every update of WanGP",
         "Package: 5 present, 0 edited, 0 missing\nProfiles: 1 present, 0 edited, 0 missing",
-        "(SVI-Shot, 2.45 GB)",
+        "(SVI-Shot, 3 MB)",
     ):
         assert part in text
     assert str(home) not in text
 
 
 def test_home_is_a_tilde_everywhere_but_a_longer_name_is_another_folder(say, home, tmp_path):
-    sized(home / "LoRAs" / "svi-shot.safetensors", 2_450_000_000)
+    write(home, {"LoRAs/svi-shot.safetensors": bytes(3_000_000)})
     python = str(home / "python")
     lines, _ = say(python=python, lora_dir=str(home / "LoRAs"))
     assert str(home) not in "\n".join(lines)
-    assert f"LoRA: ~{os.sep}LoRAs{os.sep}svi-shot.safetensors (SVI-Shot, 2.45 GB)" in lines
+    assert f"LoRA: ~{os.sep}LoRAs{os.sep}svi-shot.safetensors (SVI-Shot, 3 MB)" in lines
     assert doctor.short(f"{home}2 {home}", home / "Wan GP") == f"{home}2 ~"
 
 
@@ -152,7 +157,7 @@ def test_environments_in_wangp_are_read_and_not_started(say, wangp, monkeypatch)
     assert ("Python in venv: 3.10.9: torch missing, mmgp missing, gradio 5.2, "
             "huggingface_hub missing") in lines
     assert wrong == []
-    monkeypatch.setattr(doctor, "_version", lambda name: "" if name == "mmgp" else "1")
+    has(monkeypatch, "1", missing="mmgp")
     lines, wrong = say(python=str(wangp / "env_uv/bin/python"))
     assert not any(line.startswith("Python in env_uv") for line in lines)
     assert "WanGP's Python has no mmgp" in wrong[0]
@@ -160,7 +165,7 @@ def test_environments_in_wangp_are_read_and_not_started(say, wangp, monkeypatch)
 
 def test_an_mmgp_that_is_a_folder_of_wangp_is_not_missing(say, wangp, monkeypatch):
     (wangp / "env_uv/lib/python3.11/site-packages/torch-2.7.0.dist-info").mkdir(parents=True)
-    monkeypatch.setattr(doctor, "_version", lambda name: "" if name == "mmgp" else "1")
+    has(monkeypatch, "1", missing="mmgp")
     python = str(wangp / "env_uv/bin/python")
     assert "WanGP's Python has no mmgp" in say(python=python)[1][0]
     for source, told in (("", "of WanGP's own"), ("VERSION = '3.8.1'\n", "3.8.1 (WanGP's own)")):
@@ -217,11 +222,11 @@ FAULTS = {
     "profile missing": (lambda wangp: (wangp / PROFILE).unlink(),
                         [f"Profiles: {PROFILE} is missing: run install.py."]),
     "lora short": (
-        lambda wangp: sized(wangp / LORA, 99_000_000),
-        ["svi-shot.safetensors has only 99 MB: delete it, and run install.py --download."],
+        lambda wangp: write(wangp, {LORA: bytes(1_000_000)}),
+        ["svi-shot.safetensors has only 1 MB: delete it, and run install.py --download."],
     ),
     "download broken off": (
-        lambda wangp: sized(wangp / "loras/wan_i2v/.svi-shot.safetensors.abc123.part", 1_000_000),
+        lambda wangp: write(wangp, {"loras/wan_i2v/.svi-shot.safetensors.abc123.part": b""}),
         ["The download of svi-shot.safetensors was interrupted: run install.py --download again"],
     ),
     "earlier distribution": (
@@ -260,11 +265,11 @@ def test_what_is_wrong_is_said_with_what_to_do(say, wangp, fault):
     if fault == "profile edited":
         assert f"  edited: {PROFILE}" in lines
     if fault == "lora short":
-        assert any(line.endswith("(SVI-Shot, 99 MB, incomplete?)") for line in lines)
+        assert any(line.endswith("(SVI-Shot, 1 MB, incomplete?)") for line in lines)
 
 
 def test_without_huggingface_hub(say, monkeypatch):
-    monkeypatch.setattr(doctor, "_version", lambda name: "" if name == "huggingface_hub" else "1")
+    has(monkeypatch, "1", missing="huggingface_hub")
     _, wrong = say()
     assert len(wrong) == 1 and "pip install huggingface_hub" in wrong[0]
 

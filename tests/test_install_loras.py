@@ -8,9 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections import namedtuple
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -257,13 +257,30 @@ def test_without_huggingface_hub_one_line_says_what_to_do(wangp, monkeypatch):
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
-    usage = namedtuple("usage", "free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2_500_000_000))
-    part = tmp_path / "L" / ".a.part"
-    loras._make_room([(part, 2_380_000_000)])
-    with pytest.raises(Refused, match="2.50 GB free, and 2.52 GB are needed"):
-        loras._make_room([(part, 2_400_000_000)])
-    with pytest.raises(Refused):
-        loras._make_room([(part, 1_300_000_000)] * 2)
-    part.write_bytes(b"x" * 100_000_000)
-    loras._make_room([(part, 2_400_000_000)])
+    class Begun(Exception):
+        """There was room, and a download begins."""
+
+    def begin(*_, **__):
+        raise Begun
+
+    client = SimpleNamespace(hf_hub_url=lambda repo, path: path,
+                             get_hf_file_metadata=lambda url, token:
+                             SimpleNamespace(size=size, etag="0"))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", client)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.file_download",
+                        SimpleNamespace(http_get=begin))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2_500_000_000))
+    one, other = (loras.Download(name, tmp_path / "L" / name)
+                  for name in ("a.safetensors", "b.safetensors"))
+    size = 2_380_000_000
+    with pytest.raises(Refused, match="Begun"):
+        loras.fetch([one], print)
+    size = 2_385_000_000
+    with pytest.raises(Refused, match="2.50 GB free, and 2.50 GB are needed"):
+        loras.fetch([one], print)
+    (tmp_path / "L/.a.safetensors.0.part").write_bytes(bytes(10_000_000))
+    with pytest.raises(Refused, match="Begun"):
+        loras.fetch([one], print)
+    size = 1_300_000_000
+    with pytest.raises(Refused, match="2.50 GB free, and 2.72 GB are needed"):
+        loras.fetch([one, other], print)

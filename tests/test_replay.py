@@ -1,4 +1,5 @@
-"""The hooks in WanGP's history: the quick form of benchmarks/replay.py. Needs a WanGP clone with its history.
+"""The hooks in WanGP's history: a quick form of benchmarks/replay.py. Needs a WanGP clone with its
+history.
 
     WANGP_DIR=DIR pytest tests/test_replay.py          (WanGP's own packages are not needed)
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import replay
+from wan2gp_svi.install import syntax
 from wan2gp_svi.install.patches import hooked, read_series
 from wan2gp_svi.wangp import contract
 
@@ -43,7 +45,8 @@ def test_the_hooks_fit_thirty_versions_spread_over_the_history(clone):
     chosen = replay.versions(clone, every=12)
     assert len(chosen) >= 30 and chosen[0].name == "9.0"
     results = replay.replay(clone, chosen, PATCHES.values(), {})
-    names = {blob: f"{version.name}, {version.commit[:8]}" for version in chosen for blob in version.blobs}
+    names = {blob: f"{version.name}, {version.commit[:8]}" for version in chosen
+             for blob in version.blobs}
     assert {names[blob]: result.faults for blob, result in results.items() if result.faults} == {}
     around = replay.around(clone, chosen, list(PATCHES.values()))
     assert {commit: faults for commit, faults in around.items() if faults} == {}
@@ -71,11 +74,11 @@ def test_every_hook_that_stands_elsewhere_is_found(newest, name):
     patch = PATCHES[name]
     tree = ast.parse(hooked(newest[name], patch))
     assert contract.misplaced(tree, patch) == []
-    standing = {place.hook: place for place in contract.places(tree) if place.hook}
+    standing = {place.hook: place for place in syntax.places(tree) if place.hook}
     assert standing
     for hook, place in standing.items():
         place.block.append(place.block.pop(place.index))
-        assert f"{hook}: not where it must stand" in contract.misplaced(tree, patch)
+        assert f"the hook {hook} is not in its place" in contract.misplaced(tree, patch)
         place.block.insert(place.index, place.block.pop())
 
 
@@ -91,8 +94,9 @@ def test_missing_hooks_and_names_that_are_not_bound_are_found(newest, monkeypatc
         monkeypatch.undo()
         return found
 
-    why = "is not bound before it, which is needed for a test"
-    assert with_name("no_such_name", "after_join") == [f"after_join: no_such_name {why}"]
+    why = "(a test), which is not set there"
+    assert with_name("no_such_name", "after_join") == ["the hook after_join needs "
+                                                       f"no_such_name {why}"]
     assert with_name("num_frames_generated", "before_generate") == []
     assert with_name("generated_audio", "after_save") == []
 
@@ -101,10 +105,11 @@ def test_the_outline_of_a_file_gives_what_the_whole_file_gives(newest):
     for name, patch in PATCHES.items():
         whole = ast.parse(hooked(newest[name], patch))
         assert contract.misplaced(whole, patch) == contract.misplaced(
-            contract.outline(hooked(newest[name], patch), contract._PARTS[name]), patch) == []
+            contract.outlined(hooked(newest[name], patch), patch), patch) == []
 
 
 def test_the_earlier_distribution_is_tried_with_both_line_endings():
     diff = b"--- a/wgp.py\n+++ b/wgp.py\n@@ -1,2 +1,3 @@\n one\n+more\n two\n"
-    assert replay.applies(diff, b"one\ntwo\n", "wgp.py") and replay.applies(diff, b"one\r\ntwo\r\n", "wgp.py")
+    assert replay.applies(diff, b"one\ntwo\n", "wgp.py") and replay.applies(diff, b"one\r\ntwo\r\n",
+                                                                            "wgp.py")
     assert not replay.applies(diff, b"one\n\nthree\n", "wgp.py")

@@ -19,8 +19,9 @@ from PIL import Image
 from wan2gp_svi import text
 from wan2gp_svi.drift import DriftError
 from wan2gp_svi.install import Refused, loras
+from wan2gp_svi.runs.record import About, Clip, StoreError
 from wan2gp_svi.runs.state import ask_to_stop, in_words, state
-from wan2gp_svi.runs.store import STOP, About, Clip, Run, Store, StoreError
+from wan2gp_svi.runs.store import STOP, Run, Store
 from wan2gp_svi.wangp import resuming
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.tab import actions, components, lora_files, tab, view

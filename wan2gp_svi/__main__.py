@@ -24,15 +24,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return selftest.main(arguments[1:])
     try:
         from . import drift
-        from .demo.in_wangp import command as small
-        from .runs.store import StoreError
+        from .demo.in_wangp import command as demo_model
+        from .runs.record import StoreError
         from .wangp.check import command as check
     except ModuleNotFoundError as error:
         print(f"This Python lacks the package {error.name}. All commands but demo and selftest "
               "need WanGP's own Python.", file=sys.stderr)
         return 1
 
-    options = _parser(drift, check, small).parse_args(arguments)
+    options = _parser(drift, check, demo_model).parse_args(arguments)
     try:
         return options.work(options) or 0
     except (StoreError, OSError) as error:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser(drift: Any, check: Any, small: Any) -> argparse.ArgumentParser:
+def _parser(drift: Any, check: Any, demo_model: Any) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m wan2gp_svi", epilog="Each COMMAND has its own --help.",
         description="Resumes, extends and redoes runs, checks settings, and lets you try SVI.")
@@ -49,7 +49,7 @@ def _parser(drift: Any, check: Any, small: Any) -> argparse.ArgumentParser:
     for name, module, help in (
             ("check", check, "check settings before you run them"),
             ("drift", drift, "measure a video's colours, contrast and motion"),
-            ("small", small, "add a demo model to WanGP's list, to try SVI in seconds")):
+            ("demo-model", demo_model, "add a demo model to WanGP, to try SVI in seconds")):
         command = commands.add_parser(name, help=help)
         module.add_arguments(command)
         command.set_defaults(work=module.run)
@@ -137,8 +137,8 @@ def _remove(store: Any, run: Any, sure: bool) -> None:
 
 
 def _stop(options: argparse.Namespace) -> None:
+    from .runs.record import StoreError
     from .runs.state import ask_to_stop, is_running
-    from .runs.store import StoreError
 
     store = _store(options)
     running = [run for run in ([store.find(options.run)] if options.run else store.runs())
@@ -172,7 +172,8 @@ def _settings(options: argparse.Namespace) -> None:
 
 
 def _store(options: argparse.Namespace) -> Any:
-    from .runs.store import FOLDER, Store, StoreError
+    from .runs.record import StoreError
+    from .runs.store import FOLDER, Store
 
     if options.outputs is not None:
         outputs = options.outputs

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..runs import store
+from ..runs import record
 from ..text import sentence
 from ..variants import CLIP_FRAMES
 from .form import SettingsError
@@ -79,7 +79,7 @@ class Video:
         """Ends the video because of `error`, and says so in WanGP's log and page. Never raises."""
         if self.failure:
             return
-        foreseen = isinstance(error, (SettingsError, store.StoreError))
+        foreseen = isinstance(error, (SettingsError, record.StoreError))
         self.failure = sentence(str(error)) if foreseen else self._bug_report(where, error)
         if not foreseen:
             with contextlib.suppress(Exception):
@@ -126,7 +126,7 @@ class Clip:
     previous_latents: Tensor | None = None
     seam: Seam = field(default_factory=Seam)
     video: Video = field(default_factory=Video)
-    stored: store.Clip | None = None
+    stored: record.Clip | None = None
     seconds: tuple[float, ...] = ()
     started: float = field(default_factory=time.monotonic)
     next_motion_frames: Tensor | None = None

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..drift.layout import provenance
-from ..runs.store import FOLDER, Store, StoreError
+from ..runs.record import StoreError
+from ..runs.store import FOLDER, Store
 
 
 def source(scope: Mapping[str, Any], frames: int, say: Callable[[str], None]

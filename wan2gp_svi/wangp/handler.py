@@ -50,8 +50,8 @@ def extend(handler: Any, text_modes: bool) -> None:
         except Exception as fault:
             return _unchecked(inputs, fault)
 
-    def fix_settings(base_model_type: str, settings_version: Any, model_def: Any, ui_defaults: Any,
-                     *others: Any, **options: Any) -> None:
+    def fix_settings(base_model_type: str, settings_version: Any, model_def: Any,
+                     ui_defaults: Any, *others: Any, **options: Any) -> None:
         if fix is not None:
             fix(base_model_type, settings_version, model_def, ui_defaults, *others, **options)
         with without("the profile"):

@@ -21,7 +21,7 @@ from .. import __version__, chain
 from .. import lora as lora_keys
 from ..conditioning import check, kept_frames
 from ..conditioning import mask as keep_mask
-from ..runs.store import StoreError
+from ..runs.record import StoreError
 from ..variants import CLIP_FRAMES
 from . import page, window
 from .clip import Seam

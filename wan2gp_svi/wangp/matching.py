@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from .. import chain
+from ..runs.record import About, Clip, StoreError
 from ..runs.state import State, reason
-from ..runs.store import FOLDER, About, Clip, Run, Store, StoreError
+from ..runs.store import FOLDER, Run, Store
 from ..text import cut, sentence
 from .form import SettingsError
 from .frames import to_uint8

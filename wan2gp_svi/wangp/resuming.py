@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import chain
-from ..runs.store import Run, StoreError
+from ..runs.record import StoreError
+from ..runs.store import Run
 
 
 def resumed(run: Run) -> dict[str, Any]:

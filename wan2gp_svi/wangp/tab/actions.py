@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ... import chain, drift, files
-from ...runs.store import Run, StoreError
+from ...runs.record import StoreError
+from ...runs.store import Run
 from .. import resuming
 from .view import Shown
 

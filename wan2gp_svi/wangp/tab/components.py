@@ -10,15 +10,14 @@ from typing import Any
 
 from ...drift import DriftError
 from ...install import Refused
-from ...runs.store import StoreError
+from ...runs.record import StoreError
 from ...text import sentence
 from ..form import SettingsError
 
 try:
-    import gradio
+    import gradio as gr
 except ImportError:  # outside of WanGP
-    gradio = None
-gr: Any = gradio
+    gr = None
 
 _EXPECTED = (StoreError, SettingsError, Refused, DriftError, OSError)
 

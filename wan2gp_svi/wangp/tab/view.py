@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 from ... import chain
 from ...files import read_json
+from ...runs.record import Clip
 from ...runs.state import State, in_words, state
-from ...runs.store import Clip, Run, Store
+from ...runs.store import Run, Store
 from ...text import cut, duration, sentence, size
 from ...variants import SEED_STEP, VARIANTS
 from .components import table

@@ -1,0 +1,57 @@
+"""What WanGP's page shows of SVI, as values: docs/wangp.png and docs/tab.png are pictures of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock, patch
+
+from wan2gp_svi.runs.record import About
+from wan2gp_svi.runs.state import State
+from wan2gp_svi.runs.store import Store
+from wan2gp_svi.wangp.form import custom_settings
+from wan2gp_svi.wangp.profiles import profiles
+from wan2gp_svi.wangp.tab import tab, view
+
+PROFILE = "SVI-Shot Infinite LightX2V - 4 Steps"
+DIGESTS = Path(__file__).parents[1] / "docs/pictures.json"
+
+
+def digests() -> dict[str, str]:
+    """For each picture a hash that changes with what it shows."""
+    shown = {"wangp.png": _form(), "tab.png": [*_components(), *_words()]}
+    return {name: hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+            for name, values in shown.items()}
+
+
+def _form() -> list[Any]:
+    return [custom_settings(), [one.settings for one in profiles() if one.name == PROFILE]]
+
+
+def _components() -> list[str]:
+    """The tab's components in their order, with what each is given."""
+    gradio = MagicMock()
+    with patch.dict(sys.modules, gradio=gradio):
+        tab.Tab(MagicMock(), {}).create()
+    drawn = (call for call in gradio.mock_calls
+             if re.fullmatch(r"[A-Z]\w+(\(\)\.__(enter|exit)__)?", call[0]))
+    return [re.sub(r" id='\d+'", "", repr(call)) for call in drawn]
+
+
+def _words() -> list[str]:
+    """What the tab says of a run in each state, without its name and size."""
+    texts = []
+    with tempfile.TemporaryDirectory() as folder:
+        for ended in ("", State.FINISHED, State.STOPPED):
+            run = Store(Path(folder)).new(About(
+                variant="shot", title="SVI-Shot", clips=2, seed=1, fps=16.0, asked=["a boat"],
+                prompts=["a boat"], repeat=1, decides={}, ended=ended), {})
+            shown = view.look(run)
+            summary = view.summary(shown).replace(run.name, "")
+            texts += [re.sub(r"[\d.]+ \w*B\b", "", summary), view.clips_table(shown)]
+    return texts
