@@ -66,9 +66,12 @@ class Page:
     def says(self, text: str | re.Pattern[str]) -> None:
         self.page.get_by_text(text).locator("visible=true").first.wait_for()
 
-    def generate(self, until: str) -> None:
+    def generate(self, run: str, until: str) -> None:
+        """Presses Generate when the form has the run's name under "SVI run"."""
         self.says("The settings are in the form")
-        self.page.wait_for_timeout(4000)  # the form is filled; nothing on the page says when
+        self.page.wait_for_function("""name => [...document.querySelectorAll("textarea, input")]
+            .some(box => box.value === name)""", arg=run)
+        self.page.wait_for_timeout(1000)
         self.page.get_by_role("button", name="Generate",
                               exact=True).locator("visible=true").first.click()
         for _ in range(180):
@@ -108,7 +111,7 @@ def test_a_killed_run_is_resumed_and_no_file_of_the_users_names_the_tab(
         page.pick(run.name)
         opened.locator("#svi_run video").wait_for()
         page.click("resume")
-        page.generate(until="clip 4/4 done")
+        page.generate(run.name, until="clip 4/4 done")
         assert re.search(f"resuming run {run.name},? from clip 3 of 4", page.log)
         page.open()
         page.click("refresh")
@@ -164,7 +167,7 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.fill("prompt", "a storm")
         page.fill("seed", "99")
         page.click("redo")
-        page.generate(until="clip 2/9")
+        page.generate(f"{run.name}@2", until="clip 2/9")
         page.open()
         page.click("refresh")
         opened.locator("#svi_runs tbody tr", has_text="running").wait_for()
