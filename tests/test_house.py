@@ -188,7 +188,6 @@ PRIVATE = {
     "test_drift": {"_limits"},  # drawing a whole report for each of 50 examples takes minutes
     "test_faults": {"_encode", "_grow"},  # the steps of the thread beside WanGP's, for planting faults
     "test_install_legacy": {"_ARROW", "_BLOCKS", "_PROFILES"},  # hashes that stand-ins are added to
-    "test_mp4": {"_copy", "_folded", "_movie", "_places", "_read", "_spread"},  # tables of bytes
     "test_replay": {"_PARTS"},  # what the contract reads of a file
     "test_selftest": {"_NEEDED", "_lacks", "_marks"},  # other Pythons and consoles than this one
     "test_tab": {"_bytes"},  # a line that two modules must agree on
