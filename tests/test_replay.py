@@ -1,4 +1,5 @@
-"""The hooks in WanGP's history: the quick form of benchmarks/replay.py. Needs a WanGP clone with its history.
+"""The hooks in WanGP's history: a quick form of benchmarks/replay.py. Needs a WanGP clone with its
+history.
 
     WANGP_DIR=DIR pytest tests/test_replay.py          (WanGP's own packages are not needed)
 """
@@ -44,7 +45,8 @@ def test_the_hooks_fit_thirty_versions_spread_over_the_history(clone):
     chosen = replay.versions(clone, every=12)
     assert len(chosen) >= 30 and chosen[0].name == "9.0"
     results = replay.replay(clone, chosen, PATCHES.values(), {})
-    names = {blob: f"{version.name}, {version.commit[:8]}" for version in chosen for blob in version.blobs}
+    names = {blob: f"{version.name}, {version.commit[:8]}" for version in chosen
+             for blob in version.blobs}
     assert {names[blob]: result.faults for blob, result in results.items() if result.faults} == {}
     around = replay.around(clone, chosen, list(PATCHES.values()))
     assert {commit: faults for commit, faults in around.items() if faults} == {}
