@@ -113,7 +113,7 @@ import sys
 from pathlib import Path
 from wan2gp_svi.install import Refused, cli, loras
 try:
-    loras.fetch(loras.downloads(Path(sys.argv[1]), sys.argv[2:]), cli._print_progress)
+    loras.fetch(loras.downloads(Path(sys.argv[1]), sys.argv[2:]), cli.print_progress)
 except Refused as error:
     sys.exit(f"REFUSED {error}")
 """
