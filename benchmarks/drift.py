@@ -1,16 +1,18 @@
-"""Does SVI stop the drift? The demo model on many scenes that it was never trained on, compared with the truth.
+"""Does SVI stop the drift? The demo model on scenes it was not trained on, compared with the truth.
 
-    python benchmarks/drift.py [--scenes 32] [--clips 20] [--ways stock shot film] [--device cuda] [--out FOLDER]
+    python benchmarks/drift.py [--scenes 32] [--clips 20] [--ways stock shot film]
+                               [--device cuda] [--out FOLDER]
 
-The clips are chained as in the demo: by the add-on's own chain, conditioning and LoRA code, and as WanGP's windows are
-without SVI, with the same images, prompts and first seed. Needs the packages of the demo. Rows that drift.csv already
-has are kept, so you can stop and start again; a file made with other weights is refused.
+The clips are chained as in the demo: by the add-on's own chain, conditioning and LoRA code, and
+like WanGP's windows without SVI, with the same images, prompts and first seed. Needs the packages
+of the demo. Rows that drift.csv already has are kept, so you can stop and start again; a file made
+with other weights is refused.
 
 colour     mean distance of the background to the true one, in RGB of [0, 1]
 PSNR       of the background, dB; its slope after clip 5, by least squares
-there      scenes whose object is there, in its colour and about its size (half to twice its true number of pixels)
+there      scenes whose object is there, in its colour and about its size (half to twice its pixels)
 motion     how far the object moves; 1 is as far as it should
-jump       its longest step from frame to frame at the seam with the clip before, pixels; 1 to 3 is usual
+jump       its longest step between frames at the seam with the clip before; 1 to 3 pixels is usual
 
 Writes RESULTS.md, drift.csv (a row per scene and clip) and drift.png.
 """
@@ -35,16 +37,16 @@ sys.path.insert(0, str(ROOT))
 from wan2gp_svi.demo import chaining, model, truth, world  # noqa: E402
 
 OUT = ROOT / "benchmarks/drift"
-FIRST = 1_000_000  # scenes before this one were trained on
-FAR = 8  # pixels that are a jump
-SETTLED = 5  # clips after which the slope is taken
+FIRST = 1_000_000  #: the first scene that was not trained on
+FAR = 8  #: pixels that are a jump
+SETTLED = 5  #: clips before the slope is taken
 WAYS = {"stock": chaining.STOCK, **chaining.SVI}
 COLOURS = {"stock": "#c44e52", "shot": "#2a6f97", "film": "#6a994e"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One clip: `weights` tells the files that it was made with, `machine` what made it."""
+    """One clip. `weights`: a hash of the files that made it; `machine`: what made it."""
 
     weights: str
     machine: str
@@ -63,11 +65,12 @@ class Row:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=32)
     parser.add_argument("--clips", type=int, default=20)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--batch", type=int, default=4, help="scenes that are made side by side")
+    parser.add_argument("--batch", type=int, default=4, help="scenes to make side by side")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
@@ -79,8 +82,8 @@ def main() -> int:
         for name in options.ways:
             weights = fingerprint(WAYS[name].adapter)
             if others := {row.weights for row in rows if row.way == name} - {weights}:
-                print(f"{table} was made with other weights ({others.pop()}, now {weights}); give another --out.",
-                      file=sys.stderr)
+                print(f"{table} was made with other weights ({others.pop()}, now {weights}); "
+                      "choose another --out.", file=sys.stderr)
                 return 1
             kept = {(row.scene, row.clip) for row in rows if row.way == name}
             if missing := [seed for seed in seeds if (seed, options.clips) not in kept]:
@@ -92,28 +95,33 @@ def main() -> int:
 
 
 def made(name: str, weights: str, seeds: Sequence[int], clips: int, device: str) -> list[Row]:
-    way, scenes = WAYS[name], [world.scene(seed, things=1) for seed in seeds]
+    way, scenes = WAYS[name], [world.scene(seed, objects=1) for seed in seeds]
     wan = chaining.Wan.load(way.adapter, device=device)
     images = torch.cat([world.render([scene], torch.zeros(1, 1))[:, :, 0] for scene in scenes])
     prompts = [scene.prompt() for scene in scenes]
-    machine = f"torch {torch.__version__} on {torch.cuda.get_device_name(device) if 'cuda' in device else 'a CPU'}"
+    processor = torch.cuda.get_device_name(device) if "cuda" in device else "a CPU"
+    machine = f"torch {torch.__version__} on {processor}"
     rows, started, before = [], time.monotonic(), None
-    for clip, videos in enumerate(chaining.clips(wan, way, images, [[prompt] for prompt in prompts], seeds, clips)):
+    chained = chaining.clips(wan, way, images, [[prompt] for prompt in prompts], seeds, clips)
+    for clip, videos in enumerate(chained):
         videos = videos.cpu()
         for number, (seed, scene, video) in enumerate(zip(seeds, scenes, videos, strict=True)):
             where = world.turns([prompts[number]] * (clip + 1), way.variant.overlap)
+            assert where is not None
             found = (*astuple(truth.measure(video, scene, where[clip])),
                      0.0 if before is None else truth.jump(before[number], video, scene))
-            rows.append(Row(weights, machine, name, seed, clip + 1, *(round(value, 4) for value in found)))
+            rows.append(Row(weights, machine, name, seed, clip + 1,
+                            *(round(value, 4) for value in found)))
         before = videos
-        print(f"{name}: scenes {seeds[0]} to {seeds[-1]}, clip {clip + 1}/{clips}, {time.monotonic() - started:.0f} s",
-              flush=True)
+        print(f"{name}: scenes {seeds[0]} to {seeds[-1]}, clip {clip + 1}/{clips}, "
+              f"{time.monotonic() - started:.0f} s", flush=True)
     return rows
 
 
 def fingerprint(adapter: str) -> str:
-    names = ("small-wan-vae.safetensors", "small-wan-i2v.safetensors", *filter(None, [model.ADAPTERS.get(adapter)]))
-    return hashlib.sha256(b"".join((model.WEIGHTS / name).read_bytes() for name in names)).hexdigest()[:8]
+    names = (model.VAE, model.TRANSFORMER, *filter(None, [model.ADAPTERS.get(adapter)]))
+    content = b"".join((model.WEIGHTS / name).read_bytes() for name in names)
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def read(table: Path) -> list[Row]:
@@ -121,7 +129,7 @@ def read(table: Path) -> list[Row]:
         return []
     kinds = {"str": str, "int": int, "float": float}
     with table.open(encoding="utf-8", newline="") as file:
-        return [Row(**{field.name: kinds[str(field.type)](row[field.name]) for field in fields(Row)})
+        return [Row(*(kinds[str(field.type)](row[field.name]) for field in fields(Row)))
                 for row in csv.DictReader(file)]
 
 
@@ -133,22 +141,29 @@ def write(table: Path, rows: Iterable[Row]) -> None:
 
 
 def report(rows: Sequence[Row], ways: Sequence[str], clips: int, out: Path) -> None:
-    """Only scenes that every way has, whole."""
-    common = set.intersection(*({row.scene for row in rows if row.way == way and row.clip == clips} for way in ways))
-    by = {way: [row for row in rows if row.way == way and row.scene in common and row.clip <= clips] for way in ways}
+    """Of the scenes that every way has made to the end."""
+    common = set.intersection(*({row.scene for row in rows if row.way == way and row.clip == clips}
+                                for way in ways))
+    by = {way: [row for row in rows if row.way == way and row.scene in common
+                and row.clip <= clips] for way in ways}
     plot(by, clips, out / "drift.png")
     goals = {way: summary(rows, clips) for way, rows in by.items()}
-    lines = [f"# Drift over {clips} clips, {len(common)} scenes", "",
-             "The demo model, compared with the truth, printed by `python benchmarks/drift.py`. SVI has goals to "
-             "reach; WanGP's own windows have some too, which prove that they drift.", "",
-             "| | " + " | ".join(WAYS[way].variant.title for way in ways) + " | goal for SVI | goal for stock |",
-             "|---|" + "---|" * (len(ways) + 2)]
-    lines += [f"| {title} | " + " | ".join(goals[way][title] for way in ways) + f" | {svi} | {stock} |"
-              for title, (svi, stock) in GOALS.items()]
-    lines += [f"| {key} | " + " | ".join(", ".join(sorted({getattr(row, key) for row in rows})) for rows in by.values())
-              + " | | |" for key in ("weights", "machine")]
-    lines += ["", "![Medians over the scenes, with bands for the middle half](drift.png)", "",
-              "Values are medians over the scenes unless the row says otherwise. The bands hold the middle half."]
+    titles = [WAYS[way].variant.title for way in ways]
+    made = {key: [", ".join(sorted({getattr(row, key) for row in rows})) for rows in by.values()]
+            for key in ("weights", "machine")}
+    lines = [
+        f"# Drift over {clips} clips, {len(common)} scenes", "",
+        "The demo model, compared with the truth, printed by `python benchmarks/drift.py`. SVI has "
+        "goals to reach; WanGP's own windows have some too, which prove that they drift.", "",
+        f"| | {' | '.join(titles)} | goal for SVI | goal for stock |",
+        "|---|" + "---|" * (len(ways) + 2),
+        *(f"| {title} | {' | '.join(goals[way][title] for way in ways)} | {svi} | {stock} |"
+          for title, (svi, stock) in GOALS.items()),
+        *(f"| {key} | {' | '.join(values)} | | |" for key, values in made.items()), "",
+        "![Medians over the scenes, with bands for the middle half](drift.png)", "",
+        "Values are medians over the scenes unless the row says otherwise. The bands hold the "
+        "middle half.",
+    ]
     (out / "RESULTS.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
@@ -190,10 +205,9 @@ def summary(rows: Sequence[Row], clips: int) -> dict[str, str]:
 
 
 def slope(rows: Sequence[Row]) -> float:
-    """dB a clip; none with fewer than two clips."""
-    if len(rows) < 2:
-        return float("nan")
-    return statistics.linear_regression([row.clip for row in rows], [row.psnr for row in rows]).slope
+    """dB a clip; nan for fewer than two clips."""
+    clips, psnr = [row.clip for row in rows], [row.psnr for row in rows]
+    return statistics.linear_regression(clips, psnr).slope if len(rows) > 1 else float("nan")
 
 
 def plot(by: dict[str, list[Row]], clips: int, path: Path) -> None:
@@ -211,10 +225,11 @@ def plot(by: dict[str, list[Row]], clips: int, path: Path) -> None:
     figure, axes = plt.subplots(1, len(shown), figsize=(15, 3.6), constrained_layout=True)
     for axis, (title, key) in zip(axes, shown, strict=True):
         for way, rows in by.items():
-            columns = [sorted(key(row) for row in rows if row.clip == clip) for clip in range(1, clips + 1)]
-            low, middle, high = ([statistics.quantiles(column, n=4)[quarter] if len(column) > 1 else column[0]
-                                  for column in columns] for quarter in range(3))
             at = range(1, clips + 1)
+            columns = [[key(row) for row in rows if row.clip == clip] for clip in at]
+            quarters = [statistics.quantiles(column, n=4) if len(column) > 1 else column * 3
+                        for column in columns]
+            low, middle, high = zip(*quarters, strict=True)
             axis.fill_between(at, low, high, color=COLOURS[way], alpha=0.15, linewidth=0)
             axis.plot(at, middle, color=COLOURS[way], label=WAYS[way].variant.title)
         axis.set_title(title, fontsize=10, loc="left")

@@ -7,12 +7,14 @@ import json
 import re
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock, patch
 
+from wan2gp_svi.runs.record import About
 from wan2gp_svi.runs.state import State
-from wan2gp_svi.runs.store import About, Store
+from wan2gp_svi.runs.store import Store
 from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.profiles import profiles
 from wan2gp_svi.wangp.tab import tab, view
@@ -33,9 +35,12 @@ def _form() -> list[Any]:
 
 
 def _components() -> list[str]:
-    """The tab's components in their order, with what each is given."""
+    """The tab's components in their order, with the arguments of each."""
     gradio = MagicMock()
-    with patch.dict(sys.modules, gradio=gradio):
+    with ExitStack() as stack:
+        for name, module in list(sys.modules.items()):
+            if name.startswith(tab.__package__) and hasattr(module, "gr"):
+                stack.enter_context(patch.object(module, "gr", gradio))
         tab.Tab(MagicMock(), {}).create()
     drawn = (call for call in gradio.mock_calls
              if re.fullmatch(r"[A-Z]\w+(\(\)\.__(enter|exit)__)?", call[0]))

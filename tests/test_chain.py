@@ -49,7 +49,7 @@ def test_no_moment_is_shown_twice_or_skipped(n, overlap, keep_new, data):
 def test_seams_of_the_authors():
     assert chain.kept(0, 3, 5, keep_new=True) == slice(0, 76)  # Film: the old clip loses its last 5
     assert chain.kept(2, 3, 5, keep_new=True) == slice(0, 81)
-    # 2.0 for Wan 2.2: the new clip loses its first
+    # 2.0 for Wan 2.2: the new clip loses its first frame
     assert chain.kept(1, 3, 1, keep_new=False) == slice(1, 81)
     assert chain.kept(1, 3, 5, keep_new=False) == slice(5, 81)  # Pro
     assert chain.length(10, 1) == 801 and chain.length(3, 5) == 233

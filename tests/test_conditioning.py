@@ -1,4 +1,4 @@
-"""Conditioning: the same numbers as the authors' code, and what happens beyond their cases."""
+"""Conditioning as in the authors' code, number for number, and beyond their numbers."""
 
 import json
 from pathlib import Path
@@ -60,8 +60,8 @@ sizes = st.integers(1, 3).map(lambda n: 8 * n)
 
 
 @settings(max_examples=60, deadline=None)
-@given(n=st.integers(1, 13), k=st.integers(-1, 30), cfg=st.booleans(), t=st.integers(4, 8), h=sizes,
-       w=sizes)
+@given(n=st.integers(1, 13), k=st.integers(-1, 30), cfg=st.booleans(), t=st.integers(4, 8),
+       h=sizes, w=sizes)
 def test_any_size_number_of_motion_frames_and_padding(n, k, cfg, t, h, w):
     num_frames = 4 * (t - 1) + 1
     motion, reference = torch.rand(3, n, h, w) * 2 - 1, torch.rand(3, h, w) * 2 - 1
@@ -103,7 +103,7 @@ def test_pro_places_anchor_motion_latents_and_zeros(previous, count, t, h, w):
                       num_motion_latent=count)
     used = count if previous else 0
     assert torch.equal(y[4:, :1], stand_in_vae(reference[:, None]))
-    assert used == 0 or torch.equal(y[4:, 1:1 + used], before[:, -used:])
+    assert before is None or torch.equal(y[4:, 1:1 + used], before[:, -used:])
     assert not y[4:, 1 + used:].any() and not y[:4, 1:].any() and y[:4, 0].eq(1).all()
 
 

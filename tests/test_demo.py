@@ -1,6 +1,7 @@
-"""The demo: its chains hand the network what the product's own code makes, its files are whole, its words plain.
+"""The demo: its chains give the network what the add-on's own code makes, its files are whole, its
+words plain.
 
-The network is a stand-in everywhere but in the last test, which makes two clips with the weights that are shipped.
+The network is a stand-in, except in the last test, which makes two clips with the shipped weights.
 """
 
 import ast
@@ -16,17 +17,27 @@ from typing import Any
 import pytest
 import torch
 
-for package in ("diffusers", "imageio", "matplotlib", "cv2", "PIL"):
+for package in ("diffusers", "matplotlib", "cv2", "PIL", "av", "scipy"):
     pytest.importorskip(package, reason=f"the demo needs {package}")
 
-import imageio.v2 as imageio  # noqa: E402
+import av  # noqa: E402
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.__main__ import main as package  # noqa: E402
 from wan2gp_svi.conditioning import condition  # noqa: E402
-from wan2gp_svi.demo import chaining, command, environment, model, network, picture, takes, video, world  # noqa: E402
+from wan2gp_svi.demo import (  # noqa: E402
+    chaining,
+    command,
+    environment,
+    model,
+    network,
+    picture,
+    takes,
+    video,
+    world,
+)
 from wan2gp_svi.demo.chaining import STOCK, SVI, clips, joined, noise, on_grid  # noqa: E402
 from wan2gp_svi.demo.takes import Take, Task  # noqa: E402
 from wan2gp_svi.demo.world import HEIGHT, TURNS, WIDTH, render, scene  # noqa: E402
@@ -63,13 +74,16 @@ def seen(monkeypatch):
     found = Seen()
 
     def denoise(_, y, text, clip, noise, steps):
-        for kept, given in zip((found.y, found.text, found.clip, found.noise), (y, text, clip, noise), strict=True):
-            kept.append(given)
+        found.y.append(y)
+        found.text.append(text)
+        found.clip.append(clip)
+        found.noise.append(noise)
         return noise
 
     def decode(_, latents):
-        return torch.stack([1.2 * pixels(3, CLIP_FRAMES, HEIGHT, WIDTH, seed=int(1e6 * each.abs().mean()))
-                            for each in latents])
+        seeds = (int(1e6 * each.abs().mean()) for each in latents)
+        return torch.stack([1.2 * pixels(3, CLIP_FRAMES, HEIGHT, WIDTH, seed=seed)
+                            for seed in seeds])
 
     monkeypatch.setattr(network, "denoise", denoise)
     monkeypatch.setattr(network, "decode", decode)
@@ -84,7 +98,7 @@ def made(way, images, prompts, seeds, number):
     return list(clips(stand_in(), way, images, prompts, seeds, number))
 
 
-# --------------------------------------------------------------------------------------------------------------- chains
+# ------------------------------------------------------------------------------------------- chains
 
 
 @pytest.mark.parametrize("id", WAYS)
@@ -97,7 +111,8 @@ def test_the_network_is_given_what_the_products_own_code_makes(id, seen):
         wanted = condition(motion[clip], images[0], encode, ref_pad_num=variant.ref_pad_num)
         assert torch.equal(seen.y[clip][0], wanted)
         assert torch.equal(seen.clip[clip], model.clip_features(motion[clip][None, :, 0]))
-        assert torch.equal(seen.noise[clip][0], noise(chain.seed(7, clip, way.seed_step), (21, 8, 12)))
+        seed = chain.seed(7, clip, way.seed_step)
+        assert torch.equal(seen.noise[clip][0], noise(seed, (21, 8, 12)))
     said = chain.stream(["one", "two"], 3, variant.prompt_repeat)
     assert torch.equal(torch.cat(seen.text), model.text_features(said))
 
@@ -109,7 +124,7 @@ def test_svi_draws_other_noise_for_every_clip(seen):
 
 
 def test_stock_chaining_is_that_of_wangps_windows(seen):
-    """The last frame, then grey; a mask on it alone; one seed; no LoRA; at a seam the old clip's frame."""
+    """The last frame, then grey; a mask on it; one seed; no LoRA; at seams the old clip's frame."""
     images = pixels(1, 3, HEIGHT, WIDTH)
     first, second = made(STOCK, images, [["one"]], [7], 2)
     video = torch.zeros(3, CLIP_FRAMES, HEIGHT, WIDTH)
@@ -118,21 +133,24 @@ def test_stock_chaining_is_that_of_wangps_windows(seen):
     assert seen.y[1][0, :4].sum() == 4 * 8 * 12 and (seen.y[1][0, :4, 0] == 1).all()
     assert torch.equal(*seen.noise)
     assert STOCK.adapter == ""
-    assert torch.equal(joined([first, second], STOCK.variant), torch.cat([first, second[:, :, 1:]], 2))
+    video = joined([first, second], STOCK.variant)
+    assert torch.equal(video, torch.cat([first, second[:, :, 1:]], 2))
 
 
 def test_svis_variants_differ_as_the_table_has_it(seen):
-    assert {id: (way.variant.motion_frames, way.variant.ref_pad_num, way.adapter) for id, way in SVI.items()} \
-        == {"shot": (1, -1, "shot"), "film": (5, 0, "film")}
+    found = {id: (way.variant.motion_frames, way.variant.ref_pad_num, way.adapter)
+             for id, way in SVI.items()}
+    assert found == {"shot": (1, -1, "shot"), "film": (5, 0, "film")}
 
 
 @pytest.mark.parametrize("id", WAYS)
 def test_clips_join_to_the_length_that_the_product_says(id, seen):
     variant = WAYS[id].variant
     found = made(WAYS[id], pixels(1, 3, HEIGHT, WIDTH), [["one"]], [7], 3)
-    assert joined(found, variant).shape[2] == chain.length(3, variant.overlap)
+    video = joined(found, variant)
+    assert video.shape[2] == chain.length(3, variant.overlap)
     if variant.keep_new:
-        assert torch.equal(joined(found, variant)[:, :, CLIP_FRAMES - variant.overlap], found[1][:, :, 0])
+        assert torch.equal(video[:, :, CLIP_FRAMES - variant.overlap], found[1][:, :, 0])
 
 
 def test_frames_pass_through_8_bit(seen):
@@ -150,7 +168,7 @@ def test_videos_that_are_made_side_by_side_are_those_made_alone(seen):
         assert all(torch.equal(a[at], b[0]) for a, b in zip(together, alone, strict=True))
 
 
-# ---------------------------------------------------------------------------------------------------------------- takes
+# -------------------------------------------------------------------------------------------- takes
 
 
 ONE = scene(0)
@@ -162,17 +180,26 @@ def told(way, found, prompts=None):
     return Take(way.variant.title, way, tuple(found), tuple(prompts or [PROMPT] * len(found)))
 
 
+def frames_of(path):
+    """[T, H, W, 3], and frames per second."""
+    with av.open(path) as file:
+        rate = file.streams.video[0].average_rate
+        return np.stack([each.to_ndarray(format="rgb24") for each in file.decode(video=0)]), rate
+
+
 @pytest.fixture(scope="module")
 def pair():
     """Two takes of three clips: one that fades, and the truth as SVI's."""
     where = world.turns([PROMPT] * 3, 1)
     true = [render([ONE], at[None])[0] for at in where]
-    return [told(STOCK, [clip * (1 - 0.2 * k) for k, clip in enumerate(true)]), told(SVI["shot"], true)]
+    faded = [clip * (1 - 0.2 * k) for k, clip in enumerate(true)]
+    return [told(STOCK, faded), told(SVI["shot"], true)]
 
 
 @pytest.mark.parametrize("overlap", [1, 5])
 def test_the_truth_goes_on_from_clip_to_clip(overlap):
-    first, second, third = world.turns([ONE.prompt("circles clockwise quickly")] * 2 + [ONE.prompt("waits")], overlap)
+    prompts = [ONE.prompt("circles clockwise quickly")] * 2 + [ONE.prompt("waits")]
+    first, second, third = world.turns(prompts, overlap)
     torch.testing.assert_close(first[-overlap:], second[:overlap])
     assert third.unique().numel() == 1 and third[0] == pytest.approx(second[-overlap].item())
     assert world.turns(["an elephant"], 1) is None
@@ -184,8 +211,9 @@ def test_what_drifts_is_seen_and_what_does_not_is_not(pair):
     assert faded[0] < 1 and faded[0] < faded[1] < faded[2] and max(true) < 1
     assert motion.values[1] == pytest.approx((100,) * 3)
     assert seams.values[1][1:] == pytest.approx((1, 1), abs=0.3) and min(seams.values[0][1:]) > 2
-    said = "After 3 clips the colours are off by {:.1f} Lab units with WanGP's own windows, by {:.1f} with SVI-Shot"
-    assert takes.verdict(pair, colour) == said.format(faded[2], true[2])
+    assert takes.verdict(pair, colour) == (
+        f"After 3 clips the colours are off by {faded[2]:.1f} Lab units with WanGP's own windows, "
+        f"by {true[2]:.1f} with SVI-Shot")
 
 
 def test_without_a_truth_the_products_metrics_tell_it(pair):
@@ -200,7 +228,8 @@ def test_without_a_truth_the_products_metrics_tell_it(pair):
 
 def test_each_half_of_svi_can_be_compared():
     found = takes.ways("film", compare=True)
-    assert list(found) == ["WanGP's own windows", "SVI-Film", "only SVI's LoRA", "only SVI's conditioning"]
+    assert list(found) == ["WanGP's own windows", "SVI-Film", "only SVI's LoRA",
+                           "only SVI's conditioning"]
     lora, conditioning = list(found.values())[2:]
     assert (lora.adapter, lora.variant) == ("film", STOCK.variant)
     assert (conditioning.adapter, conditioning.variant) == ("", SVI["film"].variant)
@@ -213,36 +242,47 @@ def test_an_image_of_any_shape_is_cut_to_the_worlds(tmp_path):
     assert found[:, 5, 5].tolist() == [1, -1, -1]
 
 
-# ---------------------------------------------------------------------------------------------------- video and picture
+# -------------------------------------------------------------------------------- video and picture
 
 
 def test_the_video_shows_every_frame_of_both(pair, tmp_path):
-    video.write(tmp_path / "demo.mp4", pair)
-    with imageio.get_reader(tmp_path / "demo.mp4") as reader:
-        assert reader.count_frames() == chain.length(3, 1)
-        about = reader.get_meta_data()
-        first = reader.get_data(0)
-    width, height = about["size"]
-    assert about["fps"] == 16 and width % 4 == height % 4 == 0 and width > 2 * video.SCALE * WIDTH
-    inside = first[video.HEAD:video.HEAD + video.SCALE * HEIGHT, video.GAP:video.GAP + video.SCALE * WIDTH]
-    small_again = np.asarray(Image.fromarray(inside).resize((WIDTH, HEIGHT), Image.Resampling.BOX), float)
-    assert np.abs(small_again - takes.pictures(pair[0].video)[0]).mean() < 6
+    video.write(tmp_path / "demo.mp4", video.side_by_side(pair))
+    found, rate = frames_of(tmp_path / "demo.mp4")
+    count, height, width, _ = found.shape
+    assert count == chain.length(3, 1) and rate == 16
+    assert width % 4 == height % 4 == 0 and width > 2 * video.SCALE * WIDTH
+    inside = found[0, video.HEAD:video.HEAD + video.SCALE * HEIGHT,
+                   video.GAP:video.GAP + video.SCALE * WIDTH]
+    assert_alike(inside, takes.pictures(pair[0].video)[0])
+
+
+def assert_alike(enlarged, picture):
+    shrunk = Image.fromarray(enlarged).resize((WIDTH, HEIGHT), Image.Resampling.BOX)
+    assert np.abs(np.asarray(shrunk, float) - picture).mean() < 6
+
+
+def test_a_video_of_one_take_shows_it_alone(pair, tmp_path):
+    video.write(tmp_path / "with-svi.mp4", video.alone(pair[1]))
+    found, _ = frames_of(tmp_path / "with-svi.mp4")
+    assert found.shape == (chain.length(3, 1), video.SCALE * HEIGHT, video.SCALE * WIDTH, 3)
+    assert_alike(found[200], takes.pictures(pair[1].video)[200])
 
 
 def test_the_video_says_which_clip_a_frame_is_of(pair):
-    assert [video.shown(pair[0]).index(clip) for clip in range(3)] == [0, 81, 161]  # the old clip's frame at a seam
+    # at a seam the old clip's frame
+    assert [video.shown(pair[0]).index(clip) for clip in range(3)] == [0, 81, 161]
     assert [video.shown(pair[1]).index(clip) for clip in range(3)] == [0, 80, 160]
     film = told(SVI["film"], pair[0].clips)
     assert len(video.shown(film)) == chain.length(3, 5)
 
 
 def test_takes_of_different_length_end_together(pair):
-    frames = list(video.frames([pair[0], told(SVI["film"], pair[1].clips)]))
+    frames = list(video.side_by_side([pair[0], told(SVI["film"], pair[1].clips)]))
     assert len(frames) == chain.length(3, 5)
 
 
 def test_four_takes_fill_two_rows(pair):
-    two, four = (next(video.frames(pair * times)).shape for times in (1, 2))
+    two, four = (next(video.side_by_side(pair * times)).shape for times in (1, 2))
     assert four[1] == two[1] and four[0] > 1.8 * two[0]
 
 
@@ -256,7 +296,8 @@ def test_the_picture_is_as_wide_as_it_is_meant_to_be(pair, tmp_path, times):
 
 def test_a_picture_of_one_clip_and_without_truth(pair, tmp_path):
     single = [told(take.way, take.clips[:1], ["象がいる"]) for take in pair]
-    picture.write(tmp_path / "demo.png", None, single, takes.curves(Task(IMAGE, ("象がいる",), 1, 0), single))
+    curves = takes.curves(Task(IMAGE, ("象がいる",), 1, 0), single)
+    picture.write(tmp_path / "demo.png", None, single, curves)
     assert (tmp_path / "demo.png").stat().st_size > 10_000
 
 
@@ -277,7 +318,7 @@ def test_names_that_would_lie_upon_each_other_are_moved_apart(pair, ends):
     assert places[0] > 0 and places[-1] <= highest
 
 
-# -------------------------------------------------------------------------------------------------------------- command
+# ------------------------------------------------------------------------------------------ command
 
 
 @pytest.fixture
@@ -292,7 +333,8 @@ def quick(here, monkeypatch, pair):
     def take(name, way, wan, task, done):
         for _ in range(task.clips):
             done()
-        return Take(name, way, pair[1].clips[:task.clips], tuple(chain.stream(task.prompts, task.clips)))
+        prompts = tuple(chain.stream(task.prompts, task.clips))
+        return Take(name, way, pair[1].clips[:task.clips], prompts)
 
     monkeypatch.setattr(takes, "take", take)
     monkeypatch.setattr(chaining.Wan, "load", lambda adapter, folder: None)
@@ -303,16 +345,18 @@ def quick(here, monkeypatch, pair):
 def test_a_run_from_beginning_to_end(quick, capsys):
     assert package(["demo", "--clips", "2"]) == 0
     said = capsys.readouterr().out
-    assert sorted(path.name for path in (quick / "svi-demo").iterdir()) == ["demo.mp4", "demo.png"]
-    assert re.search(r"clip 1 of 2\n(.*\n)*.*SVI-Shot: clip 2 of 2, \d+ s left\n\[#{30}\] \d+ s\n", said)
-    assert "After 2 clips the colours are off by" in said and "demo.png" in said
+    made = {path.name for path in (quick / "svi-demo").iterdir()}
+    assert made == {"demo.mp4", "demo.png", "with-svi.mp4", "without-svi.mp4"}
+    end = r"clip 1 of 2\n(.*\n)*.*SVI-Shot: clip 2 of 2, \d+ s left\n\[#{30}\] \d+ s\n"
+    assert re.search(end, said)
+    assert "After 2 clips the colours are off by" in said and all(name in said for name in made)
 
 
 def test_an_earlier_demo_stays(quick):
     (quick / "svi-demo").mkdir()
     (quick / "svi-demo-2").mkdir()
     assert command.main(["--clips", "1"]) == 0
-    assert len(list((quick / "svi-demo-3").iterdir())) == 2
+    assert len(list((quick / "svi-demo-3").iterdir())) == 4
     assert not list((quick / "svi-demo").iterdir())
 
 
@@ -352,7 +396,7 @@ def test_film_is_given_a_stream(quick, monkeypatch):
     (["--prompt", " "], "--prompt is empty"),
     (["--image", "none.png"], "There is no image none.png"),
     (["--image", "text.png"], "The image text.png cannot be read"),
-    (["--out", "taken"], "The folder taken has a demo.png already, and nothing is overwritten; choose another one"),
+    (["--out", "taken"], "The folder taken has a demo.png already, and nothing is overwritten; "),
     (["--out", "text.png"], "--out text.png is a file; choose a folder"),
     (["--out", "text.png/below", "--clips", "1"], "Nothing can be written to text.png"),
 ])
@@ -381,7 +425,8 @@ def test_weights_that_are_missing_or_broken_are_said(here, monkeypatch, capsys, 
     monkeypatch.setattr(model, "WEIGHTS", here)
     assert command.main([]) == 1
     said = capsys.readouterr().err
-    assert "The small model cannot be read" in said and "download it again" in said and said.count("\n") == 1
+    assert "The demo model cannot be read" in said and "download it again" in said
+    assert said.count("\n") == 1
     assert not (here / "svi-demo").exists()
 
 
@@ -406,7 +451,7 @@ def test_a_disk_that_is_full_leaves_no_half_file(quick, monkeypatch, capsys):
     assert not (quick / "svi-demo").exists()
 
 
-# --------------------------------------------------------------------------------------------------------------- set-up
+# ------------------------------------------------------------------------------------------- set-up
 
 
 @pytest.fixture
@@ -465,15 +510,15 @@ def test_elsewhere_the_registrys_torch_has_no_cuda(calls, monkeypatch, platform)
 
 def test_a_part_of_the_distribution_does_not_install(calls):
     (environment.HOME / "pyproject.toml").unlink()
-    with pytest.raises(environment.SetUpError, match="holds only a part"):
+    with pytest.raises(environment.SetUpError, match="has only a part"):
         environment.prepare("demo")
 
 
 @pytest.mark.parametrize(("error", "says"), [
     (subprocess.CalledProcessError(1, "ensurepip"), "apt install python3-venv"),
-    (PermissionError(13, "Permission denied"), "Permission denied. Move the folder"),
+    (PermissionError(13, "Permission denied"), "Permission denied. Move "),
 ])
-def test_an_environment_that_cannot_be_made_is_not_left_half(calls, tmp_path, monkeypatch, error, says):
+def test_no_half_environment_is_left(calls, tmp_path, monkeypatch, error, says):
     def create(folder, **_):
         folder.mkdir()
         raise error
@@ -492,11 +537,12 @@ def test_missing_packages_are_installed_once_and_announced(here, monkeypatch, ca
     monkeypatch.setattr(command, "complete", lambda: False)
     monkeypatch.setattr(command, "prepared", lambda: next(there))
     monkeypatch.setattr(command, "prepare", installed.append)
+    done = SimpleNamespace(returncode=7)
     monkeypatch.setattr(command.subprocess, "run",
-                        lambda arguments: started.append(arguments) or SimpleNamespace(returncode=7))
+                        lambda arguments: started.append(arguments) or done)
     assert command.main(["--clips", "2"]) == 7
     assert installed == ["demo"]
-    assert started == [[environment.PYTHON, "-m", "wan2gp_svi.demo", "--clips", "2"]]
+    assert started == [[environment.PYTHON, "-m", "wan2gp_svi", "demo", "--clips", "2"]]
     said = capsys.readouterr().out
     assert "without CUDA" in said and "MB" in said
 
@@ -512,7 +558,8 @@ def test_an_environment_that_stays_incomplete_is_no_endless_loop(here, monkeypat
 def test_the_extra_is_what_the_demo_asks_for(monkeypatch):
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     extra = re.search(r"^demo = \[(.*?)\]$", text, re.DOTALL | re.MULTILINE)[1]
-    assert f'"torch=={environment.TORCH}"' in extra and f'"diffusers=={environment.DIFFUSERS}*"' in extra
+    assert f'"torch=={environment.TORCH}"' in extra
+    assert f'"diffusers=={environment.DIFFUSERS}*"' in extra
     assert environment.complete()
     monkeypatch.setattr(environment, "version", lambda _: "0.99.0")
     assert not environment.complete()
@@ -521,9 +568,10 @@ def test_the_extra_is_what_the_demo_asks_for(monkeypatch):
 
 
 def test_no_package_is_forgotten():
-    """What the demo imports, and the drift report, which it uses, are among the modules that are looked for."""
+    """The demo looks for all modules that it and the drift report import."""
     own = ("chaining", "command", "model", "network", "picture", "takes", "truth", "video", "world")
-    files = [*(ROOT / "wan2gp_svi/demo" / f"{name}.py" for name in own), *(ROOT / "wan2gp_svi/drift").glob("*.py")]
+    files = [*(ROOT / "wan2gp_svi/demo" / f"{name}.py" for name in own),
+             *(ROOT / "wan2gp_svi/drift").glob("*.py")]
     trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     names = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
@@ -533,22 +581,22 @@ def test_no_package_is_forgotten():
 
 
 def test_a_python_without_packages_can_be_asked():
-    """-S: none of the packages that are installed here."""
+    """-S: without the packages that are installed here."""
     asked = {**os.environ, "PYTHONPATH": str(ROOT)}
-    found = [subprocess.run([sys.executable, "-S", "-m", "wan2gp_svi", *arguments], env=asked, capture_output=True,
-                            text=True, encoding="utf-8") for arguments in (["demo", "--clips", "0"], ["runs"])]
+    found = [subprocess.run([sys.executable, "-S", "-m", "wan2gp_svi", *arguments], env=asked,
+                            capture_output=True, encoding="utf-8")
+             for arguments in (["demo", "--clips", "0"], ["runs"])]
     assert found[0].stderr == "--clips is 0; choose 1 to 60.\n"
     assert "all but `demo` and `selftest` need WanGP's own Python" in found[1].stderr
     assert {each.returncode for each in found} == {1}
 
 
-# ------------------------------------------------------------------------------------------------------- the real thing
+# ----------------------------------------------------------------------------------- the real thing
 
 
 def test_two_clips_with_the_shipped_weights(here, capsys):
     assert command.main(["--clips", "2", "--out", "out"]) == 0
-    with imageio.get_reader(here / "out" / "demo.mp4") as reader:
-        assert reader.count_frames() == chain.length(2, 1)
+    assert len(frames_of(here / "out" / "demo.mp4")[0]) == chain.length(2, 1)
     with Image.open(here / "out" / "demo.png") as found:
         assert found.size[0] == 1600
     stock, svi = (float(end) for end in re.findall(r"by ([\d.]+)", capsys.readouterr().out))
@@ -557,6 +605,7 @@ def test_two_clips_with_the_shipped_weights(here, capsys):
 
 @pytest.mark.parametrize("variant", SVI)
 def test_a_variants_lora_changes_the_transformer(variant):
-    plain, adapted = (chaining.Wan.load(adapter).transformer.state_dict() for adapter in ("", variant))
+    plain, adapted = (chaining.Wan.load(adapter).transformer.state_dict()
+                      for adapter in ("", variant))
     changed = sum(not torch.equal(plain[name], adapted[name]) for name in plain)
     assert changed == 10 * model.BLOCKS

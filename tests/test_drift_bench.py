@@ -1,4 +1,4 @@
-"""benchmarks/drift.py: what it makes of its rows, and that it never mixes weights. The clips are made on a GPU."""
+"""benchmarks/drift.py: its report of given rows, and that it never mixes weights."""
 
 import csv
 import sys
@@ -17,8 +17,9 @@ CLIPS = 20
 
 def rows(way, colour=0.0, psnr=0.0, there=1.0, jump=2.0):
     """Two scenes; colour and PSNR change by that much with each clip."""
-    return [drift.Row("w", "a machine", way, scene, clip, 0.02 + colour * (clip - 1), 35 + psnr * (clip - 1), there,
-                      1.0, jump if clip > 1 else 0.0) for scene in (1, 2) for clip in range(1, CLIPS + 1)]
+    return [drift.Row("w", "a machine", way, scene, clip, 0.02 + colour * (clip - 1),
+                      35 + psnr * (clip - 1), there, 1.0, jump if clip > 1 else 0.0)
+            for scene in (1, 2) for clip in range(1, CLIPS + 1)]
 
 
 def test_goals_are_read_off_the_rows():

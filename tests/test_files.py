@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and folders that one process has to itself: killed, full, refused."""
+"""Files that are written whole or not at all, and locked folders: killed, full, refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-@pytest.mark.parametrize("make", [b"new", lambda part: part.write_bytes(b"new")], ids=["bytes", "function"])
+@pytest.mark.parametrize("make", [b"new", lambda part: part.write_bytes(b"new")],
+                         ids=["bytes", "function"])
 def test_a_file_is_written_and_nothing_else_stays(path: Path, make):
     files.write(path, make)
     assert path.read_bytes() == b"new" and names(path.parent) == [path.name]
@@ -59,7 +60,8 @@ def test_killed_at_any_operation_it_is_the_old_file_or_the_new_one(path: Path):
 
 @pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("step", ["make", "os.fsync", "pathlib.Path.replace"])
-def test_what_fails_leaves_the_old_file_and_nothing_beside_it(path: Path, monkeypatch, step: str, fault: BaseException):
+def test_what_fails_leaves_the_old_file_and_nothing_beside_it(path: Path, monkeypatch, step: str,
+                                                              fault: BaseException):
     def fail(*_: object) -> None:
         raise fault
 
@@ -80,9 +82,10 @@ def test_what_fails_leaves_the_old_file_and_nothing_beside_it(path: Path, monkey
 def test_it_is_on_the_disk_before_it_takes_its_place(path: Path, monkeypatch: pytest.MonkeyPatch):
     order: list[tuple[str, bytes | None]] = []
     fsync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda handle: (fsync(handle), order.append(("fsync", content(path)))))
-    monkeypatch.setattr(Path, "replace", lambda self, to: (order.append(("replace", self.read_bytes())),
-                                                           replace(self, to))[1])
+    monkeypatch.setattr(os, "fsync", lambda handle: (fsync(handle),
+                                                     order.append(("fsync", content(path)))))
+    monkeypatch.setattr(Path, "replace", lambda self, to: (
+        order.append(("replace", self.read_bytes())), replace(self, to))[1])
     before = content(path)
     files.write(path, b"new")
     assert order == [("fsync", before), ("replace", b"new")]
@@ -95,7 +98,7 @@ def test_a_function_that_writes_nothing_is_an_error_and_the_old_file_stays(path:
     assert content(path) == before
 
 
-# ---------------------------------------------------------------------------------------------------------------- locks
+# -------------------------------------------------------------------------------------------- locks
 
 def holder(folder: Path) -> subprocess.Popen:
     """Another process that has the folder, until it is killed."""
@@ -111,7 +114,8 @@ except files.Busy:
     print("busy", flush=True)
 sys.stdin.read()
 """
-    return subprocess.Popen([sys.executable, "-c", code, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-c", code, folder], stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE)
 
 
 def said(process: subprocess.Popen) -> str:
@@ -163,8 +167,9 @@ def test_a_folder_that_is_locked_can_be_filled_and_removed(tmp_path: Path):
     release()
 
 
-@pytest.mark.skipif(files.fcntl is None, reason="the lock of Windows is another")
-def test_a_disk_that_knows_no_locks_does_not_keep_anybody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.skipif(sys.platform == "win32", reason="the lock of Windows is another")
+def test_a_disk_that_knows_no_locks_does_not_keep_anybody_out(tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch):
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 

@@ -262,7 +262,7 @@ def test_a_package_that_is_broken_is_said_and_wangp_starts(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
                           encoding="utf-8")
     first, second = done.stdout.splitlines()
-    assert first.startswith("[SVI] is off, WanGP itself is not affected: a part of "
+    assert first.startswith("[SVI] SVI is off, WanGP itself is not affected: a part of "
                             "it is missing or broken")
     assert second == "as it was"
 

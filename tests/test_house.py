@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from wan2gp_svi.install.shipped import GUIDE
+
 HOME = Path(__file__).parents[1]
 PACKAGE = "wan2gp_svi"
 
 BASE = {"release", "files", "text", "location"}  # standard library; `release` is the package itself
 #: room -> the rooms that its modules may import at their top, beside their own
 ARROWS = {
-    "release": set(), "files": set(), "text": set(), "location": set(),
+    "release": set(), "files": set(), "text": set(), "location": {"files"},
     "method": set(),
     "runs": {*BASE, "method"},
     "drift": {*BASE, "method"},
@@ -29,22 +31,24 @@ ARROWS = {
     "demo.in_wangp": {*BASE, "method", "demo", "wangp", "install", "install.text"},
     "install.text": {*BASE},  # reads WanGP's source for the installer and for the contract
     "install": {*BASE, "method", "wangp", "install.text"},
-    "selftest": {*BASE, "method", "install", "install.text"},
+    "selftest": {*BASE, "method", "wangp", "demo.in_wangp", "install", "install.text"},
     "__main__": {*BASE},
 }
 #: where a room may import only some modules of another
 ONLY = {
     ("install", "method"): {"variants"}, ("install", "wangp"): {"wangp.contract"},
     ("runs", "method"): {"variants"}, ("wangp", "drift"): {"drift.layout"},
-    ("wangp", "install.text"): {"install.patches", "install.shipped"},
+    ("selftest", "wangp"): {"wangp", "wangp.contract"},
+    ("selftest", "demo.in_wangp"): {"demo.in_wangp.loader"},
+    ("wangp", "install.text"): {"install.patches", "install.shipped", "install.syntax"},
 }
 #: imports inside functions that go against the arrows
 LAZY = {
     "wangp.start": {"demo.in_wangp.loader", "selftest.passed", "wangp.tab.tab"},
     "wangp.recorder": {"drift"},
     "install.cli": {"demo.in_wangp.record", "selftest.command"},
-    "__main__": {"demo.command", "demo.in_wangp.command", "drift", "runs.state", "runs.store",
-                 "selftest.command", "wangp.check.command", "wangp.resuming", "wangp.tab.view"},
+    "__main__": {"demo.command", "demo.in_wangp.command", "drift", "runs.record", "runs.state",
+                 "runs.store", "selftest.command", "wangp.check.command", "wangp.resuming"},
 }
 
 
@@ -93,7 +97,7 @@ def _room(name: str) -> str:
         return "method"
     if f"{first}.{''.join(rest[:1])}" in ("demo.in_wangp", "wangp.check", "wangp.tab"):
         return f"{first}.{rest[0]}"
-    if _short(name) in ("install", "install.patches", "install.shipped"):
+    if _short(name) in ("install", "install.patches", "install.shipped", "install.syntax"):
         return "install.text"
     return first or "release"
 
@@ -168,6 +172,11 @@ def test_importing_prints_nothing():
     assert (done.stdout, done.stderr) == ("", "")
 
 
+def test_the_guide_which_is_copied_into_wangp_links_to_nothing_that_stays_behind():
+    links = re.findall(r"\]\(([^)]+)\)", (HOME / GUIDE).read_text(encoding="utf-8"))
+    assert links and not [link for link in links if not link.startswith(("#", "https://"))]
+
+
 #: tests that need only pytest and hypothesis; the first are quick enough to run here
 LIGHT_TESTS = ("test_files", "test_chain", "test_install", "test_install_patches")
 OTHER_LIGHT_TESTS = ("test_contract", "test_house", "test_install_doctor", "test_install_faults",
@@ -190,13 +199,12 @@ def test_some_tests_run_without_other_packages(names: tuple[str, ...], options: 
 
 #: private names of the product that tests may use, and why
 PRIVATE = {
-    "test_drift": {"_limits"},  # drawing a whole report for each of 50 examples takes minutes
+    "test_drift": {"_curve", "_shade"},  # a whole report for each of 50 examples takes minutes
     "test_faults": {"_encode", "_grow"},  # work beside WanGP's thread, for planting faults
     "test_install_legacy": {"_ARROW", "_BLOCKS", "_PROFILES"},  # hashes that stand-ins are added to
-    "test_mp4": {"_copy", "_folded", "_movie", "_places", "_read", "_spread"},  # tables of bytes
-    "test_replay": {"_PARTS"},  # what the contract reads of a file
-    "test_selftest": {"_NEEDED", "_lacks", "_marks"},  # other Pythons and consoles than this one
-    "test_tab": {"_bytes"},  # a line that two modules must agree on
+    "test_recording": {"_TRIES"},  # seconds of waiting
+    "test_selftest": {"_NEEDED", "_lacks"},  # other Pythons than this one
+    "test_video": {"_copy_mp4_tags", "_order", "_packets"},  # damage that no file shows at will
 }
 
 

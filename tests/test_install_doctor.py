@@ -1,4 +1,4 @@
-"""What `install.py --doctor` says: wan2gp_svi.install.doctor, on a small WanGP with one fault after the other."""
+"""What `install.py --doctor` says, on a small WanGP with one fault after the other."""
 
 import os
 import shutil
@@ -55,8 +55,10 @@ def has(monkeypatch, version, missing=""):
 @pytest.fixture
 def distribution(home):
     root = home / "svi"
-    patches = {f"patches/{n}.patch": PATCH.format(path=p, anchor=a) for n, (p, a) in enumerate(HOOKS.items())}
-    files = {"patches/series": "0.patch\n1.patch\n", "wan2gp_svi/__init__.py": "", "wan2gp_svi/a.py": "", PROFILE: "{}"}
+    patches = {f"patches/{n}.patch": PATCH.format(path=p, anchor=a) for n,
+               (p, a) in enumerate(HOOKS.items())}
+    files = {"patches/series": "0.patch\n1.patch\n", "wan2gp_svi/__init__.py": "",
+             "wan2gp_svi/a.py": "", PROFILE: "{}"}
     write(root, {**patches, **files})
     return Distribution(root, "2")
 
@@ -67,7 +69,8 @@ def wangp(home, distribution):
     root = home / "Wan GP"
     write(root, {path: f"{anchor}\n" for path, anchor in HOOKS.items()})
     (root / "wgp.py").write_bytes(b'WanGP_version = "12.60"\nwindow_no = 1\n')
-    write(root, {"models/wan/wan_handler.py": "def get_lora_dir(): ...", "profiles/wan_2_2/Own.json": "{}"})
+    write(root, {"models/wan/wan_handler.py": "def get_lora_dir(): ...",
+                 "profiles/wan_2_2/Own.json": "{}"})
     for patch in read_series(distribution.patches):
         (root / patch.path).write_bytes(hooked((root / patch.path).read_bytes(), patch))
     for name, path in distribution.files().items():
@@ -86,7 +89,7 @@ def say(wangp, distribution):
         lines = report(wangp, distribution, lora_dir, python, **options)
         if NOTHING in lines:
             return lines, []
-        at = lines.index("Wrong:")
+        at = lines.index("Problems:")
         return lines[:at], lines[at + 1 :]
 
     return ask
@@ -98,14 +101,16 @@ def git(root, *arguments):
 
 
 def test_a_whole_installation(say, home):
-    lines, wrong = say(filter_state="install again after every update")
+    lines, wrong = say()
     assert wrong == [] and lines[-1] == NOTHING
     text = "\n".join(lines)
     for part in (
-        f"SVI for WanGP: 2 installed (this folder: 2)\nWanGP: ~{os.sep}Wan GP (version 12.60)\nGit: no clone",
+        "SVI for WanGP: 2 installed (this folder: 2)\n"
+        f"WanGP: ~{os.sep}Wan GP (version 12.60)\nGit: not a clone",
         "torch 1.2, mmgp 1.2, gradio 1.2, huggingface_hub 1.2",
         "GPU: none",
-        "Hooks: wgp.py 1 of 1\nHooks: models/wan/any2video.py 1 of 1\nUpdates: install again after every update",
+        "Hooks: wgp.py 1 of 1\nHooks: models/wan/any2video.py 1 of 1\n"
+        "Updates: not a git clone, run install.py again after every update of WanGP",
         "Package: 5 present, 0 edited, 0 missing\nProfiles: 1 present, 0 edited, 0 missing",
         "(SVI-Shot, 3 MB)",
     ):
@@ -133,21 +138,24 @@ def test_a_git_clone_with_commit_branch_and_edits_beside_the_hooks(say, wangp, d
     lines, wrong = say()
     line = next(line for line in lines if line.startswith("Git: "))
     assert line.startswith("Git: commit ") and wrong == []
-    assert ", branch main; edited beside the hooks: models/wan/any2video.py (not in git)" in line
+    assert ", branch main; edited, hooks aside: models/wan/any2video.py (not in git)" in line
     write(wangp, {"wgp.py": b"# mine\n" + hooked_source})
-    assert "edited beside the hooks: wgp.py, models" in "\n".join(say()[0])
+    assert "edited, hooks aside: wgp.py, models" in "\n".join(say()[0])
     (wangp / ".git/HEAD").write_text("broken")
-    assert "Git: a clone, and git cannot read it" in say()[0]
+    assert "Git: a clone that git cannot read" in say()[0]
 
 
 def test_environments_in_wangp_are_read_and_not_started(say, wangp, monkeypatch):
     site = wangp / "env_uv/lib/python3.11/site-packages"
     for name in ("torch-2.7.0+cu128", "mmgp-3.6.10", "huggingface_hub-0.30.1", "other-1"):
         (site / f"{name}.dist-info").mkdir(parents=True)
-    write(wangp, {"venv/Lib/site-packages/gradio-5.2.dist-info/x": "", "venv/pyvenv.cfg": "version = 3.10.9\n"})
+    write(wangp, {"venv/Lib/site-packages/gradio-5.2.dist-info/x": "",
+                  "venv/pyvenv.cfg": "version = 3.10.9\n"})
     lines, wrong = say()
-    assert "Python in env_uv: 3.11: torch 2.7.0+cu128, mmgp 3.6.10, gradio missing, huggingface_hub 0.30.1" in lines
-    assert "Python in venv: 3.10.9: torch missing, mmgp missing, gradio 5.2, huggingface_hub missing" in lines
+    assert ("Python in env_uv: 3.11: torch 2.7.0+cu128, mmgp 3.6.10, gradio missing, "
+            "huggingface_hub 0.30.1") in lines
+    assert ("Python in venv: 3.10.9: torch missing, mmgp missing, gradio 5.2, "
+            "huggingface_hub missing") in lines
     assert wrong == []
     has(monkeypatch, "1", missing="mmgp")
     lines, wrong = say(python=str(wangp / "env_uv/bin/python"))
@@ -168,12 +176,13 @@ def test_an_mmgp_that_is_a_folder_of_wangp_is_not_missing(say, wangp, monkeypatc
 
 
 def test_gpus_come_from_nvidia_smi(say, monkeypatch):
-    monkeypatch.setattr(doctor, "QUERY", (sys.executable, "-c", "print('NVIDIA RTX 4090, 24564, 570.1\\nweird')"))
+    monkeypatch.setattr(doctor, "QUERY", (sys.executable, "-c",
+                                          "print('NVIDIA RTX 4090, 24564, 570.1\\nweird')"))
     lines, _ = say()
     assert "GPU: NVIDIA RTX 4090, 24564 MiB, driver 570.1" in lines
     monkeypatch.setattr(doctor, "QUERY", (sys.executable, "-c", "import time; time.sleep(60)"))
     monkeypatch.setattr(doctor, "WAIT", 0.2)
-    assert "GPU: none that nvidia-smi knows" in say()[0]
+    assert "GPU: none found by nvidia-smi" in say()[0]
 
 
 def unhook(wangp):
@@ -187,17 +196,19 @@ def move_hook(wangp):
 FAULTS = {
     "not installed": (
         lambda wangp: (wangp / "wan2gp_svi/state.json").unlink(),
-        ["SVI for WanGP is not installed here, or its state file is lost: run install.py."],
+        ["SVI for WanGP is not installed here, or its state is lost: run install.py."],
     ),
     "other release": (
         lambda wangp: write(wangp, {"wan2gp_svi/state.json": State("1").text()}),
         ["Release 1 is installed, and this is 2: run install.py."],
     ),
-    "hooks missing": (unhook, ["Hooks in wgp.py are missing or not where they belong, so SVI is off: run install.py."]),
-    "hook moved": (move_hook, ["Hooks in wgp.py are not where they belong, so SVI is off: run install.py."]),
+    "hooks missing": (unhook,
+                      ["Hooks in wgp.py are missing or misplaced, so SVI is off: run install.py."]),
+    "hook moved": (move_hook, ["Hooks in wgp.py are misplaced, so SVI is off: run install.py."]),
     "does not fit": (
         lambda wangp: write(wangp, {"wgp.py": "nothing\n"}),
-        ["WanGP ? does not fit: wgp.py: the line 'window_no = 1' was found 0 times, not once. Update WanGP"],
+        ["WanGP ? does not fit: wgp.py: the line 'window_no = 1' was found 0 times, not once. "
+         "Get a newer release of SVI for WanGP."],
     ),
     "package missing": (
         lambda wangp: (wangp / "wan2gp_svi/a.py").unlink(),
@@ -205,25 +216,27 @@ FAULTS = {
     ),
     "package edited": (
         lambda wangp: write(wangp, {"wan2gp_svi/a.py": "mine"}),
-        ["Package: wan2gp_svi/a.py is edited: rename or delete"],
+        ["Package: wan2gp_svi/a.py is edited: to undo the edit, rename or delete"],
     ),
     "profile edited": (lambda wangp: write(wangp, {PROFILE: "mine"}), []),
-    "profile missing": (lambda wangp: (wangp / PROFILE).unlink(), [f"Profiles: {PROFILE} is missing: run install.py."]),
+    "profile missing": (lambda wangp: (wangp / PROFILE).unlink(),
+                        [f"Profiles: {PROFILE} is missing: run install.py."]),
     "lora short": (
         lambda wangp: write(wangp, {LORA: bytes(1_000_000)}),
-        ["svi-shot.safetensors has only 1 MB: delete it, and run install.py with --download."],
+        ["svi-shot.safetensors has only 1 MB: delete it, and run install.py --download."],
     ),
     "download broken off": (
         lambda wangp: write(wangp, {"loras/wan_i2v/.svi-shot.safetensors.abc123.part": b""}),
-        ["A download of svi-shot.safetensors was broken off: run install.py with --download again"],
+        ["The download of svi-shot.safetensors was interrupted: run install.py --download again"],
     ),
     "earlier distribution": (
         lambda wangp: write(wangp, {"models/wan/modules/model.py": "print('[SVI Mode]')\n"}),
-        ["models/wan/modules/model.py has changes of an earlier SVI distribution in it ([SVI Mode] is in 1 line,"],
+        ["models/wan/modules/model.py has changes of an earlier SVI distribution "
+         "([SVI Mode] is in 1 line,"],
     ),
     "old profile": (
         lambda wangp: write(wangp, {"profiles/wan_2_2/old.json": '{"svi_mode": true}'}),
-        ["Profiles of an earlier SVI distribution, which do nothing any more: profiles/wan_2_2/old.json: run"],
+        ["Profiles of an earlier SVI distribution no longer work: profiles/wan_2_2/old.json: run"],
     ),
     "write-protected": (
         lambda wangp: (wangp / "wgp.py").chmod(0o444),
@@ -231,11 +244,12 @@ FAULTS = {
     ),
     "run broken off": (
         lambda wangp: write(wangp, {"models/wan/any2video.py.svi-unfinished": "x"}),
-        ["A run of install.py was broken off (any2video.py.svi-unfinished is left): run it again."],
+        ["install.py was interrupted (any2video.py.svi-unfinished is left): run it again."],
     ),
     "too old": (
         lambda wangp: shutil.rmtree(wangp / "profiles"),
-        ["WanGP 12.60 is too old, it has no profiles folder: update WanGP.", f"Profiles: {PROFILE} is missing"],
+        ["WanGP 12.60 is too old, it has no profiles folder: update WanGP.",
+         f"Profiles: {PROFILE} is missing"],
     ),
 }
 
@@ -263,4 +277,5 @@ def test_without_huggingface_hub(say, monkeypatch):
 def test_it_writes_nothing(say, wangp):
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in wangp.rglob("*")}
     say()
-    assert before == {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in wangp.rglob("*")}
+    assert before == {path: (path.stat().st_mtime_ns, path.stat().st_size)
+                      for path in wangp.rglob("*")}

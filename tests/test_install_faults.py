@@ -1,7 +1,8 @@
-"""Faults: the installer is killed, refused, moved, met by another, runs out of disk, at every place where it can.
+"""Faults: the installer is killed, refused, moved, met by another, and runs out of disk.
 
-Real processes, on a small WanGP, unpacked or a git clone, with edits of its user's in it. docs/faults.md lists what is
-seen here. An audit hook in the process sees every operation that changes a file, and kills or refuses it.
+Real processes work on a small WanGP, unpacked or a git clone, with edits in it. An audit hook in
+the process sees every operation that changes a file, and kills or refuses it. docs/faults.md lists
+what is tested here.
 """
 
 import json
@@ -43,7 +44,8 @@ def changes(event, path, *more):
         return os.path.isdir(path) and not os.listdir(path)
     if event == "os.remove":
         return os.path.lexists(path)
-    return event in ("os.rename", "os.chmod", "os.truncate", "os.link", "os.symlink", "os.utime", "subprocess.Popen")
+    return event in ("os.rename", "os.chmod", "os.truncate", "os.link", "os.symlink", "os.utime",
+                     "subprocess.Popen")
 
 def half(event, path):
     if event == "open":  # as far as a write came
@@ -71,10 +73,12 @@ def hook(event, arguments):
             half(event, arguments[0])
             os.kill(os.getpid(), signal.SIGKILL) if hasattr(signal, "SIGKILL") else os._exit(9)
         opened = sum(event == "open" for event, _ in seen)
-        if event == "open" and (fault == "full once" and opened == int(at) or fault == "full" and opened >= int(at)):
+        if event == "open" and (fault == "full once" and opened == int(at)
+                                or fault == "full" and opened >= int(at)):
             half(event, arguments[0])
             raise OSError(28, "No space left on device", str(arguments[0]))
-        if fault == "denied" and event != "subprocess.Popen" and (seen[-1][1] + "/").startswith(at + "/"):
+        inside = (seen[-1][1] + "/").startswith(at + "/")
+        if fault == "denied" and event != "subprocess.Popen" and inside:
             raise PermissionError(13, "Permission denied", str(arguments[0]))
     finally:
         busy = False
@@ -94,7 +98,8 @@ class Result:
     """Exit code, lines of both streams, and the operations (event, path) that changed files."""
 
     def __init__(self, process):
-        out, self.err = (stream.decode("utf-8", "replace") for stream in process.communicate(timeout=60))
+        out, self.err = (stream.decode("utf-8", "replace")
+                         for stream in process.communicate(timeout=60))
         self.code = process.returncode
         self.out, _, seen = out.partition("SEEN ")
         self.seen = [tuple(one) for one in json.loads(seen)] if seen else []
@@ -103,15 +108,19 @@ class Result:
 
     def refused(self):
         """Whether it is the one line of a refusal."""
-        return self.code == 1 and len(self.err.splitlines()) == 1 and self.err.startswith("SVI for WanGP: ")
+        one = len(self.err.splitlines()) == 1
+        return self.code == 1 and one and self.err.startswith("SVI for WanGP: ")
 
 
 def start(home, *runs, fault="", at=""):
-    """Starts the installer of the distribution `home` in its own process, for one command line after the other."""
-    release = re.search(r'"(.*)"', (home / "wan2gp_svi/__init__.py").read_text(encoding="utf-8")).group(1)
-    program = [sys.executable, "-S", "-E", "-c", PROCESS, str(REPO), str(home), release, fault, str(at)]
+    """Starts the installer of the distribution `home` in a process, for some command lines."""
+    release = re.search(r'"(.*)"',
+                        (home / "wan2gp_svi/__init__.py").read_text(encoding="utf-8")).group(1)
+    program = [sys.executable, "-S", "-E", "-c", PROCESS, str(REPO), str(home), release, fault,
+               str(at)]
     runs = json.dumps([list(map(str, one)) for one in runs])
-    return subprocess.Popen([*program, runs], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=home)
+    return subprocess.Popen([*program, runs], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            cwd=home)
 
 
 def run(home, wangp, *arguments, **fault):
@@ -125,9 +134,10 @@ def write(root, files):
 
 
 def tree(root):
-    """Everything below `root`, contents and permissions; git's index, which has times in it, is left out."""
+    """Contents and permissions of all below `root`, but for git's index, which has times in it."""
     return {
-        path.relative_to(root).as_posix(): (path.read_bytes() if path.is_file() else None, path.stat().st_mode)
+        path.relative_to(root).as_posix(): (path.read_bytes() if path.is_file() else None,
+                                            path.stat().st_mode)
         for path in root.rglob("*")
         if path.relative_to(root).as_posix() != ".git/index" and "__pycache__" not in path.parts
     }
@@ -138,8 +148,10 @@ def differences(one, other):
 
 
 def git(root, *arguments):
-    when = {f"GIT_{who}_DATE": "2026-01-01T00:00:00Z" for who in ("AUTHOR", "COMMITTER")}  # the same commit every time
-    done = subprocess.run(["git", "-C", root, *arguments], capture_output=True, check=True, env={**os.environ, **when})
+    when = {f"GIT_{who}_DATE": "2026-01-01T00:00:00Z"
+            for who in ("AUTHOR", "COMMITTER")}  # the same commit every time
+    done = subprocess.run(["git", "-C", root, *arguments], capture_output=True, check=True,
+                          env={**os.environ, **when})
     return done.stdout.decode("utf-8")
 
 
@@ -149,10 +161,11 @@ def status(root):
 
 
 def make_wangp(root, kind):
-    """A WanGP with edits of its user's, committed ones and others; `kind` is "folder" or "clone"."""
+    """A WanGP with edits, committed and not; `kind` is "folder" or "clone"."""
     ending = "\r\n" if kind == "folder" else "\n"
     files = {
-        "wgp.py": f'WanGP_version = "12.60"{ending}if True:{ending}    window_no = 1{ending}# caf\u00e9',
+        "wgp.py": ending.join(['WanGP_version = "12.60"', "if True:", "    window_no = 1",
+                               "# caf\u00e9"]),
         ANY2VIDEO: b"\xef\xbb\xbfsvi_mode = False\nmsk = 1\nlast = 2\n",
         MODEL: "def f(sd):\n    first = next(iter(sd), None)",
         "profiles/wan_i2v/Own.json": "{}",
@@ -161,29 +174,35 @@ def make_wangp(root, kind):
     write(root, files)
     if kind == "clone":
         git(root, "init", "-q", "--template=")
-        for setting in ("core.autocrlf false", "user.name t", "user.email t@example.org", "gc.auto 0"):
+        for setting in ("core.autocrlf false", "user.name t", "user.email t@example.org",
+                        "gc.auto 0"):
             git(root, "config", *setting.split())
         git(root, "add", "-A")
         git(root, "commit", "-q", "-m", "WanGP")
         write(root, {".git/info/exclude": "/mine.txt  # and no newline"})
     write(root, {"loras/mine.safetensors": "x", "mine.txt": "new", "wan2gp_svi.txt": "not ours"})
-    write(root, {"wgp.py": "import mine\n" + files["wgp.py"], "profiles/wan_i2v/Own.json": '{"mine": 1}'})
+    write(root, {"wgp.py": "import mine\n" + files["wgp.py"],
+                 "profiles/wan_i2v/Own.json": '{"mine": 1}'})
     return root
 
 
 def filter_modules():
     """The modules of the package that git's filter loads."""
     code = ("import sys, wan2gp_svi.install.filter; "
-            "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'wan2gp_svi'), sep='\\n')")
-    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
-    return sorted(Path(line).resolve().relative_to(REPO).as_posix() for line in done.stdout.splitlines())
+            "ours = [m for n, m in sys.modules.items() if n.split('.')[0] == 'wan2gp_svi']; "
+            "print(*(m.__file__ for m in ours), sep='\\n')")
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=REPO, capture_output=True,
+                          text=True, check=True)
+    return sorted(Path(line).resolve().relative_to(REPO).as_posix()
+                  for line in done.stdout.splitlines())
 
 
 def make_distribution(root, release, kind):
-    """A small one that hooks two files. Release 1 has a file more and other hooks, 3 has another file more."""
+    """A small one with two hooks. Release 1 has one more file and other hooks, 3 another file."""
     hook = f"pass  {MARKER}" if release != "1" else f"pass; pass  {MARKER}"
     patches = {
-        f"patches/{number}.patch": f"Description: t\n--- a/{path}\n+++ b/{path}\n@@ -1 +1,2 @@\n {anchor}\n+{hook}\n"
+        f"patches/{number}.patch": f"Description: t\n--- a/{path}\n+++ b/{path}\n"
+                                   f"@@ -1 +1,2 @@\n {anchor}\n+{hook}\n"
         for number, (path, anchor) in enumerate(HOOKS.items())
     }
     more = {"1": {"wan2gp_svi/old/gone.py": "1"}, "3": {"wan2gp_svi/new/later.py": "3"}}
@@ -204,16 +223,18 @@ def homes(tmp_path_factory):
     """The distribution in its releases 1, 2 and 3, for an unpacked WanGP and for a clone."""
     root = tmp_path_factory.mktemp("dist")
     return {
-        kind: {release: make_distribution(root / kind / f"svi {release}", release, kind) for release in "123"}
+        kind: {release: make_distribution(root / kind / f"svi {release}", release, kind)
+               for release in "123"}
         for kind in ("folder", "clone")
     }
 
 
 class Case:
-    """A command on a WanGP that is ready for it, what is there before, and what an undisturbed run makes of it."""
+    """A command on a WanGP, what is there before, and what an undisturbed run leaves."""
 
     def __init__(self, homes, root, kind, command):
-        self.home, self.root, self.command = homes["2"], root, ["--uninstall"] if command == "uninstall" else []
+        self.home, self.root = homes["2"], root
+        self.command = ["--uninstall"] if command == "uninstall" else []
         self.clean = tree(make_wangp(root / "ready", kind))
         if command != "install":
             assert run(homes["1"] if command == "update" else self.home, root / "ready").code == 0
@@ -238,14 +259,17 @@ class Case:
         for name in HOOKS:
             source = self.whole[name][0]
             assert unhooked(source) == self.clean[name][0] and source != self.clean[name][0]
-        assert self.whole["wan2gp_svi/chain.py"][0] == b"release = '2'\n" and "wan2gp_svi/old" not in self.whole
+        assert self.whole["wan2gp_svi/chain.py"][0] == b"release = '2'\n"
+        assert "wan2gp_svi/old" not in self.whole
         out = run(self.home, self.root / "whole", "--status").out
-        assert out.count(" 1 of 1") == len(HOOKS) and "Not whole" not in out and "Problem" not in out
+        assert out.count(" 1 of 1") == len(HOOKS) and "Not whole" not in out
+        assert "Problem" not in out
 
     def ends_whole(self, wangp, ask_git=True):
         """Whether the same command, run again after a fault, ends as an undisturbed one."""
         done = Result(start(self.home, (wangp, *self.command), (wangp, "--status")))
-        assert (done.code, done.err) == (0, "") and "Not whole" not in done.out and "Yours" not in done.out
+        assert (done.code, done.err) == (0, "") and "Not whole" not in done.out
+        assert "Yours" not in done.out
         assert differences(tree(wangp), self.whole) == []
         assert not ask_git or status(wangp) == self.git_before
         return True
@@ -264,7 +288,7 @@ def case(homes, tmp_path_factory):
 
 
 def starts(wangp):
-    """Whether WanGP can start: each hooked file is whole, and no hook is there without the package that it calls."""
+    """Whether WanGP can start: each hooked file is whole, and no hook lacks its package."""
     for name in HOOKS:
         source = (wangp / name).read_bytes()
         compile(source, name, "exec")
@@ -289,14 +313,16 @@ def test_killed_at_any_operation_the_next_run_ends_whole(case, kind, command):
     places = dict(enumerate(case.run.seen, 1))
     assert len(places) > 10
     if kind == "clone":  # the package goes the same way as in a folder
-        ours = [at for at, (_, path) in places.items() if path.startswith(("wan2gp_svi/", "profiles/"))]
+        ours = [at for at, (_, path) in places.items()
+                if path.startswith(("wan2gp_svi/", "profiles/"))]
         places = {at: places[at] for at in places if at not in ours[2:-2]}
 
     def kill(at):
         wangp = case.fresh(f"killed {at}")
         assert run(case.home, wangp, *case.command, fault="kill", at=at).killed
         assert starts(wangp)
-        asking = not places[at][1].startswith((".git/", "wan2gp_svi/"))  # takes its time, and nothing is new to git
+        # asking git takes time, and nothing here is new to it
+        asking = not places[at][1].startswith((".git/", "wan2gp_svi/"))
         assert case.ends_whole(wangp, ask_git=asking), places[at]
         shutil.rmtree(wangp)
 
@@ -326,14 +352,16 @@ def test_a_full_disk_at_any_write_changes_nothing(case, kind, command, full):
 
 @kinds
 @commands
-@pytest.mark.parametrize("folder", ["wan2gp_svi", "profiles", "models/wan/modules", "wgp.py.svi-unfinished", ".git"])
+@pytest.mark.parametrize("folder", ["wan2gp_svi", "profiles", "models/wan/modules",
+                                    "wgp.py.svi-unfinished", ".git"])
 def test_without_permission_for_a_folder_nothing_changes(case, kind, command, folder):
     if (folder == ".git") != (kind == "clone"):
         return
     case = case(kind, command)
     wangp = case.fresh("denied")
     done = run(case.home, wangp, *case.command, fault="denied", at=folder)
-    if (kind, command, folder) == ("clone", "update", ".git"):  # the filter is the same in both releases
+    if (kind, command, folder) == ("clone", "update",
+                                   ".git"):  # the filter is the same in both releases
         assert done.code == 0
         return
     assert done.refused() and "Permission denied" in done.err and "nothing was changed" in done.err
@@ -353,7 +381,8 @@ def test_a_write_protected_file_is_respected(case, kind, command, name):
     (wangp / name).chmod(0o444)
     before = tree(wangp)
     done = run(case.home, wangp, *case.command)
-    assert done.refused() and f"{Path(name).name} is write-protected, nothing was changed" in done.err
+    assert done.refused()
+    assert f"{Path(name).name} is write-protected, nothing was changed" in done.err
     assert tree(wangp) == before
 
 
@@ -376,11 +405,13 @@ def test_two_at_once_leave_every_file_whole(case, kind, one, other):
         assert differences(tree(wangp), last.whole) == [] and status(wangp) == install.git_before
 
 
-FUTURE = {"release": "99", "files": {"wan2gp_svi/new.py": "0" * 64}, "hooked": ["wgp.py"], "format": 3}
+FUTURE = {"release": "99", "files": {"wan2gp_svi/new.py": "0" * 64}, "hooked": ["wgp.py"],
+          "format": 3}
 
 
 @kinds
-@pytest.mark.parametrize("state", [None, b"", b"\xff", b"{", b"[]", b'{"release": "2"}', json.dumps(FUTURE).encode()])
+@pytest.mark.parametrize("state", [None, b"", b"\xff", b"{", b"[]", b'{"release": "2"}',
+                                   json.dumps(FUTURE).encode()])
 def test_without_its_state_or_with_one_from_the_future_it_works_on(case, kind, state):
     if kind == "clone" and state in (b"", b"\xff", b"[]"):
         return
@@ -414,7 +445,8 @@ NAMES = ["Wan GP's (\u00fc) & 100% $HOME; #1 \u4e2d", "x" * 90 + "/" + "y" * 90]
 
 @kinds
 @pytest.mark.parametrize("name", NAMES, ids=["odd characters", "200 characters"])
-def test_the_path_may_be_long_and_have_blanks_and_umlauts_and_may_change_later(case, kind, name, tmp_path):
+def test_the_path_may_be_long_and_have_blanks_and_umlauts_and_may_change_later(
+        case, kind, name, tmp_path):
     install = case(kind, "install")
     first, then = (tmp_path / number / name / "WanGP" for number in "12")
     try:

@@ -1,4 +1,4 @@
-"""A WanGP that is a git clone: git sees nothing of an install, and whatever it does to the files, the hooks stay."""
+"""A WanGP that is a git clone: git sees nothing of an install, and the hooks survive git."""
 
 import os
 import shutil
@@ -63,7 +63,8 @@ def wangp(upstream, tmp_path):
 
 
 def install(wangp, *options):
-    done = subprocess.run([sys.executable, REPO / "install.py", wangp, *options], capture_output=True, encoding="utf-8")
+    done = subprocess.run([sys.executable, REPO / "install.py", wangp, *options],
+                          capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -108,10 +109,12 @@ def test_pull_reset_stash_checkout_and_merge_leave_working_hooks(wangp, upstream
     git(wangp, "stash")
     assert_whole(wangp)
     git(wangp, "stash", "pop")
-    assert (wangp / "wgp.py").read_bytes().endswith(b"mine = 1\n") and hooks(wangp)[-1] == len(PATCHES[-1].hunks)
+    assert (wangp / "wgp.py").read_bytes().endswith(b"mine = 1\n")
+    assert hooks(wangp)[-1] == len(PATCHES[-1].hunks)
     git(wangp, "commit", "-qam", "mine")
     assert MARKER.encode() not in git(wangp, "show", "HEAD:wgp.py").encode()
-    commit(upstream, 4, lambda path, content: content.replace(b"release = 4", b"release = 4\nmore = 4"))
+    commit(upstream, 4, lambda path, content: content.replace(b"release = 4",
+                                                              b"release = 4\nmore = 4"))
     git(wangp, "checkout", "-q", "--detach", "HEAD~1")
     git(wangp, "fetch", "-q")
     git(wangp, "merge", "-q", "origin/main")
@@ -126,12 +129,13 @@ def test_pull_reset_stash_checkout_and_merge_leave_working_hooks(wangp, upstream
 def test_a_version_that_a_hook_does_not_fit_is_left_as_upstream_wrote_it(wangp, upstream):
     install(wangp)
     gone = PATCHES[0].hunks[-1].anchor.encode()
-    commit(upstream, 2, lambda path, content: content.replace(gone, b"rewritten = 1") if path == HOOKED[0] else content)
+    commit(upstream, 2, lambda path, content: content.replace(gone, b"rewritten = 1")
+           if path == HOOKED[0] else content)
     said = git(wangp, "pull", "--ff-only")
     assert f"[SVI] SVI is off: {HOOKED[0]}: the line {gone.decode()!r} was found 0 times" in said
     assert hooks(wangp) == [0, *(len(patch.hunks) for patch in PATCHES[1:])]
     assert git(wangp, "status", "--porcelain") == ""
-    assert "was found 0 times, not once. Update WanGP" in install(wangp, "--status")
+    assert "was found 0 times, not once. Get a newer release" in install(wangp, "--status")
     commit(upstream, 3)
     git(wangp, "pull", "--ff-only")
     assert_whole(wangp)
@@ -153,15 +157,18 @@ def test_edits_of_the_user_stay_theirs_staged_or_not(wangp):
 
 def test_windows_line_endings(upstream, tmp_path):
     wangp = tmp_path / "crlf"
-    git(tmp_path, "-c", "core.autocrlf=true", "clone", "-q", "-c", "core.autocrlf=true", upstream, wangp)
+    git(tmp_path, "-c", "core.autocrlf=true", "clone", "-q", "-c", "core.autocrlf=true", upstream,
+        wangp)
     assert b"\r\n" in (wangp / "wgp.py").read_bytes()
     install(wangp)
     assert_whole(wangp)
-    assert (wangp / "wgp.py").read_bytes().count(b"\n") == (wangp / "wgp.py").read_bytes().count(b"\r\n")
+    source = (wangp / "wgp.py").read_bytes()
+    assert source.count(b"\n") == source.count(b"\r\n")
     commit(upstream, 2)
     git(wangp, "pull", "--ff-only")
     assert_whole(wangp)
-    assert (wangp / "wgp.py").read_bytes().count(b"\n") == (wangp / "wgp.py").read_bytes().count(b"\r\n")
+    source = (wangp / "wgp.py").read_bytes()
+    assert source.count(b"\n") == source.count(b"\r\n")
 
 
 def test_the_clone_can_be_moved(wangp, upstream, tmp_path):
@@ -187,8 +194,8 @@ def without_python(wangp):
     """git's filter finds no Python -> its text as it was."""
     script = wangp / ".git/wan2gp_svi/filter"
     text = script.read_text(encoding="utf-8")
-    script.write_text(text.replace(f"for python in '{Path(sys.executable).as_posix()}' python3 python py;",
-                                   "for python in no-such-python;"), encoding="utf-8")
+    pythons = f"for python in '{Path(sys.executable).as_posix()}' python3 python py;"
+    script.write_text(text.replace(pythons, "for python in no-such-python;"), encoding="utf-8")
     assert script.read_text(encoding="utf-8") != text
     return text
 
@@ -204,7 +211,8 @@ def test_without_any_python_the_clone_works_on_without_hooks(wangp, upstream, tm
 
 
 @pytest.mark.parametrize("crlf", [False, True], ids=["LF", "CRLF"])
-def test_after_a_pull_without_any_python_wangp_says_at_its_start_what_to_do(upstream, tmp_path, crlf):
+def test_after_a_pull_without_any_python_wangp_says_at_its_start_what_to_do(
+        upstream, tmp_path, crlf):
     wangp = tmp_path / "without"
     options = ("-c", f"core.autocrlf={str(crlf).lower()}")
     git(tmp_path, *options, "clone", "-q", *options, upstream, wangp)
@@ -217,15 +225,19 @@ def test_after_a_pull_without_any_python_wangp_says_at_its_start_what_to_do(upst
     at = next(i for i, line in enumerate(lines) if line.strip() == b"global_queue_ref = []")
     added = [line.strip() for line in lines[at + 1 : at + 4]]
     start = [text.encode() for text in PATCHES[-1].hunks[0].texts]
-    assert added == [*start[:2], start[2].replace(MARKER.encode(), f"{NO_PYTHON}  {MARKER}".encode())]
+    assert added == [*start[:2], start[2].replace(MARKER.encode(),
+                                                  f"{NO_PYTHON}  {MARKER}".encode())]
     assert all(line.endswith(b"\r\n") == crlf for line in lines)
     assert sum(NO_PYTHON.encode() in line for line in lines) == 1
     compile(b"".join(lines), "wgp.py", "exec")
-    assert why_off(wangp).startswith("git's filter found no Python") and "Run install.py again" in why_off(wangp)
+    assert why_off(wangp).startswith("git's filter found no Python")
+    assert "Run install.py again" in why_off(wangp)
     # what WanGP's start prints, with the package in its folder and nothing else of WanGP's
     code = "from wan2gp_svi.wangp import svi; print(svi('start', 'as it was'))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=wangp, capture_output=True, encoding="utf-8")
-    assert done.stdout.startswith("[SVI] is off, WanGP itself is not affected: git's filter found no Python")
+    done = subprocess.run([sys.executable, "-c", code], cwd=wangp, capture_output=True,
+                          encoding="utf-8")
+    assert done.stdout.startswith("[SVI] SVI is off, WanGP itself is not affected: "
+                                  "git's filter found no Python")
     assert done.stdout.endswith("as it was\n")
     # with a Python again: pulled, or as the line says
     (wangp / ".git/wan2gp_svi/filter").write_text(text, encoding="utf-8")
@@ -239,17 +251,18 @@ def test_after_a_pull_without_any_python_wangp_says_at_its_start_what_to_do(upst
 def test_a_wgp_that_the_contract_refuses_keeps_the_hook_at_its_start(wangp, upstream):
     install(wangp)
     renamed = (b"window_no", b"window_number")
-    commit(upstream, 2, lambda path, content: content.replace(*renamed) if path == "wgp.py" else content)
+    commit(upstream, 2, lambda path, content: content.replace(*renamed) if path == "wgp.py"
+           else content)
     said = git(wangp, "pull", "--ff-only")
-    assert "[SVI] SVI is off: wgp.py: before_generate: window_no is not bound before it" in said
+    assert "[SVI] SVI is off: wgp.py: the hook before_generate needs window_no" in said
     assert git(wangp, "status", "--porcelain") == ""
     assert hooks(wangp) == [5, 2, 1]
     assert PATCHES[-1].hunks[0].texts[-1].encode() in (wangp / "wgp.py").read_bytes()
     why = why_off(wangp)
-    assert why.startswith("WanGP 12.60 does not fit: wgp.py: before_generate: window_no is not bound before it")
+    assert why.startswith("WanGP 12.60 does not fit: wgp.py: the hook before_generate needs window_no")
     assert "Get a newer release of SVI for WanGP" in why
     refused = subprocess.run([sys.executable, REPO / "install.py", wangp], capture_output=True, encoding="utf-8")
-    assert refused.returncode == 1 and "window_no is not bound before it" in refused.stderr
+    assert refused.returncode == 1 and "window_no (the number of the clip), which is not set there" in refused.stderr
     assert "WanGP itself is not affected" in refused.stderr and hooks(wangp) == [5, 2, 1]
     commit(upstream, 3)
     git(wangp, "pull", "--ff-only")
@@ -291,7 +304,7 @@ def test_a_folder_inside_another_repository_is_no_clone(tmp_path, upstream):
     outer = tmp_path / "outer"
     git(tmp_path, "init", "-q", outer)
     wangp = Path(shutil.copytree(upstream, outer / "Wan2GP", ignore=shutil.ignore_patterns(".git")))
-    assert "Updates: not a git clone: install again after every update" in install(wangp)
+    assert "Updates: not a git clone, run install.py again after every update" in install(wangp)
     assert not (outer / ".git/info/attributes").exists()
     assert hooks(wangp) == [len(patch.hunks) for patch in PATCHES]
 
@@ -313,7 +326,8 @@ def test_a_block_without_its_end_is_not_guessed_at():
         without_block(with_block(b"a\n", ["one"]).replace(b"# wan2gp_svi: end\n", b"") + b"mine\n")
 
 
-def test_a_second_worktree_without_the_package_has_wangps_own_files_and_no_complaint(wangp, tmp_path):
+def test_a_second_worktree_without_the_package_has_wangps_own_files_and_no_complaint(
+        wangp, tmp_path):
     install(wangp)
     said = git(wangp, "worktree", "add", tmp_path / "second")
     assert "error" not in said and "filter" not in said

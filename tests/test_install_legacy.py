@@ -1,7 +1,7 @@
-"""The earlier distribution is known by its lines and goes out of WanGP again: wan2gp_svi.install.legacy.
+"""The earlier distribution is known by its lines, and is removed from WanGP.
 
-The real one, from a checkout of its repository in EARLIER_DIR, on the WanGP in WANGP_DIR (both are git clones with
-their history); and an imitation of its manner, which needs neither.
+The real one, from a checkout of its repository in EARLIER_DIR, on the WanGP in WANGP_DIR (both git
+clones with their history); and an imitation of it, which needs neither.
 """
 
 import difflib
@@ -13,11 +13,19 @@ from pathlib import Path
 import pytest
 
 from wan2gp_svi.install import Refused, legacy
-from wan2gp_svi.install.legacy import cleaned, digest, is_old_profile, is_unedited_profile, taken_out, traces
+from wan2gp_svi.install.legacy import (
+    cleaned,
+    digest,
+    is_old_profile,
+    is_unedited_profile,
+    taken_out,
+    traces,
+)
 
 EARLIER_DIR, WANGP_DIR = os.environ.get("EARLIER_DIR"), os.environ.get("WANGP_DIR")
 WANGP_OF_THEN = ("2f5319e9", "3b652cf5", "18f165e0")  # 19, 22 and 30 December 2025
-NAMES = {"wgp": "wgp.py", "any2video": "models/wan/any2video.py", "model": "models/wan/modules/model.py"}
+NAMES = {"wgp": "wgp.py", "any2video": "models/wan/any2video.py",
+         "model": "models/wan/modules/model.py"}
 
 WANGP = """import torch
 
@@ -40,13 +48,15 @@ def generate(a, b,
             guide = sample[-frames:]
     return guide
 """
-#: In the earlier distribution's manner: new lines, lines in place of others, and blanks taken off at ends of lines.
+#: As the earlier distribution does: adds lines, replaces lines, removes blanks at ends of lines.
 BLOCKS = (
     ("    return size\n", '    svi_ref_pad_cfg = inputs.get("svi_ref_pad_cfg")\n    return size\n'),
     ("    plugin=None,\n", "    plugin=None,\n    svi_mode=False,\n"),
     ("    frames = min(a, b) \n", "    frames = min(a, b)\n"),
-    ("        latents = None \n", "\n        if svi_mode:\n            print('[SVI Mode]')\n        latents = None\n"),
-    ("        if frames == 0:\n", "        if svi_mode:\n            guide = None\n        elif frames == 0:\n"),
+    ("        latents = None \n",
+     "\n        if svi_mode:\n            print('[SVI Mode]')\n        latents = None\n"),
+    ("        if frames == 0:\n",
+     "        if svi_mode:\n            guide = None\n        elif frames == 0:\n"),
 )
 
 
@@ -80,7 +90,8 @@ def imitation(monkeypatch):
     blocks = set()
     before, after = ([line.encode() for line in text.splitlines()] for text in (WANGP, patched()))
     for tag, i, i_end, j, j_end in difflib.SequenceMatcher(None, before, after).get_opcodes():
-        blocks |= {digest([*before[i:i_end], legacy._ARROW, *after[j:j_end]])} if tag != "equal" else set()
+        blocks |= {digest([*before[i:i_end], legacy._ARROW,
+                           *after[j:j_end]])} if tag != "equal" else set()
     assert len(blocks) == len(BLOCKS)
     monkeypatch.setattr(legacy, "_BLOCKS", legacy._BLOCKS | blocks)
 
@@ -97,7 +108,8 @@ def test_traces_name_what_was_found_and_where():
 
 
 def test_what_wangp_has_of_its_own_is_no_trace_and_is_not_touched():
-    own = WANGP + "svi_mode = 2 if svi_pro else 0\nsvi_ref_pad_num = 0\nif svi_mode and svi_ref_pad_num != 0: x()\n"
+    own = WANGP + ("svi_mode = 2 if svi_pro else 0\nsvi_ref_pad_num = 0\n"
+                   "if svi_mode and svi_ref_pad_num != 0: x()\n")
     assert traces(own.encode()) == []
     assert clean(own) == own
     at = "    return size\n"
@@ -111,7 +123,8 @@ def test_what_wangp_has_of_its_own_is_no_trace_and_is_not_touched():
     lambda text: "# mine\n" + text,
     lambda text: text + "# mine, without an end",
     lambda text: text.replace("import torch", "import torch, mine"),
-    lambda text: text.replace("            frames,\n            window = window,\n", "            mine,\n"),
+    lambda text: text.replace("            frames,\n            window = window,\n",
+                              "            mine,\n"),
     lambda text: text.replace("def generate", "def mine(): ...\n\ndef generate"),
     lambda text: text.replace("    for window", "    mine = 1\n    for window"),
     lambda text: text.replace("    size = inputs", "    # mine\n    size = inputs"),
@@ -124,10 +137,12 @@ def test_the_users_edits_stay_and_nothing_else(edit, ending):
 
 @pytest.mark.parametrize("edit", [
     lambda text: text.replace("print('[SVI Mode]')", "print('[SVI Mode] mine')"),
-    lambda text: text.replace("            print('[SVI", "            mine()\n            print('[SVI"),
+    lambda text: text.replace("            print('[SVI",
+                              "            mine()\n            print('[SVI"),
     lambda text: text.replace("    svi_mode=False,\n", "    svi_mode=False,\n    mine=1,\n"),
     lambda text: text.replace("    svi_mode=False,\n", "    mine=1,\n    svi_mode=False,\n"),
-    lambda text: text.replace("        else:\n", "        elif mine:\n").replace("            guide = sample\n", ""),
+    lambda text: text.replace("        else:\n",
+                              "        elif mine:\n").replace("            guide = sample\n", ""),
     lambda text: text + "print(svi_mode)\n",
     lambda text: text + "# [SVI Mode] was here\n",
 ])  # fmt: skip
@@ -189,13 +204,14 @@ def test_taken_out_gives_files_and_profiles_and_writes_nothing(tmp_path, monkeyp
     out, edited = taken_out(root)
     assert out["wgp.py"] == WANGP.encode() and len(out) == 3
     assert git(root, "status", "--porcelain") == before
-    # WanGP as a folder of a larger clone, and with git's own variables set, as in somebody's git hook
+    # WanGP as a folder of a larger clone, and with git's own variables set, as in a git hook
     monkeypatch.setenv("GIT_DIR", str(tmp_path))
     assert legacy.original(root, "wgp.py") == WANGP.encode()
 
 
 def test_outside_a_clone_or_without_git_one_line_says_what_to_do(tmp_path, monkeypatch):
-    with pytest.raises(Refused, match="only be taken out of a git clone: unpack WanGP's own wgp.py, models/wan"):
+    needs_clone = "only be removed from a git clone: unpack WanGP's own wgp.py, models/wan"
+    with pytest.raises(Refused, match=needs_clone):
         legacy.original(tmp_path, "wgp.py")
     root = make_clone(tmp_path / "clone", {"a.py": b""})
     with pytest.raises(Refused, match=r"git cannot give WanGP's own wgp.py \(fatal: .*\): unpack"):
@@ -214,7 +230,8 @@ def their_patches():
     return list(found)
 
 
-real = pytest.mark.skipif(not (EARLIER_DIR and WANGP_DIR), reason="set EARLIER_DIR and WANGP_DIR to the two clones")
+real = pytest.mark.skipif(not (EARLIER_DIR and WANGP_DIR),
+                          reason="set EARLIER_DIR and WANGP_DIR to the two clones")
 
 
 @real
@@ -230,7 +247,8 @@ def test_all_that_it_ever_put_into_wangp_comes_out_to_the_byte(tmp_path, version
         (root / path).write_bytes(pristine)
         git_apply = ["git", "apply", "-"]
         environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
-        done = subprocess.run(git_apply, cwd=root, input=patch, capture_output=True, env=environment)
+        done = subprocess.run(git_apply, cwd=root, input=patch, capture_output=True,
+                              env=environment)
         if done.returncode:
             continue
         fitted.add(name)

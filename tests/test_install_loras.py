@@ -1,4 +1,4 @@
-"""Downloads of LoRA files, with the real huggingface_hub client against a stand-in server on this machine."""
+"""Downloads of LoRA files, with the real huggingface_hub client and a local stand-in server."""
 
 import hashlib
 import importlib.util
@@ -28,7 +28,7 @@ needs_client = pytest.mark.skipif(
 
 
 class Hub:
-    """The server: `files` by path. After `stop_after` bytes of an answer it breaks off, and is down."""
+    """The server: `files` by path. After `stop_after` bytes of an answer it stops, and is down."""
 
     def __init__(self):
         self.files = {SOURCE: CONTENT}
@@ -111,9 +111,9 @@ def wangp(tmp_path):
 FETCH = """
 import sys
 from pathlib import Path
-from wan2gp_svi.install import Refused, loras
+from wan2gp_svi.install import Refused, cli, loras
 try:
-    loras.fetch(loras.downloads(Path(sys.argv[1]), sys.argv[2:]), print)
+    loras.fetch(loras.downloads(Path(sys.argv[1]), sys.argv[2:]), cli._print_progress)
 except Refused as error:
     sys.exit(f"REFUSED {error}")
 """
@@ -159,7 +159,7 @@ def test_a_download_arrives_whole_and_leaves_nothing_else(hub, wangp):
     assert (wangp / "loras/wan_i2v/svi-shot.safetensors").read_bytes() == CONTENT
     assert names(wangp) == ["svi-shot.safetensors"]
     code, out, _ = fetch(hub, wangp)
-    assert code == 0 and "is there (24 MB)" in out
+    assert code == 0 and "svi-shot.safetensors is complete (24 MB)" in out
     assert hub.starts == [0]
 
 

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from wan2gp_svi.install.patches import MARKER, PatchError, hooked, parse_patch, present, read_series, unhooked
+from wan2gp_svi.install.patches import (
+    MARKER,
+    PatchError,
+    hooked,
+    parse_patch,
+    present,
+    read_series,
+    unhooked,
+)
 
 BOM = b"\xef\xbb\xbf"
 HEADER = "Description: what it is for\n and more of it\nAuthor: somebody\nForwarded: not-needed\n\n"
@@ -59,13 +67,15 @@ def test_a_patch_without_git_line_is_read_too():
         (patch(hunk("-    x = 1", "     a = 1", f"+    c  {MARKER}")), "removes"),
         (patch(hunk("     a = 1", "+    c")), MARKER),
         (patch(hunk("     a = 1", f"+    c  {MARKER}", "+    d")), MARKER),
-        (patch(hunk(f"+    c  {MARKER}", "     a = 1", f"+    c  {MARKER}")), "all before or all after"),
+        (patch(hunk(f"+    c  {MARKER}", "     a = 1", f"+    c  {MARKER}")),
+         "all before or all after"),
         (patch(hunk("     a = 1", *[f"+    c  {MARKER}"] * 4)), "1 to 3"),
         (patch(hunk("     a = 1")), "1 to 3"),
         (patch(hunk("     a = 1", f"+\tc  {MARKER}")), "tabs"),
-        (patch("@@ -1,1 +1,3 @@\n     a = 1\n", f"+    c  {MARKER}\n"), "neither added nor context"),
+        (patch("@@ -1,1 +1,3 @@\n     a = 1\n", f"+    c  {MARKER}\n"),
+         "neither added nor context"),
         (patch("@@ -1,1 +1,2 @@\n     a = 1"), "shorter"),
-        (patch(AFTER, f"+    and more  {MARKER}\n"), "not part of a hunk"),
+        (patch(AFTER, f"+    and more  {MARKER}\n"), "is in no hunk"),
         (patch(AFTER).replace("b/models/x.py", "b/../x.py"), "inside WanGP"),
         (patch(AFTER).replace("b/models/x.py", "/etc/x.py"), "inside WanGP"),
         (patch(AFTER).replace("b/models/x.py", "C:\\x.py"), "inside WanGP"),
@@ -120,8 +130,10 @@ def test_a_missing_last_newline_stays_missing(source):
 
 
 def test_an_anchor_that_is_not_there_once_is_refused_with_file_line_and_count():
-    for source, count in ((b"", 0), (b"b = 1\n", 0), (b"a = 1\n  a = 1\n", 2), (b"if x: a = 1\n", 0)):
-        with pytest.raises(PatchError, match=f"models/x.py: the line 'a = 1' was found {count} times"):
+    for source, count in ((b"", 0), (b"b = 1\n", 0), (b"a = 1\n  a = 1\n", 2),
+                          (b"if x: a = 1\n", 0)):
+        with pytest.raises(PatchError,
+                           match=f"models/x.py: the line 'a = 1' was found {count} times"):
             put(source, AFTER)
 
 
@@ -147,19 +159,23 @@ SOURCE = b"def g():\n    while 1:\n        y = CALL\n            1)\n"
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
-@pytest.mark.parametrize("call", [b"model.make(", b"other(model.make,", b"third(by=model.make, x=", b"z = model.make("])
+@pytest.mark.parametrize("call", [b"model.make(", b"other(model.make,", b"third(by=model.make, x=",
+                                  b"z = model.make("])
 def test_a_statement_is_found_by_what_it_refers_to(call, ending):
     source = SOURCE.replace(b"CALL", call).replace(b"\n", ending)
     result = put(source, CALL, ELSEWHERE)
-    assert result == source.replace(b"        y", b"        x = hook()  # wan2gp_svi" + ending + b"        y")
+    assert result == source.replace(b"        y",
+                                    b"        x = hook()  # wan2gp_svi" + ending + b"        y")
     assert unhooked(result) == source and put(result, CALL, ELSEWHERE) == result
     assert put(BOM + source, CALL, ELSEWHERE) == BOM + result
 
 
 def test_a_statement_is_looked_for_in_the_first_function_that_is_there_and_must_be_the_only_one():
     twice = b"def g():\n    y = model.make(1)\n\ndef f():\n    y = model.make(2)\n"
-    assert put(twice, CALL).endswith(b"def f():\n    x = hook()  # wan2gp_svi\n    y = model.make(2)\n")
-    with pytest.raises(PatchError, match=r"2 statements refer to model.make in f \(line 5 and line 6\)"):
+    assert put(twice,
+               CALL).endswith(b"def f():\n    x = hook()  # wan2gp_svi\n    y = model.make(2)\n")
+    with pytest.raises(PatchError,
+                       match=r"2 statements refer to model.make in f \(line 5 and line 6\)"):
         put(twice + b"    print(model.make)\n", CALL)
     with pytest.raises(PatchError, match=r"no statement refers to model.make in f, "):
         put(twice.replace(b"make(2)", b"made(2)"), CALL)
@@ -169,10 +185,13 @@ def test_a_statement_is_looked_for_in_the_first_function_that_is_there_and_must_
 
 def test_where_python_cannot_read_the_file_the_anchors_count():
     broken = b"def g(:\n    y = model.make(\n"
-    assert put(broken, CALL, ELSEWHERE) == b"def g(:\n    x = hook()  # wan2gp_svi\n    y = model.make(\n"
+    assert put(broken, CALL,
+               ELSEWHERE) == b"def g(:\n    x = hook()  # wan2gp_svi\n    y = model.make(\n"
     other = broken.replace(b"model.make(", b"other(model.make,")
-    assert put(other, CALL, ELSEWHERE) == other.replace(b"    y", b"    x = hook()  # wan2gp_svi\n    y")
-    with pytest.raises(PatchError, match="'y = model.make\\(' was found 0 times and the line .* 0 times, not once"):
+    assert put(other, CALL, ELSEWHERE) == other.replace(b"    y",
+                                                        b"    x = hook()  # wan2gp_svi\n    y")
+    twice = "'y = model.make\\(' was found 0 times and the line .* 0 times, not once"
+    with pytest.raises(PatchError, match=twice):
         put(b"def g(:\n", CALL, ELSEWHERE)
 
 
@@ -188,8 +207,10 @@ def test_hunks_that_add_the_same_lines_at_other_anchors_are_one_hook_and_one_of_
             put(source, one, other)
 
 
-@pytest.mark.parametrize("head", ["before the statement with a.b", "after the statement with a.b in f",
-                                  "before the statement with a b in f", "before the statement with a.b in f, g"])
+@pytest.mark.parametrize("head", ["before the statement with a.b",
+                                  "after the statement with a.b in f",
+                                  "before the statement with a b in f",
+                                  "before the statement with a.b in f, g"])
 def test_a_head_that_names_a_statement_wrongly_is_an_error(head):
     with pytest.raises(PatchError, match="its head is not of the form"):
         parse_patch(patch(CALL.replace(HEAD, f"@@ -7,1 +7,2 @@ {head}\n")))

@@ -6,8 +6,8 @@ import torch
 from wan2gp_svi import lora
 from wan2gp_svi.variants import VARIANTS, identify, noise
 
-LAYERS = [f"{attn}.{name}" for attn in ("self_attn", "cross_attn")
-          for name in "qkvo"] + ["ffn.0", "ffn.2"]
+LAYERS = [*(f"{attn}.{name}" for attn in ("self_attn", "cross_attn") for name in "qkvo"),
+          "ffn.0", "ffn.2"]
 
 
 def keys(prefix: str, suffix: str, blocks: int = 2) -> list[str]:
@@ -47,8 +47,7 @@ def test_the_pose_network_of_dance_is_set_aside():
 
 @pytest.mark.parametrize(("names", "said"), [
     (["blocks.0.self_attn.q.diff"], "blocks.0.self_attn.q.diff"),
-    # three blocks for a model of two
-    (keys("pipe.dit.", "", 3), r"pipe\.dit\.blocks\.2\..*17 more"),
+    (keys("pipe.dit.", "", 3), r"pipe\.dit\.blocks\.2\..*17 more"),  # a block too many
     (["pipe.dit.blocks.0.ffn.0.lora_A.default.weight"], r"blocks\.0\.ffn\.0 \(only lora_A\)"),
     ([], "the file is empty"),
     (["lora_unet_blocks_0_ffn_0.lora_down.weight"], "lora_unet_blocks_0"),
@@ -66,12 +65,12 @@ def test_a_partial_file_is_counted():
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_the_authors_files_are_known(variant):
     for file in variant.loras:
-        for name in (file.url, file.name, file.name.upper(), rf"C:\WanGP\loras\wan_i2v\{file.name}",
-                     f"x/{file.name}"):
+        for name in (file.url, file.name, file.name.upper(), f"x/{file.name}",
+                     rf"C:\WanGP\loras\wan_i2v\{file.name}"):
             assert identify(name) is variant, name
         assert noise(file.name) == file.noise
-        assert file.url.startswith(
-            "https://huggingface.co/vita-video-gen/svi-model/resolve/main/version-")
+        folder = "https://huggingface.co/vita-video-gen/svi-model/resolve/main/version-"
+        assert file.url.startswith(folder)
 
 
 @pytest.mark.parametrize(("name", "id"), [

@@ -14,9 +14,10 @@ import pytest
 
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp.check import command, rules, telling
-from wan2gp_svi.wangp.check.findings import Finding, check
+from wan2gp_svi.wangp.check.findings import Checked, Finding, check
 from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.handler import prepare
+from wan2gp_svi.wangp.plan import make_plan
 from wan2gp_svi.wangp.profiles import profiles
 
 HOME = Path(__file__).parents[1]
@@ -25,7 +26,8 @@ SHOT, SHOT_FAST = "SVI-Shot Infinite - 50 Steps", "SVI-Shot Infinite LightX2V - 
 FILM, STREAM = "SVI-Film - 50 Steps", "SVI-2.0 Unified - 50 Steps"
 WAN22, WAN22_FAST = "SVI-2.0 - 50 Steps", "SVI-2.0 Lightning - 4 Steps"
 PRO, PRO_FAST = "SVI-2.0 Pro - 50 Steps", "SVI-2.0 Pro Lightning - 4 Steps"
-SERVER = {"attention_mode": "sdpa", "transformer_quantization": "bf16", "vae_config": 0, "fit_canvas": 0}
+SERVER = {"attention_mode": "sdpa", "transformer_quantization": "bf16", "vae_config": 0,
+          "fit_canvas": 0}
 LIGHTX2V = "Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors"
 WAN21 = "https://huggingface.co/DeepBeepMeep/Wan2.1/resolve/main/"
 PLAIN = {"name": "Wan2.1 Image2video 480p 14B", "URLs": [
@@ -41,20 +43,21 @@ def request(profile=SHOT, **changes):
     """A profile as it is applied, with what the user gives."""
     settings = PROFILES[profile].settings
     custom = {**settings["custom_settings"], **changes.pop("custom", {})}
-    return {**settings, "custom_settings": custom, "resolution": "832x480", "video_length": 81, "prompt": "a boat",
-            "image_start": [image(1664, 960)], **changes}
+    return {**settings, "custom_settings": custom, "resolution": "832x480", "video_length": 81,
+            "prompt": "a boat", "image_start": [image(1664, 960)], **changes}
 
 
 def findings(profile=SHOT, *, server=SERVER, model=PLAIN, **changes):
     asked = request(profile, **changes)
     before = json.dumps(asked, default=str)
-    found = check(PROFILES[profile].settings["model_type"], model, asked, server)
+    found = check(PROFILES[profile].settings["model_type"], model, asked, server).findings
     assert json.dumps(asked, default=str) == before, "check changes nothing"
     return found
 
 
 def said(kind, *arguments, **options):
-    return {finding.id: finding.text for finding in findings(*arguments, **options) if finding.kind == kind}
+    return {finding.id: finding.text for finding in findings(*arguments, **options)
+            if finding.kind == kind}
 
 
 def warned(*arguments, **options):
@@ -69,60 +72,79 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
     assert warned(name, server=None) == {}
 
 
-# -------------------------------------------------------------------------------------------------------------- refused
+# ------------------------------------------------------------------------------------------ refused
 
 @pytest.mark.parametrize(("changes", "id", "fix"), [
-    (dict(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"]), "two-variants", "Take one of them out"),
-    (dict(activated_loras=[VARIANTS["2.0-wan22"].loras[0].name]), "wrong-wan", "Choose Image2Video 14B of Wan 2.2"),
+    (dict(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"]), "two-variants",
+     "Remove one."),
+    (dict(activated_loras=[VARIANTS["2.0-wan22"].loras[0].name]), "wrong-wan",
+     "Choose Image2Video 14B of Wan 2.2"),
     (dict(image_prompt_type="T"), "start-image", 'Choose "Start Video with Image"'),
-    (dict(image_prompt_type="SE", image_end=object()), "end-image", "Take the end image away"),
-    (dict(frame_scheduler={"active": True}), "window-commands", "Take the commands out"),
-    (dict(custom={"ref_pad_num": "many"}), "settings", "it can be auto or -1 to 80"),
+    (dict(image_prompt_type="SE", image_end=object()), "end-image", "Remove it"),
+    (dict(frame_scheduler={"active": True}), "window-commands", "Remove the commands"),
+    (dict(custom={"ref_pad_num": "many"}), "settings", "Set it to auto or a number from -1 to 80"),
 ])
 def test_what_cannot_be_svi_is_refused_with_its_fix(changes, id, fix):
     changes["image_end"] = changes.get("image_end") and None if id != "end-image" else "end.png"
-    found = said("refused", **changes)
+    found = said("error", **changes)
     assert list(found) == [id] and fix in found[id]
 
 
 def test_a_pair_without_its_twin_is_refused_and_the_missing_file_named():
     for kept, missing in ((0, 1), (1, 0)):
         pair = VARIANTS["2.0-pro"].loras
-        found = said("refused", PRO, activated_loras=[pair[kept].url])
-        assert f"add {pair[missing].name}, or apply the profile again" in found["missing-twin"]
+        found = said("error", PRO, activated_loras=[pair[kept].url])
+        assert f"Add {pair[missing].name}, or apply the profile again" in found["missing-twin"]
 
 
 def test_wangps_own_svi_is_refused_a_second_one():
     loras = [lora.url for lora in VARIANTS["2.0-pro"].loras]
-    found, = check("i2v_2_2_svi2pro", {}, request(activated_loras=loras))
-    assert (found.kind, found.id) == ("refused", "built-in") and "Take the SVI LoRAs out" in found.text
-    assert check("i2v_2_2_svi2pro", {"loras": loras}, request(activated_loras=[])) == []
+    found, = check("i2v_2_2_svi2pro", {}, request(activated_loras=loras)).findings
+    assert (found.kind, found.id) == ("error", "built-in") and "Remove the SVI LoRAs" in found.text
+    assert check("i2v_2_2_svi2pro", {"loras": loras}, request(activated_loras=[])) == Checked(None)
 
 
 def test_all_refusals_come_at_once_and_in_one_message():
     asked = request(image_prompt_type="", frame_scheduler={"active": True}, loras_multipliers="0.5")
-    kinds = [(finding.kind, finding.id) for finding in check("i2v", PLAIN, asked, SERVER)]
-    assert kinds == [("refused", "start-image"), ("refused", "window-commands"), ("warning", "svi-strength")]
-    impossible = request(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"], image_prompt_type="")
-    assert [finding.id for finding in check("i2v", PLAIN, impossible)] == ["two-variants", "start-image"]
+    kinds = [(finding.kind, finding.id) for finding in check("i2v", PLAIN, asked, SERVER).findings]
+    assert kinds == [("error", "start-image"), ("error", "window-commands"),
+                     ("warning", "svi-strength")]
+    impossible = request(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"],
+                         image_prompt_type="")
+    ids = [finding.id for finding in check("i2v", PLAIN, impossible).findings]
+    assert ids == ["two-variants", "start-image"]
     message = prepare("i2v", PLAIN, asked)
-    assert message.startswith("SVI: a start image is needed") and " Prompt commands in [/...]" in message
+    assert message.startswith("SVI: a start image is needed")
+    assert " Prompt commands in [/...]" in message
 
 
-# ----------------------------------------------------------------------------------------------------- models and LoRAs
+def test_the_plan_comes_with_the_findings_and_there_is_none_where_svi_cannot_run_or_is_off():
+    asked = request()
+    plan = make_plan("i2v", asked["activated_loras"], asked["custom_settings"])
+    assert check("i2v", PLAIN, asked, SERVER) == Checked(plan) and plan is not None
+    assert check("i2v", PLAIN, request(image_prompt_type=""), SERVER).plan == plan
+    two = check("i2v", PLAIN, request(activated_loras=["svi-shot.safetensors",
+                                                       "svi-tom.safetensors"]))
+    assert two.plan is None and len(two.errors) == 1
+    assert check("i2v", PLAIN, request(activated_loras=[])) == Checked(None)
 
-@pytest.mark.parametrize("architecture", ["multitalk", "infinitetalk", "fantasy", "t2v", "vace_14B", "ti2v_2_2"])
+
+# --------------------------------------------------------------------------------- models and LoRAs
+
+@pytest.mark.parametrize("architecture", ["multitalk", "infinitetalk", "fantasy", "t2v", "vace_14B",
+                                          "ti2v_2_2"])
 def test_an_svi_lora_on_another_model_is_said(architecture):
-    found, = check(architecture, {"name": "This Model"}, request(), SERVER)
+    found, = check(architecture, {"name": "This Model"}, request(), SERVER).findings
     assert (found.kind, found.id) == ("warning", "other-model")
-    assert "SVI is off" in found.text and "This Model" in found.text and "take the SVI LoRA out" in found.text
+    assert "SVI is off" in found.text and "This Model" in found.text
+    assert "remove the SVI LoRA" in found.text
     assert ("never published" in found.text) == (architecture == "ti2v_2_2")
-    assert check(architecture, {}, request(activated_loras=[LIGHTX2V])) == []
-    assert check(architecture, {}, request(image_mode=1)) == []
+    assert check(architecture, {}, request(activated_loras=[LIGHTX2V])) == Checked(None)
+    assert check(architecture, {}, request(image_mode=1)) == Checked(None)
 
 
 def test_a_lora_that_may_be_svi_is_said():
-    assert "its name does not tell" in warned(activated_loras=["svi_v3.safetensors"])["unknown-lora"]
+    assert "its name does not say" in warned(activated_loras=["svi_v3.safetensors"])["unknown-lora"]
     both = [PROFILES[SHOT].settings["activated_loras"][0], "my-svi-thing.safetensors"]
     assert "my-svi-thing.safetensors" in warned(activated_loras=both)["unknown-lora"]
     assert warned(activated_loras=["svi_v3.safetensors"], custom={"svi_variant": "shot"}) == {}
@@ -135,7 +157,8 @@ def test_a_variant_without_its_lora_is_said():
     assert "Add svi-film.safetensors" in text
     assert "no-lora" in warned(SHOT_FAST, activated_loras=[LIGHTX2V], loras_multipliers="0.5",
                                custom={"svi_variant": "shot"})
-    assert "no-lora" not in warned(activated_loras=["renamed.safetensors"], custom={"svi_variant": "film"})
+    assert "no-lora" not in warned(activated_loras=["renamed.safetensors"],
+                                   custom={"svi_variant": "film"})
 
 
 def test_an_svi_profile_that_another_one_replaced_is_said():
@@ -147,8 +170,10 @@ def test_an_svi_profile_that_another_one_replaced_is_said():
 
 
 @pytest.mark.parametrize(("profile", "custom", "wrong"), [
-    (SHOT, {"ref_pad_num": 0}, True), (SHOT, {"num_motion_frames": "5"}, True), (FILM, {"ref_pad_num": -1}, True),
-    (FILM, {"num_motion_frames": "1"}, True), (SHOT, {"svi_variant": "film"}, True), (FILM, {"ref_pad_num": 0}, False),
+    (SHOT, {"ref_pad_num": 0}, True), (SHOT, {"num_motion_frames": "5"}, True),
+    (FILM, {"ref_pad_num": -1}, True),
+    (FILM, {"num_motion_frames": "1"}, True), (SHOT, {"svi_variant": "film"}, True),
+    (FILM, {"ref_pad_num": 0}, False),
     (FILM, {"num_motion_frames": "5 cfg"}, True), (STREAM, {"num_motion_frames": "1"}, False),
     (SHOT, {"svi_variant": "shot", "num_motion_frames": "1"}, False),
 ])
@@ -172,8 +197,10 @@ def test_the_720p_weights_are_said():
 
 @pytest.mark.parametrize(("urls", "configured", "wrong"), [
     (PLAIN["URLs"], "int8", True), (PLAIN["URLs"], "fp8", True), (PLAIN["URLs"], "bf16", False),
-    (PLAIN["URLs"], "", False), ("i2v", "int8", True), ("i2v", "bf16", False), (PLAIN["URLs"][:1], "int8", False),
-    (["my-finetune-Q4_K_M.gguf"], "bf16", True), (["a_mbf16.safetensors", "b_mfp16.safetensors"], "int8", False),
+    (PLAIN["URLs"], "", False), ("i2v", "int8", True), ("i2v", "bf16", False),
+    (PLAIN["URLs"][:1], "int8", False),
+    (["my-finetune-Q4_K_M.gguf"], "bf16", True),
+    (["a_mbf16.safetensors", "b_mfp16.safetensors"], "int8", False),
 ])
 def test_quantised_weights_with_film_are_said(urls, configured, wrong):
     server = {**SERVER, "transformer_quantization": configured}
@@ -185,20 +212,23 @@ def test_quantised_weights_with_film_are_said(urls, configured, wrong):
         assert warned(FILM, server=None) == {}
 
 
-# ------------------------------------------------------------------------------------------------------------ strengths
+# ---------------------------------------------------------------------------------------- strengths
 
 def fix(text):
-    return text.rpartition("multipliers of the LoRAs to: ")[2]
+    return text.rpartition("LoRA multipliers to: ")[2]
 
 
 @pytest.mark.parametrize(("profile", "multipliers", "fixed"), [
-    (SHOT_FAST, "1 1", "1 0.5"), (SHOT_FAST, "1", "1 0.5"), (SHOT_FAST, "", "1 0.5"), (SHOT_FAST, None, "1 0.5"),
-    (SHOT_FAST, "1|1", "1 0.5"), (SHOT_FAST, "1\n# a comment\n0.8", "1 0.5"), (SHOT_FAST, "1 1,0.2", "1 0.5"),
-    (SHOT_FAST, [1, 1.0], "1 0.5"),
-    (WAN22_FAST, "1;0 0;1 1;0 0;1", "1;0 0;1 0.5;0 0;1"), (WAN22_FAST, "1;0 0;1", "1;0 0;1 0.5;0 0;1"),
+    (SHOT_FAST, "1 1", "1 0.5"), (SHOT_FAST, "1", "1 0.5"), (SHOT_FAST, "", "1 0.5"),
+    (SHOT_FAST, None, "1 0.5"),
+    (SHOT_FAST, "1|1", "1 0.5"), (SHOT_FAST, "1\n# a comment\n0.8", "1 0.5"),
+    (SHOT_FAST, "1 1,0.2", "1 0.5"), (SHOT_FAST, [1, 1.0], "1 0.5"),
+    (WAN22_FAST, "1;0 0;1 1;0 0;1", "1;0 0;1 0.5;0 0;1"),
+    (WAN22_FAST, "1;0 0;1", "1;0 0;1 0.5;0 0;1"),
     (PRO_FAST, "1;0 0;1 0.5;0 1", "1;0 0;1 0.5;0 0;1"),
 ])
-def test_an_accelerator_at_full_strength_is_said_with_the_multipliers_that_fix_it(profile, multipliers, fixed):
+def test_an_accelerator_at_full_strength_is_said_with_the_multipliers_that_fix_it(
+        profile, multipliers, fixed):
     found = warned(profile, loras_multipliers=multipliers)
     assert list(found) == ["accelerator"] and fix(found["accelerator"]) == fixed
     assert warned(profile, loras_multipliers=fixed) == {}
@@ -216,9 +246,12 @@ def test_an_accelerator_at_half_strength_is_not(multipliers):
 
 
 @pytest.mark.parametrize("name", [
-    LIGHTX2V, "Wan2.1_I2V_14B_FusionX_LoRA.safetensors", "fusionix.safetensors", "Wan21_CausVid_14B_T2V.safetensors",
-    "Wan21_AccVid_T2V_14B_lora_rank32_fp16.safetensors", "self-forcing-i2v.safetensors", "Self_Forcing.safetensors",
-    "Wan2.2-Lightning_I2V.safetensors", "Wan2.2_I2V_A14B_HIGH_4steps_lora_rank64_Seko_V1_forKJ.safetensors",
+    LIGHTX2V, "Wan2.1_I2V_14B_FusionX_LoRA.safetensors", "fusionix.safetensors",
+    "Wan21_CausVid_14B_T2V.safetensors",
+    "Wan21_AccVid_T2V_14B_lora_rank32_fp16.safetensors", "self-forcing-i2v.safetensors",
+    "Self_Forcing.safetensors",
+    "Wan2.2-Lightning_I2V.safetensors",
+    "Wan2.2_I2V_A14B_HIGH_4steps_lora_rank64_Seko_V1_forKJ.safetensors",
 ])
 def test_accelerators_are_known_by_their_names(name):
     loras = [*PROFILES[SHOT].settings["activated_loras"], name]
@@ -227,15 +260,17 @@ def test_accelerators_are_known_by_their_names(name):
 
 
 def test_other_loras_are_no_accelerators():
-    loras = [*PROFILES[SHOT].settings["activated_loras"], "lightbulb.safetensors", "stepladder-style.safetensors"]
+    loras = [*PROFILES[SHOT].settings["activated_loras"], "lightbulb.safetensors",
+             "stepladder-style.safetensors"]
     assert warned(activated_loras=loras, loras_multipliers="1 1 1") == {}
     assert warned(activated_loras=["svi-shot-with-lightx2v.safetensors"]) == {}
 
 
 def test_three_phases_are_read_as_wangp_reads_them():
-    """WanGP fills a phase that is missing up, and switches the model after the first or the second."""
+    """WanGP fills up a missing phase, and switches models after the first or the second."""
     phases = dict(guidance_phases=3, guidance_scale=3.5, model_switch_phase=2)
-    assert "accelerator" not in warned(WAN22_FAST, loras_multipliers="1;1;0 0;0;1 0;0.5;0 0;0;1", **phases)
+    assert "accelerator" not in warned(WAN22_FAST, loras_multipliers="1;1;0 0;0;1 0;0.5;0 0;0;1",
+                                       **phases)
     assert "accelerator" in warned(WAN22_FAST, loras_multipliers="1;0 0;1 0;1;0 0;1", **phases)
     assert "accelerator" not in warned(WAN22_FAST, loras_multipliers="1;0 0;1 0.5;1 0;1", **phases)
     assert warned(WAN22_FAST, model_switch_phase=2) == {}, "which counts with three phases alone"
@@ -249,52 +284,59 @@ def test_an_accelerator_that_the_model_brings_along_is_said():
     text = warned(SHOT, model=fusionix, num_inference_steps=10, guidance_scale=1)["accelerator"]
     assert "FusionX_LoRA" in text and text.endswith("choose the plain Image2Video 14B of Wan 2.1.")
     loras = [*PROFILES[SHOT_FAST].settings["activated_loras"]]
-    text = warned(SHOT_FAST, model=fusionix, activated_loras=loras, loras_multipliers="1 1")["accelerator"]
+    text = warned(SHOT_FAST, model=fusionix, activated_loras=loras,
+                  loras_multipliers="1 1")["accelerator"]
     assert fix(text) == "1 0.5", "the user's own alone"
     lower = {**fusionix, "loras_multipliers": ["0.5"]}
     assert warned(SHOT, model=lower, num_inference_steps=10, guidance_scale=1) == {}
-    lightning = {"name": "Wan2.2 Image2video Enhanced Lightning v2 14B", "URLs": ["wan22EnhancedLightning.safetensors"]}
+    lightning = {"name": "Wan2.2 Image2video Enhanced Lightning v2 14B",
+                 "URLs": ["wan22EnhancedLightning.safetensors"]}
     text = warned(WAN22, model=lightning, num_inference_steps=4, guidance_scale=1)["accelerator"]
     assert "in its weights" in text and "plain Image2Video 14B of Wan 2.2" in text
 
 
 @pytest.mark.parametrize(("profile", "multipliers", "fixed"), [
-    (SHOT, "0.5", "1"), (SHOT, "0", "1"), (SHOT, "1,0.5", "1"), (WAN22, "1 1", "1;0 0;1"), (WAN22, "", "1;0 0;1"),
-    (WAN22, "0;1 1;0", "1;0 0;1"), (PRO, "1;0 0;0.8", "1;0 0;1"),
+    (SHOT, "0.5", "1"), (SHOT, "0", "1"), (SHOT, "1,0.5", "1"), (WAN22, "1 1", "1;0 0;1"),
+    (WAN22, "", "1;0 0;1"), (WAN22, "0;1 1;0", "1;0 0;1"), (PRO, "1;0 0;0.8", "1;0 0;1"),
     (WAN22_FAST, "1 1 1 1", "1;0 0;1 0.5;0 0;1"), (SHOT_FAST, "0.5 1", "1 0.5"),
 ])
-def test_an_svi_lora_at_another_strength_or_on_the_wrong_expert_is_said(profile, multipliers, fixed):
+def test_an_svi_lora_at_another_strength_or_on_the_wrong_expert_is_said(
+        profile, multipliers, fixed):
     found = warned(profile, loras_multipliers=multipliers)
     assert fix(found["svi-strength"]) == fixed and set(found) <= {"svi-strength", "accelerator"}
     assert warned(profile, loras_multipliers=fixed) == {}
 
 
-# ------------------------------------------------------------------------------------------------------------- sampling
+# ----------------------------------------------------------------------------------------- sampling
 
 @pytest.mark.parametrize(("profile", "changes", "id", "fixed"), [
-    (SHOT, dict(num_inference_steps=6), "steps", "Take 50 steps"),
+    (SHOT, dict(num_inference_steps=6), "steps", "Use 50 steps"),
     (SHOT, dict(guidance_scale=1), "guidance", "Set it to 5"),
     (PRO, dict(guidance_scale=1.0), "guidance", "Set it to 4"),
     (SHOT_FAST, dict(guidance_scale=5), "guidance", "use 1 to 2"),
     (PRO_FAST, dict(guidance_scale=3.5), "guidance", "use 1 to 2"),
-    (SHOT_FAST, dict(loras_multipliers="1 0"), "steps", "Take 50 steps"),
-    (PRO, dict(guidance_phases=1, loras_multipliers="1 1"), "phases", "Set the guidance phases to 2"),
+    (SHOT_FAST, dict(loras_multipliers="1 0"), "steps", "Use 50 steps"),
+    (PRO, dict(guidance_phases=1, loras_multipliers="1 1"), "phases",
+     "Set the guidance phases to 2"),
     (SHOT, dict(sample_solver="dpm++_sde"), "sampler", "Choose unipc or euler"),
     (SHOT, dict(sample_solver="euler_a"), "sampler", "Choose unipc or euler"),
-    (SHOT, dict(sample_solver="lcm"), "sampler", "8 steps at most, not 50. Choose unipc"),
+    (SHOT, dict(sample_solver="lcm"), "sampler", "at most 8 steps, not 50. Choose unipc"),
     (SHOT, dict(sample_solver="causvid"), "sampler", "shift of 5"),
-    (SHOT, dict(self_refiner_setting=1), "self-refiner", "Switch it off"),
+    (SHOT, dict(self_refiner_setting=1), "self-refiner", "Turn it off"),
     (SHOT, dict(skip_steps_cache_type="tea"), "step-skipping", "TeaCache"),
-    (SHOT, dict(skip_steps_cache_type="mag"), "step-skipping", "Switch the skipping of steps off"),
+    (SHOT, dict(skip_steps_cache_type="mag"), "step-skipping", "Turn step skipping off"),
 ])
 def test_sampling_that_is_known_to_hurt_is_said(profile, changes, id, fixed):
     assert fixed in warned(profile, **changes)[id]
 
 
 @pytest.mark.parametrize(("profile", "changes"), [
-    (SHOT, dict(num_inference_steps=20)), (SHOT, dict(guidance_scale=7)), (SHOT_FAST, dict(guidance_scale=2)),
-    (SHOT_FAST, dict(sample_solver="lcm", num_inference_steps=8)), (SHOT, dict(sample_solver="dpm++")),
-    (SHOT, dict(sample_solver="")), (SHOT, dict(num_inference_steps=None)), (SHOT, dict(guidance_scale=None)),
+    (SHOT, dict(num_inference_steps=20)), (SHOT, dict(guidance_scale=7)),
+    (SHOT_FAST, dict(guidance_scale=2)),
+    (SHOT_FAST, dict(sample_solver="lcm", num_inference_steps=8)),
+    (SHOT, dict(sample_solver="dpm++")),
+    (SHOT, dict(sample_solver="")), (SHOT, dict(num_inference_steps=None)),
+    (SHOT, dict(guidance_scale=None)),
     (SHOT, dict(skip_steps_cache_type=None, self_refiner_setting=None)),
 ])
 def test_sampling_that_is_not_is_not(profile, changes):
@@ -303,8 +345,8 @@ def test_sampling_that_is_not_is_not(profile, changes):
 
 
 @pytest.mark.parametrize(("mode", "override", "wrong"), [
-    ("sage", "", True), ("sage2", None, True), ("radial", "", True), ("sdpa", "sage3", True), ("sage2", "sdpa", False),
-    ("flash", "", False), (None, "", False), ("auto", "", True),
+    ("sage", "", True), ("sage2", None, True), ("radial", "", True), ("sdpa", "sage3", True),
+    ("sage2", "sdpa", False), ("flash", "", False), (None, "", False), ("auto", "", True),
 ])
 def test_sageattention_with_pro_is_said(mode, override, wrong):
     server = {**SERVER, "attention_mode": mode, "auto attention": "sage2"}
@@ -319,7 +361,7 @@ def test_a_tiled_vae_is_said():
     assert "VAE Tiling to Auto" in warned(server={**SERVER, "vae_config": 2})["vae-tiles"]
 
 
-# ---------------------------------------------------------------------------------------------------------- size, image
+# -------------------------------------------------------------------------------------- size, image
 
 @pytest.mark.parametrize(("resolution", "size", "server", "ids"), [
     ("832x480", (1920, 1080), {}, []), ("832x480", (1000, 1000), {}, []), ("832x480", None, {}, []),
@@ -327,27 +369,33 @@ def test_a_tiled_vae_is_said():
     ("832x480", (1080, 1920), {}, ["vertical"]), ("480x832", (1920, 1080), {}, []),
     ("832x480", (1080, 1920), {"fit_canvas": 1}, ["vertical"]),
     ("832x480", (1080, 1920), {"fit_canvas": 2}, ["image-shape"]),
-    ("832x480", (1000, 1000), {"fit_canvas": 2}, ["image-shape"]), ("832x480", (1920, 1080), {"fit_canvas": 2}, []),
-    ("832x480", (960, 640), {"fit_canvas": 2}, []), ("480x832", (1080, 1920), {"fit_canvas": 2}, ["vertical"]),
-    ("720x1280", None, {}, ["720p", "vertical"]), ("nonsense", (20, 10), {}, []), (None, None, {}, []),
+    ("832x480", (1000, 1000), {"fit_canvas": 2}, ["image-shape"]),
+    ("832x480", (1920, 1080), {"fit_canvas": 2}, []),
+    ("832x480", (960, 640), {"fit_canvas": 2}, []),
+    ("480x832", (1080, 1920), {"fit_canvas": 2}, ["vertical"]),
+    ("720x1280", None, {}, ["720p", "vertical"]), ("nonsense", (20, 10), {}, []),
+    (None, None, {}, []),
     ("nonsense", (10, 20), {}, ["vertical"]), ("nonsense", (10, 20), {"fit_canvas": 2}, []),
 ])
 def test_sizes_that_svi_was_not_trained_at_are_said(resolution, size, server, ids):
-    """By WanGP's default the start image decides the shape of the video, the resolution how many pixels it has."""
+    """By default, WanGP gives a video the shape of its start image, and the resolution's pixels."""
     start = image(*size) if size else None
-    assert list(warned(resolution=resolution, image_start=start, server={**SERVER, **server})) == ids
+    assert list(warned(resolution=resolution, image_start=start,
+                       server={**SERVER, **server})) == ids
 
 
 def test_what_is_cut_off_the_start_image_is_told():
     text = warned(image_start=image(1000, 1000), server={"fit_canvas": 2})["image-shape"]
-    assert "1000x1000" in text and "cuts 42% of it off for 832x480" in text
+    assert "crops 42% off the start image (1000x1000) for 832x480" in text
     text = warned(image_start=image(1080, 1920))["vertical"]
-    assert "as the start image is" in text and "Extend the image at its sides to about 832x480" in text
+    assert "like the start image" in text
+    assert "Extend the sides of the image to about 832x480" in text
 
 
 def test_the_shape_of_a_video_that_is_continued_is_not_guessed():
     assert warned(image_prompt_type="V", image_start=image(1080, 1920), resolution="480x832") == {}
-    assert warned(image_prompt_type="L", image_start=image(1000, 1000), server={"fit_canvas": 2}) == {}
+    assert warned(image_prompt_type="L", image_start=image(1000, 1000),
+                  server={"fit_canvas": 2}) == {}
 
 
 def test_a_start_image_can_be_a_path_or_a_gallery(tmp_path):
@@ -360,14 +408,18 @@ def test_a_start_image_can_be_a_path_or_a_gallery(tmp_path):
         assert warned(image_start=start) == {}
 
 
-# -------------------------------------------------------------------------------------------------------------- prompts
+# ------------------------------------------------------------------------------------------ prompts
 
 @pytest.mark.parametrize(("profile", "mode", "prompt", "said"), [
-    (STREAM, "PW", "a\n\nb\n\nc", "there are 3 prompts and 2 clips, so the last 1 will not be used. Ask for 243"),
+    (STREAM, "PW", "a\n\nb\n\nc",
+     "there are 3 prompts for 2 clips. To use them all, set 243 frames"),
     (STREAM, "PW", "a\n \n# c\nb\n\n", None), (STREAM, "PW", "a\nb\nc\nd", None),
-    (STREAM, "W", "a\nb\n\nc", "there are 3 prompts and 2 clips"), (STREAM, 1, "a\nb\nc", "there are 3 prompts"),
-    (STREAM, "PG", "a\n\nb", "the 2 paragraphs make 2 videos"), (STREAM, "G", "a\nb", "the 2 lines make 2 videos"),
-    (SHOT, 0, "a\nb", "the 2 lines make 2 videos"), (STREAM, "FG", "a\n\nb", "are one prompt, for every clip"),
+    (STREAM, "W", "a\nb\n\nc", "there are 3 prompts for 2 clips"),
+    (STREAM, 1, "a\nb\nc", "there are 3 prompts"),
+    (STREAM, "PG", "a\n\nb", "the 2 paragraphs make 2 videos"),
+    (STREAM, "G", "a\nb", "the 2 lines make 2 videos"),
+    (SHOT, 0, "a\nb", "the 2 lines make 2 videos"),
+    (STREAM, "FG", "a\n\nb", "are one prompt for every clip"),
     (STREAM, 2, "a\n\nb", "are one prompt"), (SHOT, "FG", "a\n\nb", None), (STREAM, "G", "a", None),
     (STREAM, "PW", "", None), (STREAM, None, "a\n\nb", None),
 ])
@@ -377,24 +429,26 @@ def test_prompts_that_will_not_be_what_they_look_like_are_said(profile, mode, pr
     assert said is None or said in found["prompts"]
 
 
-# -------------------------------------------------------------------------------------------------- what is set for SVI
+# ------------------------------------------------------------------------------ what is set for SVI
 
 @pytest.mark.parametrize(("changes", "id", "text"), [
-    (dict(video_length=162), "frames", "161 frames are made for the 162 asked for: 2 whole clips of 81"),
-    (dict(video_length=17), "frames", "81 frames are made for the 17 asked for: 1 whole clip"),
-    (dict(sliding_window_size=129), "window", "81 frames and share 1"),
-    (dict(sliding_window_overlap=5), "window", "81 frames and share 1"),
-    (dict(sliding_window_discard_last_frames=8), "window", "nothing is cut off"),
-    (dict(sliding_window_trim_first_frames=4), "window", "nothing is cut off"),
+    (dict(video_length=162), "frames",
+     "161 frames instead of 162: 2 whole clips of 81, and neighbours share 1"),
+    (dict(video_length=17), "frames", "81 frames instead of 17: 1 whole clip"),
+    (dict(sliding_window_size=129), "window", "81 frames, share 1"),
+    (dict(sliding_window_overlap=5), "window", "81 frames, share 1"),
+    (dict(sliding_window_discard_last_frames=8), "window", "discard none"),
+    (dict(sliding_window_trim_first_frames=4), "window", "discard none"),
     (dict(sliding_window_color_correction_strength=0.3), "colour-correction", "is off"),
     (dict(motion_amplitude=1.15), "motion-amplitude", "is 1"),
 ])
 def test_what_is_set_for_svi_is_told_and_set(changes, id, text):
-    found = said("changed", **changes)
+    found = said("adjustment", **changes)
     assert list(found) == [id] and text in found[id]
     given = request(**changes)
-    assert prepare("i2v", PLAIN, given) == "" and check("i2v", PLAIN, given, SERVER) == []
-    assert list(said("changed", **{name: None for name in changes if name.startswith("sliding_window_tr")})) == []
+    assert prepare("i2v", PLAIN, given) == "" and check("i2v", PLAIN, given, SERVER).findings == []
+    assert list(said("adjustment", **{name: None for name in changes
+                                      if name.startswith("sliding_window_tr")})) == []
 
 
 def test_a_check_that_fails_does_not_keep_a_run_from_starting(monkeypatch):
@@ -408,16 +462,16 @@ def test_a_check_that_fails_does_not_keep_a_run_from_starting(monkeypatch):
     assert prepare("i2v", PLAIN, request()) == ""
 
 
-# ------------------------------------------------------------------------------------------------------- how it is told
+# ----------------------------------------------------------------------------------- how it is told
 
 WARNING = Finding("warning", "720p", "too <large> & tall")
 
 
 def test_findings_go_into_the_log(capsys):
-    telling.tell([WARNING, Finding("changed", "window", "it is 81")])
+    telling.tell([WARNING, Finding("adjustment", "window", "it is 81")])
     assert capsys.readouterr().out.splitlines() == [
         "[SVI] warning: too <large> & tall (wan2gp_svi/docs/guide.md#720p)",
-        "[SVI] changed: it is 81 (wan2gp_svi/docs/guide.md#window)"]
+        "[SVI] adjustment: it is 81 (wan2gp_svi/docs/guide.md#window)"]
 
 
 @pytest.fixture
@@ -433,7 +487,7 @@ def page(monkeypatch):
 
 def test_warnings_are_shown_on_the_page_together_and_once(page):
     other = Finding("warning", "steps", "too few")
-    telling.tell([WARNING, Finding("changed", "window", "it is 81"), other])
+    telling.tell([WARNING, Finding("adjustment", "window", "it is 81"), other])
     assert page.shown == ["SVI: too &lt;large&gt; &amp; tall<br>SVI: too few"]
     telling.tell([WARNING, other, Finding("warning", "steps", "far too few")])
     assert page.shown[1:] == ["SVI: far too few"]
@@ -456,17 +510,19 @@ def test_without_a_page_nothing_is_shown_and_nothing_fails(page, monkeypatch):
 def test_the_configuration_is_that_of_the_running_wangp(monkeypatch):
     monkeypatch.delitem(sys.modules, "wgp", raising=False)
     assert telling.running_config() is None
-    running = SimpleNamespace(server_config={"attention_mode": "auto", "vae_config": 1}, attention_mode="auto",
-                              get_auto_attention=lambda: "sage2")
+    running = SimpleNamespace(server_config={"attention_mode": "auto", "vae_config": 1},
+                              attention_mode="auto", get_auto_attention=lambda: "sage2")
     monkeypatch.setitem(sys.modules, "__main__", running)
-    assert telling.running_config() == {"attention_mode": "auto", "vae_config": 1, "auto attention": "sage2"}
+    assert telling.running_config() == {"attention_mode": "auto", "vae_config": 1,
+                                        "auto attention": "sage2"}
     assert "auto attention" not in running.server_config
-    started = SimpleNamespace(server_config={"attention_mode": "auto"}, attention_mode="sdpa")  # --attention sdpa
+    started = SimpleNamespace(server_config={"attention_mode": "auto"},
+                              attention_mode="sdpa")  # --attention sdpa
     monkeypatch.setitem(sys.modules, "wgp", started)
     assert telling.running_config() == {"attention_mode": "sdpa"}
 
 
-# ----------------------------------------------------------------------------------------------------- the command line
+# --------------------------------------------------------------------------------- the command line
 
 def run(*arguments):
     parser = argparse.ArgumentParser()
@@ -494,9 +550,12 @@ def wangp(tmp_path):
     (root / "wgp.py").touch()
     (root / "wgp_config.json").write_text(json.dumps({**SERVER, "vae_config": 2}))
     (root / "defaults/i2v.json").write_text(json.dumps({"model": {**PLAIN, "architecture": "i2v"}}))
-    model = {"name": "720p", "architecture": "i2v", "URLs": [WAN21 + "wan2.1_image2video_720p_14B_mbf16.safetensors"]}
-    (root / "defaults/i2v_720p.json").write_text(json.dumps({"model": model, "resolution": "1280x720"}))
-    (root / "finetunes/mine.json").write_text(json.dumps({"model": {"architecture": "i2v", "URLs": "i2v_720p"}}))
+    model = {"name": "720p", "architecture": "i2v",
+             "URLs": [WAN21 + "wan2.1_image2video_720p_14B_mbf16.safetensors"]}
+    (root / "defaults/i2v_720p.json").write_text(json.dumps({"model": model,
+                                                             "resolution": "1280x720"}))
+    (root / "finetunes/mine.json").write_text(json.dumps({"model": {"architecture": "i2v",
+                                                                    "URLs": "i2v_720p"}}))
     talk = {"architecture": "multitalk", "name": "Talker"}
     (root / "defaults/multitalk.json").write_text(json.dumps({"model": talk}))
     return root
@@ -505,18 +564,20 @@ def wangp(tmp_path):
 def test_a_file_of_settings_is_checked(saved, capsys):
     assert run(saved(video_length=243, seed=1234)) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == ("settings.json: SVI-Shot (svi-shot.safetensors): 3 clips of 81 frames, 241 frames, 15.1 s. "
+    assert lines[0] == ("settings.json: SVI-Shot (svi-shot.safetensors): 3 clips of 81 frames, "
+                        "241 frames, 15.1 s. "
                         "Motion frames 1, padding: reference, seeds 1234, 1276, 1318")
-    assert lines[1].startswith("  changed: 241 frames are made for the 243 asked for")
+    assert lines[1].startswith("  adjustment: 241 frames instead of 243")
     assert lines[-1].startswith("Attention, quantisation and VAE tiling were not checked")
 
 
 def test_a_file_that_cannot_be_svi_ends_with_1(saved, capsys):
     assert run(saved(image_prompt_type="", loras_multipliers="0.5")) == 1
     out = capsys.readouterr().out
-    assert "  refused: a start image is needed" in out and "  warning: svi-shot.safetensors has a strength" in out
+    assert "  error: a start image is needed" in out
+    assert "  warning: svi-shot.safetensors has a strength" in out
     assert run(saved(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"])) == 1
-    assert "settings.json: cannot be run.\n  refused: two SVI LoRAs" in capsys.readouterr().out
+    assert "settings.json: cannot run.\n  error: two SVI LoRAs" in capsys.readouterr().out
     assert run(saved(seed=0)) == 0 and "reference, seed 0\n" in capsys.readouterr().out
     assert run(saved(activated_loras=[])) == 0
     assert "settings.json: SVI is off.\n  No problems found." in capsys.readouterr().out
@@ -525,7 +586,8 @@ def test_a_file_that_cannot_be_svi_ends_with_1(saved, capsys):
 def test_the_models_and_the_configuration_of_a_wangp_count(saved, wangp, capsys):
     assert run(saved(model_type="mine"), "--wangp", wangp) == 0
     out = capsys.readouterr().out
-    assert "(wan2gp_svi/docs/guide.md#weights)" in out and "(wan2gp_svi/docs/guide.md#vae-tiles)" in out
+    assert "(wan2gp_svi/docs/guide.md#weights)" in out
+    assert "(wan2gp_svi/docs/guide.md#vae-tiles)" in out
     assert "not checked" not in out
     settings = json.loads(saved(model_type="i2v_720p").read_text())
     settings.pop("resolution")  # then it is the model's
@@ -541,16 +603,20 @@ def test_the_picture_of_the_settings_is_looked_for_in_wangp(saved, wangp, capsys
     pillow.new("RGB", (20, 40)).save(wangp / "start.png")
     path = saved()
     path.write_text(json.dumps({**json.loads(path.read_text()), "image_start": "start.png"}))
-    assert run(path, "--wangp", wangp) == 0 and "the video will be vertical" in capsys.readouterr().out
+    assert run(path, "--wangp", wangp) == 0
+    assert "the video will be vertical" in capsys.readouterr().out
 
 
 def test_a_queue_and_a_list_are_checked_one_by_one(saved, tmp_path, capsys):
-    good, bad = (json.loads(saved(**changes).read_text()) for changes in ({}, {"image_prompt_type": ""}))
+    good, bad = (json.loads(saved(**changes).read_text())
+                 for changes in ({}, {"image_prompt_type": ""}))
     with zipfile.ZipFile(tmp_path / "queue.zip", "w") as archive:
-        archive.writestr("queue.json", json.dumps([{"id": 1, "params": bad}, {"id": 2, "params": good}]))
+        archive.writestr("queue.json", json.dumps([{"id": 1, "params": bad},
+                                                   {"id": 2, "params": good}]))
     assert run(tmp_path / "queue.zip") == 1
     out = capsys.readouterr().out
-    assert "queue.zip, 1: SVI-Shot" in out and "queue.zip, 2: SVI-Shot" in out and out.count("refused:") == 1
+    assert "queue.zip, 1: SVI-Shot" in out and "queue.zip, 2: SVI-Shot" in out
+    assert out.count("error:") == 1
     (tmp_path / "list.json").write_text(json.dumps([good, good]))
     assert run(tmp_path / "list.json") == 0 and "list.json, 2: SVI-Shot" in capsys.readouterr().out
 
@@ -562,39 +628,48 @@ def test_a_video_is_checked_by_its_metadata(saved, tmp_path, capsys):
     video.write_bytes(noise + b'{"model_type": {' + noise + json.dumps(
         {"svi": {"variant": "shot"}, **settings}, ensure_ascii=False).encode() + b"    " + noise)
     assert run(video) == 0
-    assert "video.mp4: SVI-Shot (svi-shot.safetensors): 1 clip of 81 frames" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "video.mp4: SVI-Shot (svi-shot.safetensors): 1 clip of 81 frames" in out
 
 
 @pytest.mark.parametrize(("name", "content", "text"), [
-    ("none.json", None, "Cannot read none.json: "), ("broken.json", b"{", "Cannot read broken.json: "),
-    ("empty.mp4", b"", "Cannot read empty.mp4: "), ("bare.mp4", b"no settings", "there are no settings of WanGP in it"),
-    ("empty.json", b"[]", "There are no settings of WanGP in empty.json"), ("other.json", b"{}", "name no model"),
-    ("mine.json", b'{"model_type": "mine"}', "say where WanGP is, with --wangp FOLDER"),
+    ("none.json", None, "Cannot read none.json: "),
+    ("broken.json", b"{", "Cannot read broken.json: "),
+    ("empty.mp4", b"", "Cannot read empty.mp4: "),
+    ("bare.mp4", b"no settings", "it holds no WanGP settings"),
+    ("empty.json", b"[]", "There are no WanGP settings in empty.json"),
+    ("other.json", b"{}", "name no model"),
+    ("mine.json", b'{"model_type": "mine"}',
+     "The model mine is unknown: name WanGP's folder with --wangp"),
     ("bad.zip", b"PK", "Cannot read bad.zip: "),
 ])
-def test_what_cannot_be_checked_is_said_in_a_sentence(name, content, text, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_checked_is_said_in_a_sentence(name, content, text, tmp_path, monkeypatch,
+                                                      capsys):
     monkeypatch.chdir(tmp_path)
     if content is not None:
         (tmp_path / name).write_bytes(content)
     assert run(name) == 1
     error = capsys.readouterr().err
     assert text in error and error.endswith(".\n") and "Traceback" not in error
-    assert run(tmp_path / name, "--wangp", tmp_path) == 1 and "There is no WanGP in" in capsys.readouterr().err
+    assert run(tmp_path / name, "--wangp", tmp_path) == 1
+    assert "There is no WanGP in" in capsys.readouterr().err
 
 
-# ------------------------------------------------------------------------------------------------------------ the guide
+# ---------------------------------------------------------------------------------------- the guide
 
 GUIDE = (HOME / "docs/guide.md").read_text(encoding="utf-8")
 
 
 def ids():
     """Every id that is written in the source."""
+    makers = ("Finding", "SettingsError")
     for name in ("check/rules", "check/findings", "plan", "form"):
-        for node in ast.walk(ast.parse((HOME / f"wan2gp_svi/wangp/{name}.py").read_text(encoding="utf-8"))):
+        source = (HOME / f"wan2gp_svi/wangp/{name}.py").read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
             parts = []
             if isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple):
                 parts = node.value.elts[:1]
-            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Finding", "SettingsError"):
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in makers:
                 parts = node.args[1:2]
             elif isinstance(node, ast.FunctionDef) and node.name == "__init__":
                 parts = node.args.defaults
@@ -610,11 +685,13 @@ def test_the_faults_that_were_tried_name_tests_that_are_there():
     named = set(re.findall(r"\btest_\w+", (HOME / "docs/faults.md").read_text(encoding="utf-8")))
     files = [*HOME.glob("tests/test_*.py"), *HOME.glob("tests/wangp/test_*.py")]
     there = {path.stem for path in files} | {
-        name for path in files for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.M)}
+        name for path in files for name in re.findall(r"^def (test_\w+)",
+                                                      path.read_text(encoding="utf-8"), re.M)}
     assert len(named) > 10 and named <= there, named - there
 
 
 def test_profiles_and_guide_know_each_other():
     assert all("docs/guide.md" in profile.settings["help"] for profile in PROFILES.values())
     assert all(setting["id"] in GUIDE for setting in custom_settings())
-    assert all(f"**{name.removesuffix(' - 50 Steps')}**" in GUIDE for name in PROFILES if name.endswith("50 Steps"))
+    assert all(f"**{name.removesuffix(' - 50 Steps')}**" in GUIDE for name in PROFILES
+               if name.endswith("50 Steps"))

@@ -1,4 +1,4 @@
-"""The shipped profiles are those that the table of variants makes, and SVI itself accepts each of them."""
+"""The shipped profiles are those that the table of variants gives, and SVI accepts each."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp.handler import prepare
-from wan2gp_svi.wangp.plan import plan
+from wan2gp_svi.wangp.plan import make_plan
 from wan2gp_svi.wangp.profiles import profiles, table, write
 
 SHIPPED = Path(__file__).parents[1] / "profiles"
@@ -24,12 +24,14 @@ def test_shipped_profiles_are_what_the_generator_writes(tmp_path):
 def test_a_profile_is_accepted_as_its_variant_and_prepared_as_it_says(profile):
     settings = json.loads(profile.text())
     architecture = settings["model_type"]
-    assert plan(architecture, settings["activated_loras"], settings["custom_settings"]).variant == profile.variant
+    assert make_plan(architecture, settings["activated_loras"],
+                     settings["custom_settings"]).variant == profile.variant
     given = {**settings, "video_length": 405}
     assert prepare(architecture, {}, given) == ""
     given.pop("video_length")
     assert given == settings
-    assert settings["guidance_scale"] == (profile.variant.cfg if profile.recipe.steps == 50 else profile.recipe.cfg)
+    assert settings["guidance_scale"] == (profile.variant.cfg if profile.recipe.steps == 50
+                                          else profile.recipe.cfg)
 
 
 @pytest.mark.parametrize("profile", ALL.values(), ids=ALL)
@@ -41,10 +43,14 @@ def test_a_profile_has_one_strength_for_each_lora(profile):
 
 
 def test_the_profiles_users_look_for():
-    assert "wan_i2v/SVI-Shot Infinite - 50 Steps" in ALL and "wan_i2v/SVI-2.0 Unified - 50 Steps" in ALL
-    assert {profile.variant.id for profile in ALL.values()} == set(VARIANTS) - {"film", "talk", "dance"}
-    assert ALL["wan_2_2/SVI-2.0 Pro Lightning - 4 Steps"].settings["loras_multipliers"] == "1;0 0;1 0.5;0 0;1"
-    assert ALL["wan_i2v/SVI-Shot Infinite LightX2V - 4 Steps"].settings["loras_multipliers"] == "1 0.5"
+    assert "wan_i2v/SVI-Shot Infinite - 50 Steps" in ALL
+    assert "wan_i2v/SVI-2.0 Unified - 50 Steps" in ALL
+    used = {profile.variant.id for profile in ALL.values()}
+    assert used == set(VARIANTS) - {"film", "talk", "dance"}
+    pro = "wan_2_2/SVI-2.0 Pro Lightning - 4 Steps"
+    shot = "wan_i2v/SVI-Shot Infinite LightX2V - 4 Steps"
+    assert ALL[pro].settings["loras_multipliers"] == "1;0 0;1 0.5;0 0;1"
+    assert ALL[shot].settings["loras_multipliers"] == "1 0.5"
 
 
 def test_the_readme_shows_the_table_of_the_variants():

@@ -8,8 +8,10 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +23,9 @@ from loop import KINDS, SIDE, WanGP, in_one_go, of_pieces, settings, shown
 from wan2gp_svi import chain
 from wan2gp_svi.drift.layout import provenance
 from wan2gp_svi.files import UNFINISHED
-from wan2gp_svi.runs import mp4
+from wan2gp_svi.runs import video as video_module
 from wan2gp_svi.runs.state import State
-from wan2gp_svi.runs.store import STOP, room, room_unsaved
+from wan2gp_svi.runs.store import STOP, room, room_beside
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp.pipeline import current_clip
 
@@ -92,8 +94,8 @@ def test_a_run_of_four_clips_is_its_pieces_and_every_frame_is_encoded_once(wgp: 
     assert wgp.generate(settings(id, 4))
     run, frames = wgp.run, chain.length(4, VARIANTS[id].overlap)
     assert len(run.done()) == 4 and wgp.made == [1, 2, 3, 4]
-    assert (np.array_equal(shown(wgp), of_pieces(run))
-            and len(shown(wgp)) == mp4.frames(wgp.video) == frames)
+    assert np.array_equal(shown(wgp), of_pieces(run))
+    assert len(shown(wgp)) == video_module.count_frames(wgp.video) == frames
     assert wgp.writer.frames == frames
     assert run.about.video == str(wgp.video) and wgp.gen["file_list"] == [str(wgp.video)]
 
@@ -135,7 +137,7 @@ def test_a_list_of_wangps_own_passes_through_beside_a_run(wgp: WanGP):
 
 def test_a_caller_that_wants_the_frames_gets_them_all(wgp: WanGP):
     assert wgp.generate(settings("film", 3, api_return_video_uint8=True))
-    frames = torch.cat(wgp.artifact, dim=1).movedim(0, -1).numpy()
+    frames = torch.cat(wgp.artifact or [], dim=1).movedim(0, -1).numpy()
     assert np.array_equal(frames, shown(wgp)) and wgp.writer.frames == len(frames)
 
 
@@ -262,7 +264,7 @@ def test_an_added_window_that_broke_off_is_made_with_the_same_seam(wgp: WanGP, t
                                                                    id: str):
     other = WanGP(_made(tmp_path / "in one go"))
     for one in (wgp, other):
-        after(one, 2, lambda one=one: one.gen.update(extra_windows=1))
+        after(one, 2, partial(one.gen.update, extra_windows=1))
     assert other.generate(settings(id, 2))
     fail_at(wgp, 3)
     wgp.generate(settings(id, 2))
@@ -276,7 +278,7 @@ def test_a_run_with_an_added_window_goes_on_like_one_that_was_never_interrupted(
                                                                                 tmp_path: Path):
     other = WanGP(_made(tmp_path / "in one go"))
     for one in (wgp, other):
-        after(one, 2, lambda one=one: one.gen.update(extra_windows=1))
+        after(one, 2, partial(one.gen.update, extra_windows=1))
     other.at_window = lambda at: other.gen.update(extra_windows=int(at == 3))
     assert other.generate(settings("film", 2)) and other.made == [1, 2, 3, 4]
     assert wgp.generate(settings("film", 2)) and wgp.made == [1, 2, 3]
@@ -307,7 +309,12 @@ def test_two_on_one_run_and_the_second_is_refused(wgp: WanGP, capsys: pytest.Cap
 def test_the_same_settings_in_a_second_wangp_are_a_new_run(wgp: WanGP,
                                                            capsys: pytest.CaptureFixture):
     other = WanGP(wgp.folder)
-    wgp.at_window = lambda at: at != 2 or other.generate(settings("shot", 2))
+
+    def second(at: int) -> None:
+        if at == 2:
+            other.generate(settings("shot", 2))
+
+    wgp.at_window = second
     assert wgp.generate(settings("shot", 3)) and other.made == [1, 2]
     assert ("is running in another WanGP" in capsys.readouterr().out
             and len(list(wgp.store.runs())) == 2)
@@ -333,7 +340,7 @@ def test_a_full_disk_is_said_before_the_clip_and_nothing_is_lost(wgp: WanGP, who
 
 
 def test_a_disk_too_small_for_the_clips_to_come_is_said_at_the_first(wgp: WanGP, disk, capsys):
-    spare = 200 * 2**20 + room_unsaved(SIDE * SIDE)
+    spare = 200 * 2**20 + room_beside([], SIDE * SIDE)
     disk(spare + room([], SIDE * SIDE))
     assert wgp.generate(settings("shot", 1)) and "has room" not in capsys.readouterr().out
     disk(spare + 3 * room([], SIDE * SIDE))
@@ -381,10 +388,18 @@ def test_nothing_is_written_after_a_clip_that_could_not_be(wgp: WanGP,
                                                            capsys: pytest.CaptureFixture):
     asked = settings("film", 4)
     wgp.pipe.patient = False
-    wgp.writer.before = lambda path: not path.name.startswith("0002") or time.sleep(0.2) is not None
+
+    def fail_late(path: Path) -> bool:
+        second = path.name.startswith("0002")
+        time.sleep(0.2 * second)
+        return not second
+
+    wgp.writer.before = fail_late
     wgp.generate(asked)
     assert "cannot be written" in wgp.error + capsys.readouterr().out
-    current_clip(wgp.pipe).video.recording.wait()
+    current = current_clip(wgp.pipe)
+    assert current and current.video.recording
+    current.video.recording.wait()
     assert len(wgp.run.done()) == 1 and wgp.run.clip(2) is None and len(shown(wgp)) == 76
 
 
@@ -410,17 +425,85 @@ def test_the_video_does_not_grow_while_wangp_writes_its_metadata(wgp: WanGP,
                                                                  monkeypatch: pytest.MonkeyPatch):
     growing, clashes = threading.Event(), []
 
-    def append(video: Path, piece: Path) -> None:
+    def slowly(*arguments: Any, **options: Any) -> None:
         growing.set()
         time.sleep(0.05)
-        real(video, piece)
+        real(*arguments, **options)
         growing.clear()
 
-    real = mp4.append
-    monkeypatch.setattr(mp4, "append", append)
+    real = video_module.join
+    monkeypatch.setattr(video_module, "join", slowly)
     wgp.tag = lambda *_: clashes.append(growing.wait(0.1))
     wgp.pipe.patient = False  # as when a clip is made faster than the one before it is encoded
     assert wgp.generate(settings("shot", 4)) and not any(clashes)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
+    """Files that a player keeps from being replaced; the video does not wait for it."""
+    monkeypatch.setattr(video_module, "_TRIES", 0)
+    return videos.held_by_a_player(monkeypatch)
+
+
+def test_a_player_that_holds_the_video_delays_it_until_a_later_clip(
+        wgp: WanGP, whole: Whole, held: set[Path], capsys: pytest.CaptureFixture):
+    expected, lengths = whole(settings("shot", 5)), []
+
+    def play(at: int) -> None:
+        if at > 1:
+            lengths.append(len(shown(wgp)))
+            held.add(wgp.video)
+        if at == 5:
+            held.clear()
+
+    wgp.at_window = play
+    assert wgp.generate(settings("shot", 5)) and np.array_equal(shown(wgp), expected)
+    assert lengths == [80] * 4 and capsys.readouterr().out.count("cannot be updated now") == 1
+    assert len([*wgp.folder.glob("*.mp4")]) == 1 == len(wgp.gen["file_list"])
+
+
+def test_a_player_that_holds_the_video_to_its_end_gets_a_second_file_beside_it(
+        wgp: WanGP, whole: Whole, held: set[Path], capsys: pytest.CaptureFixture):
+    asked = settings("film", 3)
+    expected = whole(asked)
+    wgp.at_window = lambda at: held.update(map(Path, wgp.gen["file_list"]))
+    assert wgp.generate(asked) and not wgp.error
+    first, second = map(Path, wgp.gen["file_list"])
+    assert second == first.with_stem(f"{first.stem}-2")
+    assert np.array_equal(videos.read(second), expected)
+    assert np.array_equal(videos.read(first), expected[:76])
+    assert wgp.run.about.video == str(second) and wgp.run.about.ended == State.FINISHED
+    assert f"so the whole video is {second}" in capsys.readouterr().out
+
+
+def test_a_run_that_fails_while_a_player_holds_the_video_resumes_in_the_second_file(
+        wgp: WanGP, whole: Whole, held: set[Path]):
+    asked = settings("shot", 4)
+    expected = whole(asked)
+    wgp.at_window = lambda at: held.update(map(Path, wgp.gen["file_list"]))
+    fail_at(wgp, 4)
+    assert not wgp.generate(asked) and len(wgp.run.done()) == 3
+    second = Path(wgp.run.about.video)
+    assert second.stem.endswith("-2") and np.array_equal(videos.read(second), expected[:240])
+    wgp.at_window = lambda at: None
+    go_on(wgp)
+    assert wgp.generate(asked) and wgp.video == second and np.array_equal(shown(wgp), expected)
+
+
+def test_a_disk_that_is_full_while_the_video_grows_ends_neither_run_nor_video(
+        wgp: WanGP, whole: Whole, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    asked = settings("shot", 4)
+    expected, real, calls = whole(asked), video_module.join, []
+
+    def full(*arguments: Any, **options: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        real(*arguments, **options)
+
+    monkeypatch.setattr(video_module, "join", full)
+    assert wgp.generate(asked) and np.array_equal(shown(wgp), expected) and len(calls) == 4
+    assert "cannot be updated now (No space left on device)" in capsys.readouterr().out
 
 
 def test_damage_in_the_middle_is_fixed_and_what_follows_is_used_again(
@@ -485,7 +568,7 @@ def kills(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, list[int]
     expected = in_one_go(_made(folder / "in one go"), asked)
     for at in range(1, 200):
         wgp = WanGP(_made(folder / str(at)))
-        if not killed(lambda wgp=wgp: wgp.generate(asked), at, under=wgp.folder):
+        if not killed(partial(wgp.generate, asked), at, under=wgp.folder):
             break
         runs = list(wgp.store.runs())
         done = runs[0].done() if runs else []

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import replay
+from wan2gp_svi.install import syntax
 from wan2gp_svi.install.patches import hooked, read_series
 from wan2gp_svi.wangp import contract
 
@@ -73,11 +74,11 @@ def test_every_hook_that_stands_elsewhere_is_found(newest, name):
     patch = PATCHES[name]
     tree = ast.parse(hooked(newest[name], patch))
     assert contract.misplaced(tree, patch) == []
-    standing = {place.hook: place for place in contract.places(tree) if place.hook}
+    standing = {place.hook: place for place in syntax.places(tree) if place.hook}
     assert standing
     for hook, place in standing.items():
         place.block.append(place.block.pop(place.index))
-        assert f"{hook}: not where it must stand" in contract.misplaced(tree, patch)
+        assert f"the hook {hook} is not in its place" in contract.misplaced(tree, patch)
         place.block.insert(place.index, place.block.pop())
 
 
@@ -93,8 +94,8 @@ def test_missing_hooks_and_names_that_are_not_bound_are_found(newest, monkeypatc
         monkeypatch.undo()
         return found
 
-    why = "is not bound before it, which is needed for a test"
-    assert with_name("no_such_name", "after_join") == [f"after_join: no_such_name {why}"]
+    why = "(a test), which is not set there"
+    assert with_name("no_such_name", "after_join") == [f"the hook after_join needs no_such_name {why}"]
     assert with_name("num_frames_generated", "before_generate") == []
     assert with_name("generated_audio", "after_save") == []
 
@@ -103,7 +104,7 @@ def test_the_outline_of_a_file_gives_what_the_whole_file_gives(newest):
     for name, patch in PATCHES.items():
         whole = ast.parse(hooked(newest[name], patch))
         assert contract.misplaced(whole, patch) == contract.misplaced(
-            contract.outline(hooked(newest[name], patch), contract._PARTS[name]), patch) == []
+            contract.outlined(hooked(newest[name], patch), patch), patch) == []
 
 
 def test_the_earlier_distribution_is_tried_with_both_line_endings():

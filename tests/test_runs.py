@@ -15,7 +15,8 @@ import videos
 from loop import KINDS, WanGP, in_one_go, settings, shown
 
 from wan2gp_svi import chain
-from wan2gp_svi.runs.store import Run, StoreError
+from wan2gp_svi.runs.record import StoreError
+from wan2gp_svi.runs.store import Run
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import resuming
 

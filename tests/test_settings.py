@@ -1,4 +1,4 @@
-"""From WanGP's settings to what SVI does: detection, overrides, refusals, and what WanGP is taught."""
+"""From WanGP's settings to what SVI does: detection, overrides, errors, and WanGP's handler."""
 
 from types import SimpleNamespace
 
@@ -7,7 +7,7 @@ import pytest
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp.form import SettingsError, custom_settings
 from wan2gp_svi.wangp.handler import extend, prepare
-from wan2gp_svi.wangp.plan import active_loras, plan
+from wan2gp_svi.wangp.plan import active_loras, make_plan
 
 SHOT, FILM = "loras/wan_i2v/svi-shot.safetensors", "svi-film.safetensors"
 PAIR = [lora.url for lora in VARIANTS["2.0-wan22"].loras]
@@ -16,66 +16,77 @@ LIGHTX2V = "Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors"
 
 
 def inputs(**changes):
-    return {"image_mode": 0, "activated_loras": [SHOT], "video_length": 810, "sliding_window_size": 129,
-            "sliding_window_overlap": 9, "sliding_window_discard_last_frames": 4, "image_prompt_type": "S",
-            "image_end": None, "motion_amplitude": 1.3, "sliding_window_color_correction_strength": 0.5} | changes
+    return {"image_mode": 0, "activated_loras": [SHOT], "video_length": 810,
+            "sliding_window_size": 129,
+            "sliding_window_overlap": 9, "sliding_window_discard_last_frames": 4,
+            "image_prompt_type": "S",
+            "image_end": None, "motion_amplitude": 1.3,
+            "sliding_window_color_correction_strength": 0.5} | changes
 
 
 def test_the_active_lora_decides():
-    assert plan("i2v", [LIGHTX2V, SHOT], None).variant == VARIANTS["shot"]
-    assert plan("i2v", [LIGHTX2V, SHOT], {}).loras == (SHOT,)
-    assert plan("i2v_2_2", PAIR, {"svi_variant": "auto"}).variant == VARIANTS["2.0-wan22"]
+    assert make_plan("i2v", [LIGHTX2V, SHOT], None).variant == VARIANTS["shot"]
+    assert make_plan("i2v", [LIGHTX2V, SHOT], {}).loras == (SHOT,)
+    assert make_plan("i2v_2_2", PAIR, {"svi_variant": "auto"}).variant == VARIANTS["2.0-wan22"]
 
 
 @pytest.mark.parametrize(("architecture", "loras", "custom"), [
-    ("i2v", [], None), ("i2v", [LIGHTX2V], {}), ("i2v", [SHOT], {"svi_variant": "off"}), ("t2v", [SHOT], None),
-    ("hunyuan", [SHOT], {"svi_variant": "nonsense of another model"}), ("i2v_2_2_svi2pro", PAIR, None),
+    ("i2v", [], None), ("i2v", [LIGHTX2V], {}), ("i2v", [SHOT], {"svi_variant": "off"}),
+    ("t2v", [SHOT], None),
+    ("hunyuan", [SHOT], {"svi_variant": "nonsense of another model"}),
+    ("i2v_2_2_svi2pro", PAIR, None),
 ])
 def test_svi_is_off(architecture, loras, custom):
-    assert plan(architecture, loras, custom) is None
+    assert make_plan(architecture, loras, custom) is None
 
 
 def test_overrides():
     custom = {"num_motion_frames": "5 cfg", "ref_pad_num": " 3 ", "seed_times": 7}
-    run = plan("i2v", [SHOT], custom)
-    v = run.variant
-    assert (v.motion_frames, v.overlap, v.ref_pad_num, v.ref_pad_cfg, run.seed_step) == (5, 5, 3, True, 7)
-    v = plan("i2v", [SHOT], {"num_motion_frames": "5"}).variant
+    plan = make_plan("i2v", [SHOT], custom)
+    v = plan.variant
+    assert (v.motion_frames, v.overlap, v.ref_pad_num, v.ref_pad_cfg) == (5, 5, 3, True)
+    assert plan.seed_step == 7
+    v = make_plan("i2v", [SHOT], {"num_motion_frames": "5"}).variant
     assert (v.motion_frames, v.overlap, v.ref_pad_num, v.ref_pad_cfg) == (5, 5, -1, False)
-    assert plan("i2v", [SHOT], {"svi_variant": "film"}).variant.id == "film"
-    assert plan("i2v", [], {"svi_variant": "shot"}).variant.id == "shot"
+    assert make_plan("i2v", [SHOT], {"svi_variant": "film"}).variant.id == "film"
+    assert make_plan("i2v", [], {"svi_variant": "shot"}).variant.id == "shot"
     auto = {"num_motion_frames": "auto", "ref_pad_num": "", "seed_times": 42.0, "svi_run": " "}
-    assert plan("i2v", [FILM], auto) == plan("i2v", [FILM], None)
-    assert plan("i2v", [FILM], None).variant == VARIANTS["film"] and plan("i2v", [FILM], None).run == "auto"
-    assert plan("i2v", [FILM], {"svi_run": " 7F3A@5"}).run == "7f3a@5"
+    assert make_plan("i2v", [FILM], auto) == make_plan("i2v", [FILM], None)
+    assert make_plan("i2v", [FILM], None).variant == VARIANTS["film"]
+    assert make_plan("i2v", [FILM], None).requested_run == "auto"
+    assert make_plan("i2v", [FILM], {"svi_run": " 7F3A@5"}).requested_run == "7f3a@5"
 
 
 @pytest.mark.parametrize(("architecture", "loras", "custom", "said"), [
     ("i2v", [SHOT, FILM], {}, "svi-shot.safetensors and svi-film.safetensors"),
-    ("i2v", PAIR, {}, r"made for Wan 2\.2, and the model chosen is Wan 2\.1"),
-    ("i2v_2_2", [SHOT], {}, r"made for Wan 2\.1, and the model chosen is Wan 2\.2"),
-    ("i2v", PAIR, {"svi_variant": "shot"}, r"made for Wan 2\.2"),
-    ("i2v_2_2", PAIR[:1], {}, "low noise is not active: add SVI_Wan2.2-I2V-A14B_low_noise_lora_v2.0.safetensors"),
-    ("i2v", [SHOT], {"svi_variant": "schot"}, r'SVI variant is "schot"; it can be one of: auto, off, shot'),
-    ("i2v", [SHOT], {"num_motion_frames": 3}, "is 3; it can be auto or 1 or 5"),
-    ("i2v", [SHOT], {"ref_pad_num": -2}, "is -2; it can be auto or -1 to 80"),
+    ("i2v", PAIR, {}, r"for Wan 2\.2, but the chosen model is Wan 2\.1"),
+    ("i2v_2_2", [SHOT], {}, r"for Wan 2\.1, but the chosen model is Wan 2\.2"),
+    ("i2v", PAIR, {"svi_variant": "shot"}, r"is for Wan 2\.2"),
+    ("i2v_2_2", PAIR[:1], {},
+     "low noise is not active. Add SVI_Wan2.2-I2V-A14B_low_noise_lora_v2.0.safetensors"),
+    ("i2v", [SHOT], {"svi_variant": "schot"},
+     r'SVI variant is "schot". Set it to one of: auto, off, shot'),
+    ("i2v", [SHOT], {"num_motion_frames": 3}, 'is "3". Set it to auto, 1 or 5'),
+    ("i2v", [SHOT], {"ref_pad_num": -2}, 'is "-2". Set it to auto or a number from -1 to 80'),
     ("i2v", [SHOT], {"ref_pad_num": 81}, "-1 to 80"),
     ("i2v", [SHOT], {"ref_pad_num": "1.5"}, "-1 to 80"),
-    ("i2v", [SHOT], {"ref_pad_num": "all"}, "is all; it can be auto or -1 to 80"),
+    ("i2v", [SHOT], {"ref_pad_num": "all"}, 'is "all". Set it to auto or a number from -1 to 80'),
     ("i2v", [SHOT], {"seed_times": 0}, "1 to 1000"),
     ("i2v_2_2", PRO, {"num_motion_frames": "5"}, r"chains latents.*\(num_motion_frames\) to auto"),
     ("i2v_2_2", PRO, {"ref_pad_num": 0}, "chains latents"),
 ])
 def test_what_cannot_be_is_refused(architecture, loras, custom, said):
     with pytest.raises(SettingsError, match=said):
-        plan(architecture, loras, custom)
-    assert prepare(architecture, {}, inputs(activated_loras=loras, custom_settings=custom)).startswith("SVI: ")
+        make_plan(architecture, loras, custom)
+    assert prepare(architecture, {}, inputs(activated_loras=loras,
+                                            custom_settings=custom)).startswith("SVI: ")
 
 
 def test_a_run_is_made_ready():
     given = inputs()
     assert prepare("i2v", {}, given) == ""
-    assert given["video_length"] == 801 and given["sliding_window_size"] == 81 and given["sliding_window_overlap"] == 1
+    assert given["video_length"] == 801 and given["sliding_window_size"] == 81
+    assert given["sliding_window_overlap"] == 1
     assert given["sliding_window_discard_last_frames"] == 0 and given["motion_amplitude"] == 1
     assert given["sliding_window_color_correction_strength"] == 0
     assert "sliding_window_trim_first_frames" not in given  # this WanGP has no such setting
@@ -123,13 +134,15 @@ def test_loras_of_the_model_definition_count():
 
 
 def test_the_line_that_tells_what_is_done():
-    line = plan("i2v", [SHOT], None).describe([1234, 1276, 1318], 16)
-    assert line == ("SVI-Shot (svi-shot.safetensors): 3 clips of 81 frames, 241 frames, 15.1 s. Motion frames 1, "
-                    "padding: reference, seeds 1234, 1276, 1318")
-    line = plan("i2v", [FILM], {"ref_pad_num": 2}).describe(range(0, 420, 42), 16)
+    line = make_plan("i2v", [SHOT], None).describe([1234, 1276, 1318], 16)
+    assert line == ("SVI-Shot (svi-shot.safetensors): 3 clips of 81 frames, 241 frames, 15.1 s. "
+                    "Motion frames 1, padding: reference, seeds 1234, 1276, 1318")
+    line = make_plan("i2v", [FILM], {"ref_pad_num": 2}).describe(range(0, 420, 42), 16)
     assert "padding: reference for 2 frames, then grey, seeds 0, 42, 84, ..., 378" in line
-    assert "padding: reference, seed 5" in plan("i2v", [SHOT], {"ref_pad_num": 80}).describe([5], 16)
-    assert "Motion latents 1, padding: latent zeros" in plan("i2v_2_2", PRO, None).describe([0, 42], 16)
+    assert "padding: reference, seed 5" in make_plan("i2v", [SHOT],
+                                                     {"ref_pad_num": 80}).describe([5], 16)
+    line = make_plan("i2v_2_2", PRO, None).describe([0, 42], 16)
+    assert "Motion latents 1, padding: latent zeros" in line
 
 
 class Handler:
@@ -137,7 +150,8 @@ class Handler:
 
     @staticmethod
     def query_model_def(base_model_type, model_def):
-        return None if base_model_type == "none" else {"sliding_window_defaults": {"overlap_max": 1}}
+        own = {"sliding_window_defaults": {"overlap_max": 1}}
+        return None if base_model_type == "none" else own
 
     @staticmethod
     def fix_settings(base_model_type, settings_version, model_def, ui_defaults):
@@ -152,8 +166,8 @@ def handler(text_modes=True):
 
 def test_wangp_is_taught_the_overlap_and_the_custom_settings():
     extra = handler().query_model_def("i2v", {})
-    assert extra["sliding_window_defaults"] == {"overlap_min": 1, "overlap_max": 5, "overlap_step": 4,
-                                                "overlap_default": 1}
+    assert extra["sliding_window_defaults"] == {"overlap_min": 1, "overlap_max": 5,
+                                                "overlap_step": 4, "overlap_default": 1}
     ids = [setting["id"] for setting in extra["custom_settings"]]
     assert ids == ["svi_variant", "num_motion_frames", "ref_pad_num", "seed_times", "svi_run"]
     assert handler().query_model_def("t2v", {}) == Handler.query_model_def("t2v", {})
@@ -162,14 +176,16 @@ def test_wangp_is_taught_the_overlap_and_the_custom_settings():
 
 def test_the_defaults_of_the_custom_settings_change_nothing():
     defaults = {setting["id"]: setting["default"] for setting in custom_settings()}
-    assert plan("i2v", [FILM], defaults) == plan("i2v", [FILM], None)
+    assert make_plan("i2v", [FILM], defaults) == make_plan("i2v", [FILM], None)
 
 
 def test_wangp_refuses_with_our_sentence_or_its_own():
     check = handler().validate_generative_prompt
-    assert check("i2v", None, inputs(image_prompt_type=""), "a prompt").startswith("SVI: a start image")
+    assert check("i2v", None, inputs(image_prompt_type=""),
+                 "a prompt").startswith("SVI: a start image")
     assert not check("i2v", None, inputs(), "a prompt")
-    own = type("Own", (Handler,), {"validate_generative_prompt": staticmethod(lambda *_: "no such prompt")})
+    own = type("Own", (Handler,),
+               {"validate_generative_prompt": staticmethod(lambda *_: "no such prompt")})
     extend(own, True)
     assert own.validate_generative_prompt("i2v", {}, inputs(), "x") == "no such prompt"
 
@@ -181,9 +197,9 @@ def test_a_request_is_spoken_about_once_however_many_prompts_it_has(capsys):
         assert not check("i2v", {}, request, prompt)
     lines = capsys.readouterr().out.splitlines()
     assert sum("svi-shot.safetensors has a strength of 0.5" in line for line in lines) == 1
-    assert sum("801 frames are made for the 810 asked for" in line for line in lines) == 1
+    assert sum("801 frames instead of 810" in line for line in lines) == 1
     assert not check("i2v", {}, dict(request), "a boat")
-    assert "has a strength of 0.5" in capsys.readouterr().out, "the next request, with the same settings"
+    assert "has a strength of 0.5" in capsys.readouterr().out, "the next request, same settings"
 
 
 def test_every_other_wan_model_is_left_alone(capsys):
@@ -195,9 +211,10 @@ def test_every_other_wan_model_is_left_alone(capsys):
 
 def test_what_speaks_against_a_run_can_be_asked_for():
     found = []
-    assert prepare("i2v", {}, inputs(), found.extend) == "" and "frames" in {finding.id for finding in found}
+    assert prepare("i2v", {}, inputs(), found.extend) == ""
+    assert "frames" in {finding.id for finding in found}
     with pytest.raises(SettingsError) as error:
-        plan("i2v", PAIR, {})
+        make_plan("i2v", PAIR, {})
     assert error.value.id == "wrong-wan" and SettingsError("x").id == "settings"
 
 

@@ -1,8 +1,7 @@
-"""What the SVI tab shows and asks for; the tab itself in WanGP's page is tested in tests/wangp/test_tab_in_wangp.py."""
+"""What the SVI tab shows and does; tests/wangp/test_tab_in_wangp.py tests it in WanGP's page."""
 
 from __future__ import annotations
 
-import inspect
 import io
 import json
 import os
@@ -20,12 +19,15 @@ from PIL import Image
 from wan2gp_svi import text
 from wan2gp_svi.drift import DriftError
 from wan2gp_svi.install import Refused, loras
-from wan2gp_svi.runs import state as states
-from wan2gp_svi.runs.store import About, Clip, Run, Store, StoreError
+from wan2gp_svi.runs.record import About, Clip, StoreError
+from wan2gp_svi.runs.state import ask_to_stop, in_words, state
+from wan2gp_svi.runs.store import STOP, Run, Store
+from wan2gp_svi.wangp import resuming
 from wan2gp_svi.wangp.form import SettingsError
-from wan2gp_svi.wangp.tab import actions, tab, view
+from wan2gp_svi.wangp.tab import actions, components, lora_files, tab, view
 
-SETTINGS = {"model_type": "i2v", "sliding_window_overlap": 1, "multi_prompts_gen_type": "PW", "prompt": "one\n\ntwo",
+SETTINGS = {"model_type": "i2v", "sliding_window_overlap": 1, "multi_prompts_gen_type": "PW",
+            "prompt": "one\n\ntwo",
             "video_length": 321, "seed": 7, "custom_settings": {"ref_pad_num": "3"}}
 
 
@@ -37,7 +39,8 @@ def store(tmp_path: Path) -> Store:
 
 def make(store: Store, done: int = 2, **changes) -> Run:
     """A run of 4 clips, of which `done` are on disk."""
-    about = About("shot", "SVI-Shot", 4, 7, 16.0, ["one", "two"], ["one", "two"], 1, {"SVI seed step": 42}, SETTINGS)
+    about = About("shot", "SVI-Shot", 4, 7, 16.0, ["one", "two"], ["one", "two"], 1,
+                  {"SVI seed step": 42}, SETTINGS)
     picture = io.BytesIO()
     Image.new("RGB", (32, 16), "red").save(picture, format="PNG")
     images = {"reference.png": picture.getvalue(), "start.png": picture.getvalue()}
@@ -45,7 +48,8 @@ def make(store: Store, done: int = 2, **changes) -> Run:
     for number in range(done):
         piece = run.path(number, ".mp4")
         piece.write_bytes(b"a video")
-        run.add(Clip(number, ["one", "two"][min(number, 1)], 7 + 42 * number, 80, 1), [piece], {"m": torch.zeros(1)})
+        run.add(Clip(number, ["one", "two"][min(number, 1)], 7 + 42 * number, 80, 1), [piece],
+                {"m": torch.zeros(1)})
     return run
 
 
@@ -56,7 +60,7 @@ def finish(run: Run, name: str = "a boat.mp4") -> Path:
     return video
 
 
-# ------------------------------------------------------------------------------------------------------------- the list
+# ----------------------------------------------------------------------------------------- the list
 
 def test_a_row_says_what_a_run_is(store: Store):
     run = make(store)
@@ -67,15 +71,15 @@ def test_a_row_says_what_a_run_is(store: Store):
     assert cells[7:] == ["failed", "one"] and cells[6] == text.size(run.size)
 
 
-@pytest.mark.parametrize(("done", "ended", "state"), [
+@pytest.mark.parametrize(("done", "ended", "said"), [
     (4, "finished", "finished"), (4, "", "failed"), (2, "stopped", "stopped"),
     (2, "OutOfMemoryError: VRAM", "failed: OutOfMemoryError: VRAM"),
     (0, "", "failed")])
-def test_the_state_of_a_run(store: Store, done: int, ended: str, state: str):
+def test_the_state_of_a_run(store: Store, done: int, ended: str, said: str):
     run = make(store, done, ended=ended)
-    assert view.says(run, states.state(run, done)) == state
+    assert in_words(run, state(run, done)) == said
     release = run.lock()
-    assert view.says(run, states.state(run, done)) == ("finished" if ended == "finished" else "running")
+    assert in_words(run, state(run, done)) == ("finished" if ended == "finished" else "running")
     release()
 
 
@@ -97,7 +101,8 @@ def test_a_run_without_a_picture_is_listed(store: Store):
 def test_the_clips_that_are_done_and_those_to_come(store: Store):
     html = view.clips_table(view.look(make(store, asked=["one", "<b>two</b>"])))
     assert html.count("on disk") == 2 and html.count("to come") == 2
-    assert all(f">{seed}<" in html for seed in (7, 49, 91, 133)) and "&lt;b&gt;two" in html and "<b>" not in html
+    assert all(f">{seed}<" in html for seed in (7, 49, 91, 133)) and "&lt;b&gt;two" in html
+    assert "<b>" not in html
 
 
 def test_the_summary_has_no_markup_of_a_reason(store: Store):
@@ -105,7 +110,7 @@ def test_the_summary_has_no_markup_of_a_reason(store: Store):
     assert r"Failed: Error: \*a\* \<b\>\[x\](y)." in said and "2 of 4 clips" in said
 
 
-# ----------------------------------------------------------------------------------------------------- video and report
+# --------------------------------------------------------------------------------- video and report
 
 def test_a_video_is_served_from_where_it_lies(store: Store):
     run = make(store)
@@ -138,15 +143,17 @@ def test_a_run_without_a_video_has_no_report(store: Store):
         actions.make_drift(view.look(make(store)))
 
 
-# ------------------------------------------------------------------------------------------------------------- going on
+# ----------------------------------------------------------------------------------------- going on
 
 def test_settings_to_go_on(store: Store):
     run = make(store)
-    asked = actions.resume(run)
-    assert asked["custom_settings"] == {"ref_pad_num": "3", "svi_run": run.name} and asked["video_length"] == 321
+    asked = resuming.resumed(run)
+    assert asked["custom_settings"] == {"ref_pad_num": "3", "svi_run": run.name}
+    assert asked["video_length"] == 321
     assert asked["image_start"] == str(run.folder / "start.png")
     longer = actions.extend(run, 2, "a storm\nat sea\n\n\n calm ")
-    assert longer["prompt"] == "one\n\ntwo\n\na storm at sea\n\ncalm" and longer["video_length"] == 321
+    assert longer["prompt"] == "one\n\ntwo\n\na storm at sea\n\ncalm"
+    assert longer["video_length"] == 321
     again = actions.redo(run, 3.0, " at\nnight ", "")
     assert again["custom_settings"]["svi_run"] == f"{run.name}@3" and again["seed"] == 7
     assert again["prompt"] == "one\n\ntwo\n\nat night\n\nat night"
@@ -154,15 +161,17 @@ def test_settings_to_go_on(store: Store):
 
 
 @pytest.mark.parametrize(("what", "said"), [
-    (lambda run: actions.redo(run, 2, " ", ""), "give a new prompt or a new seed"),
-    (lambda run: actions.redo(run, 2, "", "abc"), "the seed is a whole number"),
-    (lambda run: actions.redo(run, 2, "", "-1"), "the seed is a number from 0"),
-    (lambda run: actions.redo(run, None, "x", ""), "the clip is a whole number"),
-    (lambda run: actions.redo(run, 4, "x", ""), "can be redone from clip 2 to 3"),
+    (lambda run: actions.redo(run, 2, " ", ""), "enter a new prompt or a new seed"),
+    (lambda run: actions.redo(run, 2, "", "abc"), "the seed must be a whole number"),
+    (lambda run: actions.redo(run, 2, "", "-1"), "the seed must be from 0"),
+    (lambda run: actions.redo(run, None, "x", ""), "the clip must be a whole number"),
+    (lambda run: actions.redo(run, 4, "x", ""),
+     "has 2 finished clips of 4, so it can be redone from clip 2 to 3"),
     (lambda run: actions.extend(run, 0, ""), "by 1 clip or more"),
-    (lambda run: actions.extend(run, 1.5, ""), "the number of clips is a whole number"),
-    (lambda run: actions.resume(Run(run.folder, replace(run.about, settings={}))), "before its first clip was done"),
-    (lambda run: actions.stop(run), "is not running"),
+    (lambda run: actions.extend(run, 1.5, ""), "the number of clips must be a whole number"),
+    (lambda run: resuming.resumed(Run(run.folder, replace(run.about, settings={}))),
+     "before its first clip was done"),
+    (ask_to_stop, "is not running"),
 ])
 def test_what_cannot_be_done_is_said(store: Store, what, said: str):
     with pytest.raises(StoreError, match=said):
@@ -172,8 +181,8 @@ def test_what_cannot_be_done_is_said(store: Store, what, said: str):
 def test_stop_reaches_the_run_that_is_being_made(store: Store):
     run = make(store)
     release = run.lock()
-    assert f"Run {run.name} ends" in actions.stop(run)
-    assert (run.folder / actions.STOP).is_file()
+    ask_to_stop(run)
+    assert (run.folder / STOP).is_file()
     release()
 
 
@@ -181,17 +190,18 @@ def test_a_run_is_removed_and_its_video_stays(store: Store):
     run = make(store)
     video = finish(run)
     assert text.size(run.size) in view.removing(view.look(run))
-    assert "are free" in actions.remove(store, run)
+    store.remove(run)
     assert not run.folder.exists() and video.is_file()
 
 
-# --------------------------------------------------------------------------------------------------------- WanGP's form
+# ------------------------------------------------------------------------------------- WanGP's form
 
 class WanGP(dict):
     """wgp.py's variables, as far as the form needs them."""
 
     def __init__(self):
-        super().__init__(get_base_model_type=lambda model: model if model in ("i2v", "i2v_2_2") else None,
+        super().__init__(get_base_model_type=lambda model: model if model in ("i2v", "i2v_2_2")
+                         else None,
                          get_default_settings=lambda model: {"flow_shift": 5, "seed": -1},
                          get_settings_from_file=self.load, set_model_settings=self.keep,
                          get_model_custom_settings=None, _model_choice_target_model_type=None)
@@ -207,55 +217,59 @@ class WanGP(dict):
 
 def test_settings_go_into_the_form_of_the_model_that_is_chosen(store: Store):
     run, wgp, state = make(store), WanGP(), {"model_type": "i2v"}
-    fill, switch = actions.into_form(wgp, state, run, actions.resume(run), "resume")
+    fill, switch = actions.into_form(wgp, state, run, resuming.resumed(run))
     assert fill and switch is None
     asked = state["all_settings"]["i2v"]
-    assert asked["seed"] == 7 and asked["flow_shift"] == 5 and asked["custom_settings"]["svi_run"] == run.name
-    assert asked["image_start"] == [str(run.folder / "start.png")] and (run.folder / "resume.json").is_file()
+    assert asked["seed"] == 7 and asked["flow_shift"] == 5
+    assert asked["custom_settings"]["svi_run"] == run.name
+    assert asked["image_start"] == [str(run.folder / "start.png")]
+    assert (run.folder / "resume.json").is_file()
 
 
 def test_another_model_is_switched_to_and_its_resolution_is_the_runs(store: Store):
     run, wgp, state = make(store), WanGP(), {"model_type": "i2v_2_2", "active_form": "edit"}
-    fill, switch = actions.into_form(wgp, state, run, actions.resume(run), "resume")
+    fill, switch = actions.into_form(wgp, state, run, resuming.resumed(run))
     assert fill is None and switch.startswith("i2v|") and wgp.chosen == "i2v"
     assert state["model_type"] == "i2v_2_2" and state["active_form"] == "add"
     assert state["skip_resolution_transfer_on_model_switch"] == "i2v"
     del wgp["_model_choice_target_model_type"]  # before v12.0
-    assert actions.into_form(wgp, state, run, actions.resume(run), "resume") == (None, "i2v")
+    assert actions.into_form(wgp, state, run, resuming.resumed(run)) == (None, "i2v")
 
 
 def test_a_form_that_cannot_take_the_settings_says_why(store: Store):
     run, wgp = make(store, settings={**SETTINGS, "model_type": "gone"}), WanGP()
     with pytest.raises(StoreError, match="was made with the model gone"):
-        actions.into_form(wgp, {"model_type": "i2v"}, run, actions.resume(run), "resume")
+        actions.into_form(wgp, {"model_type": "i2v"}, run, resuming.resumed(run))
     run = make(store)
     del wgp["get_model_custom_settings"]
     with pytest.raises(StoreError, match="Update it to 10.80"):
-        actions.into_form(wgp, {"model_type": "i2v"}, run, actions.redo(run, 2, "x", ""), "redo-2")
+        actions.into_form(wgp, {"model_type": "i2v"}, run, actions.redo(run, 2, "x", ""))
     wgp["get_settings_from_file"] = lambda *arguments: (None, False, False)
-    with pytest.raises(StoreError, match="does not take the settings"):
-        actions.into_form(wgp, {"model_type": "i2v"}, run, actions.resume(run), "resume")
+    with pytest.raises(StoreError, match="does not accept the settings"):
+        actions.into_form(wgp, {"model_type": "i2v"}, run, resuming.resumed(run))
 
 
 def test_what_happens_next_is_said(store: Store):
     run = make(store)
-    assert f"run {run.name} resumes at clip 3, up to clip 4" in actions.next_step(run, actions.resume(run), 2)
-    assert "resumes at clip 3, up to clip 7" in actions.next_step(run, actions.extend(run, 5, ""), 2)
+    said = actions.next_step(run, resuming.resumed(run), 2)
+    assert f"Press Generate to resume run {run.name} at clip 3 of 4." in said
+    assert "at clip 3 of 7." in actions.next_step(run, actions.extend(run, 5, ""), 2)
     said = actions.next_step(run, actions.redo(run, 2, "x", ""), 2)
-    assert "redone from clip 2 (the old one stays), up to clip 4" in said
+    assert f"Press Generate to redo run {run.name} from clip 2 of 4." in said
 
 
-# ----------------------------------------------------------------------------------------------------------- LoRA files
+# --------------------------------------------------------------------------------------- LoRA files
 
 def test_lora_files_there_missing_and_half_way(tmp_path: Path):
     folders = {"2.1": str(tmp_path / "a"), "2.2": None}
     (tmp_path / "a").mkdir()
     (tmp_path / "a/svi-shot.safetensors").write_bytes(b"x" * 2_000_000)
     (tmp_path / "a/.svi-tom.safetensors.abc.part").write_bytes(b"x" * 1_000_000)
-    rows = {row[2]: row for row in view.lora_rows(tmp_path, folders)}
-    assert rows["svi-shot.safetensors"] == ["SVI-Shot", "Wan 2.1", "svi-shot.safetensors", "there", "2 MB"]
-    assert rows["svi-tom.safetensors"][3:] == ["not there", "1 MB of it, download it to go on"]
-    assert rows["svi-film.safetensors"][3:] == ["not there", "-"]
+    rows = {row[2]: row for row in lora_files.rows(tmp_path, folders)}
+    assert rows["svi-shot.safetensors"] == ["SVI-Shot", "Wan 2.1", "svi-shot.safetensors",
+                                            "downloaded", "2 MB"]
+    assert rows["svi-tom.safetensors"][3:] == ["incomplete", "1 MB"]
+    assert rows["svi-film.safetensors"][3:] == ["missing", "-"]
     assert sum("Wan22" in name or "Wan2.2" in name for name in rows) == 4
 
 
@@ -265,8 +279,9 @@ def test_where_wangp_looks_for_loras(tmp_path: Path):
             raise KeyError(model)
         return str(tmp_path)
 
-    assert actions.lora_folders({"get_lora_dir": get_lora_dir}) == {"2.1": str(tmp_path.resolve()), "2.2": None}
-    assert actions.lora_folders({}) == {"2.1": None, "2.2": None}
+    assert lora_files.folders({"get_lora_dir": get_lora_dir}) == {"2.1": str(tmp_path.resolve()),
+                                                                  "2.2": None}
+    assert lora_files.folders({}) == {"2.1": None, "2.2": None}
 
 
 @pytest.fixture
@@ -277,28 +292,31 @@ def one(tmp_path: Path) -> loras.Download:
 def test_a_download_tells_how_far_it_is(one: loras.Download):
     seen = threading.Event()
 
-    def fetch(files: list, say) -> None:
+    def fetch(files: list, report) -> None:
         part = one.target.with_name(".svi-shot.safetensors.abc.part")
+        report(loras.Progress(one, 0, 4_000_000))
         part.write_bytes(b"x" * 1_000_000)
-        say(f"LoRA: {one.source}, {text.gigabytes(0)} of {text.gigabytes(4_000_000)} here")
         assert seen.wait(10)
+        part.write_bytes(b"x" * 4_000_000)
         part.replace(one.target)
-        say(f"LoRA: {one.target} is complete")
+        report(loras.Progress(one, 4_000_000, 4_000_000))
 
     told = []
-    for share, line in actions.download([one], fetch, every=0.01):
-        told.append((share, line))
-        if share == 0.25:
+    for progress in lora_files.download([one], fetch, every=0.01):
+        told.append(lora_files.bar(progress))
+        if progress and progress.here == 1_000_000:
             seen.set()
-    assert (0.25, "svi-shot.safetensors: 1 MB of 4 MB") in told
-    assert told[-1] == (1.0, f"{one.target} is complete")
-    assert "value='0.250'" in view.bar(0.25, "<x>") and "&lt;x&gt;" in view.bar(0.25, "<x>")
+    assert any("value='0.250'" in bar and "svi-shot.safetensors: 1 MB of 4 MB" in bar
+               for bar in told)
+    assert "value='1.000'" in told[-1] and f"{one.target} is complete (4 MB)" in told[-1]
 
 
-def test_the_line_with_which_a_download_begins_is_the_installers():
-    line = 'say(f"LoRA: {file.source}, {gigabytes(so_far)} of {gigabytes(size)} here")'
-    assert line in inspect.getsource(loras.fetch)
-    assert actions._bytes("LoRA: a/b.safetensors, 613 MB of 2.45 GB here") == 2.45e9
+def test_a_bar_escapes_names_and_shows_a_download_that_has_not_begun(one: loras.Download):
+    assert "value='0.000'" in lora_files.bar(None) and "asking the server" in lora_files.bar(None)
+    nearly = lora_files.bar(loras.Progress(one, 3_999_999, 4_000_000))
+    assert "svi-shot.safetensors: 4 MB of 4 MB" in nearly and "complete" not in nearly
+    odd = loras.Download("a", one.target.with_name("<x>"))
+    assert "&lt;x&gt;: 1 MB of 4 MB" in lora_files.bar(loras.Progress(odd, 1_000_000, 4_000_000))
 
 
 def test_a_download_that_fails_is_told_and_the_next_one_can_begin(one: loras.Download):
@@ -307,20 +325,20 @@ def test_a_download_that_fails_is_told_and_the_next_one_can_begin(one: loras.Dow
 
     for _ in range(2):
         with pytest.raises(Refused, match="no network"):
-            list(actions.download([one], fetch, every=0.01))
+            list(lora_files.download([one], fetch, every=0.01))
 
 
 def test_two_downloads_at_a_time_are_refused(one: loras.Download):
     end = threading.Event()
-    first: Iterator = actions.download([one], lambda files, say: end.wait(10), every=0.01)
+    first: Iterator = lora_files.download([one], lambda files, say: end.wait(10), every=0.01)
     next(first)
     with pytest.raises(Refused, match="under way"):
-        next(actions.download([one], lambda files, say: None))
+        next(lora_files.download([one], lambda files, say: None))
     end.set()
     list(first)
 
 
-# ---------------------------------------------------------------------------------------------------------------- words
+# -------------------------------------------------------------------------------------------- words
 
 @pytest.mark.parametrize(("error", "said"), [
     (StoreError("run x is damaged"), "Run x is damaged."),
@@ -328,11 +346,56 @@ def test_two_downloads_at_a_time_are_refused(one: loras.Download):
     (Refused("version-1.0/a.safetensors is not there"), "version-1.0/a.safetensors is not there."),
     (DriftError("The video is empty."), "The video is empty."),
     (OSError("disk full"), "A file could not be read or written: disk full."),
-    (KeyError("x"), "Something went wrong that should not have (KeyError: 'x'). Please report it together with what "
+    (KeyError("x"), "This is a bug in SVI (KeyError: 'x'). Please report it, together with what "
                     "the doctor says."),
 ])
 def test_errors_are_sentences(error: Exception, said: str):
-    assert view.told(error) == said
+    assert components.in_words(error) == said
+
+
+@pytest.mark.parametrize(("textbox", "button"), [
+    (lambda *, show_copy_button, **others: show_copy_button, True),
+    (lambda *, buttons, **others: buttons, ["copy"]),
+], ids=["gradio 5", "gradio 6"])
+def test_text_has_a_button_that_copies_it(monkeypatch: pytest.MonkeyPatch, textbox, button):
+    monkeypatch.setattr(components, "gr", SimpleNamespace(Textbox=textbox))
+    assert components.text_to_copy(label="Doctor") == button
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The warnings on the page."""
+    warnings: list[str] = []
+    gradio = SimpleNamespace(skip=lambda: "skip",
+                             Warning=lambda text, duration: warnings.append(text))
+    monkeypatch.setattr(components, "gr", gradio)
+    return warnings
+
+
+@pytest.mark.parametrize(("error", "traced"),
+                         [(StoreError("no run"), False), (OSError("full"), False),
+                                               (KeyError("a bug"), True)])
+def test_an_error_is_shown_and_changes_nothing_and_one_that_nobody_expects_is_traced(
+        shown: list[str], capsys: pytest.CaptureFixture, error: Exception, traced: bool):
+    def fail(*arguments):
+        raise error
+
+    def fail_later(*arguments):
+        yield "begun"
+        raise error
+
+    assert components.guarded(fail)(1, 2) == "skip"
+    assert list(components.guarded(fail_later)(1)) == ["begun", "skip"]
+    assert shown == [components.in_words(error)] * 2
+    assert ("Traceback" in capsys.readouterr().err) == traced
+
+
+def test_work_without_an_error_is_as_it_is(shown: list[str]):
+    def count(upto: int):
+        yield from range(upto)
+
+    assert components.guarded(lambda a, b: a + b)(1, 2) == 3
+    assert list(components.guarded(count)(3)) == [0, 1, 2] and shown == []
 
 
 def test_words_for_lengths():
@@ -342,7 +405,7 @@ def test_words_for_lengths():
     assert text.cut("a  b\nc", 20) == "a b c" and text.cut("x" * 30, 10) == "x" * 7 + "..."
 
 
-# ----------------------------------------------------------------------------------------------- WanGP's plugin manager
+# --------------------------------------------------------------------------- WanGP's plugin manager
 
 class Plugin:
     """WanGP's WAN2GPPlugin, as far as the tab needs it."""
@@ -390,7 +453,8 @@ def test_a_wangp_that_the_tab_does_not_fit_starts_and_a_line_says_so():
     application = module.WAN2GPApplication()
     assert application.initialize_plugins({"server_config": {"enabled_plugins": []}}) == "done"
     assert application.plugin_manager.plugins == {} and application.enabled_plugins == []
-    assert len(said) == 1 and "it has no get_settings_from_file" in said[0] and said[0].endswith("all else works.")
+    assert len(said) == 1 and "it has no get_settings_from_file" in said[0]
+    assert said[0].endswith("everything else works.")
 
 
 def test_wangps_safe_mode_has_no_tab():

@@ -34,13 +34,15 @@ def test_names_go_to_wans_and_back(make, names):
 
 
 def test_the_weights_that_are_shipped_have_these_names():
-    assert set(export.transformer(network.transformer().state_dict())) == set(model.transformer_file())
+    names = export.transformer(network.transformer().state_dict())
+    assert set(names) == set(model.transformer_file())
     assert set(export.vae(network.autoencoder().state_dict())) == set(model.vae_file())
 
 
 def test_a_lora_is_written_under_the_keys_of_svis_authors():
     layers = ("attn1.to_q", "attn2.to_out.0", "ffn.net.0.proj", "ffn.net.2")
-    written = export.adapter({f"blocks.3.{layer}.lora_{side}": torch.ones(1) for layer in layers for side in "AB"})
+    written = export.adapter({f"blocks.3.{layer}.lora_{side}": torch.ones(1)
+                              for layer in layers for side in "AB"})
     assert set(written) == {f"pipe.dit.blocks.3.{layer}.lora_{side}.default.weight" for side in "AB"
                             for layer in ("self_attn.q", "cross_attn.o", "ffn.0", "ffn.2")}
     assert lora.clean(written, model.BLOCKS).layers == 4
@@ -76,44 +78,49 @@ def test_convolutions_side_by_side_are_those_of_diffusers():
 
 def test_what_is_wrong_in_all_frames_alike_weighs_more(monkeypatch):
     monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
-    monkeypatch.setattr(flow, "flow", lambda dit, x, *_: torch.zeros_like(x))  # wrong by what the clip is
+    # wrong by the clip itself
+    monkeypatch.setattr(flow, "flow", lambda dit, x, *_: torch.zeros_like(x))
     alike, turning = torch.full((2, 16, 21, 8, 12), 2.0), torch.full((2, 16, 21, 8, 12), 2.0)
     turning[:, :, ::2] *= -1
     turning[:, :, 20] = 0
     for clip, still in ((alike, 4 * 4), (turning, 0)):
-        plain, weighed = (flow.loss(None, (clip, None, None, None), still=weight) for weight in (0.0, 4.0))
+        plain, weighed = (flow.loss(None, (clip, None, None, None), still=weight)
+                          for weight in (0.0, 4.0))
         assert (weighed - plain).item() == pytest.approx(still) and plain > 3
 
 
-def test_a_landscape_is_read_off_a_picture_where_it_is_seen():
+def test_a_background_is_read_off_a_picture_where_it_is_seen():
     scenes = [world.scene(seed) for seed in range(4)]
     torch.manual_seed(0)
-    near = world.numbers(scenes) + torch.randn(4, 27) * torch.tensor([0.03] * 12 + [0.3, 0.3, 0.3, 0.01, 0.01] * 2
-                                                                     + [0.1, 0.02, 0.3, 0.3, 0.2])
+    spread = [0.03] * 12 + [0.3, 0.3, 0.3, 0.01, 0.01] * 2 + [0.1, 0.02, 0.3, 0.3, 0.2]
+    near = world.numbers(scenes) + torch.randn(4, 27) * torch.tensor(spread)
     near[:, :12] = near[:, :12].clamp(0, 1)
-    pictures, seen = world.landscape(near), torch.ones(4, 1, world.HEIGHT, world.WIDTH)
-    pictures[:, :, 20:40, 30:50], seen[:, :, 20:40, 30:50] = 1, 0  # a thing
+    pictures, seen = world.drawn(near), torch.ones(4, 1, world.HEIGHT, world.WIDTH)
+    pictures[:, :, 20:40, 30:50], seen[:, :, 20:40, 30:50] = 1, 0  # an object
     found = fit.fitted(world.numbers(scenes), pictures, seen)
-    before, after = ((world.landscape(values) - world.landscape(near)).square().mean().sqrt()
+    before, after = ((world.drawn(values) - world.drawn(near)).square().mean().sqrt()
                      for values in (world.numbers(scenes), found))
     assert after < before / 10
     near[:, :3] = 1.2  # brighter than a picture can be
-    found = fit.fitted(world.numbers(scenes), world.landscape(near), torch.ones_like(seen))
+    found = fit.fitted(world.numbers(scenes), world.drawn(near), torch.ones_like(seen))
     assert found[:, :12].min() >= 0 and found[:, :12].max() == 1
 
 
 def test_what_the_vae_takes_away_is_made_up_for():
-    """Two in three parts of it at least, in the landscapes that are read off the last frames of a chain."""
-    vae, true, lost = network.autoencoder(model.vae_file()), [world.scene(seed, things=1) for seed in range(3)], []
+    """At least two in three parts of it, in the backgrounds read off the last frames of a chain."""
+    vae, lost = network.autoencoder(model.vae_file()), []
+    true = [world.scene(seed, objects=1) for seed in range(3)]
     for rounds in (0, 2):
-        chains = svi.Chains.begin(VARIANTS["film"], svi.Recipe(0, 0, 0, 0, 0, rounds), 0, vae, None,
-                                  torch.device("cpu"))
+        recipe = svi.Recipe(0, 0, 0, 0, 0, rounds)
+        chains = svi.Chains.begin(VARIANTS["film"], recipe, 0, vae, None, torch.device("cpu"))
         turns = data.turns([scene.action for scene in true], torch.zeros(3), svi.SEAM)
         video = world.render(chains.stronger(true), turns)
-        chains.scenes, chains.actions, chains.turns = true, [scene.action for scene in true], turns[:, -5]
+        chains.scenes, chains.turns = true, turns[:, -5]
+        chains.actions = [scene.action for scene in true]
         chains.motion = chains.shown(data.encoded(vae, video))[:, :, -5:]
-        assert chains.follow_landscapes().max() < svi.ASTRAY
-        lost.append(((world.background(chains.scenes) - world.background(true)) / 2).norm(dim=1).mean())
+        assert chains.follow_backgrounds().max() < svi.ASTRAY
+        off = (world.background(chains.scenes) - world.background(true)) / 2
+        lost.append(off.norm(dim=1).mean())
     assert lost[0] > 0.004 and lost[1] < lost[0] / 3
 
 
@@ -142,22 +149,20 @@ def test_muon_and_adamw_learn():
     assert all(p.equal(m) for p, m in zip(optimizer.parameters, mean, strict=True))
 
 
-def test_a_stage_goes_on_where_a_call_stopped(tmp_path):
-    kept = {"number": 0}
-
-    def stage(until):
-        return Stage("x", 0.2, tmp_path, until, lambda: torch.tensor(kept["number"]),
-                     lambda state: kept.update(number=int(state)))
-
-    first = stage(time.monotonic() + 0.05)
+def test_a_stage_resumes_where_a_call_stopped(tmp_path):
+    kept = optim.Optimizer([], [torch.nn.Parameter(torch.zeros(()))], 0, 0)
+    number, = kept.parameters
+    first = Stage("x", 0.2, tmp_path, time.monotonic() + 0.05, kept)
     for _ in first.run(lambda: ""):
-        kept["number"] += 1
+        number.data += 1
+        kept.count += 2
         time.sleep(0.01)
-    assert not first.done and kept["number"] == first.steps > 0
-    kept["number"] = 0
-    second = stage(time.monotonic() + 60)
+    assert not first.done and number == first.steps > 0
+    number.data.zero_()
+    kept.count.zero_()
+    second = Stage("x", 0.2, tmp_path, time.monotonic() + 60, kept)
     second.resume()
-    assert kept["number"] == first.steps and second.spent == first.spent
+    assert number == first.steps and kept.count == 2 * number and second.spent == first.spent
     for _ in second.run(lambda: ""):
         time.sleep(0.01)
     assert second.done and second.steps > first.steps and second.rate() == 0

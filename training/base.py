@@ -1,4 +1,4 @@
-"""The base: an image-to-video model that is conditioned as Wan's, on one frame and grey."""
+"""The base: an image-to-video model conditioned like Wan, on one frame and grey."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import data
 import flow
 import torch
+from diffusers.models import AutoencoderKLWan, WanTransformer3DModel
 from optim import Optimizer, graphed
 from schedule import Stage
 from torch import Tensor, nn
@@ -19,17 +20,17 @@ CLIPS = 20480
 BATCH = 128
 
 
-def train(folder: Path, until: float, device: torch.device, vae: nn.Module, seconds: float = SECONDS,
-          clips: int = CLIPS, batch: int = BATCH) -> dict[str, Tensor] | None:
-    """The transformer's state dict, or None when there is more to train."""
+def train(folder: Path, until: float, device: torch.device, vae: AutoencoderKLWan,
+          seconds: float = SECONDS, clips: int = CLIPS,
+          batch: int = BATCH) -> dict[str, Tensor] | None:
+    """The transformer's state dict, or None if there is more to train."""
     torch.manual_seed(2)
     dit = model(device)
-    matrices = [p for block in dit.blocks for p in block.parameters() if p.dim() == 2]
+    matrices = [p for p in dit.blocks.parameters() if p.dim() == 2]
     chosen = {id(p) for p in matrices}
-    optimizer = Optimizer(matrices, [p for p in dit.parameters() if p.requires_grad and id(p) not in chosen],
-                          8e-3, 1e-3, decay=0.02, mean=0.999)
-    stage = Stage("base", seconds, folder, until, lambda: {"dit": dit.state_dict(), "optimizer": optimizer.state()},
-                  lambda state: (dit.load_state_dict(state["dit"]), optimizer.load(state["optimizer"])))
+    others = [p for p in dit.parameters() if p.requires_grad and id(p) not in chosen]
+    optimizer = Optimizer(matrices, others, 8e-3, 1e-3, decay=0.02, mean=0.999)
+    stage = Stage("base", seconds, folder, until, optimizer)
     stage.resume()
     started = time.monotonic()
     kept = folder / "base.clips.pt"
@@ -55,15 +56,16 @@ def train(folder: Path, until: float, device: torch.device, vae: nn.Module, seco
     for _ in stage.run(lambda: f"loss {mean.item():.4f}"):
         optimizer.scale.fill_(stage.rate())
         found = step()
-        mean.lerp_(found, 0.01) if mean.any() else mean.copy_(found)
+        mean.lerp_(found, 0.01 if mean.any() else 1.0)
     optimizer.swap()
     return dit.state_dict() if stage.done else None
 
 
-def model(device: torch.device) -> nn.Module:
-    """The transformer, the identity in front of CLIP's features fixed, what comes out zero to begin with."""
-    dit = network.transformer().to(device).train().requires_grad_(True)
-    identity = dit.condition_embedder.image_embedder.ff.net[0].proj
+def model(device: torch.device) -> WanTransformer3DModel:
+    """The transformer, its output zero, the identity in front of CLIP's features fixed."""
+    dit = nn.Module.to(network.transformer(), device).train().requires_grad_(True)
+    identity = dit.get_submodule("condition_embedder.image_embedder.ff.net.0.proj")
+    assert isinstance(identity, nn.Linear)
     identity.requires_grad_(False)
     nn.init.eye_(identity.weight)
     for bias in (identity.bias, dit.proj_out.weight, dit.proj_out.bias):
@@ -71,19 +73,21 @@ def model(device: torch.device) -> nn.Module:
     return dit
 
 
-def compiled(dit: nn.Module) -> None:
+def compiled(dit: WanTransformer3DModel) -> None:
     if next(dit.parameters()).is_cuda:
         dit.compile_repeated_blocks(fullgraph=True)
         dit.condition_embedder.compile()
 
 
-def pool(vae: nn.Module, clips: int, device: torch.device) -> flow.Samples:
+def pool(vae: AutoencoderKLWan, clips: int, device: torch.device) -> flow.Samples:
     samples = flow.Samples.empty(clips, device)
     for first in range(0, clips, 256):
         some = slice(first, min(first + 256, clips))
         scenes = data.scenes(10_000 + first, some.stop - some.start)
-        video = world.render(scenes, data.turns([s.action for s in scenes], torch.rand(len(scenes))), device)
+        turns = data.turns([s.action for s in scenes], torch.rand(len(scenes)))
+        video = world.render(scenes, turns, device)
         frame = data.to_bytes(video[:, :, 0])
-        samples.put(some, data.encoded(vae, video), data.conditioned(vae, data.from_bytes(frame)[:, :, None], None),
-                    frame, data.words([s.prompt() for s in scenes]))
+        y = data.conditioned(vae, data.from_bytes(frame)[:, :, None], None)
+        samples.put(some, data.encoded(vae, video), y, frame,
+                    data.words([s.prompt() for s in scenes]))
     return samples

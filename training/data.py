@@ -1,4 +1,4 @@
-"""Clips of the little world, drawn and encoded on the card."""
+"""Clips of the demo model's world, drawn and encoded on the GPU."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKLWan
+from diffusers.models import AutoencoderKLWan
 from torch import Tensor
 
 from wan2gp_svi.demo import world
@@ -14,7 +14,7 @@ from wan2gp_svi.demo.model import text_features
 from wan2gp_svi.demo.network import encode
 from wan2gp_svi.variants import CLIP_FRAMES
 
-WORDS = 16  #: tokens that are kept of a prompt; all others are zero
+WORDS = 16  #: tokens that are stored of a prompt; all others are zero
 TESTED_FROM = 1_000_000  #: scenes from this seed on are never trained on
 
 
@@ -52,13 +52,14 @@ def from_bytes(pixels: Tensor) -> Tensor:
 
 
 def textures(count: int, device: torch.device) -> Tensor:
-    """Videos of soft noise that moves, [B, 3, T, H, W]: so that the VAE is no stranger to other pictures."""
+    """Videos of moving soft noise, [B, 3, T, H, W], so that the VAE knows other pictures, too."""
     height, width, margin = world.HEIGHT, world.WIDTH, 32
     video = torch.empty(count, 3, CLIP_FRAMES, height, width, device=device)
     for clip in video:
         cells = int(torch.randint(3, 20, ()))
         grid = torch.rand(1, 3, cells, cells + cells // 2, device=device)
-        big = F.interpolate(grid, (height + margin, width + margin), mode="bicubic").clamp(0, 1)[0] * 2 - 1
+        big = F.interpolate(grid, (height + margin, width + margin), mode="bicubic")
+        big = big.clamp(0, 1)[0] * 2 - 1
         way = torch.rand(2) * margin
         for frame in range(CLIP_FRAMES):
             y, x = (way * (frame / CLIP_FRAMES)).int().tolist()
@@ -68,14 +69,14 @@ def textures(count: int, device: torch.device) -> Tensor:
 
 @torch.no_grad()
 def encoded(vae: AutoencoderKLWan, pixels: Tensor, batch: int = 64) -> Tensor:
-    """Pixels -> latents, in half precision where there is a card for it."""
+    """Pixels -> latents, on a GPU in half precision."""
     with torch.autocast("cuda", torch.float16, enabled=pixels.is_cuda):
         return torch.cat([encode(vae, part).float() for part in pixels.split(batch)])
 
 
 @torch.no_grad()
 def conditioned(vae: AutoencoderKLWan, motion: Tensor, padding: Tensor | None) -> Tensor:
-    """The latents of `y`: motion frames [B, 3, N, H, W], then the reference [B, 3, H, W] or, without one, grey."""
+    """The latents of `y`: motion frames [B, 3, N, H, W], then a reference [B, 3, H, W] or grey."""
     rest = CLIP_FRAMES - motion.shape[2]
-    filled = motion.new_zeros(*motion.shape[:2], 1, *motion.shape[3:]) if padding is None else padding[:, :, None]
+    filled = torch.zeros_like(motion[:, :, :1]) if padding is None else padding[:, :, None]
     return encoded(vae, torch.cat([motion, filled.expand(-1, -1, rest, -1, -1)], 2))

@@ -1,6 +1,7 @@
-"""diffusers' names -> Wan's own names, which the files are written in; and a LoRA under the keys of SVI's authors.
+"""diffusers' names -> Wan's own names, for the files; and a LoRA under the keys of SVI's authors.
 
-The way back is diffusers' own (`convert_wan_transformer_to_diffusers`, `convert_wan_vae_to_diffusers`).
+diffusers itself has the way back (`convert_wan_transformer_to_diffusers`,
+`convert_wan_vae_to_diffusers`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-# in this order: the first that fits a part of the name is taken
+# replaced in this order
 _TRANSFORMER = (
     ("condition_embedder.time_embedder.linear_1", "time_embedding.0"),
     ("condition_embedder.time_embedder.linear_2", "time_embedding.2"),
@@ -26,8 +27,13 @@ _TRANSFORMER = (
     ("to_q.", "q."), ("to_k.", "k."), ("to_v.", "v."), ("to_out.0.", "o."),
     ("ffn.net.0.proj", "ffn.0"), ("ffn.net.2", "ffn.2"), ("proj_out", "head.head"),
 )  # fmt: skip
-_RESIDUAL = (("norm1.", "residual.0."), ("conv1.", "residual.2."), ("norm2.", "residual.3."), ("conv2.", "residual.6."),
-             ("conv_shortcut.", "shortcut."))
+_VAE = (
+    ("norm1.", "residual.0."), ("conv1.", "residual.2."), ("norm2.", "residual.3."),
+    ("conv2.", "residual.6."), ("conv_shortcut.", "shortcut."),
+    ("mid_block.resnets.0.", "middle.0."), ("mid_block.attentions.0.", "middle.1."),
+    ("mid_block.resnets.1.", "middle.2."), ("down_blocks.", "downsamples."),
+    ("conv_in.", "conv1."), ("norm_out.", "head.0."), ("conv_out.", "head.2."),
+)  # fmt: skip
 
 
 def transformer(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -37,7 +43,8 @@ def transformer(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def transformer_name(name: str) -> str:
     for theirs, ours in _TRANSFORMER:
         name = name.replace(theirs, ours)
-    name = re.sub(r"\.norm([23])\.", lambda found: f".norm{5 - int(found[1])}.", name)  # Wan calls them 1, 3, 2
+    # Wan numbers them 1, 3, 2
+    name = re.sub(r"\.norm([23])\.", lambda found: f".norm{5 - int(found[1])}.", name)
     return re.sub(r"^(blocks\.\d+\.)?scale_shift_table$",
                   lambda found: f"{found[1] or 'head.'}modulation", name)
 
@@ -49,17 +56,16 @@ def vae(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def vae_name(name: str) -> str:
     if name.startswith("quant_conv.") or name.startswith("post_quant_conv."):
         return name.replace("post_quant_conv.", "conv2.").replace("quant_conv.", "conv1.")
-    for theirs, ours in _RESIDUAL:
+    for theirs, ours in _VAE:
         name = name.replace(theirs, ours)
-    name = name.replace("mid_block.resnets.0.", "middle.0.").replace("mid_block.attentions.0.", "middle.1.")
-    name = name.replace("mid_block.resnets.1.", "middle.2.").replace("down_blocks.", "downsamples.")
-    name = name.replace("conv_in.", "conv1.").replace("norm_out.", "head.0.").replace("conv_out.", "head.2.")
-    name = re.sub(r"up_blocks\.(\d)\.resnets\.(\d)\.", lambda found: f"upsamples.{4 * int(found[1]) + int(found[2])}.",
-                  name)
-    return re.sub(r"up_blocks\.(\d)\.upsamplers\.0\.", lambda found: f"upsamples.{4 * int(found[1]) + 3}.", name)
+    name = re.sub(r"up_blocks\.(\d)\.resnets\.(\d)\.",
+                  lambda found: f"upsamples.{4 * int(found[1]) + int(found[2])}.", name)
+    return re.sub(r"up_blocks\.(\d)\.upsamplers\.0\.",
+                  lambda found: f"upsamples.{4 * int(found[1]) + 3}.", name)
 
 
 def adapter(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """`blocks.0.attn1.to_q.lora_A` -> `pipe.dit.blocks.0.self_attn.q.lora_A.default.weight`."""
-    return {f"pipe.dit.{transformer_name(layer + '.').rstrip('.')}.{side}.default.weight": tensor
-            for layer, _, side, tensor in ((*name.rpartition("."), tensor) for name, tensor in state.items())}
+    split = {name: name.rpartition(".") for name in state}
+    return {f"pipe.dit.{transformer_name(f'{layer}.')}{side}.default.weight": state[name]
+            for name, (layer, _, side) in split.items()}

@@ -1,5 +1,5 @@
-"""What the transformer is trained with, in the base model and in the LoRAs: flow matching, with the errors of one step
-recycled (Stable Video Infinity, 2025)."""
+"""The loss of the base and of the LoRAs: flow matching; in the LoRAs with recycled errors of single
+steps (Stable Video Infinity, 2025)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEPT_ERRORS = 1024
 
 @dataclass(frozen=True)
 class Samples:
-    """Clips to learn from: the latents, the latents of `y`, the first motion frame (uint8), the words."""
+    """Clips to learn from: latents, latents of `y`, first motion frame (uint8), words."""
 
     latents: Tensor
     y: Tensor
@@ -25,19 +25,23 @@ class Samples:
 
     @classmethod
     def empty(cls, count: int, device: torch.device) -> Samples:
-        half = dict(dtype=torch.bfloat16 if device.type == "cuda" else torch.float32, device=device)
-        return cls(torch.zeros(count, 16, 21, 8, 12, **half), torch.zeros(count, 16, 21, 8, 12, **half),
-                   torch.zeros(count, 3, 64, 96, dtype=torch.uint8, device=device),
-                   torch.zeros(count, data.WORDS, 256, **half))
+        def zeros(*shape: int, dtype: torch.dtype) -> Tensor:
+            return torch.zeros(count, *shape, dtype=dtype, device=device)
 
-    def put(self, place: slice | Tensor, latents: Tensor, y: Tensor, frame: Tensor, words: Tensor) -> None:
+        half = torch.bfloat16 if device.type == "cuda" else torch.float32
+        return cls(zeros(16, 21, 8, 12, dtype=half), zeros(16, 21, 8, 12, dtype=half),
+                   zeros(3, 64, 96, dtype=torch.uint8), zeros(data.WORDS, 256, dtype=half))
+
+    def put(self, place: slice | Tensor, latents: Tensor, y: Tensor, frame: Tensor,
+            words: Tensor) -> None:
         self.latents[place], self.y[place] = latents.to(self.latents.dtype), y.to(self.y.dtype)
         self.frame[place], self.words[place] = frame, words.to(self.words)
 
     def draw(self, count: int, among: Tensor) -> tuple[Tensor, ...]:
         """`count` samples of the first `among` [1]."""
         which = (torch.rand(count, device=self.latents.device) * among).long()
-        return self.latents[which].float(), self.y[which].float(), self.frame[which], self.words[which]
+        return (self.latents[which].float(), self.y[which].float(), self.frame[which],
+                self.words[which])
 
 
 def y_of(latents: Tensor) -> Tensor:
@@ -48,20 +52,21 @@ def y_of(latents: Tensor) -> Tensor:
 
 
 def times(count: int, device: torch.device) -> Tensor:
-    """Noise levels [B], evenly over the steps that the sampler takes; one of each part of them."""
+    """Noise levels [B], one from each of B equal parts of the sampler's steps."""
     even = (torch.arange(count, device=device) + torch.rand(count, device=device)) / count
     return SHIFT * even / (1 + (SHIFT - 1) * even)
 
 
-def flow(dit: nn.Module, x: Tensor, sigma: Tensor, y: Tensor, frame: Tensor, words: Tensor) -> Tensor:
+def flow(dit: nn.Module, x: Tensor, sigma: Tensor, y: Tensor, frame: Tensor,
+         words: Tensor) -> Tensor:
     with torch.autocast("cuda", torch.bfloat16, enabled=x.is_cuda):
-        return dit(torch.cat([x, y_of(y)], 1), sigma * 1000, data.text(words), clip_features(data.from_bytes(frame)),
-                   return_dict=False)[0].float()
+        return dit(torch.cat([x, y_of(y)], 1), sigma * 1000, data.text(words),
+                   clip_features(data.from_bytes(frame)), return_dict=False)[0].float()
 
 
 @dataclass(frozen=True)
 class Errors:
-    """A memory of what one-step predictions were wrong by at low noise, to be put into what is denoised."""
+    """A memory of the errors of one-step predictions at low noise, to add to what is denoised."""
 
     kept: Tensor
     share: float
@@ -71,8 +76,9 @@ class Errors:
         return cls(torch.zeros(KEPT_ERRORS, 16, 21, 8, 12, device=device), share)
 
 
-def loss(dit: nn.Module, samples: tuple[Tensor, ...], errors: Errors | None = None, still: float = 0.0) -> Tensor:
-    """`still` weighs the error's mean over time: what fades in all frames alike, which what moves drowns otherwise."""
+def loss(dit: nn.Module, samples: tuple[Tensor, ...], errors: Errors | None = None,
+         still: float = 0.0) -> Tensor:
+    """`still` weighs the error's mean over time: fading in all frames, which motion would drown."""
     clean, y, frame, words = samples
     sigma = times(len(clean), clean.device)
     level = sigma[:, None, None, None, None]

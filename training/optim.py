@@ -1,7 +1,7 @@
-"""Muon for matrices, AdamW for all else, a running mean of the weights; all of it in one CUDA graph where there is one.
+"""Muon for matrices, AdamW for the rest, a running mean of the weights; on a GPU in one graph.
 
-Muon: Jordan et al. 2024. Matrices of one shape are orthogonalised together, which a small model needs: its cost is the
-number of launches.
+Muon: Jordan et al. 2024. Matrices of one shape are orthogonalised together, since the cost of a
+model this small is the number of launches.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from torch import Tensor, nn
 
 
 class Optimizer:
-    """`scale` [] multiplies every learning rate; `mean` holds the running mean of the parameters."""
+    """`scale` [] multiplies every learning rate; `mean` is the running mean of the parameters."""
 
-    def __init__(self, matrices: Iterable[nn.Parameter], others: Iterable[nn.Parameter], matrix_lr: float, lr: float,
-                 decay: float = 0.0, mean: float = 0.999) -> None:
+    def __init__(self, matrices: Iterable[nn.Parameter], others: Iterable[nn.Parameter],
+                 matrix_lr: float, lr: float, decay: float = 0.0, mean: float = 0.999) -> None:
         groups: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
         for parameter in matrices:
             groups[len(parameter), parameter[0].numel()].append(parameter)
         self.groups = [(group, torch.zeros(len(group), *shape, device=group[0].device))
                        for shape, group in groups.items()]
-        self.others = list(others)
+        self.others: list[Tensor] = list(others)
         self.moments = [[torch.zeros_like(p) for p in self.others] for _ in range(2)]
-        self.parameters = [p for group, _ in self.groups for p in group] + self.others
+        self.parameters: list[Tensor] = [p for group, _ in self.groups for p in group] + self.others
         device = self.parameters[0].device
-        self.scale, self.count = torch.zeros((), device=device), torch.zeros((), device=device)
+        self.scale, self.count = (torch.zeros((), device=device) for _ in range(2))
         self.mean = [p.detach().clone() for p in self.parameters]
         self.matrix_lr, self.lr, self.decay, self.keep = matrix_lr, lr, decay, mean
 
@@ -36,7 +36,7 @@ class Optimizer:
     def step(self) -> None:
         self.count += 1
         for group, momentum in self.groups:
-            gradient = torch.stack([p.grad.flatten(1) for p in group]).float()
+            gradient = torch.stack([_gradient(p).flatten(1) for p in group]).float()
             momentum.lerp_(gradient, 0.05)
             update = orthogonal(gradient.lerp(momentum, 0.95))
             rows, columns = momentum.shape[1:]
@@ -45,7 +45,7 @@ class Optimizer:
                 parameter.mul_(1 - self.scale * self.matrix_lr * self.decay)
                 parameter.sub_((rate * change).view_as(parameter))
         if self.others:
-            gradients = [p.grad for p in self.others]
+            gradients = [_gradient(p) for p in self.others]
             torch._foreach_lerp_(self.moments[0], gradients, 0.1)
             torch._foreach_lerp_(self.moments[1], torch._foreach_mul(gradients, gradients), 0.01)
             first, second = 1 - 0.9**self.count, 1 - 0.99**self.count
@@ -62,24 +62,30 @@ class Optimizer:
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Puts the running mean in the place of the parameters, and the other way round."""
+        """Exchanges the parameters and their running mean."""
         for parameter, mean in zip(self.parameters, self.mean, strict=True):
             kept = parameter.detach().clone()
             parameter.copy_(mean)
             mean.copy_(kept)
 
-    def state(self) -> dict[str, object]:
-        return {"momentum": [m for _, m in self.groups], "moments": self.moments, "count": self.count,
-                "mean": self.mean}
+    def state_dict(self) -> list[Tensor]:
+        """With the parameters themselves: all that a checkpoint needs."""
+        return [*(p.detach() for p in self.parameters), *(m for _, m in self.groups),
+                *self.moments[0], *self.moments[1], self.count, *self.mean]
 
     @torch.no_grad()
-    def load(self, state: dict[str, object]) -> None:
-        for ours, theirs in zip(_flat(self.state()), _flat(state), strict=True):
+    def load_state_dict(self, state: list[Tensor]) -> None:
+        for ours, theirs in zip(self.state_dict(), state, strict=True):
             ours.copy_(theirs)
 
 
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
 def orthogonal(matrices: Tensor) -> Tensor:
-    """[n, a, b] -> the nearest (semi-)orthogonal ones, roughly, by five Newton-Schulz steps in bfloat16."""
+    """[n, a, b] -> about the nearest (semi-)orthogonal ones: 5 Newton-Schulz steps in bfloat16."""
     x = matrices.bfloat16()
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
@@ -91,7 +97,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 
 def graphed(function: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """A function of no arguments, captured into a CUDA graph after three calls; as it is where there is no GPU."""
+    """Captures a function without arguments into a CUDA graph; without a GPU, returns it."""
     if not torch.cuda.is_available():
         return function
     stream = torch.cuda.Stream()
@@ -109,9 +115,3 @@ def graphed(function: Callable[[], Tensor]) -> Callable[[], Tensor]:
         return result
 
     return replay
-
-
-def _flat(value: object) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    return [tensor for part in (value.values() if isinstance(value, dict) else value) for tensor in _flat(part)]

@@ -1,33 +1,37 @@
-"""A stage of the training: so many seconds, a learning rate that falls to nothing, a log, and a checkpoint."""
+"""A stage of the training: its time, a learning rate that falls to zero, a log, a checkpoint."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
 EVERY = 20.0  #: seconds between two lines of the log
 
 
+class Kept(Protocol):
+    """What a checkpoint holds."""
+
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
 @dataclass
 class Stage:
-    """`seconds` of training in all, over all the calls that it takes; ends a call at `until` (of time.monotonic).
-
-    `state` gives what a checkpoint holds, `load` takes it back.
-    """
+    """`seconds` of training over all calls; this call ends at `until` (of time.monotonic)."""
 
     name: str
     seconds: float
     folder: Path
     until: float
-    state: Callable[[], object]
-    load: Callable[[object], None]
+    kept: Kept
     spent: float = 0.0
     steps: int = 0
-    _kept: dict[str, float] = field(default_factory=dict)
 
     @property
     def checkpoint(self) -> Path:
@@ -42,17 +46,17 @@ class Stage:
         return min(1.0, self.spent / self.seconds)
 
     def rate(self, warm: float = 0.02) -> float:
-        """What the learning rate is multiplied with now: up, level, and down over the last 60 %."""
+        """The factor of the learning rate: up, level, and down over the last 60 %."""
         return min(1.0, self.part / warm + 1e-3) * min(1.0, (1 - self.part) / 0.6)
 
     def resume(self) -> None:
         if self.checkpoint.exists():
             found = torch.load(self.checkpoint, weights_only=True)
             self.spent, self.steps = found["spent"], found["steps"]
-            self.load(found["state"])
+            self.kept.load_state_dict(found["state"])
 
     def run(self, log: Callable[[], str]) -> Iterator[None]:
-        """Once for each step, until the stage's or the call's time is over; then the checkpoint is written."""
+        """Once per step, until the time of the stage or of the call is over; then a checkpoint."""
         before = said = time.monotonic()
         while not self.done and before < self.until:
             yield
@@ -64,11 +68,12 @@ class Stage:
                 said = now
                 self.say(log())
         self.save()
-        self.say(log() + (" done" if self.done else " to be gone on with"))
+        self.say(log() + (" done" if self.done else " to be continued"))
 
     def save(self) -> None:
         partial = self.checkpoint.with_suffix(".partial")
-        torch.save({"spent": self.spent, "steps": self.steps, "state": self.state()}, partial)
+        state = self.kept.state_dict()
+        torch.save({"spent": self.spent, "steps": self.steps, "state": state}, partial)
         partial.replace(self.checkpoint)
 
     def say(self, text: str) -> None:

@@ -1,12 +1,15 @@
-"""The VAE: small batches of short and of whole clips in turn, L1 and squared error and gradients, a little noise."""
+"""The VAE: small batches of short and whole clips in turn; L1, squared error, gradients, noise."""
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import data
 import torch
+from diffusers.models import AutoencoderKLWan
 from optim import Optimizer, graphed
 from schedule import Stage
 from torch import Tensor, nn
@@ -17,21 +20,21 @@ from wan2gp_svi.variants import CLIP_FRAMES
 SECONDS = 250
 CLIPS = 3072
 SHORT, BATCH = 9, {9: 8, CLIP_FRAMES: 2}
-ALONE = 0.4  #: of the time the short clips have for themselves; trained on them alone it breaks at 81 frames
+ALONE = 0.4  #: share of the time with short clips only; with them only, it fails at 81 frames
 
 
-def train(folder: Path, until: float, device: torch.device, seconds: float = SECONDS, clips: int = CLIPS
-          ) -> dict[str, Tensor] | None:
-    """The VAE's state dict, or None when there is more to train."""
+def train(folder: Path, until: float, device: torch.device, seconds: float = SECONDS,
+          clips: int = CLIPS) -> dict[str, Tensor] | None:
+    """The VAE's state dict, or None if there is more to train."""
     torch.manual_seed(1)
-    vae = network.autoencoder().to(device).train().requires_grad_(True)
-    edges = {id(p) for layer in (vae.encoder.conv_in, vae.decoder.conv_out, vae.quant_conv, vae.post_quant_conv)
-             for p in layer.parameters()}
+    vae = nn.Module.to(network.autoencoder(), device).train().requires_grad_(True)
+    outer = (vae.encoder.conv_in, vae.decoder.conv_out, vae.quant_conv, vae.post_quant_conv)
+    edges = {id(p) for layer in outer for p in layer.parameters()}
     matrices = [p for p in vae.parameters() if p.squeeze().dim() > 1 and id(p) not in edges]
     chosen = {id(p) for p in matrices}
-    optimizer = Optimizer(matrices, [p for p in vae.parameters() if id(p) not in chosen], 6e-3, 1e-3, mean=0.998)
-    stage = Stage("vae", seconds, folder, until, lambda: {"vae": vae.state_dict(), "optimizer": optimizer.state()},
-                  lambda state: (vae.load_state_dict(state["vae"]), optimizer.load(state["optimizer"])))
+    others = [p for p in vae.parameters() if id(p) not in chosen]
+    optimizer = Optimizer(matrices, others, 6e-3, 1e-3, mean=0.998)
+    stage = Stage("vae", seconds, folder, until, optimizer)
     stage.resume()
     started = time.monotonic()
     pool = _pool(clips, device)
@@ -41,13 +44,14 @@ def train(folder: Path, until: float, device: torch.device, seconds: float = SEC
         optimizer.zero()
         one = torch.randint(len(pool), (BATCH[frames], 1), device=device)
         first = torch.randint(CLIP_FRAMES - frames + 1, (BATCH[frames], 1), device=device)
-        video = data.from_bytes(pool[one, first + torch.arange(frames, device=device)]).transpose(1, 2)
+        chosen = pool[one, first + torch.arange(frames, device=device)]
+        video = data.from_bytes(chosen).transpose(1, 2)
         loss, squared = _loss(vae, video)
         loss.backward()
         optimizer.step()
         return squared
 
-    kinds = {frames: graphed(lambda frames=frames: step(frames)) for frames in BATCH}
+    kinds = {frames: graphed(partial(step, frames)) for frames in BATCH}
     stage.say(f"ready after {time.monotonic() - started:.0f} s")
     error = torch.ones((), device=device)
     for _ in stage.run(lambda: f"{-10 * torch.log10(error / 4).item():.2f} dB"):
@@ -62,12 +66,14 @@ def train(folder: Path, until: float, device: torch.device, seconds: float = SEC
 
 
 def _pool(clips: int, device: torch.device) -> Tensor:
-    """[N, T, 3, H, W] uint8: scenes, some of which wait, and moving textures."""
-    pool = torch.empty(clips, CLIP_FRAMES, 3, world.HEIGHT, world.WIDTH, dtype=torch.uint8, device=device)
+    """[N, T, 3, H, W] uint8: scenes, some without motion, and moving textures."""
+    pool = torch.empty(clips, CLIP_FRAMES, 3, world.HEIGHT, world.WIDTH, dtype=torch.uint8,
+                       device=device)
     for start in range(0, clips, 64):
         part = pool[start:start + 64]
         found = data.scenes(start, len(part))
-        actions = ["waits" if number % 12 == 0 else scene.action for number, scene in enumerate(found)]
+        actions = ["waits" if number % 12 == 0 else scene.action
+                   for number, scene in enumerate(found)]
         video = world.render(found, data.turns(actions, torch.rand(len(part))), device)
         few = max(1, len(part) // 8)
         video[:few] = data.textures(few, device)
@@ -75,7 +81,7 @@ def _pool(clips: int, device: torch.device) -> Tensor:
     return pool
 
 
-def _loss(vae: nn.Module, video: Tensor) -> tuple[Tensor, Tensor]:
+def _loss(vae: AutoencoderKLWan, video: Tensor) -> tuple[Tensor, Tensor]:
     with torch.autocast("cuda", torch.bfloat16, enabled=video.is_cuda):
         latents = network.encode(vae, video).float()
         seen = network.decode(vae, latents + 0.05 * torch.randn_like(latents)).float()
@@ -87,18 +93,18 @@ def _loss(vae: nn.Module, video: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _scaled(vae: nn.Module, pool: Tensor, device: torch.device) -> None:
-    """Gives the latents mean 0 and deviation 1, as Wan's have, in the layers before and after them."""
+def _scaled(vae: AutoencoderKLWan, pool: Tensor, device: torch.device) -> None:
+    """Gives the latents mean 0 and deviation 1, like Wan's, in the layers before and after them."""
     latents = torch.cat([network.encode(vae, data.from_bytes(pool[i:i + 8]).transpose(1, 2))
                          for i in range(0, min(len(pool), 256), 8)])
     mean, deviation = latents.mean((0, 2, 3, 4)), latents.std((0, 2, 3, 4))
-    theirs, scale = (torch.tensor(values, device=device)
-                     for values in (vae.config.latents_mean, vae.config.latents_std))
-    # before: z = (h - theirs) / scale, wanted (z - mean) / deviation = (h' - theirs) / scale
-    out = vae.quant_conv
+    theirs, scale = (torch.tensor(vae.config[name], device=device)
+                     for name in ("latents_mean", "latents_std"))
+    # now z = (h - theirs) / scale; wanted: (z - mean) / deviation = (h' - theirs) / scale
+    out: Any = vae.quant_conv
     out.weight[:16] /= deviation.view(-1, 1, 1, 1, 1)
     out.bias[:16] = (out.bias[:16] - theirs - mean * scale) / deviation + theirs
-    into = vae.post_quant_conv
+    into: Any = vae.post_quant_conv
     shift = theirs + mean * scale - deviation * theirs
     into.bias += (into.weight[:, :, 0, 0, 0] * shift).sum(1)
     into.weight *= deviation.view(1, -1, 1, 1, 1)

@@ -1,7 +1,8 @@
-"""How clips become one video: how many there are, their seeds and prompts, and what is kept at a seam.
+"""How clips become one video: how many there are, their seeds and prompts, what a seam shows.
 
-Pure arithmetic, standard library only. Clips are counted from 0. `overlap` is the number of frames that two
-neighbouring clips share (see `variants.Variant`). Source: the inference scripts of Stable Video Infinity.
+Pure arithmetic, standard library only. Clips are counted from 0. `overlap` is the number of frames
+that two neighbouring clips share; see `variants.Variant`. Bad numbers are a ValueError.
+Source: the inference scripts of Stable Video Infinity.
 """
 
 from collections.abc import Sequence
@@ -10,37 +11,39 @@ from .variants import CLIP_FRAMES, SEED_STEP
 
 
 def num_clips(frames: int) -> int:
-    """Clips that make at least `frames` frames when every clip counts whole: 81 is one clip, 162 two, 810 ten."""
+    """Clips for at least `frames` frames if none is shared: 1 for 81, 2 for 162, 10 for 810."""
     if frames < 1:
         raise ValueError(f"a video has at least 1 frame, not {frames}")
     return -(-frames // CLIP_FRAMES)
 
 
 def length(clips: int, overlap: int) -> int:
-    """Frames of the finished video: `(81 - overlap) * clips + overlap`, because neighbours share `overlap` frames."""
+    """Frames of the finished video, `(81 - overlap) * clips + overlap`."""
     _check(clips, overlap)
     return (CLIP_FRAMES - overlap) * clips + overlap
 
 
 def clips_of(frames: int, overlap: int, of_source: int = 0) -> int:
-    """Clips of a request for `frames` frames: of the chain that is exactly so long, else `num_clips`.
+    """Clips of a request for `frames` frames.
 
-    The first rule makes a finished video's own length stand for that video when its settings are used again.
-    `of_source`: frames of the chain that a request does not count, since a video that is continued has them already.
+    A number that is exactly the length of a chain means that chain, so the settings of a finished
+    video make it again. Any other number means `num_clips` clips. `of_source`: frames that a
+    request leaves out because the video that it continues has them.
     """
     clips, rest = divmod(frames + of_source - overlap, CLIP_FRAMES - overlap)
     return clips if rest == 0 and clips > 0 else num_clips(frames)
 
 
 def seed(base: int, clip: int, step: int = SEED_STEP) -> int:
-    """Seed of clip `clip`: `base + step * clip`, modulo 2**32. Equal noise in every clip piles up artefacts."""
+    """`base + step * clip`, modulo 2**32. Equal noise in every clip would add up to artefacts."""
     return (base + step * clip) % 2**32
 
 
 def prompt_index(clip: int, prompts: int, repeat: int = 1, clips: int | None = None) -> int:
-    """Which of `prompts` prompts clip `clip` uses: each is used for `repeat` clips, the last one for all that follow.
+    """Which of `prompts` prompts a clip uses.
 
-    Where `clips` are too few for every prompt to be used `repeat` times, each is used for as many as all can have.
+    Each prompt is for `repeat` clips, and the last one for all that follow. If there are too few
+    `clips` for that, each prompt gets as many as all can have.
     """
     if prompts < 1:
         raise ValueError("a stream needs at least 1 prompt")
@@ -55,9 +58,10 @@ def stream(prompts: Sequence[str], clips: int, repeat: int = 1) -> list[str]:
 
 
 def kept(clip: int, clips: int, overlap: int, keep_new: bool) -> slice:
-    """The frames of clip `clip` that go into the video; joined, these are `length(clips, overlap)` frames.
+    """The frames of a clip that go into the video. Joined, they are `length(clips, overlap)`.
 
-    `keep_new`: a clip gives its last `overlap` frames up to the next one, else its first to the one before.
+    With `keep_new` a clip loses its last `overlap` frames to the next clip, otherwise its first
+    ones to the clip before.
     """
     _check(clips, overlap)
     if not 0 <= clip < clips:
@@ -71,4 +75,5 @@ def _check(clips: int, overlap: int) -> None:
     if clips < 1:
         raise ValueError(f"a video has at least 1 clip, not {clips}")
     if not 0 <= overlap < CLIP_FRAMES:
-        raise ValueError(f"two clips of {CLIP_FRAMES} frames share 0 to {CLIP_FRAMES - 1} frames, not {overlap}")
+        raise ValueError(f"two clips of {CLIP_FRAMES} frames share 0 to {CLIP_FRAMES - 1} frames, "
+                         f"not {overlap}")

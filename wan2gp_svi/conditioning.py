@@ -1,10 +1,12 @@
-"""Pixels (or latents) -> `y`, what the transformer of a Wan image-to-video model is conditioned on in an SVI clip.
+"""Pixels or latents -> `y`, what the transformer of a Wan image-to-video model is conditioned on.
 
-Shapes: pixels float [3, T, H, W] in [-1, 1] with T = 4 (t - 1) + 1; latents [16, t, H/8, W/8]; mask [4, t, H/8, W/8];
-`y` is mask and latents stacked: [20, t, H/8, W/8]. The VAE is a callable, `encode`: pixels -> latents.
+Pixels are float [3, T, H, W] in [-1, 1], with T = 4 (t - 1) + 1. Latents are [16, t, H/8, W/8] and
+the mask is [4, t, H/8, W/8]; `y` stacks mask and latents, [20, t, H/8, W/8]. `encode` is the VAE:
+pixels -> latents.
 
-Source: `encode_images_adaptive` of the Wan 2.1 pipeline of Stable Video Infinity, and the image embedders of its 2.0
-and 2.0 Pro pipelines for Wan 2.2. Bad input is a ValueError that says what was given and what is wanted.
+Source: `encode_images_adaptive` of Stable Video Infinity's pipeline for Wan 2.1, and the image
+embedders of its 2.0 and 2.0 Pro pipelines for Wan 2.2. Bad input is a ValueError that says what was
+given and what is wanted.
 """
 
 from collections.abc import Callable
@@ -17,13 +19,17 @@ from .variants import CLIP_FRAMES
 Encode = Callable[[Tensor], Tensor]
 
 
-def condition(motion_frames: Tensor, reference: Tensor, encode: Encode, *, num_frames: int = CLIP_FRAMES,
-              ref_pad_num: int = -1, ref_pad_cfg: bool = False, out: Tensor | None = None) -> Tensor:
+def condition(motion_frames: Tensor, reference: Tensor, encode: Encode, *,
+              num_frames: int = CLIP_FRAMES, ref_pad_num: int = -1, ref_pad_cfg: bool = False,
+              out: Tensor | None = None) -> Tensor:
     """`y` of a clip of SVI 1.0 or 2.0: motion frames, then padding, in ONE encode.
 
-    `motion_frames` [3, N, H, W], the last frames of the clip before (of the first clip: the reference itself);
-    `reference` [3, H, W], the user's image; `ref_pad_num` as in `pad_`; `ref_pad_cfg` as in `kept_frames`; `out`
-    [3, T, H, W] is filled with the video that is encoded, where there is one to spare.
+    `motion_frames`  [3, N, H, W], the last frames of the clip before; for the first clip, the
+                     reference
+    `reference`      [3, H, W], the user's image
+    `ref_pad_num`    as in `pad_`
+    `ref_pad_cfg`    as in `kept_frames`
+    `out`            [3, T, H, W], memory for the video that is encoded
     """
     check(motion_frames, reference, num_frames)
     n = motion_frames.shape[1]
@@ -35,9 +41,11 @@ def condition(motion_frames: Tensor, reference: Tensor, encode: Encode, *, num_f
 
 def condition_pro(reference: Tensor, encode: Encode, *, num_frames: int = CLIP_FRAMES,
                   previous_latents: Tensor | None = None, num_motion_latent: int = 1) -> Tensor:
-    """`y` of a clip of SVI 2.0 Pro: the reference's latent, the last latents of the clip before, latent zeros.
+    """`y` of a clip of SVI 2.0 Pro: the reference's latent, the last `num_motion_latent` latents of
+    the clip before, then latent zeros.
 
-    `previous_latents` [16, t', H/8, W/8] are the clip before as denoised, never decoded; None in the first clip.
+    `previous_latents` [16, t', H/8, W/8] are the denoised clip before, never decoded; None in the
+    first clip.
     """
     check(reference[:, None] if reference.ndim == 3 else reference, reference, num_frames)
     anchor = encode(reference[:, None])
@@ -46,20 +54,24 @@ def condition_pro(reference: Tensor, encode: Encode, *, num_frames: int = CLIP_F
     if previous_latents is not None:
         if previous_latents.ndim != 4 or previous_latents.shape[::2] != anchor.shape[::2] \
                 or previous_latents.shape[3] != anchor.shape[3]:
-            raise ValueError(f"previous_latents are {_shape(previous_latents)}, wanted like the reference's latent, "
-                             f"{_shape(anchor)}, of any length")
+            raise ValueError(f"previous_latents are {_shape(previous_latents)}, wanted any length "
+                             f"of the reference's latent, {_shape(anchor)}")
         if not 1 <= num_motion_latent <= min(previous_latents.shape[1], latents.shape[1] - 1):
-            raise ValueError(f"num_motion_latent is {num_motion_latent}, wanted 1 to the latents there are, "
-                             f"{previous_latents.shape[1]}, and fewer than the clip's {latents.shape[1]}")
+            most = min(previous_latents.shape[1], latents.shape[1] - 1)
+            raise ValueError(f"num_motion_latent is {num_motion_latent}, wanted 1 to {most}")
         latents[:, 1:1 + num_motion_latent] = previous_latents[:, -num_motion_latent:]
     return _stack(mask(num_frames, latents), latents)
 
 
 def pad_(video: Tensor, start: int, reference: Tensor, ref_pad_num: int = -1) -> Tensor:
-    """Fills `video` [3, T, H, W] from frame `start` on, in place: -1 the reference, 0 zeros (mid grey), k the reference
-    k times, then zeros. A k larger than the frames that are left fills them all."""
+    """Fills `video` [3, T, H, W] from frame `start` on, in place.
+
+    `ref_pad_num`: -1 repeats the reference, 0 is zeros (mid grey), k is the reference k times, then
+    zeros.
+    """
     if ref_pad_num < -1:
-        raise ValueError(f"ref_pad_num is {ref_pad_num}, wanted -1 (the reference), 0 (grey) or a number of frames")
+        raise ValueError(f"ref_pad_num is {ref_pad_num}, wanted -1 (the reference), 0 (grey) or a "
+                         "number of frames")
     end = video.shape[1] if ref_pad_num == -1 else min(start + ref_pad_num, video.shape[1])
     video[:, start:end] = reference[:, None]
     video[:, end:] = 0
@@ -67,13 +79,16 @@ def pad_(video: Tensor, start: int, reference: Tensor, ref_pad_num: int = -1) ->
 
 
 def kept_frames(motion_frames: int, ref_pad_cfg: bool) -> int:
-    """How many frames the mask keeps: the first alone, or with `ref_pad_cfg` every motion frame."""
+    """How many frames the mask keeps: the first, or with `ref_pad_cfg` every motion frame."""
     return motion_frames if ref_pad_cfg else 1
 
 
 def mask(num_frames: int, like: Tensor, kept: int = 1) -> Tensor:
-    """The mask [4, t, h, w] that keeps the first `kept` of `num_frames` frames; size, type and device are of `like`
-    [..., h, w]. Frame 0 stands for four, as in the latents; channel c of latent k is frame 4k - 3 + c."""
+    """The mask [4, t, h, w] that keeps the first `kept` of `num_frames` frames, with the size, type
+    and device of `like` [..., h, w].
+
+    Channel c of latent k is frame 4k - 3 + c; latent 0 is frame 0, four times.
+    """
     frames = like.new_zeros(num_frames)
     frames[:kept] = 1
     groups = torch.cat([frames[:1].expand(4), frames[1:]]).view(_latent_frames(num_frames), 4)
@@ -83,19 +98,22 @@ def mask(num_frames: int, like: Tensor, kept: int = 1) -> Tensor:
 def check(motion_frames: Tensor, reference: Tensor, num_frames: int) -> None:
     """Raises a ValueError unless a clip can be conditioned on these."""
     if motion_frames.ndim != 4 or motion_frames.shape[0] != 3 or motion_frames.shape[1] < 1:
-        raise ValueError(f"motion_frames are {_shape(motion_frames)}, wanted [3, N, H, W] with N of at least 1")
+        raise ValueError(f"motion_frames are {_shape(motion_frames)}, wanted [3, N, H, W], with N "
+                         "at least 1")
     if reference.ndim != 3 or reference.shape != motion_frames[:, 0].shape:
-        raise ValueError(f"the reference is {_shape(reference)}, wanted one frame like the motion frames: "
-                         f"{_shape(motion_frames[:, 0])}")
+        raise ValueError(f"the reference is {_shape(reference)}, wanted one frame like the motion "
+                         f"frames: {_shape(motion_frames[:, 0])}")
     if num_frames < 1 or num_frames % 4 != 1:
         raise ValueError(f"num_frames is {num_frames}, wanted 4k + 1, such as {CLIP_FRAMES}")
     if motion_frames.shape[1] > num_frames:
-        raise ValueError(f"{motion_frames.shape[1]} motion frames do not fit in a clip of {num_frames} frames")
+        raise ValueError(f"{motion_frames.shape[1]} motion frames do not fit in a clip of "
+                         f"{num_frames} frames")
     if any(size % 8 for size in reference.shape[1:]):
-        raise ValueError(f"frames are {reference.shape[2]}x{reference.shape[1]} pixels, wanted multiples of 8")
+        raise ValueError(f"frames are {reference.shape[2]}x{reference.shape[1]} pixels, wanted "
+                         "multiples of 8")
     for name, pixels in (("motion_frames", motion_frames), ("the reference", reference)):
         if not pixels.is_floating_point():
-            raise ValueError(f"{name}: pixels are {pixels.dtype}, wanted floating point in [-1, 1]")
+            raise ValueError(f"{name}: pixels are {pixels.dtype}, wanted floating point in -1 to 1")
         low, high = pixels.aminmax()
         # also catches NaN; a resized or 16-bit image may be off by a rounding error
         if not (low >= -1.001 and high <= 1.001):

@@ -1,7 +1,8 @@
-"""The keys of any SVI LoRA file -> the keys that WanGP's loader (mmgp) takes. Tensors are handed on as they are.
+"""The keys of any SVI LoRA file -> the keys that WanGP's loader (mmgp) takes.
 
-The authors' files name a layer `pipe.dit.blocks.0.self_attn.q.lora_A.default.weight`; mmgp wants
-`diffusion_model.blocks.0.self_attn.q.lora_A.weight`, and refuses a file as a whole for one key that it does not know.
+The authors' files name a layer `pipe.dit.blocks.0.self_attn.q.lora_A.default.weight`. mmgp wants
+`diffusion_model.blocks.0.self_attn.q.lora_A.weight`, and a single key that it does not know makes
+it refuse the whole file. Tensors are passed on unchanged.
 """
 
 import re
@@ -20,8 +21,12 @@ _SIDES = {"A": "A", "down": "A", "B": "B", "up": "B"}
 
 @dataclass(frozen=True)
 class Cleaned:
-    """`lora`: the LoRA's tensors under mmgp's keys; `pose`: SVI-Dance's pose network, its prefix taken off;
-    `layers` adapted layers, of the `wanted` ones that an SVI LoRA adapts in this model."""
+    """A LoRA file for WanGP's loader.
+
+    `lora`    tensors under mmgp's keys
+    `pose`    the pose network of SVI-Dance, without its prefix
+    `layers`  how many layers the LoRA adapts, of the `wanted` ones in this model
+    """
 
     lora: dict[str, Any]
     pose: dict[str, Any]
@@ -35,10 +40,11 @@ def is_authors(keys: Collection[str]) -> bool:
 
 
 def clean(tensors: Mapping[str, Any], blocks: int | None = None) -> Cleaned:
-    """The file's tensors under the keys that WanGP loads, and how many of the model's layers they adapt.
+    """The file's tensors under the keys that WanGP loads, and how many layers they adapt.
 
-    `blocks`: transformer blocks of the model (40 in the 14B ones); None takes the file's own number. ValueError, naming
-    the first stray keys, when the file is not an SVI LoRA or not one for this model.
+    `blocks`: transformer blocks of the model, 40 in the 14B ones; None takes the number in the
+    file. Raises ValueError with the first unknown keys if the file is not an SVI LoRA for this
+    model.
     """
     lora: dict[str, Any] = {}
     pose: dict[str, Any] = {}
@@ -54,12 +60,14 @@ def clean(tensors: Mapping[str, Any], blocks: int | None = None) -> Cleaned:
             sides.setdefault(match["layer"], set()).add(_SIDES[match["side"]])
         else:
             stray.append(key)
-    stray += [f"{layer} (only lora_{found.pop()})" for layer, found in sides.items() if len(found) == 1]
+    single = {layer: found for layer, found in sides.items() if len(found) == 1}
+    stray += [f"{layer} (only lora_{found.pop()})" for layer, found in single.items()]
     if stray or not lora:
-        named = ", ".join(stray[:3]) + (f" and {len(stray) - 3} more" if len(stray) > 3 else "")
-        raise ValueError(f"this is not an SVI LoRA for this model: {len(sides)} layers were recognised, and these keys "
-                         f"were not: {named or '(the file is empty)'}. Download the file again, or choose the one "
-                         "for this model.")
+        more = f" and {len(stray) - 3} more" if len(stray) > 3 else ""
+        named = ", ".join(stray[:3]) + more if stray else "(the file is empty)"
+        raise ValueError(f"This is not an SVI LoRA for this model: it has {len(sides)} known "
+                         f"layers and these unknown keys: {named}. Download the file again, or "
+                         "choose the LoRA for this model.")
     found = 1 + max(int(layer.split(".")[1]) for layer in sides)
     return Cleaned(lora, pose, len(sides), _LAYERS_PER_BLOCK * (blocks or found))
 
@@ -69,5 +77,6 @@ def _bare(key: str) -> str:
 
 
 def _clean_key(key: str) -> str:
-    key = key.removesuffix(".default.weight") + ".weight" if key.endswith(".default.weight") else key
+    if key.endswith(".default.weight"):
+        key = key.removesuffix(".default.weight") + ".weight"
     return "diffusion_model." + key.removeprefix(_AUTHORS) if key.startswith(_AUTHORS) else key

@@ -1,6 +1,7 @@
-"""Words for counts, sizes and times, and what makes a sentence of a message. Standard library only."""
+"""Words for counts, sizes and times, and consoles that can print them. Standard library only."""
 
-from __future__ import annotations
+import io
+import sys
 
 
 def plural(number: int, noun: str) -> str:
@@ -12,12 +13,12 @@ def count(number: int, noun: str) -> str:
 
 
 def size(number: int, decimals: int = 1) -> str:
-    """Bytes on a disk: "1.5 MB", "2.5 GB"; `decimals` are those of megabytes."""
+    """Bytes on disk: "1.5 MB", "2.5 GB". `decimals` applies to megabytes."""
     return f"{number / 1e6:.{decimals}f} MB" if number < 1e9 else f"{number / 1e9:.1f} GB"
 
 
 def gigabytes(number: int) -> str:
-    """The size of a download: "2.45 GB", below a gigabyte "613 MB"."""
+    """The size of a download: "2.45 GB", or "613 MB" below a gigabyte."""
     return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
 
 
@@ -28,7 +29,7 @@ def duration(seconds: float) -> str:
 
 
 def roughly(seconds: float) -> str:
-    """A time to wait: "85 s", "12 min", "3 h 5 min"."""
+    """A waiting time: "85 s", "12 min", "3 h 5 min"."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -36,11 +37,18 @@ def roughly(seconds: float) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """A text in one line of at most `width` letters."""
+    """The text on one line of at most `width` characters."""
     text = " ".join(text.split())
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def sentence(text: str) -> str:
-    """A message with a capital letter at its start."""
+    """The message with a capital letter at its start."""
     return text[:1].upper() + text[1:]
+
+
+def escape_unprintable() -> None:
+    """Makes consoles with an old code page print other characters as escapes instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -1,12 +1,14 @@
-"""What an SVI clip costs beside a window of stock WanGP: time and memory, side by side in one run.
+"""What an SVI clip costs compared with a window of stock WanGP: time and memory, in one run.
 
-    python benchmarks/gpu/bench.py WANGP [--model i2v|i2v_2_2] [--int8] [--steps 4] [--repeats 3] [--vram 0 24 16 12 8]
-    python benchmarks/gpu/bench.py WANGP --tiny        the same code on a CPU with tiny models, in seconds
+    python benchmarks/gpu/bench.py WANGP [--model i2v|i2v_2_2] [--int8] [--steps 4] [--repeats 3]
+                                         [--vram 0 24 16 12 8]
+    python benchmarks/gpu/bench.py WANGP --tiny     on a CPU with tiny models, in seconds
 
-WANGP is a WanGP folder with this distribution installed. Its own pipeline runs (`WanAny2V.generate`) with mmgp's
-low-VRAM profile 4, its VAE at full size, its transformer at full size with random weights in bf16 or int8, and a random
-LoRA of SVI's shape, since random weights cost what trained ones cost. T5 and CLIP are stand-ins: a clip needs them as a
-window does. The settings take turns; the tables have medians, and the spread of the totals. Prints Markdown.
+WANGP is a WanGP folder with SVI installed. WanGP's own pipeline runs (`WanAny2V.generate`) with
+mmgp's low-VRAM profile 4, its VAE at full size, its transformer at full size with random weights in
+bf16 or int8, and a random LoRA of SVI's shape: random weights cost as much as trained ones. T5 and
+CLIP are stand-ins, since clips and windows need them alike. The settings take turns; the tables
+have medians and the spread of the totals. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ NOT_NEEDED = {"gradio", "librosa", "soundfile", "rembg", "decord", "smplfitter",
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to make the second clip of a video: `variant` of SVI, or "" for stock; with the LoRA or without."""
+    """A way to make the second clip of a video. `variant`: of SVI; "": stock."""
 
     name: str
     variant: str
@@ -46,7 +48,7 @@ class Setting:
 
 @dataclass
 class Cost:
-    """One clip: seconds in all and by part, GiB at the peak, and how the VAE encoded."""
+    """Of one clip: seconds in total and by part, GiB at the peak, and how the VAE encoded."""
 
     total: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
@@ -103,7 +105,7 @@ def main() -> None:
 
 @contextmanager
 def card_of(gib: float) -> Iterator[None]:
-    """A card with so much memory, for torch and for whoever asks what is free; 0: the card as it is."""
+    """Limits torch, and what it reports as free, to so much memory; 0: no limit."""
     import torch
 
     if not gib or not torch.cuda.is_available():
@@ -121,7 +123,7 @@ def card_of(gib: float) -> Iterator[None]:
 
 
 def matrix_rate(is_tiny: bool) -> float:
-    """Operations in a second of a large bf16 product of random matrices."""
+    """Operations per second of a large bf16 product of random matrices."""
     import torch
 
     size = 256 if is_tiny else 8192
@@ -137,11 +139,11 @@ def matrix_rate(is_tiny: bool) -> float:
 
 
 def operations(pipe: Any, width: int, height: int, lora: bool) -> float:
-    """Of one step, without guidance: the matrix products and the attention of all blocks, with a LoRA of rank 128."""
+    """Of one step without guidance: matrix products and attention of all blocks. `lora`: rank 128."""
     model = pipe.model
     inside, outside = model.dim, model.ffn_dim
     tokens = ((FRAMES - 1) // 4 + 1) * (height // 16) * (width // 16)
-    context = 512 + (257 if pipe.model2 is None else 0)  # words, and what CLIP sees
+    context = 512 + (257 if pipe.model2 is None else 0)  # words, and CLIP's tokens
     block = 2 * tokens * inside * (6 * inside + 2 * outside) + 4 * context * inside**2
     block += 4 * tokens * inside * (tokens + context)
     if lora:
@@ -155,9 +157,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", choices=list(SETTINGS), default="i2v")
     parser.add_argument("--size", default="832x480", help="width x height")
     parser.add_argument("--steps", type=int, default=4, help="denoising steps, without guidance")
-    parser.add_argument("--repeats", type=int, default=3, help="turns that count, after one that warms up")
-    parser.add_argument("--vram", type=float, nargs="+", default=[0], help="GiB that torch may take (0: all there is)")
-    parser.add_argument("--int8", action="store_true", help="the transformer in int8, as WanGP makes it of bf16")
+    parser.add_argument("--repeats", type=int, default=3, help="turns to count, after a warm-up")
+    parser.add_argument("--vram", type=float, nargs="+", default=[0], help="GiB that torch may use (0: all)")
+    parser.add_argument("--int8", action="store_true", help="quantise the transformer to int8, like WanGP")
     parser.add_argument("--only", nargs="+", default=[], help="names of settings (default: all)")
     parser.add_argument("--weights", default="", help="folder for the random weights (default: ckpts in WANGP)")
     parser.add_argument("--tiny", action="store_true", help="tiny models on a CPU, to try the benchmark itself")
@@ -168,7 +170,7 @@ def parse() -> argparse.Namespace:
 
 
 def stub_missing() -> None:
-    """Empty modules for packages that image-to-video only imports, where they are not installed."""
+    """Replaces missing packages that image-to-video imports but does not use."""
     class Nothing:
         def __init__(self, *args: Any, **kwargs: Any) -> None: ...
         def __call__(self, *args: Any, **kwargs: Any) -> Any: return args[0] if args else self
@@ -193,7 +195,7 @@ def stub_missing() -> None:
 
 
 def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
-    """WanGP's pipeline under mmgp, with the LoRA loaded; and how long that took."""
+    """WanGP's pipeline under mmgp, with the LoRA loaded; and the seconds that the LoRA took."""
     import tiny
     import torch
     from mmgp import offload
@@ -214,7 +216,7 @@ def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
     from models.wan.wan_handler import test_class_i2v
     from shared.utils import files_locator
 
-    # all that the pipeline wants of wgp.py, whose page and plugins have no part in this
+    # all that the pipeline needs of wgp.py
     sys.modules["wgp"] = types.ModuleType("wgp")
     sys.modules["wgp"].test_class_i2v = test_class_i2v
     files = tiny.MODELS["tiny_i2v" if architecture == "i2v" else "tiny_i2v22"][2] if options.tiny else \
@@ -253,7 +255,7 @@ def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
 
 
 def write_weights(wangp: Path, folder: Path, architecture: str) -> None:
-    """Random weights at full size: one transformer for all experts, and the VAE."""
+    """Writes random weights at full size: one transformer for all experts, and the VAE."""
     import json
 
     import torch
@@ -285,7 +287,7 @@ def write_weights(wangp: Path, folder: Path, architecture: str) -> None:
 
 
 def write_lora(folder: Path, is_tiny: bool) -> Path:
-    """A random LoRA of SVI's shape: rank 128 in 400 layers, 2.4 GB in 32 bit, with the authors' keys."""
+    """Writes a random LoRA like SVI's: rank 128 in 400 layers, 2.4 GB in 32 bit, the authors' keys."""
     import tiny
 
     path = folder / "svi-shot.safetensors"
@@ -309,7 +311,7 @@ def write_lora(folder: Path, is_tiny: bool) -> Path:
 
 @contextmanager
 def timed(cost: Cost, part: str, owner: Any, *names: str) -> Iterator[None]:
-    """Adds the seconds of every call of these methods to a part of the cost; the card is waited for."""
+    """Adds the seconds of every call of these methods, on the GPU too, to a part of the cost."""
     import torch
 
     def wrap(original: Any) -> Any:
@@ -335,7 +337,7 @@ def timed(cost: Cost, part: str, owner: Any, *names: str) -> Iterator[None]:
 
 @contextmanager
 def noted(cost: Cost, vae: type) -> Iterator[None]:
-    """Notes with what precision and tiles the VAE encodes."""
+    """Notes the precision and the tiles that the VAE encodes with."""
     original = vae.encode
 
     def encode(self: Any, videos: Any, tile_size: int = 256, *args: Any, **kwargs: Any) -> Any:
@@ -351,7 +353,7 @@ def noted(cost: Cost, vae: type) -> Iterator[None]:
 
 
 def peak_ram(reset: bool = False) -> float:
-    """GiB of RAM that this process has had at once since the last reset; 0 where Linux does not say."""
+    """Peak GiB of RAM of this process since the last reset; 0 if the system does not say."""
     try:
         if reset:
             Path("/proc/self/clear_refs").write_text("5")
@@ -362,7 +364,7 @@ def peak_ram(reset: bool = False) -> float:
 
 
 def save(frames: Any) -> float:
-    """Seconds that WanGP takes to write these frames; nan where ffmpeg is not installed."""
+    """Seconds that WanGP takes to write these frames; nan without ffmpeg."""
     if importlib.util.find_spec("imageio_ffmpeg") is None:
         return float("nan")
     from shared.utils.audio_video import save_video
@@ -375,7 +377,7 @@ def save(frames: Any) -> float:
 
 def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Namespace, cap: float,
          is_saved: bool) -> Cost:
-    """The second clip of a video: its motion frames are there, its reference is the first image."""
+    """Makes the second clip of a video, from motion frames and the first image as reference."""
     import torch
     from shared.utils.loras_mutipliers import parse_loras_multipliers
 

@@ -1,13 +1,13 @@
-"""The VAE alone, at full size: what each way to encode a clip costs, and how far its latents are from the exact ones.
+"""The VAE alone, at full size: the cost of each way to encode a clip, and its distance to exact.
 
-    python benchmarks/gpu/vae.py WANGP                       seconds, VRAM and distance of each way to encode
-    python benchmarks/gpu/vae.py WANGP --feedback 20         how far the ways part over clips that are fed back
-    python benchmarks/gpu/vae.py WANGP --tiny                the same code on a CPU with a tiny VAE, in a minute
-    python benchmarks/gpu/vae.py WANGP --exact               that stripes give what the whole gives: on a CPU, tiny VAEs
+    python benchmarks/gpu/vae.py WANGP                  seconds, VRAM and distance of each way
+    python benchmarks/gpu/vae.py WANGP --feedback 20    how far the ways diverge, clip after clip
+    python benchmarks/gpu/vae.py WANGP --tiny           on a CPU with a tiny VAE, in a minute
+    python benchmarks/gpu/vae.py WANGP --exact          stripes against the whole: on a CPU, tiny
 
-WANGP is a WanGP folder; only its VAE's classes are used. The weights are random, or those of --weights, whose shape is
-then --shape. "32 bit exact" is 32 bit in all products too; torch's default on a card of 2020 or later is to multiply
-in TF32, with 10 bits, and that is "32 bit". Prints Markdown.
+WANGP is a WanGP folder; only the classes of its VAE are used. The weights are random, or those of
+--weights, of shape --shape. "32 bit exact" multiplies in 32 bit; "32 bit" is torch's default, which
+multiplies in TF32, with 10 bits, on cards of 2020 or later. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from wan2gp_svi.wangp import vae as product  # noqa: E402
 from wan2gp_svi.wangp import vae_stripes as stripes  # noqa: E402
 
 GIB = 2**30
-FRAMES = 81  # of a clip; fewer for the tiny form
+FRAMES = 81  # of a clip; fewer with --tiny
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way to encode: precision, TF32 or not, WanGP's tile size, or the stripes of this package."""
+    """A way to encode: precision, TF32 or not, WanGP's tiles, or the stripes of this package."""
 
     name: str
     dtype: torch.dtype = torch.float32
@@ -107,7 +107,7 @@ def parse() -> argparse.Namespace:
 
 
 def build(options: argparse.Namespace) -> dict[torch.dtype, Any]:
-    """The VAE in each precision, on the card."""
+    """The VAE in each precision, on the GPU."""
     shape = {"dim": 96, "z_dim": 16, "temperal_downsample": [False, True, True]} | options.shape
     kinds = load_classes(options.wangp)
     state = None
@@ -129,7 +129,7 @@ def build(options: argparse.Namespace) -> dict[torch.dtype, Any]:
 
 
 def load_classes(wangp: Path) -> Any:
-    """WanGP's module of the VAE, without all that its package imports."""
+    """WanGP's module of the VAE, without the imports of its package."""
     if importlib.util.find_spec("mmgp") is None or DEVICE == "cpu":
         sys.modules["mmgp"] = types.ModuleType("mmgp")
         sys.modules["mmgp"].offload = None  # type: ignore[attr-defined]  only loads files
@@ -141,7 +141,7 @@ def load_classes(wangp: Path) -> Any:
 
 
 def draw(name: str, value: Tensor) -> Tensor:
-    """Random weights that keep the variance; a bias of zero would make grey frames slow on a CPU."""
+    """Random weights that keep the variance. With a bias of zero, a CPU is slow on grey frames."""
     if value.squeeze().dim() < 2 and not name.endswith("bias"):
         return torch.ones_like(value)
     return torch.randn_like(value) * (0.1 if name.endswith("bias") else value[0].numel() ** -0.5)
@@ -193,7 +193,7 @@ def costs(models: dict[torch.dtype, Any], options: argparse.Namespace) -> str:
 
 
 def measure(make: Callable[[], Tensor], repeats: int) -> tuple[float, int, Tensor]:
-    """Median seconds, bytes at the peak above those at the start, and the result."""
+    """Median seconds, peak bytes above those at the start, and the result."""
     make()
     times = []
     if DEVICE == "cuda":
@@ -212,7 +212,7 @@ def measure(make: Callable[[], Tensor], repeats: int) -> tuple[float, int, Tenso
 
 
 def floor(models: dict[torch.dtype, Any], options: argparse.Namespace) -> str:
-    """What the card must do at least: bytes over bandwidth, operations over rate, for the whole of the 81 frames."""
+    """The least that 81 frames cost: bytes over bandwidth, or operations over rate."""
     width, height = map(int, options.size.split("x"))
     video = clip(picture(height, width, 1), picture(height, width))
     lines = ["| | seconds | bytes | bytes / bandwidth | operations | operations / rate | seconds / floor |",
@@ -239,7 +239,7 @@ def floor(models: dict[torch.dtype, Any], options: argparse.Namespace) -> str:
 
 @contextmanager
 def counted(model: Any) -> Iterator[dict[str, int]]:
-    """Bytes that the convolutions of one call read and write, and the operations they do."""
+    """Bytes that the convolutions of a call read and write, and their operations."""
     count = {"bytes": 0, "operations": 0}
 
     def add(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -256,7 +256,7 @@ def counted(model: Any) -> Iterator[dict[str, int]]:
 
 
 def copy_rate() -> float:
-    """Bytes that a copy within the card moves in a second, those read and those written."""
+    """Bytes per second that a copy on the GPU reads and writes."""
     source = torch.empty(GIB if DEVICE == "cuda" else 2**22, dtype=torch.uint8, device=DEVICE).random_()
     target = torch.empty_like(source)
     seconds, _, _ = measure(lambda: target.copy_(source), 10)
@@ -264,7 +264,7 @@ def copy_rate() -> float:
 
 
 def matrix_rate(dtype: torch.dtype) -> float:
-    """Operations in a second of a large product of random matrices, in TF32 for float32."""
+    """Operations per second of a large product of random matrices, float32 in TF32."""
     size = 8192 if DEVICE == "cuda" else 256
     a, b = (torch.randn(size, size, device=DEVICE).to(dtype) for _ in range(2))
     with _tf32(True):
@@ -275,8 +275,8 @@ def matrix_rate(dtype: torch.dtype) -> float:
 # ------------------------------------------------------------------------------------------------------- exactness
 
 def exactness(options: argparse.Namespace) -> str:
-    """`encode_in_stripes` beside WanGP's own `encode`, with tiny random VAEs: landscape and portrait, in stripes and in
-    one, videos that stand still early, late or from the start, and single frames."""
+    """`encode_in_stripes` against WanGP's own `encode`, with tiny random VAEs: landscape and
+    portrait, in stripes and whole, videos that freeze early, late or at the start, single frames."""
     kinds = load_classes(options.wangp)
     shape = {"dim": 4, "z_dim": 16, "temperal_downsample": [False, True, True]}
     scale = [torch.linspace(-1, 1, 16, device=DEVICE), torch.linspace(0.5, 2, 16, device=DEVICE)]
@@ -301,9 +301,9 @@ def exactness(options: argparse.Namespace) -> str:
 # -------------------------------------------------------------------------------------------------------- fed back
 
 def feedback(models: dict[torch.dtype, Any], options: argparse.Namespace) -> Iterator[str]:
-    """Each clip's motion frame is the last frame that the clip before decodes to, in 32 bit and untiled: [motion |
-    padding] -> latents -> frames. Padded with the reference, as in SVI; and with the motion frame, which nothing
-    draws back."""
+    """Encodes and decodes clip after clip: [motion | padding] -> latents -> frames, whose last one is
+    the next clip's motion frame. The padding is the reference, as in SVI, or the motion frame, with
+    which nothing corrects errors. Decodes in 32 bit, untiled."""
     width, height = map(int, options.size.split("x"))
     reference = picture(height, width)
     tile = options.tile if min(height, width) > options.tile else min(height, width) // 64 * 32 or 32
@@ -315,7 +315,7 @@ def feedback(models: dict[torch.dtype, Any], options: argparse.Namespace) -> Ite
             for _ in range(options.feedback):
                 latents = way.run(models, clip(motion, reference if padding == "the reference" else motion))
                 motion = models[torch.float32].decode(latents, _scale(torch.float32))[0, :, -1].clamp(-1, 1)
-                motion = (motion + 1).mul(127.5).round().div(127.5).sub(1)  # clips are handed on in 8 bit
+                motion = (motion + 1).mul(127.5).round().div(127.5).sub(1)  # to 8 bit
                 made.append((latents, motion))
             if not exact:
                 exact = made

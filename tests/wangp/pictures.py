@@ -29,8 +29,9 @@ from PIL import Image  # noqa: E402
 
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.demo import world  # noqa: E402
+from wan2gp_svi.runs.record import About, Clip
 from wan2gp_svi.runs.state import State  # noqa: E402
-from wan2gp_svi.runs.store import About, Clip, Store  # noqa: E402
+from wan2gp_svi.runs.store import Store  # noqa: E402
 from wan2gp_svi.variants import VARIANTS  # noqa: E402
 
 SIZE = (480, 320)  # a multiple of the demo world's

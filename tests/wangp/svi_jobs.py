@@ -25,9 +25,9 @@ def keep_saved(wgp: Any, job: dict[str, Any]) -> None:
 
 
 def choose_variant(pipe: Any, task: dict[str, Any]) -> None:
-    from wan2gp_svi.wangp.plan import plan
+    from wan2gp_svi.wangp.plan import make_plan
 
-    pipe.svi_plan = plan(pipe.base_model_type, task["loras"], None)
+    pipe.svi_plan = make_plan(pipe.base_model_type, task["loras"], None)
 
 
 def attach_clip(pipe: Any, number: int, arguments: dict[str, Any], result: Any) -> None:

@@ -21,8 +21,8 @@ from test_svi import SEED, install, task, write_loras  # noqa: E402
 
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.drift.layout import provenance  # noqa: E402
-from wan2gp_svi.runs import mp4  # noqa: E402
 from wan2gp_svi.runs.store import Store  # noqa: E402
+from wan2gp_svi.runs.video import count_frames  # noqa: E402
 
 UNIFIED, PRO, SHOT = ("SVI-2.0 Unified - 50 Steps", "SVI-2.0 Pro - 50 Steps",
                       "SVI-Shot Infinite LightX2V - 4 Steps")
@@ -226,7 +226,7 @@ def test_every_version_that_keeps_its_frames_in_a_list_goes_on_where_it_was_kill
     assert report["success"] and done and len(report["windows"]) == 1, (
         "clips that were made are not made again")
     assert [file["frames"] for file in report["files"]] == [233]
-    assert mp4.frames(Path(report["files"][0]["path"])) == 233
+    assert count_frames(Path(report["files"][0]["path"])) == 233
     whole = trees.run(PYTHON, tree, tmp_path / "whole", job)
     assert (frames(report["files"][0]["path"])
             == frames(whole.report["tasks"][0]["files"][0]["path"]))

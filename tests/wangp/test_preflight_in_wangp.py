@@ -15,7 +15,7 @@ import tiny  # noqa: E402
 from test_svi import PROMPTS, install, task, write_loras  # noqa: E402
 
 SHOT = "SVI-Shot Infinite - 50 Steps"
-STRENGTH = "svi-shot.safetensors has a strength of 0.5 and was trained for 1. Set the multipliers of the LoRAs to: 1"
+STRENGTH = "svi-shot.safetensors has a strength of 0.5, but was trained with 1. Set the LoRA multipliers to: 1"
 
 
 def test_a_warning_is_in_the_log_once_and_stops_nothing(run_wangp, wangp, tmp_path):
@@ -31,7 +31,7 @@ def test_a_warning_is_in_the_log_once_and_stops_nothing(run_wangp, wangp, tmp_pa
     assert len(PROMPTS.split("\n\n")) == 3, "WanGP asks once for each prompt"
     assert lines.count(f"[SVI] warning: {STRENGTH} (wan2gp_svi/docs/guide.md#svi-strength)") == 1
     assert sum("(wan2gp_svi/docs/guide.md#motion-amplitude)" in line for line in lines) == 1
-    assert sum("there are 3 prompts and 2 clips" in line for line in lines) == 1
+    assert sum("there are 3 prompts for 2 clips" in line for line in lines) == 1
     assert sum("(wan2gp_svi/docs/guide.md#vae-tiles)" in line for line in lines) == 1, "WanGP's configuration counts"
     assert all("UserWarning" not in line for line in done["log"].splitlines()), "nothing is said twice"
     assert "warning: an SVI LoRA is active (svi-shot.safetensors), but SVI is off" in talk["log"]
@@ -64,7 +64,7 @@ def test_a_warning_is_on_the_page_and_the_video_is_made(wangp, tmp_path, serve_w
         toast = page.locator(".toast-body").filter(has_text="has a strength of 0.5").first
         toast.wait_for()
         assert "SVI: svi-shot.safetensors has a strength of 0.5" in toast.inner_text()
-        assert "SVI: 2 steps and no accelerator" in toast.inner_text(), "one toast for all"
+        assert "SVI: with 2 steps and no known accelerator" in toast.inner_text(), "one toast for all"
         page.screenshot(path=tmp_path / "toast.png")
         log = tmp_path / "ui/log.txt"
         for _ in range(120):

@@ -1,4 +1,5 @@
-"""The self-test in the real WanGP: it passes where all is well, leaves no trace, and finds each planted fault."""
+"""The self-test in the real WanGP: it passes if all is well, leaves no trace, and finds each
+planted fault."""
 
 from __future__ import annotations
 
@@ -20,9 +21,10 @@ from wan2gp_svi.install.shipped import SELFTEST
 from wan2gp_svi.selftest import checks, command, passed
 
 HOME = Path(__file__).parents[2]
+COMMAND = [PYTHON, "-B", "-m", "wan2gp_svi", "selftest"]
 
-#: fault -> the module of the installed package, what is written to its end, the checks that have to fail, and one that
-#: must not
+#: fault -> the module of the installed package, what is added at its end, the checks that must
+#: fail, and one that must not
 FAULTS = {
     "the seed step is 41": ("chain.py", """
 def seed(base, clip, step=42):
@@ -35,8 +37,8 @@ def pad_(video, start, reference, ref_pad_num=-1):
 """, {"chain-1"}, "chain-grey"),
     "CLIP is shown the last motion frame": ("wangp/hooks.py", """
 def _last(image, pipe, _first=clip_vision_frame):
-    shown, current = _first(image, pipe), getattr(pipe, "svi", None)
-    return shown if current is None else current.motion_frames[:, -1].to(image)
+    shown, clip = _first(image, pipe), current_clip(pipe)
+    return shown if clip is None else clip.motion_frames[:, -1].to(image)
 HOOKS["clip_vision_frame"] = _last
 """, {"clip-image"}, "chain-5"),
     "the mask keeps all motion frames": ("conditioning.py", """
@@ -74,20 +76,26 @@ def encode(pipe, video, **options):
 
 @pytest.fixture(scope="module")
 def tree(wangp, tmp_path_factory) -> Path:
-    """As a user has it: blanks and an umlaut in the path, models, LoRA files, outputs, settings of his own."""
+    """As a user has it: blanks and an umlaut in the path, models, LoRA files, outputs, settings."""
     tree = Path(shutil.copytree(wangp, tmp_path_factory.mktemp("selftest") / "Wän GP (1)"))
     install(tree)
-    for name in ("ckpts/big.safetensors", "loras/wan_i2v/mine.safetensors", "outputs/mine.mp4", "settings/i2v.json"):
+    for name in ("ckpts/big.safetensors", "loras/wan_i2v/mine.safetensors", "outputs/mine.mp4",
+                 "settings/i2v.json"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_bytes(b"mine")
-    settings = {"save_path": "outputs", "loras_root": "loras", "attention_mode": "auto", "profile": 4,
-                "transformer_quantization": "int8", "video_output_codec": "libx264_8", "enabled_plugins": ["mine"]}
+    settings = {"save_path": "outputs", "loras_root": "loras", "attention_mode": "auto",
+                "profile": 4, "transformer_quantization": "int8",
+                "video_output_codec": "libx264_8", "enabled_plugins": ["mine"]}
     (tree / "wgp_config.json").write_text(json.dumps(settings), encoding="utf-8")
     return tree
 
 
 def install(tree: Path) -> None:
     subprocess.run([sys.executable, HOME / "install.py", tree], check=True, capture_output=True)
+
+
+def chosen(*ids: str) -> list[checks.Check]:
+    return [check for check in checks.CHECKS if check.id in ids]
 
 
 def listing(tree: Path) -> dict[str, str]:
@@ -99,10 +107,10 @@ def temporary() -> set[str]:
     return {path.name for path in Path(tempfile.gettempdir()).glob(f"{command.PREFIX}*")}
 
 
-def selftest(tree: Path, *options: str, program: str = PYTHON) -> subprocess.CompletedProcess[str]:
+def selftest(tree: Path) -> subprocess.CompletedProcess[str]:
     """As a user runs it, in the folder of WanGP."""
-    return subprocess.run([program, "-B", "-m", "wan2gp_svi", "selftest", *options], cwd=tree, capture_output=True,
-                          encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": "utf-8"}, timeout=600)
+    return subprocess.run(COMMAND, cwd=tree, capture_output=True, encoding="utf-8", timeout=600,
+                          env={**os.environ, "PYTHONIOENCODING": "utf-8"})
 
 
 def test_it_passes_leaves_no_trace_and_is_remembered_until_wangp_changes(tree):
@@ -111,7 +119,8 @@ def test_it_passes_leaves_no_trace_and_is_remembered_until_wangp_changes(tree):
     done = selftest(tree)
     print(done.stdout, f"{time.monotonic() - begin:.0f} s in all")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"All {len(checks.CHECKS)} checks passed on WanGP" in done.stdout and "SVI works here." in done.stdout
+    assert f"All {len(checks.CHECKS)} checks passed on WanGP" in done.stdout
+    assert "SVI works here." in done.stdout
     assert done.stdout.count("✓") == len(checks.CHECKS) and "left" in done.stdout
     after = listing(tree)
     remembered = json.loads((tree / SELFTEST).read_text(encoding="utf-8"))
@@ -121,7 +130,7 @@ def test_it_passes_leaves_no_trace_and_is_remembered_until_wangp_changes(tree):
     assert passed.changed_since(tree) == "" and time.process_time() - begin < 0.1
     source = tree / "models/wan/any2video.py"
     source.write_bytes(source.read_bytes() + b"\n# changed\n")
-    assert passed.changed_since(tree).startswith("WanGP has changed since SVI's last self-test that passed (")
+    assert passed.changed_since(tree).startswith("WanGP changed since the self-test passed on ")
     source.write_bytes(source.read_bytes().removesuffix(b"\n# changed\n"))
 
 
@@ -131,27 +140,30 @@ def test_each_fault_is_found_and_named(fault, tree, tmp_path, capsys):
     spoiled = Path(shutil.copytree(tree, tmp_path / "WanGP"))
     module = spoiled / "wan2gp_svi" / name
     module.write_text(module.read_text(encoding="utf-8") + code, encoding="utf-8")
-    outcome = command.test(spoiled, PYTHON, [*wanted, whole], print)
+    outcome = command.test(spoiled, PYTHON, chosen(*wanted, whole), print)
     print(*command.table(outcome.results), command.verdict(outcome), sep="\n")
-    assert {result.id for result in outcome.failed} == wanted, [result.seen for result in outcome.failed]
-    assert command.verdict(outcome).startswith(f"{len(wanted)} of {len(wanted) + 1} checks failed on WanGP")
+    found = {result.id: result.seen for result in outcome.failed}
+    assert found.keys() == wanted, found
+    assert command.verdict(outcome).startswith(
+        f"{len(wanted)} of {len(wanted) + 1} checks failed on WanGP")
 
 
 def test_a_wangp_that_does_not_start_is_a_failed_check_and_no_traceback(tree, tmp_path):
     spoiled = Path(shutil.copytree(tree, tmp_path / "WanGP"))
     source = (spoiled / "wgp.py").read_text(encoding="utf-8")
     (spoiled / "wgp.py").write_text("raise RuntimeError('spoiled')\n" + source, encoding="utf-8")
-    done = selftest(spoiled, "--only", "chain-1")
+    done = selftest(spoiled)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "WanGP ended before it: RuntimeError: spoiled" in done.stdout and "1 of 1 checks failed" in done.stdout
-    assert "----- copy from here into a bug report -----" in done.stdout and str(Path.home()) not in done.stdout
-    assert listing(spoiled).get(SELFTEST) == listing(tree).get(SELFTEST), "what once passed stays known"
+    assert "WanGP ended before it: RuntimeError: spoiled" in done.stdout
+    assert "21 of 21 checks failed" in done.stdout
+    assert "----- copy from here into a bug report -----" in done.stdout
+    assert str(Path.home()) not in done.stdout
+    assert listing(spoiled).get(SELFTEST) == listing(tree).get(SELFTEST), "it stays remembered"
 
 
 def test_killed_it_leaves_nothing_behind(tree):
     left = temporary()
-    process = subprocess.Popen([PYTHON, "-B", "-m", "wan2gp_svi", "selftest"], cwd=tree, stdout=subprocess.PIPE,
-                               encoding="utf-8")
+    process = subprocess.Popen(COMMAND, cwd=tree, stdout=subprocess.PIPE, encoding="utf-8")
     while "starting WanGP" not in process.stdout.readline():
         assert process.poll() is None
     assert temporary() - left
@@ -166,11 +178,13 @@ def test_killed_it_leaves_nothing_behind(tree):
 
 
 def test_the_installer_runs_it_and_takes_what_it_remembers_away(tree):
-    program = subprocess.run([PYTHON, HOME / "install.py", tree, "--self-test"], capture_output=True, encoding="utf-8",
-                             env={**os.environ, "PYTHONIOENCODING": "utf-8"}, timeout=600)
+    program = subprocess.run([PYTHON, HOME / "install.py", tree, "--self-test"], timeout=600,
+                             capture_output=True, encoding="utf-8",
+                             env={**os.environ, "PYTHONIOENCODING": "utf-8"})
     assert program.returncode == 0, program.stdout + program.stderr
     assert "checks passed" in program.stdout and (tree / SELFTEST).is_file()
-    subprocess.run([sys.executable, HOME / "install.py", tree, "--uninstall"], check=True, capture_output=True)
+    subprocess.run([sys.executable, HOME / "install.py", tree, "--uninstall"], check=True,
+                   capture_output=True)
     assert not (tree / "wan2gp_svi").exists()
     install(tree)
 
@@ -180,15 +194,16 @@ def test_it_runs_in_older_versions(version, wangp_at, wangp_copy):
     place = wangp_copy(wangp_at(version))
     install(place)
     source = (place / "wgp.py").read_text(encoding="utf-8")
-    version_here = trees.lacks(PYTHON, "mmgp") or subprocess.run(
-        [PYTHON, "-c", "import importlib.metadata as m; print(m.version('mmgp'))"], capture_output=True,
-        encoding="utf-8").stdout.strip()
+    mmgp = trees.lacks(PYTHON, "mmgp") or subprocess.run(
+        [PYTHON, "-c", "import importlib.metadata as m; print(m.version('mmgp'))"],
+        capture_output=True, encoding="utf-8").stdout.strip()
     # it ends at once unless mmgp has exactly its version; the one that is there will do
-    lines = [f'target_mmgp_version = "{version_here}"' if line.startswith("target_mmgp_version") else line
+    lines = [f'target_mmgp_version = "{mmgp}"' if line.startswith("target_mmgp_version") else line
              for line in source.split("\n")]
     (place / "wgp.py").write_text("\n".join(lines), encoding="utf-8")
-    # those read the video that is continued with decord, which stands there as a stub where it is missing
-    chosen = [id for id in checks.IDS if id != "continue" or not trees.lacks(PYTHON, "decord")]
-    outcome = command.test(place, PYTHON, chosen, print)
+    # they read the video to continue with decord, which is a stub if it is missing
+    wanted = [check for check in checks.CHECKS
+              if check.id != "continue" or not trees.lacks(PYTHON, "decord")]
+    outcome = command.test(place, PYTHON, wanted, print)
     print(*command.table(outcome.results), command.verdict(outcome), *outcome.log, sep="\n")
     assert not outcome.failed

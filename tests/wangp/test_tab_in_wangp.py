@@ -123,9 +123,9 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.open()
         page.pick(run.name)
 
-        page.tab("Redo from a clip")
+        page.tab("Redo")
         page.click("redo")  # neither prompt nor seed
-        page.says("Give a new prompt or a new seed, or both")
+        page.says("Enter a new prompt or a new seed, or both")
         page.fill("clip", "8")
         page.fill("seed", "7")
         page.click("redo")
@@ -148,7 +148,7 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.says(re.compile(r"could not be downloaded|is there|not \d+: delete or rename"))
         opened.screenshot(path=work / "tab.png", full_page=True)
 
-        page.tab("Redo from a clip")
+        page.tab("Redo")
         page.fill("clip", "2")
         page.fill("prompt", "a storm")
         page.fill("seed", "99")
@@ -161,7 +161,7 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.pick(new.name)
         page.tab("Resume")
         page.click("stop")
-        page.says(f"Run {new.name} ends after the current clip")
+        page.says(f"Run {new.name} stops after the current clip")
         for _ in range(60):
             if "as asked. The same settings go on from there" in page.log:
                 break

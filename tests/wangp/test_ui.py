@@ -60,7 +60,7 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     fill(page, "ref_pad_num", "99")
     generate = page.get_by_role("button", name="Generate").locator("visible=true").first
     generate.click()
-    page.get_by_text("SVI padding").and_(page.get_by_text("it can be auto or -1 to 80")).first.wait_for()
+    page.get_by_text("SVI padding").and_(page.get_by_text("Set it to auto or a number from -1 to 80")).first.wait_for()
     fill(page, "ref_pad_num", "auto")
     generate.click()
     text, progress = "", set()

@@ -1,1 +1,1 @@
-"""The demo model: a small trained Wan, the world that it shows, and the video with SVI and without."""
+"""The demo model, the world that it shows, and the demo: one video with SVI and without."""

@@ -1,10 +1,10 @@
-"""python -m wan2gp_svi demo: one image and one long video, chained by WanGP's own windows and by SVI.
+"""python -m wan2gp_svi demo: one image, one long video, with WanGP's own windows and with SVI.
 
-A small Wan that was trained for this makes it, in two minutes and without a GPU. Packages that this Python lacks are
-put into .venv, once.
+The demo model makes it in about three minutes, without a GPU. Packages that this Python lacks go
+into .venv, once.
 """
 
-# nothing at the top needs more than Python: this runs before there are packages
+# standard library only at the top: this runs before there are packages
 from __future__ import annotations
 
 import argparse
@@ -17,10 +17,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import files
+from ..text import sentence
 from .environment import PYTHON, VENV, SetUpError, complete, prepare, prepared
 
 if TYPE_CHECKING:
@@ -31,16 +33,18 @@ VARIANTS = ("shot", "film")
 CLIPS, MOST, SEED = 11, 60, 0
 FOLDER = Path("svi-demo")
 VIDEO, PICTURE = "demo.mp4", "demo.png"
-LASTS = 3  #: clips that a prompt is used for, where a stream is made up
+ALONE = ("without-svi.mp4", "with-svi.mp4")
+LASTS = 3  #: clips that each prompt of a made-up stream lasts
 
 
 class DemoError(Exception):
-    """What the user can fix; the message says how."""
+    """Something that the user can fix; the message says how."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a prompt in letters that the console does not have
+        if isinstance(stream, TextIOWrapper):  # the console may lack letters of a prompt
+            stream.reconfigure(errors="replace")
     arguments = sys.argv[1:] if argv is None else list(argv)
     options = _parser().parse_args(arguments)
     try:
@@ -49,10 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(options)
             return 0
         set_up()
-        return subprocess.run([PYTHON, "-m", "wan2gp_svi.demo", *arguments]).returncode
+        return subprocess.run([PYTHON, "-m", "wan2gp_svi", "demo", *arguments]).returncode
     except (DemoError, SetUpError) as error:
-        text = str(error)
-        print(f"{text[:1].upper()}{text[1:]}", file=sys.stderr)
+        print(sentence(str(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped. Nothing was written.", file=sys.stderr)
@@ -60,51 +63,59 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m wan2gp_svi demo", description=(__doc__ or "").partition(": ")[2],
+    parser = argparse.ArgumentParser("python -m wan2gp_svi demo",
+                                     description=(__doc__ or "").partition(": ")[2],
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", metavar="N", type=int, default=CLIPS, help=f"of five seconds (default: {CLIPS})")
-    parser.add_argument("--variant", choices=VARIANTS, default=VARIANTS[0], help="SVI-Shot, for one prompt (default), "
-                        "or SVI-Film, for a stream of prompts")
-    parser.add_argument("--prompt", metavar="TEXT", action="append", help='what moves and how, such as "waits" or "a '
-                        'red banded ball circles clockwise quickly"; several times for a stream, one for each clip')
-    parser.add_argument("--seed", metavar="N", type=int, default=SEED, help="another scene (default: %(default)s)")
-    parser.add_argument("--image", metavar="FILE", type=Path, help="your own picture instead of a scene")
-    parser.add_argument("--compare", action="store_true", help="also each half of SVI by itself: its LoRA, its "
-                        "conditioning (takes twice as long)")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, help=f"where {VIDEO} and {PICTURE} are written (default: "
-                        f"{FOLDER}, or the next number where that is taken)")
+    parser.add_argument("--clips", metavar="N", type=int, default=CLIPS,
+                        help=f"clips of five seconds (default: {CLIPS})")
+    parser.add_argument("--variant", choices=VARIANTS, default=VARIANTS[0], help="SVI-Shot, for "
+                        "one prompt (default), or SVI-Film, for a stream of prompts")
+    parser.add_argument("--prompt", metavar="TEXT", action="append", help='what moves and how, '
+                        'such as "waits" or "a red banded ball circles clockwise quickly"; repeat '
+                        "it for a stream, once per clip")
+    parser.add_argument("--seed", metavar="N", type=int, default=SEED,
+                        help="another scene (default: %(default)s)")
+    parser.add_argument("--image", metavar="FILE", type=Path,
+                        help="start from your own picture instead of a scene")
+    parser.add_argument("--compare", action="store_true", help="also show each half of SVI alone: "
+                        "its LoRA, its conditioning (takes twice as long)")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where to write the videos and "
+                        f"the picture (default: {FOLDER}, with a number if that exists)")
     return parser
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raises a DemoError for what would only come out after the packages are installed or the clips are made."""
+    """Raises DemoError for mistakes that would otherwise show only after minutes."""
     if not 1 <= options.clips <= MOST:
         raise DemoError(f"--clips is {options.clips}; choose 1 to {MOST}.")
     if options.prompt and not all(map(str.strip, options.prompt)):
         raise DemoError("--prompt is empty; say what moves and how, or leave it out.")
     if options.image and not options.image.is_file():
-        raise DemoError(f"there is no image {options.image}; choose a picture, such as a PNG or a JPEG.")
-    if options.out and (taken := [name for name in (VIDEO, PICTURE) if (options.out / name).exists()]):
-        raise DemoError(f"the folder {options.out} has a {' and a '.join(taken)} already, and nothing is overwritten; "
-                        "choose another one with --out.")
+        raise DemoError(f"there is no image {options.image}; choose a picture, such as a PNG or "
+                        "a JPEG.")
+    taken = [name for name in (VIDEO, PICTURE, *ALONE) if options.out and
+             (options.out / name).exists()]
+    if taken:
+        raise DemoError(f"the folder {options.out} has a {' and a '.join(taken)} already, and "
+                        "nothing is overwritten; choose another one with --out.")
     if options.out and options.out.exists() and not options.out.is_dir():
-        raise DemoError(f"--out {options.out} is a file; choose a folder with --out.")
+        raise DemoError(f"--out {options.out} is a file; choose a folder.")
 
 
 def set_up() -> None:
-    """Sees to a `.venv` that has all packages."""
+    """Installs all packages into `.venv`, unless they are there."""
     if not prepared():
-        print(f"The demo needs PyTorch (without CUDA), diffusers and a few packages more. They are put into {VENV}, "
-              "once: 300 MB to download, 1.5 GB on the disk, a few minutes.", flush=True)
+        print("The demo needs PyTorch (without CUDA), diffusers and a few more packages. They go "
+              f"into {VENV}, once: a 300 MB download, 1.5 GB on disk, a few minutes.", flush=True)
         prepare("demo")
         if not prepared():
-            raise SetUpError(f"packages are missing in {VENV} though they were installed; delete that folder and start "
-                             "the same command again.")
+            raise SetUpError(f"packages are missing in {VENV} although they were installed; delete "
+                             "that folder and run the same command again.")
 
 
 def show(options: argparse.Namespace) -> None:
-    """Makes the takes and what there is to see of them."""
-    # threads that spin while they wait take the time of those that work, where there are few cores
+    """Makes the takes, their videos and the picture."""
+    # threads that spin while they wait slow down those that work, where there are few cores
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with warnings.catch_warnings():
@@ -115,14 +126,14 @@ def show(options: argparse.Namespace) -> None:
             from .chaining import Wan
             from .takes import curves, take, truths, verdict, ways
     except ImportError as error:
-        raise DemoError(f"a package does not work in {sys.executable} ({error}). Delete {VENV} if it is there, and "
-                        "start the same command with another Python.") from error
+        raise DemoError(f"a package does not work in {sys.executable} ({error}). Delete {VENV} if "
+                        "it is there, and run the same command with another Python.") from error
     chosen = ways(options.variant, options.compare)
     try:
         wans = [Wan.load(way.adapter, model.WEIGHTS) for way in chosen.values()]
     except (OSError, SafetensorError) as error:
-        raise DemoError(f"the small model cannot be read ({error}). Start the demo where SVI for WanGP was downloaded "
-                        "to, or download it again.") from error
+        raise DemoError(f"the demo model cannot be read ({error}). Run the demo in the folder of "
+                        "SVI for WanGP, or download it again.") from error
     task = _task(options)
     with _folder(options.out) as folder:
         print(f"Prompt: {_quoted(task.prompts)}", flush=True)
@@ -132,16 +143,18 @@ def show(options: argparse.Namespace) -> None:
                  for (name, way), wan in zip(chosen.items(), wans, strict=True)]
         found = curves(task, takes)
         truth = truths(task.scene, takes[1]) if task.scene else None
-        for name, write in ((VIDEO, lambda path: video.write(path, takes)),
-                            (PICTURE, lambda path: picture.write(path, truth, takes, found))):
-            _write(folder / name, write)
-    print(f"{verdict(takes, found[0])} (2.3 are just noticed).\nWritten: {folder / VIDEO}\n         {folder / PICTURE}")
+        _write(folder / VIDEO, video.write, video.side_by_side(takes))
+        _write(folder / PICTURE, picture.write, truth, takes, found)
+        for name, each in zip(ALONE, takes, strict=False):
+            _write(folder / name, video.write, video.alone(each))
+    print(f"{verdict(takes, found[0])} (2.3 is just noticed).", "Written:",
+          *(f"  {folder / name}" for name in (VIDEO, PICTURE, *ALONE)), sep="\n")
 
 
 @dataclass
 class Progress:
-    """Says which of `clips` clips of which of `names` is being made: on a line that stays where it is, or without a
-    terminal on lines of their own."""
+    """Prints which of `clips` clips of which of `names` is next: in a terminal on one line that
+    changes, elsewhere on lines of their own."""
 
     names: Sequence[str]
     clips: int
@@ -156,7 +169,8 @@ class Progress:
             line += f"{self.names[take]}: clip {clip + 1} of {self.clips}"
         if self.done:
             spent = time.monotonic() - self.began
-            line += f", {spent / self.done * (total - self.done):.0f} s left" if self.done < total else f"{spent:.0f} s"
+            left = spent / self.done * (total - self.done)
+            line += f", {left:.0f} s left" if self.done < total else f"{spent:.0f} s"
         if sys.stdout.isatty():
             print(f"\r{line:<79}", end="" if self.done < total else "\n", flush=True)
         else:
@@ -177,13 +191,15 @@ def _task(options: argparse.Namespace) -> Task:
     world = scene(options.seed)
     prompts = _prompts(options, world)
     if options.image is None:
-        return Task(render([world], zeros(1, 1))[0, :, 0], prompts, options.clips, options.seed, world)
+        image = render([world], zeros(1, 1))[0, :, 0]
+        return Task(image, prompts, options.clips, options.seed, world)
     try:
         image = read_image(options.image)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DemoError(f"the image {options.image} cannot be read; save it as a PNG or a JPEG.") from error
-    print("The small model knows nothing but its own little world. With your picture you see how the chains hold up, "
-          "not what Wan would make of it.")
+        raise DemoError(f"the image {options.image} cannot be read; save it as a PNG or a "
+                        "JPEG.") from error
+    print("The demo model knows only its own little world. With your picture you see how long each "
+          "chain keeps it, not what Wan would make of it.")
     return Task(image, prompts, options.clips, options.seed)
 
 
@@ -196,17 +212,19 @@ def _prompts(options: argparse.Namespace, world: Scene) -> tuple[str, ...]:
         words = re.findall(r"[^\s,.]+", " ".join(options.prompt).lower())
         strange = [word for word in dict.fromkeys(words) if word not in known]
         if strange:
-            print(f"The small model does not know: {', '.join(strange)}. It knows: {', '.join(sorted(known))}.")
+            print(f"The demo model does not know: {', '.join(strange)}. It knows: "
+                  f"{', '.join(sorted(known))}.")
         return tuple(world.prompt(text) if text in TURNS else text for text in options.prompt)
     if not VARIANTS[options.variant].stream:
         return (world.prompt(),)
     first = MOVING.index(world.action)
-    return tuple(world.prompt(MOVING[(first + clip // LASTS) % len(MOVING)]) for clip in range(options.clips))
+    return tuple(world.prompt(MOVING[(first + clip // LASTS) % len(MOVING)])
+                 for clip in range(options.clips))
 
 
 @contextlib.contextmanager
 def _folder(wanted: Path | None) -> Iterator[Path]:
-    """The folder to write into; taken back where nothing came of it."""
+    """The folder to write into; removed again if the demo fails."""
     folder, number = wanted or FOLDER, 1
     while wanted is None and folder.exists():
         number += 1
@@ -225,15 +243,16 @@ def _folder(wanted: Path | None) -> Iterator[Path]:
         raise
 
 
-def _write(path: Path, write: Callable[[Path], object]) -> None:
+def _write(path: Path, write: Callable[..., object], *content: object) -> None:
     try:
-        files.write(path, write)
+        files.write(path, lambda unfinished: write(unfinished, *content))
     except OSError as error:
         raise _unwritable(path, error) from error
 
 
 def _unwritable(path: Path, error: OSError) -> DemoError:
-    return DemoError(f"nothing can be written to {path}: {error.strerror or error}. Choose another folder with --out.")
+    return DemoError(f"nothing can be written to {path}: {error.strerror or error}. Choose another "
+                     "folder with --out.")
 
 
 def _quoted(prompts: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
-"""The small Wan: what it is made of, its files, and what stands in for T5 and CLIP. Nothing here needs diffusers.
+"""The demo model: its shape, its files, and its stand-ins for T5 and CLIP. Needs no diffusers.
 
-An image-to-video transformer and a VAE with Wan's own layers, names and shapes, small enough to be shipped. T5 and
-CLIP are not small: a random vector for each word and a random projection of each part of the picture take their place.
+An image-to-video transformer and a VAE with Wan's layers, names and shapes, small enough to ship.
+T5 and CLIP are too large for that: a random vector for each word, and a random projection of each
+part of the picture, take their place.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,24 +22,26 @@ from .. import lora
 
 WEIGHTS = Path(__file__).parent / "weights"
 BLOCKS, DIM, HEADS, FFN, TEXT_DIM = 6, 256, 2, 512, 256
-TEXT_TOKENS, T5_DIM, CLIP_TOKENS, CLIP_DIM = 512, 4096, 257, 1280  #: as Wan has them
-VAE_SHAPE = dict(dim=16, dim_mult=[1, 2, 2, 2])  #: what differs from Wan's VAE
+TEXT_TOKENS, T5_DIM, CLIP_TOKENS, CLIP_DIM = 512, 4096, 257, 1280  #: Wan's own
+VAE_SHAPE: dict[str, Any] = dict(dim=16, dim_mult=[1, 2, 2, 2])  #: where it differs from Wan's
 STEPS, SHIFT = 10, 3.0
-ADAPTERS = {"shot": "small-svi-shot.safetensors", "film": "small-svi-film.safetensors"}  #: variant -> LoRA
+#: files of weights; their names stay, since runs on disk name them
+TRANSFORMER, VAE = "small-wan-i2v.safetensors", "small-wan-vae.safetensors"
+ADAPTERS = {"shot": "small-svi-shot.safetensors", "film": "small-svi-film.safetensors"}
 
 
 def transformer_file(folder: Path = WEIGHTS) -> dict[str, Tensor]:
-    """The transformer's state dict, whole, under Wan's names.
+    """The transformer's whole state dict, under Wan's names.
 
     The file leaves out what was never trained: an identity in front of CLIP's features.
     """
-    return {**load_file(folder / "small-wan-i2v.safetensors"),
-            "img_emb.proj.1.weight": torch.eye(CLIP_DIM), "img_emb.proj.1.bias": torch.zeros(CLIP_DIM)}
+    return {**load_file(folder / TRANSFORMER), "img_emb.proj.1.weight": torch.eye(CLIP_DIM),
+            "img_emb.proj.1.bias": torch.zeros(CLIP_DIM)}
 
 
 def vae_file(folder: Path = WEIGHTS) -> dict[str, Tensor]:
     """The VAE's state dict, under Wan's names."""
-    return load_file(folder / "small-wan-vae.safetensors")
+    return load_file(folder / VAE)
 
 
 def adapter_file(variant: str, folder: Path = WEIGHTS) -> dict[str, Tensor]:
@@ -45,36 +49,38 @@ def adapter_file(variant: str, folder: Path = WEIGHTS) -> dict[str, Tensor]:
     return load_file(folder / ADAPTERS[variant])
 
 
-def fused(tensors: Mapping[str, Tensor], adapter: Mapping[str, Tensor], strength: float = 1.0) -> dict[str, Tensor]:
-    """The transformer's state dict with a LoRA added to it. ValueError where the LoRA does not fit."""
+def fused(tensors: Mapping[str, Tensor], adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The transformer's state dict with a LoRA added. Raises ValueError if it does not fit."""
     cleaned = lora.clean(adapter, BLOCKS).lora
     result = dict(tensors)
     for key in (key for key in cleaned if key.endswith(".lora_A.weight")):
         name = key.removeprefix("diffusion_model.").replace(".lora_A.weight", ".weight")
         delta = cleaned[key.replace("lora_A", "lora_B")].float() @ cleaned[key].float()
-        result[name] = tensors[name].float() + strength * delta
+        result[name] = tensors[name].float() + delta
     return result
 
 
 def text_features(prompts: Iterable[str]) -> Tensor:
-    """Stands in for T5: [B, 512, 256], a random vector for each word, the same wherever it occurs."""
+    """Stands in for T5: [B, 512, 256], a random vector for each word, always the same one."""
     features = torch.zeros(len(prompts := list(prompts)), TEXT_TOKENS, TEXT_DIM)
     for row, prompt in zip(features, prompts, strict=True):
-        for token, word in zip(row, prompt.lower().replace(",", " ").replace(".", " ").split(), strict=False):
+        words = prompt.lower().replace(",", " ").replace(".", " ").split()
+        for token, word in zip(row, words, strict=False):
             token[:] = _drawn(f"word {'a' if word == 'an' else word}", (TEXT_DIM,))
     return features
 
 
 def clip_features(frames: Tensor) -> Tensor:
-    """Stands in for CLIP: frames [B, 3, H, W] -> [B, 257, 1280], the whole picture and its 16 x 16 parts."""
+    """Stands in for CLIP: frames [B, 3, H, W] -> [B, 257, 1280], the picture and its 256 parts."""
     grid = F.interpolate(frames.float(), (64, 96), mode="area")
     parts = F.unfold(grid, (4, 6), stride=(4, 6)).transpose(1, 2)  # [B, 256, 72]
-    tokens = torch.cat([parts.mean(1, keepdim=True), parts], 1) @ _drawn("clip", (72, CLIP_DIM), frames.device)
+    tokens = torch.cat([parts.mean(1, keepdim=True), parts], 1)
+    tokens = tokens @ _drawn("clip", (72, CLIP_DIM), frames.device)
     return tokens / 72**0.5 + _drawn("clip places", (CLIP_TOKENS, CLIP_DIM), frames.device)
 
 
 @cache
 def _drawn(name: str, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
-    """The same on every machine, hence drawn on the CPU."""
+    """Drawn on the CPU, to be the same on every machine."""
     generator = torch.Generator("cpu").manual_seed(zlib.crc32(name.encode()))
     return torch.randn(shape, generator=generator, device="cpu").to(device)

@@ -1,7 +1,7 @@
-"""The small Wan at work: the layers are those of diffusers.
+"""The demo model in diffusers' layers.
 
-Shapes: pixels [B, 3, T, H, W] in [-1, 1], latents [B, 16, t, H/8, W/8] scaled as Wan's, `y` [B, 20, t, H/8, W/8] (see
-`conditioning`), text [B, 512, 256], CLIP's features [B, 257, 1280].
+Shapes: pixels [B, 3, T, H, W] in [-1, 1], latents [B, 16, t, H/8, W/8] scaled like Wan's,
+`y` [B, 20, t, H/8, W/8] (see `conditioning`), text [B, 512, 256], CLIP's features [B, 257, 1280].
 """
 
 from __future__ import annotations
@@ -11,35 +11,45 @@ from collections.abc import Mapping
 from functools import cache
 
 import torch
-from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
-from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers, convert_wan_vae_to_diffusers
+from diffusers.loaders.single_file_utils import (
+    convert_wan_transformer_to_diffusers,
+    convert_wan_vae_to_diffusers,
+)
+from diffusers.models import AutoencoderKLWan, WanTransformer3DModel
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+    FlowMatchEulerDiscreteScheduler,
+)
 from torch import Tensor
 
 from .model import BLOCKS, CLIP_DIM, DIM, FFN, HEADS, SHIFT, STEPS, TEXT_DIM, VAE_SHAPE
 
 
 def transformer(tensors: Mapping[str, Tensor] | None = None) -> WanTransformer3DModel:
-    """The transformer, with random weights or with those of a state dict of Wan's names."""
+    """The transformer, with random weights or with those of a state dict under Wan's names."""
     model = WanTransformer3DModel(
-        num_attention_heads=HEADS, attention_head_dim=DIM // HEADS, in_channels=36, out_channels=16, text_dim=TEXT_DIM,
-        ffn_dim=FFN, num_layers=BLOCKS, image_dim=CLIP_DIM, added_kv_proj_dim=DIM)
+        num_attention_heads=HEADS, attention_head_dim=DIM // HEADS, in_channels=36, out_channels=16,
+        text_dim=TEXT_DIM, ffn_dim=FFN, num_layers=BLOCKS, image_dim=CLIP_DIM,
+        added_kv_proj_dim=DIM)
     if tensors is not None:
-        model.load_state_dict(convert_wan_transformer_to_diffusers({name: t.float() for name, t in tensors.items()}))
+        named = {name: tensor.float() for name, tensor in tensors.items()}
+        model.load_state_dict(convert_wan_transformer_to_diffusers(named))
     return model.eval().requires_grad_(False)
 
 
 def autoencoder(tensors: Mapping[str, Tensor] | None = None) -> AutoencoderKLWan:
-    """The VAE, with random weights or with those of a state dict of Wan's names."""
+    """The VAE, with random weights or with those of a state dict under Wan's names."""
     model = AutoencoderKLWan(base_dim=VAE_SHAPE["dim"], dim_mult=VAE_SHAPE["dim_mult"])
     if tensors is not None:
         named = convert_wan_vae_to_diffusers({name: t.float() for name, t in tensors.items()})
-        # a layer that Wan's own VAE, whose second stage is narrower than its third, does not have
-        model.load_state_dict({name.replace("up_blocks.8.", "up_blocks.2.resnets.0."): t for name, t in named.items()})
+        # a layer that Wan's own VAE lacks, since its second stage is narrower than its third
+        model.load_state_dict({name.replace("up_blocks.8.", "up_blocks.2.resnets.0."): tensor
+                               for name, tensor in named.items()})
     return model.eval().requires_grad_(False)
 
 
 def encode(vae: AutoencoderKLWan, pixels: Tensor) -> Tensor:
-    """Pixels -> latents, in two pieces, the first frame and all others: what Wan's four frames at a time come to."""
+    """Pixels -> latents, in two pieces: the first frame, and all others. Wan's own four frames at
+    a time give the same."""
     states: list[Tensor | None] = [None] * 64
     pieces = pixels.split([1, pixels.shape[2] - 1], 2) if pixels.shape[2] > 1 else (pixels,)
     hidden = torch.cat([vae.encoder(piece, feat_cache=states, feat_idx=[0]) for piece in pieces], 2)
@@ -48,7 +58,7 @@ def encode(vae: AutoencoderKLWan, pixels: Tensor) -> Tensor:
 
 
 def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
-    """Latents -> pixels, in two pieces as in `encode`. Not clamped."""
+    """Latents -> pixels, in two pieces like `encode`. Not clamped."""
     mean, deviation = _scale(latents.device)
     hidden = vae.post_quant_conv(latents * deviation + mean)
     states: list[Tensor | None] = [None] * 64
@@ -58,9 +68,10 @@ def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
 
 def denoise(dit: WanTransformer3DModel, y: Tensor, text: Tensor, clip: Tensor, noise: Tensor,
             steps: int = STEPS) -> Tensor:
-    """Noise -> latents of a clip, by Euler steps along the flow."""
+    """Noise -> latents of a clip, in Euler steps along the flow."""
     scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT)
-    scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / steps, steps).tolist(), device=noise.device)
+    sigmas = torch.linspace(1, 1 / steps, steps).tolist()
+    scheduler.set_timesteps(sigmas=sigmas, device=noise.device)
     x = noise
     for time in scheduler.timesteps:
         flow = dit(torch.cat([x, y], 1), time.expand(len(x)), text, clip, return_dict=False)[0]
@@ -70,7 +81,7 @@ def denoise(dit: WanTransformer3DModel, y: Tensor, text: Tensor, clip: Tensor, n
 
 @cache
 def _scale(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of Wan's latents, which diffusers knows."""
+    """Mean and deviation of Wan's latents, from diffusers' defaults."""
     shape = inspect.signature(AutoencoderKLWan.__init__).parameters
     mean, deviation = (torch.tensor(shape[name].default, device=device).view(1, -1, 1, 1, 1)
                        for name in ("latents_mean", "latents_std"))

@@ -1,109 +1,97 @@
-"""What the demo found as one picture: frames of each take over the clips, and under them how far they drift."""
+"""The demo's picture: frames of each take, and under them how far the takes drift."""
 
 from __future__ import annotations
 
 import textwrap
-import warnings
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..drift.plot import CLIPS, FAINT, INK, SEAM, SLOPE
+from ..drift.plot import BLUE, FAINT, INK, LINE, ORANGE, Page
 from ..variants import CLIP_FRAMES
 from .takes import Curve, Take, pictures, verdict
 from .world import HEIGHT, WIDTH
 
-COLOURS = (SLOPE, CLIPS, "#a58b5f", "#7b9e3f")  #: of the takes, in their order
-LEFT, RIGHT, TOP, FOOT = 218, 64, 108, 56  #: pixels around it all
-PAGE, DPI, GAP = 1600, 100, 8
-CURVE, BETWEEN = 140, 80  #: pixels that a curve is high, and between two of them
+COLOURS = (ORANGE, BLUE, "#a58b5f", "#7b9e3f")  #: of the takes, in their order
+LEFT, RIGHT, TOP, FOOT = 218, 64, 108, 56  #: pixels around everything
+PAGE, GAP = 1600, 8  #: pixels of the page's width, and between pictures
+CURVE, BETWEEN = 140, 80  #: pixels of a curve's height, and between two curves
 COLUMNS = 6
-SVI = 1  #: of the takes, drawn over the others
+SVI = 1  #: the take that is drawn over the others
 
 
-def write(path: Path, truth: Sequence[Tensor] | None, takes: Sequence[Take], curves: Sequence[Curve]) -> None:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a prompt may be in any script
-        draw(truth, takes, curves).savefig(path, format="png", dpi=DPI)
+def write(path: Path, truth: Sequence[Tensor] | None, takes: Sequence[Take],
+          curves: Sequence[Curve]) -> None:
+    draw(truth, takes, curves).save(path)
 
 
-def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], curves: Sequence[Curve]) -> Figure:
-    """`truth`: the clips as they should be, where that is known."""
+def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], curves: Sequence[Curve]) -> Page:
+    """`truth`: the clips as they should be, if that is known."""
     rows = [("the truth", INK, truth)] if truth else []
-    rows += [(take.name, colour, take.clips) for take, colour in zip(takes, COLOURS, strict=False)]
+    rows += [(take.name, colour, take.clips)
+             for take, colour in zip(takes, COLOURS, strict=False)]
     chosen = columns(len(takes[0].clips))
     wide = (PAGE - LEFT - RIGHT) / len(chosen)
     wide = min(wide, 3 * WIDTH + GAP)  # few clips are not blown up
     tall = (wide - GAP) * HEIGHT / WIDTH + GAP
-    height = TOP + tall * len(rows) + (CURVE + BETWEEN) * len(curves) + FOOT
-    figure = Figure(figsize=(PAGE / DPI, height / DPI), facecolor="white")
-
-    def axes(x: float, y: float, width: float, high: float) -> Axes:
-        return figure.add_axes((x / PAGE, 1 - (y + high) / height, width / PAGE, high / height))
-
-    def text(x: float, y: float, words: str, **style: object) -> None:
-        figure.text(x / PAGE, 1 - y / height, words, parse_math=False, **style)
-
-    text(24, 22, verdict(takes[:2], curves[0]), fontsize=19, weight="bold", color=INK, va="top")
-    text(24, 62, textwrap.shorten(f"One image; {_quoted(takes[-1].prompts)}", 150, placeholder=" …"), fontsize=14,
-         color=FAINT, va="top")
-    text(24, height - 20, "Made by a small Wan that was trained for this demo. Each picture is the middle frame of its "
-         "clip.", fontsize=12.5, color=FAINT, va="bottom")
+    page = Page(PAGE, TOP + tall * len(rows) + (CURVE + BETWEEN) * len(curves) + FOOT)
+    page.text(24, 22, verdict(takes[:2], curves[0]), fontsize=19, weight="bold", color=INK,
+              va="top")
+    prompts = textwrap.shorten(f"One image; {_quoted(takes[-1].prompts)}", 150, placeholder=" …")
+    page.text(24, 62, prompts, fontsize=14, color=FAINT, va="top")
+    page.text(24, page.height - 20, "Made by the demo model. Each picture is the middle frame of "
+              "its clip.", fontsize=12.5, color=FAINT, va="bottom")
     for row, (name, colour, clips) in enumerate(rows):
         y = TOP + row * tall
-        text(LEFT - 18, y + (tall - GAP) / 2, textwrap.fill(name, 14), fontsize=15, weight="bold", color=colour,
-             ha="right", va="center")
+        page.text(LEFT - 18, y + (tall - GAP) / 2, textwrap.fill(name, 14), fontsize=15,
+                  weight="bold", color=colour, ha="right", va="center")
         for column, clip in enumerate(chosen):
-            _frame(axes(LEFT + column * wide, y, wide - GAP, tall - GAP), pictures(clips[clip])[CLIP_FRAMES // 2])
+            page.picture(LEFT + column * wide, y, wide - GAP, tall - GAP,
+                         pictures(clips[clip])[CLIP_FRAMES // 2])
     for at, curve in enumerate(curves):
         y = TOP + tall * len(rows) + at * (CURVE + BETWEEN) + 56
         names = [take.name for take in takes] if at == 0 else []
-        _curve(axes(LEFT, y, wide * len(chosen) - GAP, CURVE), curve, names, chosen)
-    return figure
+        _curve(page.axes(LEFT, y, wide * len(chosen) - GAP, CURVE), curve, names, chosen)
+    return page
 
 
 def columns(clips: int) -> list[int]:
-    """The clips, counted from 0, that are shown: all, or some of them evenly with the first and the last."""
+    """The clips, counted from 0, to show: all, or some evenly with the first and the last."""
     return sorted({round(at) for at in np.linspace(0, clips - 1, min(COLUMNS, clips))})
 
 
-def _frame(axes: Axes, picture: np.ndarray) -> None:
-    axes.imshow(picture, aspect="auto", interpolation="bicubic")
-    axes.set_axis_off()
-
-
 def _curve(axes: Axes, curve: Curve, names: Sequence[str], chosen: Sequence[int]) -> None:
-    """Each clip under its picture: the first and the last lie half a picture from the edges. `names` of the takes are
-    written at the ends of their curves."""
+    """Each clip is under its picture: the first and the last are half a picture from the edges.
+    `names`: of the takes, at the ends of their curves."""
     clips = len(curve.values[0])
     margin = 0.5 * (clips - 1) / (len(chosen) - 1) if len(chosen) > 1 else 0.5
     highest = 1.08 * max(np.nanmax(curve.values), 1.05 * (curve.best or 0))
     if curve.best is not None:
         axes.axhline(curve.best, color=INK, linewidth=1)
     for number, (values, colour) in enumerate(zip(curve.values, COLOURS, strict=False)):
-        axes.plot(range(1, clips + 1), values, "o-", color=colour, markersize=6, linewidth=2, clip_on=False,
-                  zorder=4 if number == SVI else 3)
+        axes.plot(range(1, clips + 1), values, "o-", color=colour, markersize=6, linewidth=2,
+                  clip_on=False, zorder=4 if number == SVI else 3)
     ends = sorted(zip((values[-1] for values in curve.values), names, COLOURS, strict=False))
     places = _apart([end for end, _, _ in ends], 0.3 * highest, highest)
     for place, (_, name, colour) in zip(places, ends, strict=True):
-        axes.annotate(textwrap.fill(name, 12), (clips, place), xytext=(12, 0), textcoords="offset points", fontsize=13,
-                      weight="bold", color=colour, va="center", annotation_clip=False)
+        axes.annotate(textwrap.fill(name, 12), (clips, place), xytext=(12, 0),
+                      textcoords="offset points", fontsize=13, weight="bold", color=colour,
+                      va="center", annotation_clip=False)
     axes.set(xlim=(1 - margin, clips + margin), ylim=(0, highest))
     axes.set_xticks([clip + 1 for clip in chosen], [f"clip {clip + 1}" for clip in chosen])
     axes.locator_params(axis="y", nbins=4)
-    axes.tick_params(labelsize=12.5, length=3, color=SEAM, labelcolor=FAINT)
+    axes.tick_params(labelsize=12.5, length=3, color=LINE, labelcolor=FAINT)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(SEAM)
+    axes.spines[["left", "bottom"]].set_color(LINE)
     axes.set_title(curve.title, fontsize=15, loc="left", color=INK, pad=12)
 
 
 def _apart(wanted: Sequence[float], least: float, highest: float) -> list[float]:
-    """Rising numbers, `least` from one another at least and up to `highest`, near those that are wanted."""
+    """Rising numbers near the wanted ones, at least `least` apart and at most `highest`."""
     places: list[float] = []
     for value in wanted:
         places.append(max(value, places[-1] + least) if places else value)

@@ -1,6 +1,7 @@
-"""How far a video of the little world is from the truth, which is known for every frame of it.
+"""How far a video of the demo model's world is from the truth, which is known for every frame.
 
-A clip is [3, T, H, W] in [-1, 1]. Colours are told apart in RGB of [0, 1]; 0.3 is a third of the way from black to red.
+A clip is [3, T, H, W] in [-1, 1]. Distances of colours are in RGB of [0, 1]: 0.3 is a third of the
+way from black to red.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ from torch import Tensor
 
 from .world import COLOURS, FPS, Scene, background, render
 
-ALIKE = 0.3  #: RGB distance within which a pixel has a thing's colour
+ALIKE = 0.3  #: RGB distance within which a pixel has an object's colour
 STEP = FPS // 2  #: frames over which motion is measured
-LEAST = 9  #: pixels of a thing that tell where it is
+LEAST = 9  #: pixels of an object that tell where it is
 
 
 @dataclass(frozen=True)
 class Truth:
     """What is measured of a clip.
 
-    `colour` mean RGB distance of the landscape to the true one; `psnr` of the landscape, dB; `present` pixels of the
-    first thing's colour, 1 being as many as there should be; `motion` how far that thing moves, 1 being as far as it
-    should (0 when it is not to be found).
+    `colour`   mean RGB distance of the background to the true one
+    `psnr`     of the background, dB
+    `present`  pixels in the first object's colour; 1: as many as there should be
+    `motion`   how far that object moves; 1: as far as it should; 0: it is gone
     """
 
     colour: float
@@ -34,14 +36,14 @@ class Truth:
 
     @property
     def there(self) -> bool:
-        """Whether the first thing is there, of its colour and about its size."""
+        """Whether the first object is there, in its colour and about its size."""
         return 0.5 <= self.present <= 2
 
 
 def measure(clip: Tensor, scene: Scene, turns: Tensor) -> Truth:
-    """`turns` [T]: how far the things should be along their orbit in each frame of the clip."""
+    """`turns` [T]: how far the objects should be along their orbits in each frame of the clip."""
     wanted = background([scene])[0]
-    # things move on, so that each pixel shows the landscape for most of a clip
+    # objects move, so each pixel shows the background for most of a clip
     seen = clip.float().clamp(-1, 1).median(1).values
     error = (seen - wanted) / 2
     true = render([scene], turns[None])[0]
@@ -56,8 +58,8 @@ def measure(clip: Tensor, scene: Scene, turns: Tensor) -> Truth:
 
 
 def jump(before: Tensor, clip: Tensor, scene: Scene) -> float:
-    """The longest step that the first thing makes from one frame to the next, pixels, from the end of the clip before
-    to `STEP` frames into this one; nan when it is gone from one of them. It should be 1 to 3.
+    """The longest step of the first object from frame to frame, pixels, from the end of the clip
+    before to `STEP` frames into this one; nan if it is gone from a frame. It should be 1 to 3.
 
     The last frame of one clip and the first of the next are the same instant.
     """
@@ -66,16 +68,16 @@ def jump(before: Tensor, clip: Tensor, scene: Scene) -> float:
     return torch.hypot(x.diff(), y.diff()).max().item() if count.min() > LEAST else math.nan
 
 
-def _pixels(video: Tensor, scene: Scene, landscape: Tensor) -> Tensor:
-    """Where a video shows the first thing's colour rather than the landscape: bool [T, H, W]."""
-    colour = torch.tensor(COLOURS[scene.things[0].colour])[:, None, None, None]
+def _pixels(video: Tensor, scene: Scene, behind: Tensor) -> Tensor:
+    """Where a video shows the first object's colour rather than the background: bool [T, H, W]."""
+    colour = torch.tensor(COLOURS[scene.objects[0].colour])[:, None, None, None]
     distance = ((video.float().clamp(-1, 1) + 1) / 2 - colour).square().sum(0).sqrt()
-    landscapes = ((video - landscape[:, None]) / 2).square().sum(0).sqrt()
-    return (distance < ALIKE) & (distance < landscapes)
+    return (distance < ALIKE) & (distance < ((video - behind[:, None]) / 2).square().sum(0).sqrt())
 
 
 def _motion(pixels: Tensor) -> Tensor:
-    """How far the middle of these pixels moves in `STEP` frames, pixels, the mean over the frames that have any."""
+    """How far the middle of these pixels moves in `STEP` frames: pixels, mean over the frames with
+    enough of them."""
     (x, y), count = _middles(pixels)
     steps = torch.hypot(x[STEP:] - x[:-STEP], y[STEP:] - y[:-STEP])
     steps = steps[(count[STEP:] > LEAST) & (count[:-STEP] > LEAST)]
@@ -83,7 +85,7 @@ def _motion(pixels: Tensor) -> Tensor:
 
 
 def _middles(pixels: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """The middle (x, y) of the pixels of each frame, and how many there are."""
+    """The middle (x, y) of the pixels of each frame, and their number."""
     weight = pixels.float()
     count = weight.sum((1, 2))
     x = (weight.sum(1) @ torch.arange(weight.shape[2]).float()) / count

@@ -1,12 +1,12 @@
-"""Takes side by side in one video, large enough to be looked at, with their names, clips and prompt."""
+"""Writes takes as videos: side by side with names, clips and prompt, and each by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
-import imageio.v2 as imageio
+import av
 import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
@@ -16,20 +16,28 @@ from ..drift.metrics import Pictures
 from .takes import Take, pictures
 from .world import FPS, HEIGHT, WIDTH
 
-SCALE, GAP, HEAD, FOOT = 5, 16, 48, 44  #: pixels in the video for one of a take; and around the takes
+SCALE, GAP, HEAD, FOOT = 5, 16, 48, 44  #: pixels for one of a take; around the takes
 PAPER, INK, FAINT = "#ffffff", "#222222", "#666666"
 COLUMNS = 2
 
 
-def write(path: Path, takes: Sequence[Take]) -> None:
-    with imageio.get_writer(path, fps=FPS, codec="libx264", macro_block_size=4, ffmpeg_log_level="error",
-                            ffmpeg_params=["-crf", "16", "-preset", "veryfast"]) as writer:
-        for frame in frames(takes):
-            writer.append_data(frame)
+def write(path: Path, frames: Iterable[Pictures]) -> None:
+    with av.open(str(path), "w", format="mp4") as file:
+        stream = file.add_stream("libx264", rate=FPS, options={"crf": "16", "preset": "veryfast"})
+        for at, pixels in enumerate(frames):
+            if at == 0:
+                stream.height, stream.width = pixels.shape[:2]
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        file.mux(stream.encode())
 
 
-def frames(takes: Sequence[Take]) -> Iterator[Pictures]:
-    """As many as the shortest of the takes has."""
+def alone(take: Take) -> Iterator[Pictures]:
+    """The frames of a take, enlarged."""
+    return (np.asarray(_enlarged(picture)) for picture in pictures(take.video))
+
+
+def side_by_side(takes: Sequence[Take]) -> Iterator[Pictures]:
+    """The frames of all takes on one page, up to the end of the shortest take."""
     videos = [pictures(take.video) for take in takes]
     numbers = [shown(take) for take in takes]
     names, count = tuple(take.name for take in takes), len(takes[0].clips)
@@ -42,25 +50,26 @@ def frames(takes: Sequence[Take]) -> Iterator[Pictures]:
 
 
 def shown(take: Take) -> list[int]:
-    """The clip, counted from 0, that each frame of a take's video is of."""
+    """The clip, counted from 0, that each frame of a take's video belongs to."""
     variant, clips = take.variant, len(take.clips)
     spans = (chain.kept(clip, clips, variant.overlap, variant.keep_new) for clip in range(clips))
     return [clip for clip, span in enumerate(spans) for _ in range(span.start, span.stop)]
 
 
 def _enlarged(picture: Pictures) -> Image.Image:
-    return Image.fromarray(picture).resize((SCALE * WIDTH, SCALE * HEIGHT), Image.Resampling.BICUBIC)
+    size = SCALE * WIDTH, SCALE * HEIGHT
+    return Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)
 
 
 def _places(takes: int) -> list[tuple[int, int]]:
     """The upper left corners of the takes."""
-    return [(GAP + at % COLUMNS * (SCALE * WIDTH + GAP), HEAD + at // COLUMNS * (SCALE * HEIGHT + HEAD))
-            for at in range(takes)]
+    return [(GAP + at % COLUMNS * (SCALE * WIDTH + GAP),
+             HEAD + at // COLUMNS * (SCALE * HEIGHT + HEAD)) for at in range(takes)]
 
 
 @lru_cache(maxsize=1)
 def _page(names: tuple[str, ...], clips: tuple[str, ...], prompt: str) -> Image.Image:
-    """All but the takes themselves."""
+    """Everything but the takes themselves."""
     places = _places(len(names))
     right, bottom = (max(corner) for corner in zip(*places, strict=True))
     width, height = right + SCALE * WIDTH + GAP, bottom + SCALE * HEIGHT + FOOT
@@ -69,7 +78,8 @@ def _page(names: tuple[str, ...], clips: tuple[str, ...], prompt: str) -> Image.
     for (x, y), name, clip in zip(places, names, clips, strict=True):
         draw.text((x, y - 10), name, INK, _font(24, "bold"), anchor="ls")
         draw.text((x + SCALE * WIDTH, y - 10), clip, FAINT, _font(20), anchor="rs")
-    draw.text((GAP, height - FOOT / 2), _fitting(prompt, width - 2 * GAP), FAINT, _font(20), anchor="lm")
+    line = _fitting(prompt, width - 2 * GAP)
+    draw.text((GAP, height - FOOT / 2), line, FAINT, _font(20), anchor="lm")
     return page
 
 

@@ -1,7 +1,7 @@
-"""A little world that a small model can learn: one or two things that circle over a landscape, and a sentence that says
-how. It is drawn, so that the truth is known for every frame of a video of any length.
+"""The demo model's world: objects circle in front of a background, and a prompt says how.
 
-Pixels are float32 in [-1, 1], [..., 3, T, H, W]. A scene comes out of its seed alone, the same on every machine.
+The world is drawn, so the truth is known for every frame of a video of any length. Pixels are
+float32 in [-1, 1], [..., 3, T, H, W]. A seed gives the same scene on every machine.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,12 +26,13 @@ RADII = (28.0, 14.0)  #: of the orbit of size 1
 Colour = tuple[float, float, float]
 
 COLOURS: dict[str, Colour] = {
-    "red": (0.88, 0.14, 0.12), "orange": (0.97, 0.55, 0.10), "yellow": (0.97, 0.88, 0.20), "green": (0.12, 0.62, 0.22),
-    "blue": (0.12, 0.30, 0.88), "purple": (0.55, 0.18, 0.75), "white": (0.97, 0.97, 0.97), "black": (0.07, 0.07, 0.09),
+    "red": (0.88, 0.14, 0.12), "orange": (0.97, 0.55, 0.10), "yellow": (0.97, 0.88, 0.20),
+    "green": (0.12, 0.62, 0.22), "blue": (0.12, 0.30, 0.88), "purple": (0.55, 0.18, 0.75),
+    "white": (0.97, 0.97, 0.97), "black": (0.07, 0.07, 0.09),
 }  # fmt: skip
 SHAPES = ("ball", "box", "kite")
 MARKS = ("plain", "banded", "dotted")
-TURNS = {  #: turns that a thing makes in a clip
+TURNS = {  #: turns that an object makes in a clip
     "circles clockwise slowly": 0.55,
     "circles clockwise quickly": 0.95,
     "circles backwards slowly": -0.55,
@@ -41,8 +43,8 @@ MOVING = tuple(action for action, turns in TURNS.items() if turns)
 
 
 @dataclass(frozen=True)
-class Thing:
-    """What moves: its looks, and where on the orbit it is (in turns) when the scene begins."""
+class Object:
+    """How an object looks, and where on the orbit it is (in turns) when the scene begins."""
 
     colour: str
     shape: str
@@ -52,12 +54,14 @@ class Thing:
 
     @property
     def name(self) -> str:
-        return f"{'an' if self.colour[0] in 'aeiou' else 'a'} {self.colour} {self.mark} {self.shape}"
+        article = "an" if self.colour[0] in "aeiou" else "a"
+        return f"{article} {self.colour} {self.mark} {self.shape}"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A landscape and its things. `ridges`: of the far and the near hills height, two amplitudes and two phases."""
+    """A background and its objects. `ridges`: height, two amplitudes, two phases of the far hills
+    and of the near ones."""
 
     sky: tuple[Colour, Colour]
     hills: tuple[Colour, Colour]
@@ -65,42 +69,43 @@ class Scene:
     stripes: tuple[float, float]  # of the near hills: pixels, phase
     sun: tuple[float, float, float]  # x, y, radius
     orbit: float
-    things: tuple[Thing, ...]
+    objects: tuple[Object, ...]
     action: str
 
     def prompt(self, action: str = "") -> str:
-        return f"{' and '.join(thing.name for thing in self.things)} {action or self.action}"
+        return f"{' and '.join(each.name for each in self.objects)} {action or self.action}"
 
 
-def scene(seed: int, things: int = 0) -> Scene:
-    """The scene of a seed. `things`: 1 or 2; 0 lets the seed choose (1 in three of four)."""
+def scene(seed: int, objects: int = 0) -> Scene:
+    """The scene of a seed. `objects`: 1 or 2; 0 lets the seed choose (1 in three of four)."""
     draw = random.Random(f"scene {seed}")
-    pastel = [colorsys.hsv_to_rgb(draw.random(), draw.uniform(0.2, 0.6), draw.uniform(0.7, 0.95)) for _ in range(2)]
+    pastel = [colorsys.hsv_to_rgb(draw.random(), draw.uniform(0.2, 0.6), draw.uniform(0.7, 0.95))
+              for _ in range(2)]
     earth = [colorsys.hsv_to_rgb(draw.random(), draw.uniform(0.3, 0.65), value) for value in
              (draw.uniform(0.5, 0.7), draw.uniform(0.3, 0.5))]
-    ridges = tuple((height + draw.uniform(-3, 3), draw.uniform(1.5, 5), draw.uniform(0.5, 2), draw.random(),
-                    draw.random()) for height in (40, 52))
+    ridges = tuple((height + draw.uniform(-3, 3), draw.uniform(1.5, 5), draw.uniform(0.5, 2),
+                    draw.random(), draw.random()) for height in (40, 52))
     stripes = (draw.uniform(7, 14), draw.random())
     sun = (draw.uniform(10, WIDTH - 10), draw.uniform(7, 14), draw.uniform(4, 6))
     orbit = draw.uniform(0.85, 1.1)
     phase = draw.random()
-    count = things or 1 + (draw.random() < 0.25)
+    count = objects or 1 + (draw.random() < 0.25)
     visible = [name for name, colour in COLOURS.items()
                if all(math.dist(colour, other) > 0.4 for other in (*pastel, *earth))]
     names = draw.sample(visible if len(visible) >= count else list(COLOURS), count)
-    found = tuple(Thing(name, draw.choice(SHAPES), draw.choice(MARKS), draw.uniform(9.5, 11.5),
-                        (phase + number / 2) % 1) for number, name in enumerate(names))
+    found = tuple(Object(name, draw.choice(SHAPES), draw.choice(MARKS), draw.uniform(9.5, 11.5),
+                         (phase + number / 2) % 1) for number, name in enumerate(names))
     return Scene((pastel[0], pastel[1]), (earth[0], earth[1]), ridges, stripes, sun, orbit, found,
                  draw.choice(MOVING))
 
 
 def phases(action: str, start: float | Tensor = 0.0, frames: int = CLIP_FRAMES) -> Tensor:
-    """Turns at each of `frames` frames of an action that begins at `start` (a number, or [B, 1])."""
+    """Turns in each frame of an action that begins at `start` (a number, or [B, 1])."""
     return start + torch.arange(frames) * (TURNS[action] / CLIP_FRAMES)
 
 
 def turns(prompts: Sequence[str], overlap: int) -> list[Tensor] | None:
-    """Where things are along their orbits in each clip; None where a prompt says nothing that the world knows."""
+    """How far objects are along their orbits in each clip; None if a prompt names no action."""
     start, found = 0.0, []
     for prompt in prompts:
         action = next((action for action in TURNS if prompt.endswith(action)), None)
@@ -112,28 +117,30 @@ def turns(prompts: Sequence[str], overlap: int) -> list[Tensor] | None:
 
 
 def background(scenes: Sequence[Scene], device: torch.device | str = "cpu") -> Tensor:
-    """The landscapes without their things: [B, 3, H, W]."""
-    return landscape(numbers(scenes).to(device))
+    """The backgrounds of scenes, without objects: [B, 3, H, W]."""
+    return drawn(numbers(scenes).to(device))
 
 
 def numbers(scenes: Sequence[Scene]) -> Tensor:
-    """What the landscapes are drawn from, [B, 27]: sky, hills, ridges, stripes, sun."""
+    """What the backgrounds are drawn from, [B, 27]: sky, hills, ridges, stripes, sun."""
     return torch.tensor([[*chain(*s.sky, *s.hills, *s.ridges, s.stripes, s.sun)] for s in scenes])
 
 
-def with_landscape(scene: Scene, values: Sequence[float]) -> Scene:
-    """A scene's things in a landscape of 27 numbers."""
-    top, low, far, near, *ridges, stripes, sun = (
-        tuple(values[first:last]) for first, last in pairwise((0, 3, 6, 9, 12, 17, 22, 24, 27)))
-    return replace(scene, sky=(top, low), hills=(far, near), ridges=tuple(ridges), stripes=stripes, sun=sun)
+def with_background(scene: Scene, values: Sequence[float]) -> Scene:
+    """A scene's objects in front of the background of 27 numbers."""
+    parts: Any = (tuple(values[first:last])
+                  for first, last in pairwise((0, 3, 6, 9, 12, 17, 22, 24, 27)))
+    top, low, far, near, *ridges, stripes, sun = parts
+    return replace(scene, sky=(top, low), hills=(far, near), ridges=tuple(ridges),
+                   stripes=stripes, sun=sun)
 
 
-def landscape(values: Tensor) -> Tensor:
-    """`numbers` [B, 27] -> [B, 3, H, W]; can be differentiated."""
+def drawn(values: Tensor) -> Tensor:
+    """`numbers` [B, 27] -> backgrounds [B, 3, H, W]; differentiable."""
     colours, ridges, (width, offset), (sun_x, sun_y, radius) = (
-        part[..., None, None].unbind(1) for part in (values[:, :12].unflatten(1, (4, 3)),
-                                                     values[:, 12:22].unflatten(1, (2, 5)), values[:, 22:24],
-                                                     values[:, 24:]))
+        part[..., None, None].unbind(1) for part in (
+            values[:, :12].unflatten(1, (4, 3)), values[:, 12:22].unflatten(1, (2, 5)),
+            values[:, 22:24], values[:, 24:]))
     x = torch.arange(WIDTH, dtype=torch.float32, device=values.device)
     y = torch.arange(HEIGHT, dtype=torch.float32, device=values.device)[:, None]
     top, low, *hills = colours
@@ -143,59 +150,64 @@ def landscape(values: Tensor) -> Tensor:
     stripes = 0.12 * torch.sin(2 * math.pi * (x / width + offset))[:, None]
     for layer, (ridge, colour) in enumerate(zip(ridges, hills, strict=True)):
         height, long, short, first, second = ridge.unbind(1)
-        ridge = height + long * torch.sin(2 * math.pi * (x / WIDTH * (1 + layer) + first)) \
-            + short * torch.sin(2 * math.pi * (x / WIDTH * (4 - layer) + second))
+        ridge = (height + long * torch.sin(2 * math.pi * (x / WIDTH * (1 + layer) + first))
+                 + short * torch.sin(2 * math.pi * (x / WIDTH * (4 - layer) + second)))
         shade = 1 - 0.25 * ((y - ridge) / 24).clamp(0, 1)[:, None] + (stripes if layer else 0)
-        picture = torch.lerp(picture, (colour * shade).clamp(0, 1), (y - ridge + 0.5).clamp(0, 1)[:, None])
+        covered = (y - ridge + 0.5).clamp(0, 1)[:, None]
+        picture = torch.lerp(picture, (colour * shade).clamp(0, 1), covered)
     return picture * 2 - 1
 
 
 def render(scenes: Sequence[Scene], turns: Tensor, device: torch.device | str = "cpu") -> Tensor:
-    """Videos [B, 3, T, H, W]: each scene with its things `turns` [B, T] further along the orbit than it begins."""
+    """Videos [B, 3, T, H, W] of scenes, their objects moved on by `turns` [B, T]."""
     turns = turns.to(device, torch.float32)
     video = background(scenes, device)[:, :, None].repeat(1, 1, turns.shape[1], 1, 1)
-    for number in range(max(len(s.things) for s in scenes)):
+    for number in range(max(len(s.objects) for s in scenes)):
         alpha, mark = _shape(scenes, number, turns, device)
-        # a scene with fewer things is given one that is not there
-        colours = torch.tensor([COLOURS[s.things[number].colour] if number < len(s.things) else (0, 0, 0)
-                                for s in scenes], device=device)
+        # a scene with fewer objects gets an invisible one
+        colours = torch.tensor([COLOURS[s.objects[number].colour] if number < len(s.objects) else
+                                (0, 0, 0) for s in scenes], device=device)
         light = (colours.mean(1, keepdim=True) > 0.6).float()
-        paint, ink = ((2 * c - 1)[:, :, None, None, None] for c in (colours, 0.95 - 0.85 * light.expand(-1, 3)))
+        paint, ink = ((2 * c - 1)[:, :, None, None, None]
+                      for c in (colours, 0.95 - 0.85 * light.expand(-1, 3)))
         video.lerp_(torch.lerp(paint, ink, mark[:, None]), alpha[:, None])
     return video
 
 
 def centres(scene: Scene, turns: Tensor) -> Tensor:
-    """Where the things are: [T] -> [things, T, 2], pixels (x, y)."""
-    angle = 2 * math.pi * (turns + torch.tensor([[thing.phase] for thing in scene.things]))
+    """Where the objects are: [T] -> [objects, T, 2], pixels (x, y)."""
+    angle = 2 * math.pi * (turns + torch.tensor([[each.phase] for each in scene.objects]))
     return torch.stack([CENTRE[0] + scene.orbit * RADII[0] * angle.cos(),
                         CENTRE[1] + scene.orbit * RADII[1] * angle.sin()], -1)
 
 
 def covered(scene: Scene, turns: Tensor, margin: float = 2.0) -> Tensor:
-    """Where things hide the landscape, `margin` pixels more for their soft edge: bool [T, H, W]."""
+    """Where objects hide the background, with `margin` pixels for soft edges: bool [T, H, W]."""
     x, y = torch.meshgrid(torch.arange(WIDTH), torch.arange(HEIGHT), indexing="xy")
-    size = torch.tensor([thing.size for thing in scene.things])[:, None, None, None]
+    size = torch.tensor([each.size for each in scene.objects])[:, None, None, None]
     middle = centres(scene, turns)[:, :, None, None]
-    return (torch.maximum((x - middle[..., 0]).abs(), (y - middle[..., 1]).abs()) < 1.2 * size + margin).any(0)
+    away = torch.maximum((x - middle[..., 0]).abs(), (y - middle[..., 1]).abs())
+    return (away < 1.2 * size + margin).any(0)
 
 
-def _shape(scenes: Sequence[Scene], number: int, turns: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """Opacity of thing `number` and of the mark on it: each [B, T, H, W]."""
-    things = [s.things[number] if number < len(s.things) else None for s in scenes]
+def _shape(scenes: Sequence[Scene], number: int, turns: Tensor,
+           device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """Opacity of object `number` and of the mark on it: each [B, T, H, W]."""
+    objects = [s.objects[number] if number < len(s.objects) else None for s in scenes]
 
     def each(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None, None]
 
-    angle = 2 * math.pi * (turns[:, :, None, None] + each([t.phase if t else 0 for t in things]))
-    orbit, size = each([s.orbit for s in scenes]), each([t.size if t else -9 for t in things])
+    phase = each([o.phase if o else 0 for o in objects])
+    angle = 2 * math.pi * (turns[:, :, None, None] + phase)
+    orbit, size = each([s.orbit for s in scenes]), each([o.size if o else -9 for o in objects])
     x = torch.arange(WIDTH, device=device) - CENTRE[0] - orbit * RADII[0] * angle.cos()
     y = torch.arange(HEIGHT, device=device)[:, None] - CENTRE[1] - orbit * RADII[1] * angle.sin()
-    kind = each([SHAPES.index(t.shape) if t else 0 for t in things])
+    kind = each([SHAPES.index(o.shape) if o else 0 for o in objects])
     ball = torch.hypot(x, y) - size
     box = torch.maximum(x.abs(), y.abs()) - 0.85 * size
     kite = (1.2 * x.abs() + y.abs() - 1.2 * size) / 1.56
     distance = torch.where(kind == 0, ball, torch.where(kind == 1, box, kite))
-    mark = each([MARKS.index(t.mark) if t else 0 for t in things])
+    mark = each([MARKS.index(o.mark) if o else 0 for o in objects])
     inside = torch.where(mark == 1, y.abs() - 0.27 * size, torch.hypot(x, y) - 0.42 * size)
     return (0.5 - distance).clamp(0, 1), (0.5 - inside).clamp(0, 1) * (mark > 0)

@@ -1,4 +1,4 @@
-"""The drift report of a video: what its frames measure, clip by clip and seam by seam, and a sentence on it."""
+"""The drift report of a video: what its frames measure, clip by clip and seam by seam."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
+from ..text import count
 from .layout import DriftError, Layout, of_settings
 from .metrics import NAMES, REPEATED, FrameMetrics, Pictures, mean_lab, measure
 from .trends import Trend, change, trend
-from .verdict import sentence
-from .video import probe, read, read_image
+from .verdict import Curve, curves, parts
+from .video import Source, probe, read, read_image
 
-NEIGHBOURS = 8  #: frames on either side of a seam that say what is usual there
-STRIP = 10  #: clips that are shown in pictures
+NEIGHBOURS = 8  #: steps on either side of a seam that say what is usual there: half a second
 
 
-# ------------------------------------------------------------------------------------------------------ clips and seams
+# ------------------------------------------------------------------------------ clips and seams
 
 
 @dataclass(frozen=True)
 class ClipMetrics:
-    """A clip: its frames, the medians of their metrics, and how many of them repeat the frame before. Its first frame's
-    motion is the seam's and not counted here. Frozen: more than half of the frames are repeats."""
+    """The medians of a clip's frames, and how many frames repeat the one before.
+
+    The motion of its first frame belongs to the seam and is left out.
+    """
 
     number: int  # from 1, as people count
     frames: range
@@ -33,12 +35,13 @@ class ClipMetrics:
 
     @property
     def frozen(self) -> bool:
+        """Whether more than half of the frames are repeats."""
         return self.repeated > (len(self.frames) - 1) / 2
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step across a seam beside the usual one: the median of the 8 steps on either side."""
+    """A step across a seam, and the usual one: the median of the 8 steps on either side."""
 
     across: float
     usual: float
@@ -46,17 +49,17 @@ class Step:
 
     @property
     def jump(self) -> float:
-        """across / usual. What is usual counts as half a level at least (Lab: as much of 100 as that is of 255), the
-        size of a repeated frame, for a step that no 8-bit picture shows is no jump, however still the scene."""
+        """across / usual. The usual step counts as half a level at least (in Lab, as that share of
+        100): an 8-bit picture cannot show a smaller one, however still the scene."""
         return self.across / max(self.usual, self.least)
 
 
 @dataclass(frozen=True)
 class Seam:
-    """A seam between clip `number` and the next; `frame` is the first of the new clip.
+    """The seam between clip `number` and the next; `frame` is the first of the new clip.
 
-    `pixels` mean absolute difference of the frames, `luma` difference of the mean Y (levels), `colour` CIE76 difference
-    of the mean Lab colours.
+    `pixels` mean absolute difference of the frames, `luma` difference of the mean Y (levels),
+    `colour` CIE76 difference of the mean Lab colours.
     """
 
     number: int
@@ -87,27 +90,26 @@ def clip_metrics(number: int, span: range, rows: Sequence[FrameMetrics]) -> Clip
 def seam(number: int, frame: int, rows: Sequence[FrameMetrics]) -> Seam:
     """The seam before `frame`; `rows` are those of the whole video."""
     near = range(max(1, frame - NEIGHBOURS), min(len(rows), frame + NEIGHBOURS + 1))
-    colours = np.array([(row.lightness, row.a, row.b) for row in rows[near.start - 1 : near.stop]])
-    lumas = np.array([row.luma for row in rows[near.start - 1 : near.stop]])
-    steps = {
-        "pixels": (np.array([rows[at].motion for at in near], dtype=float), REPEATED),
-        "luma": (np.abs(np.diff(lumas)), REPEATED),
-        "colour": (np.linalg.norm(np.diff(colours, axis=0), axis=1), REPEATED / 255 * 100),
-    }
+    around = rows[near.start - 1 : near.stop]
+    colours = np.array([(row.lightness, row.a, row.b) for row in around])
     at = frame - near.start
-    return Seam(number, frame, **{
-        kind: Step(float(values[at]), float(np.median(np.delete(values, at))) if len(values) > 1 else 0.0, least)
-        for kind, (values, least) in steps.items()
-    })
+
+    def step(steps: np.ndarray, least: float = REPEATED) -> Step:
+        usual = float(np.median(np.delete(steps, at))) if len(steps) > 1 else 0.0
+        return Step(float(steps[at]), usual, least)
+
+    return Seam(number, frame, pixels=step(np.array([row.motion for row in around[1:]], float)),
+                luma=step(np.abs(np.diff([row.luma for row in around]))),
+                colour=step(np.linalg.norm(np.diff(colours, axis=0), axis=1), REPEATED / 255 * 100))
 
 
-# --------------------------------------------------------------------------------------------------------------- report
+# --------------------------------------------------------------------------------------- report
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that was measured. `pictures` are small frames by number, for the plot; `reference` names what `cast` is a
-    difference to."""
+    """All that was measured. `reference` names what `cast` is a difference to; `pictures` are
+    small frames by number, for the plot."""
 
     video: Path
     width: int
@@ -123,7 +125,7 @@ class Report:
     reference_picture: Pictures | None = field(default=None, repr=False, compare=False)
 
     def column(self, name: str) -> list[float]:
-        """A metric of all frames; the first has no motion and is left out there."""
+        """A metric of all frames; the first frame has no motion and is left out there."""
         return [value for row in self.frames if (value := getattr(row, name)) is not None]
 
     def medians(self, name: str) -> list[float]:
@@ -137,18 +139,22 @@ class Report:
         return change(self.column(name))
 
     @property
+    def curves(self) -> list[Curve]:
+        """What a viewer sees change, the worst first."""
+        return curves(self)
+
+    @property
     def verdict(self) -> str:
-        """What the numbers say, in a sentence."""
-        return sentence(self)
+        """What a viewer sees, the worst first, and what to do about it."""
+        return " ".join(parts(self))
 
 
-def report(
-    video: Path | str, reference: Path | str | Pictures | None = None, clips: Layout | str | None = None
-) -> Report:
+def report(video: Path | str, reference: Path | str | Pictures | None = None,
+           clips: Layout | str | None = None) -> Report:
     """Measures a video, 16 frames at a time.
 
-    `reference`  the user's image, a file or uint8 [H, W, 3]; without one the first frame of the video
-    `clips`      a Layout or what `Layout.parse` reads; without one, what WanGP wrote into the video
+    `reference`  the user's image, a file or uint8 [H, W, 3]; default: the first frame
+    `clips`      a Layout or what `Layout.parse` reads; default: what WanGP wrote into the video
 
     Raises DriftError for what the user can fix.
     """
@@ -156,41 +162,54 @@ def report(
     source = probe(Path(video))
     picture = None if reference is None else read_image(reference, source)
     layout = given or of_settings(source.settings, source.frames)
-    spans = layout.spans(source.frames)
-    wanted = {frame for clip in shown(spans) for frame in ends(spans[clip])} if source.frames else set()
+    wanted = {frame for _, frame in shown(layout.spans(max(1, source.frames)))}
+    rows, pictures = _measured(source, picture, wanted)
+    if len(rows) < 2:
+        raise DriftError(f"{source.path} is no video: it has {count(len(rows), 'frame')}.")
+    notes = []
+    if len(rows) != source.frames:  # a broken file
+        notes.append(f"the file announces {source.frames} frames, but only {len(rows)} can be read")
+        layout = given or of_settings(source.settings, len(rows))
+    if given:
+        notes += _misfit(given, len(rows), source)
+    spans = layout.spans(len(rows))
+    clips_ = tuple(clip_metrics(number, span, rows) for number, span in enumerate(spans, 1))
+    seams = tuple(seam(number, span.start, rows) for number, span in enumerate(spans[1:], 1))
+    return Report(source.path, source.width, source.height, source.fps, layout,
+                  "the first frame" if picture is None else "the image", tuple(rows), clips_,
+                  seams if layout.seams else (), tuple(notes), pictures, picture)
+
+
+def shown(spans: Sequence[range]) -> list[tuple[int, int]]:
+    """The first, the middle and the last clip, counted from 0, each with its middle frame."""
+    chosen = sorted({0, len(spans) // 2, len(spans) - 1})
+    return [(clip, spans[clip][len(spans[clip]) // 2]) for clip in chosen]
+
+
+def _measured(source: Source, reference: Pictures | None, wanted: set[int]
+              ) -> tuple[list[FrameMetrics], dict[int, Pictures]]:
+    """The metrics of all frames, and pictures of those `wanted`; of a broken file also its last."""
     rows: list[FrameMetrics] = []
     pictures: dict[int, Pictures] = {}
-    anchor = None if picture is None else mean_lab(picture[None])[0]
+    anchor = None if reference is None else mean_lab(reference[None])[0]
     before: Pictures | None = None
     for chunk in read(source.path):
         anchor = mean_lab(chunk[:1])[0] if anchor is None else anchor
-        pictures |= {len(rows) + at: one.copy() for at, one in enumerate(chunk) if len(rows) + at in wanted}
+        pictures |= {at: one.copy() for at, one in enumerate(chunk, len(rows)) if at in wanted}
         rows += measure(chunk, anchor, before)
         before = chunk[-1].copy()  # a copy, which lets go of the chunk
-    if len(rows) < 2:
-        raise DriftError(f"{source.path} is no video: it has {len(rows)} frame{'' if rows else 's'}.")
-    if given and len(rows) < given.size - given.overlap * given.keep_new:
-        raise DriftError(f"{source.path.name} has {len(rows)} frames and is shorter than a clip of {given.size}.")
-    notes = []
-    if len(rows) != source.frames:  # a broken file
-        notes.append(f"the file announces {source.frames} frames, and {len(rows)} could be read")
-        layout = given or of_settings(source.settings, len(rows))
+    if before is not None and len(rows) != source.frames:
         pictures[len(rows) - 1] = before
-    spans = layout.spans(len(rows))
-    if given and len(rows) not in (whole := layout.length(len(spans)), whole - layout.overlap * layout.keep_new):
-        notes.append(f"{len(rows)} frames are no whole clips of {layout.size}: the last one has {len(spans[-1])}")
-    clips_ = tuple(clip_metrics(number, span, rows) for number, span in enumerate(spans, 1))
-    seams = tuple(seam(number, span.start, rows) for number, span in enumerate(spans[1:], 1) if layout.seams)
-    called = "the first frame" if picture is None else "the image"
-    return Report(source.path, source.width, source.height, source.fps, layout, called, tuple(rows), clips_, seams,
-                  tuple(notes), pictures, picture)
+    return rows, pictures
 
 
-def shown(spans: Sequence[range]) -> list[int]:
-    """The clips, counted from 0, whose pictures are shown: all, or `STRIP` of them evenly with the first and last."""
-    return sorted({round(at) for at in np.linspace(0, len(spans) - 1, min(STRIP, len(spans)))})
-
-
-def ends(span: range) -> tuple[int, int, int]:
-    """The first, middle and last frame of a clip."""
-    return span[0], span[len(span) // 2], span[-1]
+def _misfit(given: Layout, frames: int, source: Source) -> list[str]:
+    """A note where the user's layout does not fit. DriftError where not even one clip does."""
+    lost = given.overlap * given.keep_new  # frames that a clip gives up to the one after it
+    if frames < given.size - lost:
+        raise DriftError(f"{source.path.name} has {frames} frames and is shorter than a clip of "
+                         f"{given.size}.")
+    spans = given.spans(frames)
+    whole = given.length(len(spans))
+    return [] if frames in (whole, whole - lost) else [
+        f"{frames} frames are not whole clips of {given.size}: the last clip has {len(spans[-1])}"]

@@ -1,4 +1,4 @@
-"""A drift report as files: NAME.drift.csv (a row per frame), NAME.drift.json (all the rest), NAME.drift.png."""
+"""A drift report as files: NAME.drift.png, .csv (a row per frame) and .json (everything else)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .analysis import NEIGHBOURS, ClipMetrics, Report, Seam, Step
 from .layout import DriftError
 from .metrics import METRICS, NAMES, SHORT_SIDE
 from .trends import ENDS, Trend
-from .verdict import KINDS, per_clip
 
 
 def write(report: Report, folder: Path | None = None) -> tuple[Path, Path, Path]:
-    """Writes the report into `folder`, or beside its video; the files of an earlier report are replaced.
+    """Writes the report into `folder`, or beside its video, and replaces an earlier one.
 
     All three are complete before the first one is put in its place. Raises DriftError.
     """
     folder = report.video.parent if folder is None else folder
-    writers: dict[str, Callable[[Report, Path], None]] = {"csv": write_csv, "json": write_json, "png": plot.write_png}
+    writers: dict[str, Callable[[Report, Path], None]] = {"csv": write_csv, "json": write_json,
+                                                          "png": plot.write_png}
     paths = [folder / f"{report.video.stem}.drift.{kind}" for kind in writers]
     unfinished = [folder / f".drift-{uuid4().hex}.tmp" for _ in paths]
     try:
@@ -38,8 +38,8 @@ def write(report: Report, folder: Path | None = None) -> tuple[Path, Path, Path]
         for path, final in zip(unfinished, paths, strict=True):
             path.replace(final)
     except OSError as error:
-        raise DriftError(f"The report cannot be written to {folder} ({error.strerror or error}); if one of its files "
-                         "is open in another program, close it.") from error
+        raise DriftError(f"The report cannot be written to {folder} ({error.strerror or error}). "
+                         "If one of its files is open in another program, close it.") from error
     finally:
         for path in unfinished:
             with suppress(OSError):
@@ -49,7 +49,7 @@ def write(report: Report, folder: Path | None = None) -> tuple[Path, Path, Path]
 
 
 def write_csv(report: Report, path: Path) -> None:
-    """A row per frame; frames and clips count from 0 and from 1, `seam` is 1 where a new clip begins."""
+    """Frames count from 0, clips from 1; `seam` is 1 where a new clip begins."""
     starts = {seam.frame for seam in report.seams}
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -63,28 +63,31 @@ def write_csv(report: Report, path: Path) -> None:
 
 
 def write_json(report: Report, path: Path) -> None:
-    path.write_text(json.dumps(as_dict(report), ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(as_dict(report), ensure_ascii=False, indent=1, allow_nan=False)
+    path.write_text(f"{text}\n", encoding="utf-8")
 
 
 def as_dict(report: Report) -> dict[str, Any]:
-    """All but the frames, as JSON has it."""
+    """Everything but the frames, for JSON."""
     layout, motions = report.layout, report.column("motion")
     return {
         "verdict": report.verdict,
         "notes": list(report.notes),
         "version": __version__,
-        "video": {"name": report.video.name, "frames": len(report.frames), "fps": _rounded(report.fps),
-                  "width": report.width, "height": report.height},
+        "video": {"name": report.video.name, "frames": len(report.frames),
+                  "fps": _rounded(report.fps), "width": report.width, "height": report.height},
         "clips_are": {"size": layout.size, "overlap": layout.overlap, "seams_known": layout.seams,
-                      "shared_frames_of": "new" if layout.keep_new else "old", "origin": layout.origin},
+                      "shared_frames_of": "new" if layout.keep_new else "old",
+                      "origin": layout.origin},
         "reference": report.reference,
-        "metrics": {name: {"unit": metric.unit, "about": metric.about} for name, metric in METRICS.items()},
+        "metrics": {name: {"unit": metric.unit, "about": metric.about}
+                    for name, metric in METRICS.items()},
         "measured_on": f"a copy of {SHORT_SIDE} pixels on the short side",
         "trends_about": " ".join((Trend.__doc__ or "").split()),
         "trends": {name: _trend(report, name) for name in METRICS},
         "vbench_temporal_flickering": _rounded((255 - float(np.mean(motions))) / 255),
-        "jumps_about": f"the step across a seam / the median of the {NEIGHBOURS} steps on either side. "
-                       + " ".join((Step.jump.__doc__ or "").split()),
+        "jumps_about": f"the step across a seam / the median of the {NEIGHBOURS} steps on either "
+                       f"side. {' '.join((Step.jump.__doc__ or '').split())}",
         "seams": [_seam(seam) for seam in report.seams],
         f"{layout.noun}s": [_clip(clip) for clip in report.clips],
     }  # fmt: skip
@@ -92,24 +95,40 @@ def as_dict(report: Report) -> dict[str, Any]:
 
 def _clip(clip: ClipMetrics) -> dict[str, Any]:
     median = {name: _rounded(value) for name, value in asdict(clip.median).items()}
-    return {"number": clip.number, "first_frame": clip.frames.start, "last_frame": clip.frames.stop - 1,
-            "repeated_frames": clip.repeated, "frozen": clip.frozen, "median": median}  # fmt: skip
+    return {"number": clip.number, "first_frame": clip.frames.start,
+            "last_frame": clip.frames.stop - 1, "repeated_frames": clip.repeated,
+            "frozen": clip.frozen, "median": median}
 
 
 def _seam(seam: Seam) -> dict[str, Any]:
-    steps = {kind: _step(getattr(seam, kind)) for kind in KINDS}
-    return {"seam": f"{seam.number}->{seam.number + 1}", "frame": seam.frame, "repeated": seam.repeated, **steps}
+    steps = {kind: _step(getattr(seam, kind)) for kind in ("pixels", "luma", "colour")}
+    return {"seam": seam.name, "frame": seam.frame, "repeated": seam.repeated, **steps}
 
 
 def _trend(report: Report, name: str) -> dict[str, Any]:
     found = report.trend(name)
-    values = {} if found is None else {key: _rounded(value) for key, value in asdict(found).items()}
+    values = {} if found is None else {key: _rounded(getattr(found, key))
+                                       for key in ("slope", "low", "high")}
     return {f"last_minus_first_{ENDS:.0%}": _rounded(report.change(name)), **values,
             "per_clip": per_clip(report, name), "word": "" if found is None else found.word}
 
 
+def per_clip(report: Report, name: str) -> str:
+    """The slope of a metric per clip, such as `+0.8 %` or `-0.10`; "" for a single clip."""
+    trend = report.trend(name)
+    if trend is None:
+        return ""
+    usual = float(np.median(report.medians(name)))
+    relative = METRICS[name].relative and usual != 0
+    text = f"{100 * trend.slope / usual:+.1f}" if relative else f"{trend.slope:+.2f}"
+    if not float(text):  # what rounds to nothing has no sign
+        text = text[1:] if trend.word == "no trend" or not trend.word else f"almost {text[1:]}"
+    return f"{text} %" if relative else text
+
+
 def _step(step: Step) -> dict[str, float | None]:
-    return {"across": _rounded(step.across), "usual": _rounded(step.usual), "jump": _rounded(step.jump)}
+    return {"across": _rounded(step.across), "usual": _rounded(step.usual),
+            "jump": _rounded(step.jump)}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -1,105 +1,200 @@
-"""The verdict: one sentence of numbers. Nothing in it is called good or bad, and motion always stands beside the looks,
-for a frozen video is perfectly consistent.
-"""
+"""The verdict: what a viewer sees change over the clips, the worst first, and what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .metrics import METRICS, REPEATED
-from .trends import TREND_CLIPS, start
+from .. import text
+from ..variants import VARIANTS
+from .metrics import REPEATED, Floats
+from .trends import ends, trend
 
 if TYPE_CHECKING:
     from .analysis import Report
 
-KINDS = ("pixels", "luma", "colour")  #: of jumps
-LOOKS = ("luma", "contrast", "saturation", "sharpness")
+CLEAR = 3.5  #: Lab units; anybody sees a difference this large (Mokrzycki and Tatol 2011)
+NOTICED = 2.3  #: Lab units; just noticed side by side, as frames at a seam are (Mahy et al. 1994)
+CONTRAST = 10.0  #: per cent; ours: clips of a demo model that holds differ by 1 %
+HALVED, DOUBLED = -50.0, 100.0  #: per cent; ours: sharpness and motion change with the content
+JUMP = 3.0  #: times the usual step; PySceneDetect's AdaptiveDetector calls that a cut
+LISTED = 3  #: clips that a sentence names one by one
 
 
-def sentence(report: Report) -> str:
-    """Such as `Over 10 clips: luma +0.8 % per clip (rises), ..., colour cast to the image from 1.4 to 3.1 (no trend);
-    motion 4.9 (no trend); largest jump 1.4x (pixels) at the seam 3->4.`"""
-    looks, moves = ", ".join([*_looks(report), _cast(report)]), "; ".join([_motion(report), *_seams(report)])
-    return f"{_head(report)}: {looks}; {moves}."
+@dataclass(frozen=True)
+class Curve:
+    """Something that a viewer can see change over the clips.
+
+    `values`  the change since the first clip, one per clip; `at_seams`: one jump per seam
+    `limits`  the lowest and the highest value that goes unnoticed
+    `below`, `above`  what a viewer sees beyond them; `detail` says how much of it
+    """
+
+    name: str
+    unit: str
+    limits: tuple[float, float]
+    values: tuple[float, ...]
+    below: str
+    above: str
+    detail: str = ""
+    at_seams: bool = False
+
+    @property
+    def times(self) -> list[float]:
+        """The values as multiples of their limit."""
+        return [value / self.limits[value > 0] for value in self.values]
+
+    @property
+    def visible(self) -> list[int]:
+        """Which values are beyond the limits, counted from 0."""
+        return [at for at, times in enumerate(self.times) if times > 1]
+
+    @property
+    def steady(self) -> bool:
+        """Whether the values leave zero more regularly than by chance."""
+        found = trend(self.values)
+        return found is not None and found.word == ("rises" if self.values[-1] > 0 else "falls")
 
 
-def per_clip(report: Report, name: str) -> str:
-    """The slope of a metric per clip, such as `+0.8 %` or `-0.10`; "" for a single clip."""
-    trend = report.trend(name)
-    if trend is None:
-        return ""
-    text = _signed(trend.slope, float(np.median(report.medians(name))), name)
-    return f"almost {text}" if text.startswith("0") and trend.word in ("rises", "falls") else text
+# --------------------------------------------------------------------------------------- curves
 
 
-def _head(report: Report) -> str:
-    n, noun = len(report.clips), report.layout.noun
-    if n == 1:
-        return f"In 1 {noun}"
-    few = f" (too few to tell a trend from chance, that takes {TREND_CLIPS})" if n < TREND_CLIPS else ""
-    return f"Over {n} {noun}s{few}"
+def curves(report: Report) -> list[Curve]:
+    """What a viewer can see change, the worst first."""
+    lab = np.stack([_series(report, name) for name in ("lightness", "a", "b")], 1)
+    shift = np.linalg.norm(lab - lab[0], axis=1)
+    chroma = _series(report, "saturation")
+    found = [
+        Curve("Colour shift", "Lab units", (-CLEAR, CLEAR), tuple(shift.tolist()), "",
+              "colours shift", f"the picture gets {_shade(lab[np.argmax(shift)] - lab[0])}"),
+        Curve("Saturation", "Lab units", (-CLEAR, CLEAR), tuple((chroma - chroma[0]).tolist()),
+              "colours fade", "colours intensify"),
+        _relative(report, "contrast", -CONTRAST, CONTRAST, "contrast falls", "contrast rises"),
+        _relative(report, "sharpness", HALVED, DOUBLED, "the picture softens",
+                  "the picture sharpens"),
+        _relative(report, "motion", HALVED, DOUBLED, "motion dies down", "motion picks up"),
+    ]
+    if report.seams:
+        jumps = [max(seam.pixels.jump, min(seam.colour.jump, JUMP * seam.colour.across / NOTICED))
+                 for seam in report.seams]
+        found.append(Curve("Jumps where clips meet", "times the usual step", (-JUMP, JUMP),
+                           tuple(jumps), "", "the picture jumps", at_seams=True))
+    return sorted(found, key=lambda curve: max(curve.times, default=0), reverse=True)
 
 
-def _looks(report: Report) -> Iterable[str]:
-    for name in LOOKS:
-        if len(report.clips) > 1:
-            value, over = per_clip(report, name), f" per {report.layout.noun}"
-        else:
-            value, over = _signed(report.change(name), start(report.column(name)), name), " from start to end"
-        yield f"{name} {value}{over if name == LOOKS[0] else ''}{_word(report, name)}"
+def _series(report: Report, name: str) -> Floats:
+    """The medians of the clips; of a single clip its start and its end."""
+    return np.array(report.medians(name) if len(report.clips) > 1 else ends(report.column(name)))
 
 
-def _word(report: Report, name: str) -> str:
-    word = getattr(report.trend(name), "word", "")
-    return f" ({word})" if word else ""
+def _relative(report: Report, name: str, low: float, high: float, below: str, above: str) -> Curve:
+    values = _series(report, name) + REPEATED  # so that next to nothing does not count as a change
+    change = 100 * (values / values[:1] - 1)
+    most = f"{max(change, key=abs):+.0f} %" if len(change) else ""
+    return Curve(name.capitalize(), "%", (low, high), tuple(change.tolist()), below, above, most)
 
 
-def _cast(report: Report) -> str:
-    casts = report.medians("cast")
-    first, most, last = (f"{cast:.1f}" for cast in (casts[0], max(casts), casts[-1]))
-    if len(casts) == 1:
-        return f"colour cast {first} to {report.reference}"
-    between = "" if most in (first, last) else f", {most} in {report.layout.noun} {casts.index(max(casts)) + 1}"
-    return f"colour cast to {report.reference} from {first} to {last}{between}{_word(report, 'cast')}"
+def _shade(change: Floats) -> str:
+    """The parts of a change of L*, a* and b* that are at least half as large as the largest."""
+    large = np.abs(change) >= np.abs(change).max() / 2
+    light, red, yellow = (int(way) for way in np.sign(change) * large)
+    words = (["", "warmer", "cooler"][red], "") if red == yellow else (
+        ["", "redder", "greener"][red], ["", "yellower", "bluer"][yellow])
+    return " and ".join(filter(None, [*words, ["", "brighter", "darker"][light]]))
 
 
-def _motion(report: Report) -> str:
-    motions = report.medians("motion")
-    middle = float(np.median(motions)) if motions else 0.0
-    told = f"motion {middle:.1f}" if middle >= REPEATED else f"motion {middle:.2f}"
-    frozen = [str(clip.number) for clip in report.clips if clip.frozen]
+# ---------------------------------------------------------------------------------------- words
+
+
+def parts(report: Report) -> list[str]:
+    """The verdict in up to three sentences: the worst, what else is visible, what to do."""
+    told = list(_told(report))
+    if not told:
+        length = (text.count(len(report.clips), "clip") if report.layout.seams else
+                  text.count(len(report.frames), "frame"))
+        seams = ", and no seam shows" if report.seams else ""
+        return [f"No visible drift over {length}: colours, contrast, sharpness and motion hold"
+                f"{seams}."]
+    also = [f"Also: {'; '.join(brief for _, brief in told[1:])}."] if told[1:] else []
+    return [f"{text.sentence(told[0][0])}.", *also, *_advice(report)]
+
+
+def _told(report: Report) -> Iterator[tuple[str, str]]:
+    """What is visible, the worst first: in full and in brief."""
+    frozen = [clip.number - 1 for clip in report.clips if clip.frozen]
     if len(frozen) == len(report.clips):
-        return f"FROZEN, {told}: most frames repeat the one before, so a steady look means nothing"
-    told += _word(report, "motion")
+        yield ("the whole video stands still, so its steady look means nothing",) * 2
+        return
     if frozen:
-        few = ", ".join(frozen) if len(frozen) <= 6 else f"{len(frozen)} of {len(report.clips)}"
-        told += f", FROZEN in {report.layout.noun}{'s' if len(frozen) > 1 else ''} {few}"
-    return told
-
-
-def _seams(report: Report) -> Iterable[str]:
-    seams = report.seams
-    jumps = {kind: [getattr(seam, kind).jump for seam in seams] for kind in KINDS}
-    if seams:
-        kind = max(KINDS, key=lambda kind: max(jumps[kind]))
-        largest = max(jumps[kind])
-        told = f"largest jump {largest:.1f}x ({kind}) at the seam {seams[jumps[kind].index(largest)].name}"
-        if len(seams) > 2 and largest > 1:  # the largest of many is large by chance, the median is not
-            usual = (f"{np.median(jumps[kind]):.1f}x in {kind}" for kind in KINDS)
-            told += f" (median {', '.join(usual)})"
-        yield told
-    twice = sum(seam.repeated and seam.pixels.usual >= REPEATED for seam in seams)
+        yield (f"the picture freezes {_in(report, frozen)}",) * 2
+    for curve in report.curves:
+        if curve.visible and not (frozen and curve.name == "Motion"):
+            what = curve.above if curve.values[np.argmax(curve.times)] > 0 else curve.below
+            how = "steadily, visibly" if curve.steady and not curve.at_seams else "visibly"
+            detail = curve.detail and f": {curve.detail}"
+            yield f"{what} {how} {where(report, curve)}{detail}", f"{what} {where(report, curve)}"
+    twice = sum(seam.repeated and seam.pixels.usual >= REPEATED for seam in report.seams)
     if twice:
-        yield f"a frame shown twice at {twice} of {len(seams)} seams"
-    if not report.layout.seams:
-        yield "seams not known"
+        yield (f"a frame is shown twice at {_of(twice, len(report.seams))}",) * 2
 
 
-def _signed(value: float, usual: float, name: str) -> str:
-    """With its sign, for a relative metric in per cent of what is usual; what rounds to nothing has no sign."""
-    relative = METRICS[name].relative and usual != 0
-    text = f"{100 * value / usual:+.1f}" if relative else f"{value:+.2f}"
-    return (text if float(text) else text[1:]) + (" %" if relative else "")
+def where(report: Report, curve: Curve) -> str:
+    """Where a curve is visible: `from clip 6 on`, `in clips 2 and 4`, `between clips 4 and 5`."""
+    visible, many = curve.visible, len(curve.values)
+    if curve.at_seams:
+        return f"at {_of(len(visible), many)}" if len(visible) > 1 else (
+            f"between clips {visible[0] + 1} and {visible[0] + 2}")
+    if len(report.clips) == 1:
+        return "by the end"
+    if len(visible) > 1 and visible == list(range(visible[0], many)):
+        return f"from {name(report, visible[0])} on"
+    return _in(report, visible)
+
+
+def _in(report: Report, clips: Sequence[int]) -> str:
+    if len(clips) > LISTED:
+        return f"in {len(clips)} of {len(report.clips)} {report.layout.noun}s"
+    *most, last = (name(report, clip).removeprefix("clip ") for clip in clips)
+    listed = f"{', '.join(most)} and {last}" if most else last
+    return f"in {text.plural(len(clips), 'clip')} {listed}" if report.layout.seams else (
+        f"at {listed}")
+
+
+def _of(number: int, seams: int) -> str:
+    return f"all {seams} seams" if number == seams > 1 else (
+        f"{number} of {text.count(seams, 'seam')}")
+
+
+def name(report: Report, clip: int) -> str:
+    """`clip 6`; where clips are not known, when it begins: `25 s`."""
+    noun, number = place(report, clip)
+    return f"{number} s" if noun == "second" else f"{noun} {number}"
+
+
+def place(report: Report, clip: int) -> tuple[str, int]:
+    """What this report counts, and where the clip is in it: clip 6, second 25, frame 405."""
+    first = report.clips[clip].frames.start
+    if report.layout.seams:
+        return "clip", clip + 1
+    return ("second", round(first / report.fps)) if report.fps else ("frame", first)
+
+
+def _advice(report: Report) -> list[str]:
+    """What to do about the worst, as the guide's troubleshooting has it."""
+    variant, worst = report.layout.variant, report.curves[0]
+    if any(clip.frozen for clip in report.clips) or worst.visible and worst.name == "Motion":
+        return ["Say in the prompt what moves, and use accelerators at half strength or not at "
+                "all."]
+    if variant is None:
+        return ["If SVI did not make this video, try an SVI profile."]
+    if not worst.visible:
+        return []
+    if worst.at_seams:
+        return [f"Redo the run from clip {worst.visible[0] + 2} with another seed."]
+    if not variant.ref_pad_num:
+        return [f"{variant.title} sees your image in clip 1 alone; for one scene, choose "
+                f"{VARIANTS['shot'].title}."]
+    return ["Try the default seed_times, 480p, 16-bit weights, no VAE tiles and 50 steps."]

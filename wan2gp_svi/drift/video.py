@@ -1,4 +1,4 @@
-"""A video as a stream of small pictures, and what WanGP has written into it."""
+"""Reads a video as a stream of small pictures, and the settings that WanGP wrote into it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from .layout import DriftError
 from .metrics import Pictures, small
 
-CHUNK = 16  #: frames that are held at once
+CHUNK = 16  #: frames in memory at once
 
 
 @dataclass(frozen=True)
 class Source:
-    """A video file. `frames` is what the file announces; `settings` are WanGP's, {} where it wrote none."""
+    """A video file. `frames` is what it announces; `settings` are WanGP's, {} if it wrote none."""
 
     path: Path
     width: int
@@ -33,28 +33,29 @@ class Source:
 
 
 def probe(path: Path) -> Source:
-    """Reads all but the pictures. Raises DriftError."""
+    """Reads everything but the pictures. Raises DriftError."""
     with _open(path) as (container, stream):
         tags = {key.lower(): value for key, value in (stream.metadata | container.metadata).items()}
         texts = [tags[name] for name in ("comment", "description") if name in tags]
-        beside = path.with_suffix(".json")  # where WanGP writes its settings if it is told to
+        beside = path.with_suffix(".json")  # where WanGP can be set to write its settings
         if beside.is_file():
             texts.append(beside.read_text(encoding="utf-8", errors="replace"))
         settings = next((found for text in texts if (found := _settings(text))), {})
-        packets = sum(packet.size > 0 for packet in container.demux(stream))  # headers of some containers do not say
+        # counted, since the headers of some containers do not say
+        packets = sum(packet.size > 0 for packet in container.demux(stream))
         rate = float(stream.average_rate or stream.guessed_rate or Fraction(0))
         return Source(path, stream.width, stream.height, rate, packets, settings)
 
 
 def read(path: Path, chunk: int = CHUNK) -> Iterator[Pictures]:
-    """The frames of a video as `small` pictures, [up to `chunk`, h, w, 3] at a time. Raises DriftError."""
+    """The frames as `small` pictures, up to [`chunk`, h, w, 3] at a time. Raises DriftError."""
     with _open(path) as (container, stream):
         stream.thread_type = "AUTO"
         held: list[Pictures] = []
         for frame in container.decode(stream):
             held.append(small(frame.to_ndarray(format="rgb24")))
             if (frame.width, frame.height) != (stream.width, stream.height):
-                raise DriftError(f"{path.name}: the size of the picture changes within the video.")
+                raise DriftError(f"The picture of {path.name} changes its size on the way.")
             if len(held) == chunk:
                 yield np.stack(held)
                 held = []
@@ -63,9 +64,10 @@ def read(path: Path, chunk: int = CHUNK) -> Iterator[Pictures]:
 
 
 def read_image(image: Path | str | Pictures, like: Source) -> Pictures:
-    """An image of any size, a file or uint8 [H, W, 3], on the size of a video, then `small`. Raises DriftError."""
+    """An image, a file or uint8 [H, W, 3], as a `small` frame of a video. Raises DriftError."""
     opened = Image.fromarray(image) if isinstance(image, np.ndarray) else _image(Path(image))
-    return small(np.asarray(opened.resize((like.width, like.height), Image.Resampling.LANCZOS)))
+    resized = opened.resize((like.width, like.height), Image.Resampling.LANCZOS)
+    return small(np.asarray(resized))
 
 
 def _image(path: Path) -> Image.Image:
@@ -89,7 +91,8 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
                 raise DriftError(f"{path} has no pictures.")
             yield container, stream
     except (av.FFmpegError, OSError) as error:
-        raise DriftError(f"{path} is not a video that can be read ({error.strerror or error}).") from error
+        reason = error.strerror or error
+        raise DriftError(f"{path} is not a video that can be read ({reason}).") from error
 
 
 def _settings(text: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""python -m wan2gp_svi.install: from an installed package, puts the hooks back after an update of WanGP."""
+"""python -m wan2gp_svi.install: restores the hooks of an installed package."""
 
 import sys
 

@@ -1,62 +1,67 @@
-"""What a bug report needs: the lines of ``python install.py --doctor``, and in brief of ``--status``.
+"""What a bug report needs: the lines of ``python install.py --doctor``, and of ``--status``.
 
-Nothing is written, imported, downloaded or started but git and nvidia-smi. Names of the user's folders are left out, as
-far as they are not WanGP's own: the home directory is ``~``.
+It reads files, and asks git and nvidia-smi. The user's home directory is shown as ``~``.
 """
-
-from __future__ import annotations
 
 import os
 import platform
 import re
 import stat
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from wan2gp_svi.files import UNFINISHED
+from wan2gp_svi import files
 from wan2gp_svi.install import Refused, legacy, locate, loras
+from wan2gp_svi.install.git_clone import Filter, filter_state
 from wan2gp_svi.install.patches import Patch, PatchError, hooked, present, read_series, unhooked
 from wan2gp_svi.install.plan import compare
 from wan2gp_svi.install.programs import ask
 from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
 from wan2gp_svi.install.state import load
-from wan2gp_svi.text import gigabytes
+from wan2gp_svi.text import count, gigabytes
 from wan2gp_svi.wangp import contract
 
 PACKAGES = ("torch", "mmgp", "gradio", "huggingface_hub")
-ENVIRONMENTS = ("env", "venv", ".venv", "env_venv", "env_uv", "env_conda")  # as WanGP's own installer names them
-SMALLEST = 100_000_000  # bytes; SVI's LoRA files, in 16 bit too, are larger
-WAIT = 20  # seconds for a program that answers at once when it is well
-QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits")
-NOTHING = "Nothing wrong was found."
+ENVIRONMENTS = ("env", "venv", ".venv", "env_venv", "env_uv", "env_conda")  # of WanGP's installer
+SMALLEST = 100_000_000  # bytes; all of SVI's LoRA files are larger, even in 16 bit
+WAIT = 20  # seconds for a program that should answer at once
+QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version",
+         "--format=csv,noheader,nounits")
+NOTHING = "No problems found."
+_AGAIN = "run install.py again after every update of WanGP"
+_UPDATES = {
+    Filter.NO_CLONE: f"not a git clone, {_AGAIN}",
+    Filter.NO_GIT: f"git was not found, {_AGAIN}",
+    Filter.BROKEN: "git's filter for the hooks is incomplete, run install.py",
+    Filter.WHOLE: "git keeps the hooks through every update",
+}
 
 
-def report(
-    wangp: Path, distribution: Distribution, lora_dir: str | None, python: str, filter_state: str = "",
-    brief: bool = False,
-) -> list[str]:
-    """The lines. `python` is the program that runs this, `filter_state` a sentence on what a git update does; `brief`
-    leaves out the machine."""
+def report(wangp: Path, distribution: Distribution, lora_dir: str | None, python: str,
+           brief: bool = False) -> list[str]:
+    """The lines. `python` is the program that runs this; `brief` leaves out the machine."""
     patches = read_series(distribution.patches)
     wrong: list[str] = []
     machine = [] if brief else [
         *_git(wangp, patches),
         *_pythons(wangp, python, wrong),
         f"System: {platform.platform()}",
-        *(_gpus() or ["GPU: none that nvidia-smi knows"]),
+        *(_gpus() or ["GPU: none found by nvidia-smi"]),
     ]
     lines = [
         *_releases(wangp, distribution, wrong),
         *machine,
-        *_hooks(wangp, patches, bool(load(wangp)), wrong),
-        *([f"Updates: {filter_state}"] if filter_state else []),
+        *_hooks(wangp, patches, wrong),
+        f"Updates: {updates(wangp, distribution)}",
         *_contract(wangp, patches, wrong),
         *copies(wangp),
         *_files(wangp, distribution, wrong),
         *_loras(wangp, lora_dir, wrong),
     ]
     wrong += [*_earlier(wangp, patches), *_protected(wangp, patches), *_unfinished(wangp)]
-    lines += ["Wrong:", *(f"  {number}. {what}" for number, what in enumerate(wrong, 1))] if wrong else [NOTHING]
+    lines += ["Problems:" if wrong else NOTHING]
+    lines += [f"  {number}. {what}" for number, what in enumerate(wrong, 1)]
     return [short(line, wangp) for line in lines]
 
 
@@ -68,86 +73,101 @@ def short(line: str, wangp: Path) -> str:
     return re.sub(re.escape(home) + r"(?!\w)", "~", line, flags=same) if len(home) > 1 else line
 
 
+def updates(wangp: Path, distribution: Distribution) -> str:
+    """What an update of WanGP does to the hooks."""
+    hooked = [patch.path for patch in read_series(distribution.patches)]
+    return _UPDATES[filter_state(wangp, hooked, distribution.files())]
+
+
+def copies(wangp: Path) -> list[str]:
+    """Which package WanGP uses, if it holds more than one."""
+    found = ", ".join(f"{folder.relative_to(wangp).as_posix()} ({release})"
+                      for folder, release in locate.copies(wangp).items())
+    return [f"Copies: WanGP uses {PACKAGE} in its own folder; not used: {found}"] if found else []
+
+
 def _releases(wangp: Path, distribution: Distribution, wrong: list[str]) -> list[str]:
-    state = load(wangp)
+    state, version = load(wangp), locate.version(wangp)
     there = f"{state.release} installed" if state else "not installed"
     if not state:
-        wrong.append("SVI for WanGP is not installed here, or its state file is lost: run install.py.")
+        wrong.append("SVI for WanGP is not installed here, or its state is lost: run install.py.")
     elif state.release != distribution.release:
-        wrong.append(f"Release {state.release} is installed, and this is {distribution.release}: run install.py.")
+        wrong.append(f"Release {state.release} is installed, and this is {distribution.release}: "
+                     "run install.py.")
     if not (wangp / "profiles").is_dir():
-        wrong.append(f"WanGP {locate.version(wangp)} is too old, it has no profiles folder: update WanGP.")
+        wrong.append(f"WanGP {version} is too old, it has no profiles folder: update WanGP.")
     return [f"SVI for WanGP: {there} (this folder: {distribution.release})",
-            f"WanGP: {wangp} (version {locate.version(wangp)})"]
+            f"WanGP: {wangp} (version {version})"]
+
+
+def _hooks(wangp: Path, patches: list[Patch], wrong: list[str]) -> list[str]:
+    lines, installed = [], load(wangp) is not None
+    for patch in patches:
+        source = files.read(wangp / patch.path) or b""
+        found = present(source, patch)
+        lines.append(f"Hooks: {patch.path} {found} of {len(patch.hunks)}")
+        try:
+            whole = hooked(source, patch) == source
+        except PatchError:
+            continue  # the contract says what does not fit
+        if installed and not whole:
+            missing = "missing or " if found < len(patch.hunks) else ""
+            wrong.append(f"Hooks in {patch.path} are {missing}misplaced, so SVI is off: run "
+                         "install.py.")
+    return lines
 
 
 def _contract(wangp: Path, patches: list[Patch], wrong: list[str]) -> list[str]:
-    """Whether WanGP has all that SVI needs of it, in one line."""
     faults = contract.check(wangp, patches)
-    told = " ".join(wrong)
-    wrong += [f"{fault}." for fault in faults if fault.split(": ", 1)[1].rsplit(". ", 1)[0] not in told]
+    wrong += [f"{fault}." for fault in faults]
     known = contract.tried(locate.version(wangp))
     if faults:
-        return [f"Contract: broken in {_places(len(faults))}, so SVI is off; {known}"]
+        return [f"Contract: broken in {count(len(faults), 'place')}, so SVI is off; {known}"]
     lost = contract.missing_optional(contract.read(wangp, patches), patches)
     without = f"; without {', '.join(lost)}" if lost else ""
     return [f"Contract: WanGP has all that SVI needs{without}; {known}"]
 
 
-def _places(count: int) -> str:
-    return "1 place" if count == 1 else f"{count} places"
-
-
-def copies(wangp: Path) -> list[str]:
-    """Which package WanGP uses, where there is more than one."""
-    found = [f"{folder.relative_to(wangp).as_posix()} ({release})" for folder, release in locate.copies(wangp).items()]
-    return [f"Copies: WanGP uses {PACKAGE} in its own folder; not used: {', '.join(found)}"] if found else []
-
-
 def _git(wangp: Path, patches: list[Patch]) -> list[str]:
-    """Commit and branch, and which of the hooked files have edits of the user's beside the hooks."""
     if not (wangp / ".git").exists():
-        return ["Git: no clone, unpacked from an archive"]
+        return ["Git: not a clone"]
     commit = ask("git", "log", "-1", "--format=%h of %cs", folder=wangp, seconds=WAIT).text.strip()
     if not commit:
-        return ["Git: a clone, and git cannot read it"]
-    branch = ask("git", "rev-parse", "--abbrev-ref", "HEAD", folder=wangp, seconds=WAIT).text.strip()
+        return ["Git: a clone that git cannot read"]
+    branch = ask("git", "rev-parse", "--abbrev-ref", "HEAD", folder=wangp, seconds=WAIT)
     edited = []
     for patch in patches:
-        source = wangp / patch.path
         try:
             own = unhooked(legacy.original(wangp, patch.path))
-            if source.is_file() and _lf(unhooked(source.read_bytes())) != _lf(own):
+            source = files.read(wangp / patch.path)
+            if source is not None and unhooked(source).splitlines() != own.splitlines():
                 edited.append(patch.path)
         except Refused:
             edited.append(f"{patch.path} (not in git)")
-    of = "no branch" if branch == "HEAD" else f"branch {branch}"
-    return [f"Git: commit {commit}, {of}; edited beside the hooks: {', '.join(edited) or 'none'}"]
-
-
-def _lf(source: bytes) -> bytes:
-    return source.replace(b"\r\n", b"\n")
+    name = branch.text.strip()
+    of = "no branch" if name == "HEAD" else f"branch {name}"
+    return [f"Git: commit {commit}, {of}; edited, hooks aside: {', '.join(edited) or 'none'}"]
 
 
 def _pythons(wangp: Path, python: str, wrong: list[str]) -> list[str]:
-    """The Python that runs this and the ones that lie in WanGP, with what they have of PACKAGES."""
+    """The Python that runs this and those in WanGP's folder, with their versions of PACKAGES."""
     environments = [wangp / name for name in ENVIRONMENTS if _site_packages(wangp / name)]
-    running = next((env for env in environments if Path(python).is_relative_to(env)), None)
+    running = next((one for one in environments if Path(python).is_relative_to(one)), None)
     here = {name: _version(name) for name in PACKAGES}
     here["mmgp"] = here["mmgp"] or _own_mmgp(wangp)
     lines = [f"Python: {platform.python_version()} ({python}): {_listed(here)}"]
-    others = [env for env in environments if env != running]
-    for env in others:
-        there = _versions_in(env)
-        there["mmgp"] = there["mmgp"] or _own_mmgp(wangp)
-        lines.append(f"Python in {env}: {_python_of(env)}: {_listed(there)}")
+    for environment in environments:
+        if environment != running:
+            there = _versions_in(environment)
+            there["mmgp"] = there["mmgp"] or _own_mmgp(wangp)
+            lines.append(f"Python in {environment}: {_python_of(environment)}: {_listed(there)}")
     if not here["huggingface_hub"]:
-        wrong.append(f"huggingface_hub is missing in {python}, so --download cannot work: use WanGP's Python, or pip "
-                     "install huggingface_hub.")
-    needed = {name: here[name] for name in ("torch", "mmgp", "gradio")}
-    if running and not all(needed.values()):
-        wrong.append(f"WanGP's Python has no {', '.join(name for name in needed if not needed[name])}: pip install -r "
-                     "requirements.txt in WanGP's folder.")
+        wrong.append(f"huggingface_hub is missing in {python}, so --download cannot work: use "
+                     "WanGP's Python, or pip install huggingface_hub.")
+    missing = [name for name in ("torch", "mmgp", "gradio") if not here[name]]
+    if running and missing:
+        wrong.append(f"WanGP's Python has no {', '.join(missing)}: pip install -r requirements.txt "
+                     "in WanGP's folder.")
     return lines
 
 
@@ -159,26 +179,28 @@ def _version(name: str) -> str:
 
 
 def _own_mmgp(wangp: Path) -> str:
-    """The version of the mmgp that is a folder of WanGP's own, as since WanGP 17.00; "" if there is none."""
+    """The version of the mmgp in WanGP's own folder, as since WanGP 17.00; "" if there is none."""
     folder = wangp / "mmgp"
     if not (folder / "__init__.py").is_file():
         return ""
-    for file in (folder / "__init__.py", folder / "_version.py", folder / "version.py"):
-        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-        if found := re.search(r"""^(?:__version__|VERSION|version) *= *["']([^"'\r\n]+)""", text, re.MULTILINE):
-            return f"{found[1]} (WanGP's own)"
+    pattern = rb"""(?m)^(?:__version__|VERSION|version) *= *["']([^"'\r\n]+)"""
+    for name in ("__init__.py", "_version.py", "version.py"):
+        if found := re.search(pattern, files.read(folder / name) or b""):
+            return f"{found[1].decode('utf-8', 'replace')} (WanGP's own)"
     return "of WanGP's own"
 
 
-def _site_packages(environment: Path) -> list[Path]:
-    return [place for pattern in ("Lib/site-packages", "lib/python3*/site-packages") for place in
-            sorted(environment.glob(pattern)) if place.is_dir()][:1]
+def _site_packages(environment: Path) -> Path | None:
+    places = (place for pattern in ("Lib/site-packages", "lib/python3*/site-packages")
+              for place in sorted(environment.glob(pattern)) if place.is_dir())
+    return next(places, None)
 
 
 def _versions_in(environment: Path) -> dict[str, str]:
-    """The versions of PACKAGES, from the names of the .dist-info folders: nothing in them is started or read."""
+    """The versions of PACKAGES, by the names of their .dist-info folders."""
     found = dict.fromkeys(PACKAGES, "")
-    for folder in (info for place in _site_packages(environment) for info in place.glob("*.dist-info")):
+    place = _site_packages(environment)
+    for folder in place.glob("*.dist-info") if place else ():
         name, _, version = folder.name.removesuffix(".dist-info").partition("-")
         name = name.lower().replace("-", "_")
         found |= {name: version} if name in found else {}
@@ -186,12 +208,13 @@ def _versions_in(environment: Path) -> dict[str, str]:
 
 
 def _python_of(environment: Path) -> str:
-    """Which Python an environment has, from its pyvenv.cfg or the name of its folder; "?" if neither says."""
-    config = environment / "pyvenv.cfg"
-    text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
-    found = re.search(r"^version(?:_info)?\s*=\s*([\d.]+)", text, re.MULTILINE)
-    folders = [place.parent.name.removeprefix("python") for place in _site_packages(environment)]
-    return found.group(1).rstrip(".") if found else next((name for name in folders if name != "Lib"), "?")
+    """An environment's Python, by its pyvenv.cfg or the name of its folder; "?" if unknown."""
+    config = (files.read(environment / "pyvenv.cfg") or b"").decode("utf-8", "replace")
+    if found := re.search(r"^version(?:_info)?\s*=\s*([\d.]+)", config, re.MULTILINE):
+        return found[1].rstrip(".")
+    place = _site_packages(environment)
+    name = place.parent.name if place else "Lib"
+    return "?" if name == "Lib" else name.removeprefix("python")
 
 
 def _listed(versions: dict[str, str]) -> str:
@@ -203,45 +226,29 @@ def _gpus() -> list[str]:
     return [f"GPU: {gpu[0]}, {gpu[1]} MiB, driver {gpu[2]}" for gpu in gpus if len(gpu) == 3]
 
 
-def _hooks(wangp: Path, patches: list[Patch], installed: bool, wrong: list[str]) -> list[str]:
-    lines = []
-    for patch in patches:
-        source = (wangp / patch.path).read_bytes() if (wangp / patch.path).is_file() else b""
-        count = present(source, patch)
-        lines.append(f"Hooks: {patch.path} {count} of {len(patch.hunks)}")
-        try:
-            whole = hooked(source, patch) == source
-        except PatchError as error:
-            wrong.append(f"WanGP {locate.version(wangp)} does not fit: {error}. Update WanGP, or get a newer release "
-                         "of SVI for WanGP.")
-        else:
-            if installed and not whole:
-                more = "missing or not where they belong" if count < len(patch.hunks) else "not where they belong"
-                wrong.append(f"Hooks in {patch.path} are {more}, so SVI is off: run install.py.")
-    return lines
-
-
 def _files(wangp: Path, distribution: Distribution, wrong: list[str]) -> list[str]:
     lines = []
     if distribution.in_place(wangp):
-        lines.append(f"Package and profiles: used where they lie in {distribution.root}")
+        lines.append(f"Package and profiles: used where they are, in {distribution.root}")
     writes, edited = compare(wangp, distribution)
-    for title, places in (("Package", (f"{PACKAGE}/",)), ("Profiles", tuple(f"{place}/" for place in PROFILES))):
-        files = [change for change in writes if change.path.startswith(places)]
-        lost = [change.path for change in files if change.before is None]
-        old = [change.path for change in files if change.before not in (None, change.after)]
+    folders = {"Package": (f"{PACKAGE}/",), "Profiles": tuple(f"{name}/" for name in PROFILES)}
+    for title, places in folders.items():
+        ours = [change for change in writes if change.path.startswith(places)]
+        lost = [change.path for change in ours if change.before is None]
+        old = [change.path for change in ours if change.before not in (None, change.after)]
         mine = [name for name in edited if name.startswith(places)]
-        if files or mine:
-            counts = f"{len(files) - len(lost)} present, {len(mine)} edited, {len(lost)} missing"
-            lines.append(f"{title}: {counts}" + (f", {len(old)} of another release" if old else ""))
+        if ours or mine:
+            other = f", {len(old)} of another release" if old else ""
+            lines.append(f"{title}: {len(ours) - len(lost)} present, {len(mine)} edited, "
+                         f"{len(lost)} missing{other}")
         lines += [f"  edited: {name}" for name in mine]
         if load(wangp):
             lines += [f"  missing: {name}" for name in lost]
             wrong += [f"{title}: {_names(lost)} missing: run install.py."] if lost else []
-            wrong += [f"{title}: {_names(old)} from another release: run install.py."] if old else []
+            wrong += [f"{title}: {_names(old)} of another release: run install.py."] if old else []
             if mine and title == "Package":
-                wrong.append(f"Package: {_names(mine)} edited: rename or delete, and run install.py, if the edit is "
-                             "not meant to be.")
+                wrong.append(f"Package: {_names(mine)} edited: to undo the edit, rename or delete "
+                             "the file, and run install.py.")
     return lines
 
 
@@ -255,41 +262,40 @@ def _loras(wangp: Path, lora_dir: str | None, wrong: list[str]) -> list[str]:
         size, small = gigabytes(path.stat().st_size), path.stat().st_size < SMALLEST
         lines.append(f"LoRA: {path} ({title}, {size}{', incomplete?' if small else ''})")
         if small:
-            wrong.append(f"{path.name} has only {size}: delete it, and run install.py with --download.")
+            wrong.append(f"{path.name} has only {size}: delete it, and run install.py --download.")
     folders = dict.fromkeys(loras.folder(wangp, wan, lora_dir) for wan in ("2.1", "2.2"))
-    for part in (part for folder in folders for part in sorted(folder.glob(".*.part"))):
-        lines.append(f"LoRA: {part} ({gigabytes(part.stat().st_size)} of a download, incomplete)")
-        wrong.append(f"A download of {part.name[1:].rsplit('.', 2)[0]} was broken off: run install.py with --download "
-                     "again, it continues where it stopped.")
+    for part in (part for folder in folders for part in loras.unfinished(folder)):
+        lines.append(f"LoRA: {part} ({gigabytes(part.stat().st_size)}, incomplete download)")
+        wrong.append(f"The download of {loras.name_of(part)} was interrupted: run install.py "
+                     "--download again, it resumes.")
     return lines or [f"LoRA: none of SVI's in {' or '.join(map(str, folders))}"]
 
 
-def _earlier(wangp: Path, patches: list[Patch]) -> list[str]:
-    """What another SVI distribution has left."""
-    found = []
+def _earlier(wangp: Path, patches: list[Patch]) -> Iterator[str]:
+    """What another SVI distribution left."""
     for name in dict.fromkeys((*legacy.FILES, *(patch.path for patch in patches))):
-        source = wangp / name
-        if source.is_file() and (traces := legacy.traces(source.read_bytes())):
-            found.append(f"{name} has changes of an earlier SVI distribution in it ({'; '.join(traces)}): run "
-                         "install.py with --replace-old.")
-    profiles = [path.relative_to(wangp).as_posix() for path in sorted((wangp / "profiles").rglob("*.json"))
+        if traces := legacy.traces(files.read(wangp / name) or b""):
+            yield (f"{name} has changes of an earlier SVI distribution ({'; '.join(traces)}): run "
+                   "install.py --replace-old.")
+    profiles = [path.relative_to(wangp).as_posix()
+                for path in sorted((wangp / "profiles").rglob("*.json"))
                 if legacy.is_old_profile(path.read_bytes())]
     if profiles:
-        found.append(f"Profiles of an earlier SVI distribution, which do nothing any more: {', '.join(profiles)}: "
-                     "run install.py with --replace-old, or delete them.")
-    return found
+        yield (f"Profiles of an earlier SVI distribution no longer work: {', '.join(profiles)}: "
+               "run install.py --replace-old, or delete them.")
 
 
-def _protected(wangp: Path, patches: list[Patch]) -> list[str]:
-    """What the installer cannot write to. Where all may write, the system's answer is asked for as well."""
-    names = [*(patch.path for patch in patches), PACKAGE, *PROFILES, "profiles", "."]
-    closed = [name for name in names if (path := wangp / name).exists()
-              and not (path.stat().st_mode & stat.S_IWRITE and os.access(path, os.W_OK))]
-    return [f"{'WanGP' if name == '.' else name} is write-protected: allow writing to it." for name in closed]
+def _protected(wangp: Path, patches: list[Patch]) -> Iterator[str]:
+    """What the installer may not write to, by its mode or by the system's word."""
+    for name in (*(patch.path for patch in patches), PACKAGE, *PROFILES, "profiles", "."):
+        path = wangp / name
+        if path.exists() and not (path.stat().st_mode & stat.S_IWRITE and os.access(path, os.W_OK)):
+            yield f"{'WanGP' if name == '.' else name} is write-protected: allow writing to it."
 
 
 def _unfinished(wangp: Path) -> list[str]:
-    places = [wangp, wangp / "models/wan", *(wangp / name for name in (PACKAGE, *PROFILES))]
-    litter = [path for place in places for path in (place.glob if place == wangp else place.rglob)(f"*{UNFINISHED}")]
-    return [f"A run of install.py was broken off ({_names([path.name for path in litter])} left): run it again."
-            ] if litter else []
+    places = [wangp / name for name in ("models/wan", PACKAGE, *PROFILES)]
+    litter = [*wangp.glob(f"*{files.UNFINISHED}"),
+              *(path for place in places for path in place.rglob(f"*{files.UNFINISHED}"))]
+    return [f"install.py was interrupted ({_names([path.name for path in litter])} left): run it "
+            "again."] if litter else []

@@ -1,43 +1,31 @@
-"""Hooks that survive git: the clean/smudge filter, as git runs it.
+"""The clean/smudge filter, as git runs it, so that hooks survive git.
 
-git sees the hooked files without their hooks (clean), so that nothing is modified and every pull, reset, stash and
-checkout goes through; and it puts the hooks into each version that it writes (smudge). Where a hook does not fit
-any more, the file stays as upstream wrote it, but for the hook at WanGP's start, which says that SVI is off and why.
-It is set up by `git_clone`. Run as a program this module is the filter:
-
-    python filter.py clean|smudge PATH < FILE > FILE
+git sees the hooked files without their hooks (clean), so every pull, reset, stash and checkout goes
+through. It adds the hooks to each version that it writes (smudge). If one does not fit, the file
+stays as upstream wrote it, except for the hook at WanGP's start, which says that SVI is off and
+why. `git_clone` sets the filter up, as: python filter.py clean|smudge PATH < FILE > FILE
 """
-
-from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # git runs it by its path; the package lies in WanGP's folder
+if __name__ == "__main__":  # git runs it by its path; the package is in WanGP's folder
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from wan2gp_svi.install.patches import (
-    START,
-    Hunk,
-    Patch,
-    PatchError,
-    fault,
-    hook_name,
-    hooked,
-    read_series,
-    unhooked,
-)
+from wan2gp_svi.install import patches
+from wan2gp_svi.install.patches import Patch, PatchError, fault, hooked, unhooked
 from wan2gp_svi.install.shipped import Distribution
 from wan2gp_svi.wangp import contract
 
 
 def filtered(mode: str, path: str, source: bytes, home: Path) -> tuple[bytes, str]:
-    """What the filter makes of a file, and why it put no hooks in ("" if it did, or had not to)."""
+    """What the filter makes of a file, and why it has no hooks ("" if it has, or needs none)."""
     if mode == "clean":
         return unhooked(source), ""
     patch = None
     try:
-        patch = next((patch for patch in read_series(Distribution(home, "").patches) if patch.path == path), None)
+        series = patches.read_series(Distribution(home, "").patches)
+        patch = next((patch for patch in series if patch.path == path), None)
         if patch is None:
             return source, ""
         result = hooked(source, patch)
@@ -48,15 +36,15 @@ def filtered(mode: str, path: str, source: bytes, home: Path) -> tuple[bytes, st
             raise PatchError(facts[0])
         return result, ""
     except PatchError as error:
-        return _started(source, patch), f"SVI is off: {error}. {contract.ADVICE}"
+        bare = unhooked(source)
+        return _started(bare, patch) if patch else bare, f"{error}. {contract.ADVICE}"
 
 
-def _started(source: bytes, patch: Patch | None) -> bytes:
-    """A file that the hooks do not fit: none in it, but for the one at WanGP's start, which says so there."""
-    start: tuple[Hunk, ...] = tuple(hunk for hunk in (patch.hunks if patch else ()) if hook_name(hunk) == START)
-    bare = unhooked(source)
+def _started(bare: bytes, patch: Patch) -> bytes:
+    """A file without hooks, except for the one at WanGP's start if it fits."""
+    start = tuple(hunk for hunk in patch.hunks if patches.hook_name(hunk) == patches.START)
     try:
-        result = hooked(bare, Patch(patch.path, start)) if start else bare
+        result = hooked(bare, Patch(patch.path, start))
     except PatchError:
         return bare
     return bare if fault(result) else result
@@ -67,10 +55,10 @@ def main(mode: str, path: str) -> int:
     try:
         result, why = filtered(mode, path, source, Path(__file__).resolve().parents[2])
     except Exception as error:  # whatever happens, git must get a file
-        result, why = source, f"SVI is off: {type(error).__name__}: {error}. Please report this line"
+        result, why = source, f"{type(error).__name__}: {error}. Please report this line"
     sys.stdout.buffer.write(result)
     if why:
-        print(f"[SVI] {why}", file=sys.stderr)
+        print(f"[SVI] SVI is off: {why}", file=sys.stderr)
     return 0
 
 

@@ -1,62 +1,54 @@
-"""Which folder is WanGP, and is it one that the hooks can go into."""
-
-from __future__ import annotations
+"""Finds WanGP, and checks that hooks can go into it."""
 
 import os
 import re
 from pathlib import Path
 
+from wan2gp_svi import files
 from wan2gp_svi.install import Refused, legacy
+from wan2gp_svi.wangp import contract
 
 SIGNS = ("wgp.py", "models/wan/any2video.py")
-HOW = "python install.py PATH_OF_WANGP"
-
-
-def is_wangp(folder: Path) -> bool:
-    """Whether `folder` is a WanGP."""
-    return not _missing(folder)
+HOW = "python install.py PATH/TO/Wan2GP"
 
 
 def _missing(folder: Path) -> list[str]:
-    # os.path.isfile says False where Path.is_file raises PermissionError, in folders that are not ours to see
+    # os.path.isfile returns False where Path.is_file raises PermissionError
     return [sign for sign in SIGNS if not os.path.isfile(folder / sign)]  # noqa: PTH113
 
 
 def find(given: str | None, home: Path, here: Path) -> Path:
-    """The WanGP folder: `given`, or else what is found around `home`, our distribution folder, and `here`.
+    """The WanGP folder: `given`, or else the one around `home`, our distribution, or `here`.
 
-    In this order: `home` itself and its parent (the distribution was copied into WanGP), a folder beside
-    `home`, `here`. Raises Refused if there is none, or if there are several beside `home`.
+    Looks at `home` and its parent (the distribution was copied into WanGP), then at the folders
+    beside `home`, then at `here`. Raises Refused if none is WanGP, or if several beside `home` are.
     """
     if given is not None:
         # 'install.bat "D:\WanGP\"' arrives with the closing quote in the name
         folder = Path(given.rstrip('"') or ".").expanduser()
-        if not is_wangp(folder):
-            raise Refused(
-                f"{folder} is not a WanGP folder: there is no {' and no '.join(_missing(folder))} in it"
-            )
+        if missing := _missing(folder):
+            raise Refused(f"{folder} is not a WanGP folder: it has no {' and no '.join(missing)}")
         return folder.resolve()
     for folder in (home, home.parent):
-        if is_wangp(folder):
+        if not _missing(folder):
             return folder.resolve()
-    beside = sorted(folder for folder in home.parent.iterdir() if is_wangp(folder))
+    beside = sorted(folder for folder in home.parent.iterdir() if not _missing(folder))
     if len(beside) > 1:
-        names = ", ".join(str(folder) for folder in beside)
-        raise Refused(f"there are several WanGP folders here ({names}): say which one, {HOW}")
-    if not beside and not is_wangp(here):
-        raise Refused(f"no WanGP ({' and '.join(SIGNS)}) around {home} or in {here}: say where it is, {HOW}")
+        raise Refused(f"there are several WanGP folders here ({', '.join(map(str, beside))}): say "
+                      f"which one, {HOW}")
+    if not beside and _missing(here):
+        raise Refused(f"no WanGP ({' and '.join(SIGNS)}) around {home} or in {here}: say where it "
+                      f"is, {HOW}")
     return (beside or [here])[0].resolve()
 
 
 def version(wangp: Path) -> str:
-    """WanGP's version as wgp.py has it, "?" if it does not say. For messages only: it orders nothing."""
-    source = (wangp / "wgp.py").read_bytes()
-    found = re.search(rb"""^WanGP_version *= *["']([^"'\r\n]*)""", source, re.MULTILINE)
-    return found.group(1).decode("latin-1") if found else "?"
+    """WanGP's version as wgp.py has it, or "?". For messages only: it orders nothing."""
+    return contract.version((wangp / "wgp.py").read_bytes())
 
 
 def copies(wangp: Path) -> dict[Path, str]:
-    """Folders inside WanGP, beside the package that it uses, that hold another copy of it, with its release."""
+    """Folders in WanGP with another copy of the package that it uses, and their releases."""
     found = {}
     for pattern in ("*", "plugins/*"):
         for file in sorted(wangp.glob(f"{pattern}/wan2gp_svi/__init__.py")):
@@ -67,10 +59,11 @@ def copies(wangp: Path) -> dict[Path, str]:
 
 
 def check(wangp: Path) -> None:
-    """Raises Refused if WanGP is too old, or has the hooks of the earlier distribution in it."""
+    """Raises Refused if WanGP is too old, or has the hooks of the earlier distribution."""
     if not (wangp / "profiles").is_dir():
-        raise Refused(f"WanGP {version(wangp)} is too old, it has no profiles folder: update WanGP first")
+        raise Refused(
+            f"WanGP {version(wangp)} is too old, it has no profiles folder: update WanGP first")
     for name in legacy.FILES:
-        if (wangp / name).is_file() and (found := legacy.traces((wangp / name).read_bytes())):
-            raise Refused(f"{name} has the changes of an earlier SVI distribution in it ({found[0]}): run this with "
-                          "--replace-old to take them out, your own edits stay")
+        if found := legacy.traces(files.read(wangp / name) or b""):
+            raise Refused(f"{name} has changes of an earlier SVI distribution ({found[0]}): run "
+                          "this with --replace-old to remove them; your own edits stay")

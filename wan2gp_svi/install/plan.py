@@ -1,15 +1,14 @@
-"""What is to be done, worked out and checked before anything is written.
+"""Works out what to do, and checks it, before anything is written.
 
-A Plan is a list of changes in an order in which every beginning of it leaves a WanGP that starts: the hooks
-go in after the package that they call, and come out before it.
+After each change of a plan, WanGP can start: hooks go in after the package that they call, and come
+out before it.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from wan2gp_svi import files
 from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.install import Refused, locate
 from wan2gp_svi.install.git_clone import Clone, clone, usable
@@ -21,7 +20,7 @@ from wan2gp_svi.wangp import contract
 
 @dataclass(frozen=True)
 class Change:
-    """One file: `path` relative to WanGP, its content before and after; None means that there is no file."""
+    """One file: `path` relative to WanGP, and its content before and after; None means no file."""
 
     path: str
     before: bytes | None
@@ -30,12 +29,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do, in order, and what not.
-
-    `kept` are files of ours that the user has edited, `folders` are to be removed if they end up empty, and
-    `in_place` are files that are neither written nor deleted, because the distribution itself lies there. `clone`
-    is to look again at the files `hooked`, when all is done.
-    """
+    """What to do, in order. `kept` are our files that the user edited, `folders` go if they end up
+    empty, `in_place` stay because they are the distribution, `clone` looks at `hooked` last."""
 
     changes: tuple[Change, ...]
     kept: tuple[str, ...]
@@ -46,41 +41,36 @@ class Plan:
 
 
 def install_plan(wangp: Path, distribution: Distribution) -> Plan:
-    """Bring WanGP to this release. Raises Refused (PatchError) if a hook does not fit."""
+    """Brings WanGP to this release. Raises Refused (PatchError) if a hook does not fit."""
     locate.check(wangp)
     state = load(wangp) or State()
-    files, in_place = distribution.files(), distribution.in_place(wangp)
+    shipped, in_place = distribution.files(), distribution.in_place(wangp)
     patches = read_series(distribution.patches)
     names = tuple(patch.path for patch in patches)
     hooks = _hooks(wangp, patches, state)
     if facts := contract.check(wangp, patches):
         raise PatchError("; ".join([facts[0], contract.UNAFFECTED, "nothing was changed"]))
     git = clone(wangp) if usable(wangp) else None
-    outside = _git_changes(wangp, git.wanted(names, files) if git else {})
+    outside = _git_changes(wangp, git.wanted(names, shipped) if git else {})
     writes, kept = compare(wangp, distribution)
     old = {name: state.files[name] for name in (*kept, *in_place) if name in state.files}
     ours = old | {change.path: sha256(change.after or b"") for change in writes}
-    gone, edited = _removals(wangp, state.files.keys() - files.keys(), {}, state)
-    changes = [
-        *_unfinished(wangp, [*files, *names, *(change.path for change in outside)], state),
-        *outside,
-        *writes,
-        *hooks,
-        *gone,
-        Change(STATE, _read(wangp / STATE), State(distribution.release, ours, names).text()),
-    ]
+    gone, edited = _removals(wangp, state.files.keys() - shipped.keys(), {}, state)
+    litter = _unfinished(wangp, [*shipped, *names, *(change.path for change in outside)], state)
+    new = State(distribution.release, ours, names).text()
+    changes = [*litter, *outside, *writes, *hooks, *gone, Change(STATE, _read(wangp / STATE), new)]
     folders = _folders([change.path for change in gone]) + _ours(wangp)
     return Plan(_real(changes), (*kept, *edited), folders, in_place, names, git)
 
 
 def compare(wangp: Path, distribution: Distribution) -> tuple[list[Change], list[str]]:
-    """The files that are shipped: those that are ours to write, and those that the user has edited."""
+    """The shipped files that are ours to write, and those that the user edited."""
     state = load(wangp) or State()
-    files, in_place = distribution.files(), distribution.in_place(wangp)
+    shipped, in_place = distribution.files(), distribution.in_place(wangp)
     writes: list[Change] = []
     edited: list[str] = []
-    for name in sorted(files.keys() - in_place, key=lambda name: (not name.startswith(PACKAGE), name)):
-        before, after = _read(wangp / name), files[name].read_bytes()
+    for name in sorted(shipped.keys() - in_place, key=lambda name: (not _packaged(name), name)):
+        before, after = _read(wangp / name), shipped[name].read_bytes()
         if before is None or before == after or sha256(before) == state.files.get(name):
             writes.append(Change(name, before, after))
         else:
@@ -89,25 +79,27 @@ def compare(wangp: Path, distribution: Distribution) -> tuple[list[Change], list
 
 
 def uninstall_plan(wangp: Path, distribution: Distribution) -> Plan:
-    """Take back what was installed, by this release or by the one that the state names."""
+    """Removes what was installed, by this release or by the one that the state names."""
     state = load(wangp) or State()
-    files, in_place = distribution.files(), distribution.in_place(wangp)
+    shipped, in_place = distribution.files(), distribution.in_place(wangp)
     names = [patch.path for patch in read_series(distribution.patches)]
-    sources = {name: _read(wangp / name) for name in dict.fromkeys([*reversed(names), *state.hooked])}
-    hooks = [Change(name, source, unhooked(source)) for name, source in sources.items() if source is not None]
-    gone, kept = _removals(wangp, (files.keys() | state.files.keys()) - in_place, files, state)
+    hooked = dict.fromkeys([*reversed(names), *state.hooked])
+    sources = {name: _read(wangp / name) for name in hooked}
+    hooks = [Change(name, source, unhooked(source)) for name, source in sources.items()
+             if source is not None]
+    gone, kept = _removals(wangp, (shipped.keys() | state.files.keys()) - in_place, shipped, state)
     git = clone(wangp)
     outside = _git_changes(wangp, git.without() if git else {})
-    litter = _unfinished(wangp, [*files, *names, *(change.path for change in outside)], state)
+    litter = _unfinished(wangp, [*shipped, *names, *(change.path for change in outside)], state)
     written = [Change(name, _read(wangp / name), None) for name in (SELFTEST, STATE)]
     changes = [*litter, *hooks, *outside, *gone, *written]
-    folders = _ours(wangp) + _folders([*(files.keys() - in_place), *state.files, STATE])
+    folders = _ours(wangp) + _folders([*(shipped.keys() - in_place), *state.files, STATE])
     folders += (str(PurePosixPath(git.script).parent),) if git else ()
     return Plan(_real(changes), kept, folders, in_place, tuple(sources), git)
 
 
-def _git_changes(wangp: Path, files: dict[str, bytes | None]) -> list[Change]:
-    return [Change(name, _read(wangp / name), content) for name, content in files.items()]
+def _git_changes(wangp: Path, contents: dict[str, bytes | None]) -> list[Change]:
+    return [Change(name, _read(wangp / name), content) for name, content in contents.items()]
 
 
 def _hooks(wangp: Path, patches: list[Patch], state: State) -> list[Change]:
@@ -119,55 +111,62 @@ def _hooks(wangp: Path, patches: list[Patch], state: State) -> list[Change]:
             if before is None:
                 raise PatchError(f"{patch.path} is missing")
             if not before.strip():
-                raise PatchError(f"{patch.path} is empty, WanGP's last update did not end")
+                raise PatchError(f"{patch.path} is empty, because WanGP's last update failed")
             after = hooked(before, patch)
             if after != before and (wrong := fault(after)):
                 whose = "as it is" if fault(before) else "with the hooks"
                 raise PatchError(f"{patch.path}, {whose}, is not valid Python ({wrong})")
         except PatchError as error:
-            advice = "update WanGP, or get a newer release of SVI for WanGP"
-            raise PatchError(f"WanGP {locate.version(wangp)} does not fit: {error}. Try: {advice}") from None
+            raise PatchError(f"WanGP {locate.version(wangp)} does not fit: {error}. Try: update "
+                             "WanGP, or get a newer release of SVI for WanGP") from None
         changes.append(Change(patch.path, before, after))
-    for name in sorted(set(state.hooked) - {patch.path for patch in patches}):  # an older release had hooks there
+    # an older release may have hooked other files
+    for name in sorted(set(state.hooked) - {patch.path for patch in patches}):
         before = _read(wangp / name)
         changes += [] if before is None else [Change(name, before, unhooked(before))]
     return changes
 
 
 def _removals(
-    wangp: Path, names: Iterable[str], files: dict[str, Path], state: State
+    wangp: Path, names: Iterable[str], shipped: dict[str, Path], state: State
 ) -> tuple[list[Change], tuple[str, ...]]:
-    """Of `names`, what is there unedited and goes, profiles first, and what is edited and stays."""
+    """Of `names`, the unedited files, which go, profiles first, and the edited ones, which stay."""
     gone: list[Change] = []
     kept: list[str] = []
-    for name in sorted(names, key=lambda name: (name.startswith(PACKAGE), name)):
+    for name in sorted(names, key=lambda name: (_packaged(name), name)):
         before = _read(wangp / name)
         if before is None:
             continue
-        if sha256(before) == state.files.get(name) or (name in files and before == files[name].read_bytes()):
+        if sha256(before) == state.files.get(name) or (
+                name in shipped and before == shipped[name].read_bytes()):
             gone.append(Change(name, before, None))
         else:
             kept.append(name)
     return gone, tuple(kept)
 
 
+def _packaged(name: str) -> bool:
+    return name.startswith(PACKAGE)
+
+
 def _unfinished(wangp: Path, names: Iterable[str], state: State) -> list[Change]:
-    """What a run that was killed has left half written."""
+    """Removes what a killed run left half written."""
     names = {name + UNFINISHED for name in (*names, *state.files, *state.hooked, STATE)}
     return [Change(name, _read(wangp / name), None) for name in sorted(names)]
 
 
 def _folders(names: Iterable[str]) -> tuple[str, ...]:
-    """The folders that only exist for these files, innermost first."""
+    """The folders that exist only for these files, innermost first."""
     folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
-    return tuple(sorted(folders - {".", "profiles"}, key=lambda folder: (-folder.count("/"), folder)))
+    return tuple(sorted(folders - {".", "profiles"}, key=lambda name: (-name.count("/"), name)))
 
 
 def _ours(wangp: Path) -> tuple[str, ...]:
-    """All folders inside the package's, innermost first: a run that was killed may have left one empty."""
-    if (wangp / PACKAGE).is_symlink():
+    """All folders in the package's, innermost first; a killed run may have left one empty."""
+    package = wangp / PACKAGE
+    if package.is_symlink():
         return ()
-    folders = [path for path in (wangp / PACKAGE).rglob("*") if path.is_dir() and path.name != "__pycache__"]
+    folders = [path for path in package.rglob("*") if path.is_dir() and path.name != "__pycache__"]
     return tuple(path.relative_to(wangp).as_posix() for path in sorted(folders, reverse=True))
 
 
@@ -177,8 +176,6 @@ def _real(changes: Iterable[Change]) -> tuple[Change, ...]:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        return files.read(path)
     except IsADirectoryError:
         raise Refused(f"{path} is a folder where a file should be: move it away") from None

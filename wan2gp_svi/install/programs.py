@@ -1,18 +1,16 @@
-"""Other programs that are asked something: git, and nvidia-smi."""
-
-from __future__ import annotations
+"""Runs other programs, such as git and nvidia-smi, for what they print."""
 
 import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-_GIT_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set while git runs somebody's hook
+_GIT_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set while git runs a user's hook
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a program printed; `fault`: why it did not, "" if it did."""
+    """What a program printed, or `fault`: why it printed nothing."""
 
     output: bytes
     fault: str = ""
@@ -22,15 +20,19 @@ class Answer:
         return self.output.decode("utf-8", "replace")
 
 
-def ask(program: str, *arguments: str, folder: Path | None = None, seconds: float | None = None) -> Answer:
-    """Runs a program in a folder, for so many seconds at most. Never raises; with a fault there is no output."""
+def ask(
+    program: str, *arguments: str, folder: Path | None = None, seconds: float | None = None
+) -> Answer:
+    """Runs a program in `folder`, for `seconds` at most. Never raises."""
     environment = {name: value for name, value in os.environ.items() if name not in _GIT_ELSEWHERE}
     try:
-        done = subprocess.run([program, *arguments], cwd=folder, env=environment, capture_output=True, timeout=seconds)
+        done = subprocess.run([program, *arguments], cwd=folder, env=environment,
+                              capture_output=True, timeout=seconds)
     except OSError:
         return Answer(b"", f"{program} was not found")
     except subprocess.TimeoutExpired:
         return Answer(b"", f"{program} did not answer")
     if done.returncode:
-        return Answer(b"", " ".join(done.stderr.decode("utf-8", "replace").split()) or f"{program} failed")
+        said = " ".join(done.stderr.decode("utf-8", "replace").split())
+        return Answer(b"", said or f"{program} failed")
     return Answer(done.stdout)

@@ -1,10 +1,8 @@
-"""What an installation has written: wan2gp_svi/state.json in WanGP.
+"""What an installation wrote: wan2gp_svi/state.json in WanGP.
 
-A file of ours is known by its hash; any other content is the user's, and stays. Losing the state loses
-nothing but the memory of older releases: hooks are known by their marker, files by the distribution's own.
+A file with the recorded hash is ours; with any other, it is the user's and stays. If the state is
+lost, only files of older releases are forgotten.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -16,7 +14,7 @@ from wan2gp_svi.install.shipped import PACKAGE, STATE
 
 @dataclass(frozen=True)
 class State:
-    """The release; our files by path in WanGP, with the sha256 as written; WanGP's files that have hooks."""
+    """The release, the sha256 of each file of ours by its path, and WanGP's files with hooks."""
 
     release: str = ""
     files: dict[str, str] = field(default_factory=dict)
@@ -24,22 +22,24 @@ class State:
 
     def text(self) -> bytes:
         """The state as it is stored."""
-        return (json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
+        text = json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False)
+        return f"{text}\n".encode()
 
 
 def load(wangp: Path) -> State | None:
-    """The state of an installation; None if there is none, or none that can be read."""
+    """The state of an installation; None if it is missing or unreadable."""
     try:
         stored = json.loads((wangp / STATE).read_text(encoding="utf-8"))
-        state = State(stored["release"], stored["files"], tuple(stored["hooked"]))  # a newer release may have more
-        hashes = [*state.files.values(), *state.hooked, state.release]
-        # Whatever the file says, nothing outside our own folders is ever taken for ours.
-        places = [name for name in state.files if name.split("/")[0] not in (PACKAGE, "profiles")]
-        outside = [name for name in (*state.files, *state.hooked) if ".." in name.split("/") or ":" in name]
+        # a newer release may store more
+        state = State(stored["release"], stored["files"], tuple(stored["hooked"]))
+        texts = [*state.files.values(), *state.hooked, state.release]
+        # whatever the file says, nothing outside our own folders is ours
+        foreign = [name for name in state.files if name.split("/")[0] not in (PACKAGE, "profiles")]
+        foreign += [name for name in (*state.files, *state.hooked)
+                    if ".." in name.split("/") or ":" in name]
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return None
-    bad = places or outside or not all(isinstance(value, str) for value in hashes)
-    return None if bad else state
+    return None if foreign or not all(isinstance(text, str) for text in texts) else state
 
 
 def sha256(data: bytes) -> str:

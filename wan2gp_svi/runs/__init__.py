@@ -1,1 +1,1 @@
-"""Runs on disk: the finished clips of a video, how the run stands, and the video that its pieces make."""
+"""Runs on disk: their finished clips, how they stand, and the video that their pieces make."""

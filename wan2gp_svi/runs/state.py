@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from enum import Enum
 
-from .store import About, Run, StoreError
+from .. import files
+from .record import About, StoreError
+from .store import STOP, Run
 
 
 class State(str, Enum):
-    """How a run stands. The words are those on disk, in `About.ended`, which has the reason instead of "failed"."""
+    """How a run stands, in the words of `About.ended`; that has the reason instead of "failed"."""
 
     RUNNING = "running"
     FINISHED = "finished"
     STOPPED = "stopped"
     FAILED = "failed"
 
-    __str__ = str.__str__  # the word itself, whatever the version of Python
+    __str__ = str.__str__  # the word itself, in every version of Python
 
 
 def state(run: Run, done: int) -> State:
-    """How a run with so many finished clips stands. A finished one that is to be longer now is not finished."""
+    """How a run with `done` finished clips stands. An extended one is not finished."""
     if run.about.ended == State.FINISHED and done >= run.about.clips:
         return State.FINISHED
     if is_running(run):
@@ -28,7 +30,7 @@ def state(run: Run, done: int) -> State:
 
 
 def is_running(run: Run) -> bool:
-    """Whether a WanGP is making the run, this one or another."""
+    """Whether this WanGP or another one is making the run."""
     try:
         run.lock()()
     except StoreError:
@@ -37,5 +39,18 @@ def is_running(run: Run) -> bool:
 
 
 def reason(about: About) -> str:
-    """Why a run failed; "" where that is not known, or where it did not fail."""
+    """Why a run failed; "" if it did not fail or the reason is unknown."""
     return "" if about.ended in (State.FINISHED, State.STOPPED) else about.ended
+
+
+def in_words(run: Run, state: State) -> str:
+    """A state, and why the run failed if that is known."""
+    why = reason(run.about) if state is State.FAILED else ""
+    return f"{state}: {why}" if why else str(state)
+
+
+def ask_to_stop(run: Run) -> None:
+    """Has a running run stop after its current clip. Raises StoreError if it is not running."""
+    if not is_running(run):
+        raise StoreError(f"run {run.name} is not running")
+    files.write(run.folder / STOP, b"")

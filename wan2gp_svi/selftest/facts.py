@@ -1,6 +1,7 @@
-"""What the session saw, as numbers: it goes from WanGP's process to the checks as JSON. Standard library only.
+"""What the session saw, as numbers that go from WanGP to the checks. Standard library only.
 
-Differences of pixels are in steps of 8 bit (0 to 255); None where there is nothing to compare.
+Pixels differ in steps of 8 bit (0 to 255), latents by a share of the largest. None means that there
+was nothing to compare.
 """
 
 from __future__ import annotations
@@ -12,30 +13,22 @@ from typing import Any
 
 @dataclass
 class ClipFacts:
-    """One clip, at the input of WanGP's transformer.
+    """One clip, as WanGP's transformer got it."""
 
-    `seed`      the seed whose noise it was given; None: of none that is near
-    `encodes`   how often the VAE encoded
-    `motion`    the opening of the conditioning video against the last frames of the clip before (the first clip: the
-                reference); `padding`: the rest of it against what it has to be. The largest difference
-    `latents`   what the transformer was given against what the VAE made of it
-    `kept`      frames that the mask keeps, of 84 (the first frame counts four times)
-    `shown`     which motion frame CLIP was shown, from 0; None: CLIP was not asked
-    `experts`   the expert of each step, 1 (high noise) or 2
-    `anchor`, `handed`, `rest`: SVI 2.0 Pro alone: the reference's latent, the last latent of the clip before, zeros
-    """
-
-    number: int
+    number: int  # from 0, in its video
     prompt: str = ""
-    frames: int = 0
-    seed: int | None = None
-    encodes: int = 0
+    frames: int = 0  # that the pipeline returned
+    encodes: int = 0  # of the VAE
+    experts: list[int] = field(default_factory=list)  # of each step, 1 (high noise) or 2
+    seed: int | None = None  # of its noise, if it is near the right one
+    kept: list[int] = field(default_factory=list)  # rows of the mask, of 84: frame 0 has four
+    shown: int | None = None  # the motion frame that CLIP saw, from 0
+    #: how far the opening of the conditioning video is from the last frames of the clip before (in
+    #: clip 1: from the reference), and the rest of it from what it should be
     motion: float | None = None
     padding: float | None = None
-    latents: float | None = None
-    kept: list[int] = field(default_factory=list)
-    shown: int | None = None
-    experts: list[int] = field(default_factory=list)
+    latents: float | None = None  # that the transformer got, from those that the VAE made
+    #: with Pro: the reference's latent, the last one of the clip before, and the zeros
     anchor: float | None = None
     handed: float | None = None
     rest: float | None = None
@@ -43,36 +36,26 @@ class ClipFacts:
 
 @dataclass
 class VideoFacts:
-    """One generation. `frames` are those in the file; `misplaced` those of them that are not where they have to be when
-    the clips are joined (if `compared`). `listed`: how often WanGP's gallery has the video; `files`: how many videos
-    the generation has left."""
+    """One generation."""
 
-    id: str
     clips: list[ClipFacts] = field(default_factory=list)
     error: str = ""
-    seconds: float = 0.0
-    frames: int = 0
-    compared: bool = False
-    misplaced: list[int] = field(default_factory=list)
-    listed: int = 0
-    opens: bool = False
-    files: int = 0
-    seeds: list[int] = field(default_factory=list)
+    frames: int = 0  # in its file; 0 if that does not open
+    misplaced: list[int] | None = None  # frames that belong elsewhere in the file
+    difference: float | None = None  # from another video: the mean of the frame that differs most
+    exact: bool = True  # there should be none, as on a CPU
+    listed: int = 0  # times in the gallery
+    files: int = 0  # new videos
+    seeds: list[int] = field(default_factory=list)  # that its settings name
 
 
 @dataclass
 class Facts:
-    """`differences`: how far a video is from the one that it has to equal, by its id: the mean of the frame that
-    differs most; None where the lengths differ. `exact`: frames are to be equal bit for bit (on a CPU)."""
-
     wangp: str = ""
-    svi: str = ""
     device: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    exact: bool = True
     videos: dict[str, VideoFacts] = field(default_factory=dict)
-    differences: dict[str, float | None] = field(default_factory=dict)
     error: str = ""
 
     def text(self) -> str:
@@ -80,7 +63,9 @@ class Facts:
 
 
 def read(text: str) -> Facts:
-    facts = Facts(**json.loads(text))
-    facts.videos = {id: VideoFacts(**{**video, "clips": [ClipFacts(**clip) for clip in video["clips"]]})
-                    for id, video in facts.videos.items()}
-    return facts
+    """Raises ValueError or TypeError."""
+    found: dict[str, Any] = json.loads(text)
+    for video in found["videos"].values():
+        video["clips"] = [ClipFacts(**clip) for clip in video["clips"]]
+    found["videos"] = {id: VideoFacts(**video) for id, video in found["videos"].items()}
+    return Facts(**found)

@@ -1,4 +1,4 @@
-"""The videos that the self-test makes, and what the authors' scripts say about how their clips are made and joined.
+"""The videos that the self-test makes, and how the authors' scripts condition and join their clips.
 
 Standard library only.
 """
@@ -13,25 +13,18 @@ FRAMES = 81  #: of a clip
 SEED, SEED_STEP = 1234, 42
 SIZE = 64  #: pixels, both ways
 PROMPTS = ("a boat", "a boat on a lake")
-I2V, I2V22 = "svi_selftest_i2v", "svi_selftest_i2v22"  #: the tiny models, as WanGP knows them
+I2V, I2V22 = "svi_selftest_i2v", "svi_selftest_i2v22"  #: the tiny models in WanGP
 
 
 @dataclass(frozen=True)
 class Chain:
-    """How the clips of a variant are conditioned and joined.
+    """How the clips of a variant are conditioned and joined."""
 
-    `motion_frames`  frames of the clip before that open the conditioning video
-    `grey`           the rest of it is mid grey instead of the reference
-    `overlap`        frames that two clips share
-    `keep_new`       at a seam the old clip loses its last `overlap` frames; else the new clip its first
-    `pro`            latents are chained instead of frames
-    """
-
-    motion_frames: int = 1
-    grey: bool = False
-    overlap: int = 1
-    keep_new: bool = True
-    pro: bool = False
+    motion_frames: int = 1  # of the clip before, at the beginning of the conditioning video
+    grey: bool = False  # what follows them: mid grey, or else the reference
+    overlap: int = 1  # frames that two clips share
+    keep_new: bool = True  # at a seam, the old clip loses frames, or else the new one
+    pro: bool = False  # latents are chained instead of frames
 
     def length(self, clips: int) -> int:
         """Frames of a video of so many clips."""
@@ -53,61 +46,75 @@ PRO = Chain(overlap=5, keep_new=False, pro=True)
 
 @dataclass(frozen=True)
 class Video:
-    """One generation. `profile` is one of ours; `changes` are laid over it. `after`: a clip of this one continues the
-    clips of that video. `first` is the number of the first clip that is really made, from 0."""
+    """One generation with one of our profiles."""
 
     id: str
     title: str
     profile: str
-    clips: int
-    chain: Chain | None
-    changes: dict[str, Any] = field(default_factory=dict)
+    clips: int  # of the whole video
+    chain: Chain
+    changes: dict[str, Any] = field(default_factory=dict)  # of the profile's settings
     prompts: tuple[str, ...] = PROMPTS[:1]
     model: str = I2V
-    after: str = ""
-    first: int = 0
+    svi: bool = True  # False where SVI is off
+    after: str = ""  # the video that has its first clips
+    first: int = 0  # the first clip that is made, from 0
+    like: str = ""  # the video whose frames are compared with its own
 
     @property
     def made(self) -> int:
-        """Clips that are really made, and that take their time."""
+        """Clips that take their time."""
         return self.clips - self.first
+
+    @property
+    def frames(self) -> int:
+        return self.chain.length(self.clips)
 
 
 _SHOT, _TWO = "SVI-Shot Infinite - 50 Steps", "SVI-2.0 Unified - 50 Steps"
-_ONE_CLIP = {"video_length": FRAMES}
-#: SVI LoRAs by the spelling of their keys; all hold the same weights
+#: SVI LoRAs with the same weights, by the spelling of their keys
 LORAS = {"authors": "svi-shot-authors.safetensors", "plain": "svi-shot-plain.safetensors"}
-_OFF = {"activated_loras": [LORAS["plain"]], "loras_multipliers": "1", "video_length": 2 * FRAMES - 1}
-_CUSTOM_OFF = {"svi_variant": "off", "num_motion_frames": "auto", "ref_pad_num": "auto", "seed_times": SEED_STEP,
-               "svi_run": "auto"}
-_CUSTOM_SHOT = {**_CUSTOM_OFF, "svi_variant": "shot"}
+_PLAIN = {"activated_loras": [LORAS["plain"]], "loras_multipliers": "1"}
+_OFF = {"svi_variant": "off", "num_motion_frames": "auto", "ref_pad_num": "auto",
+        "seed_times": SEED_STEP, "svi_run": "auto"}
 
-#: in the order in which they are made: a change of model takes its time
+#: in the order in which they are made, because it takes time to change models
 VIDEOS = {video.id: video for video in (
     Video("shot", "SVI-Shot", _SHOT, 2, SHOT),
-    Video("again", "SVI-Shot from its video's settings", _SHOT, 2, SHOT, after="shot"),
+    Video("again", "SVI-Shot from its video's settings", _SHOT, 2, SHOT, after="shot", like="shot"),
     Video("lora-authors", "LoRA with the authors' keys", _SHOT, 1, SHOT,
-          {**_ONE_CLIP, "activated_loras": [LORAS["authors"]]}),
-    Video("lora-plain", "LoRA with plain keys", _SHOT, 1, SHOT, {**_ONE_CLIP, "activated_loras": [LORAS["plain"]]}),
-    Video("lora-none", "no LoRA", _SHOT, 1, SHOT,
-          {**_ONE_CLIP, "activated_loras": [], "loras_multipliers": "", "custom_settings": _CUSTOM_SHOT}),
-    Video("off", "SVI off", _SHOT, 2, None, {**_OFF, "custom_settings": _CUSTOM_OFF}),
-    Video("without", "WanGP without SVI", _SHOT, 2, None, {**_OFF, "custom_settings": None}),
+          {"activated_loras": [LORAS["authors"]]}),
+    Video("lora-plain", "LoRA with plain keys", _SHOT, 1, SHOT, _PLAIN, like="lora-authors"),
+    Video("lora-none", "no LoRA", _SHOT, 1, SHOT, {
+        "activated_loras": [], "loras_multipliers": "",
+        "custom_settings": {**_OFF, "svi_variant": "shot"}}, like="lora-plain"),
+    Video("off", "SVI off", _SHOT, 2, SHOT, {**_PLAIN, "custom_settings": _OFF}, svi=False),
+    Video("without", "WanGP without SVI", _SHOT, 2, SHOT, {**_PLAIN, "custom_settings": None},
+          svi=False, like="off"),
     Video("film", "SVI-Film", "SVI-Film - 50 Steps", 2, FILM, prompts=PROMPTS),
     Video("two", "SVI-2.0", _TWO, 2, TWO, prompts=PROMPTS),
-    Video("stopped", "SVI-2.0, stopped after clip 1", _TWO, 1, TWO, prompts=PROMPTS),
-    Video("resumed", "SVI-2.0, resumed", _TWO, 2, TWO, prompts=PROMPTS, after="stopped", first=1),
-    Video("continued", "SVI-2.0, a video continued", _TWO, 1, TWO, {"image_prompt_type": "V", "image_start": None},
-          after="two"),
+    Video("stopped", "SVI-2.0, stopped after clip 1", _TWO, 1, TWO, {"video_length": 2 * FRAMES},
+          PROMPTS),
+    Video("resumed", "SVI-2.0, resumed", _TWO, 2, TWO, prompts=PROMPTS,
+          after="stopped", first=1, like="two"),
+    Video("continued", "SVI-2.0, a video continued", _TWO, 3, TWO,
+          {"image_prompt_type": "V", "image_start": None, "video_length": FRAMES},
+          after="two", first=2),
     Video("wan22", "SVI-2.0 for Wan 2.2", "SVI-2.0 - 50 Steps", 2, TWO_WAN22, model=I2V22),
     Video("pro", "SVI-2.0 Pro", "SVI-2.0 Pro - 50 Steps", 2, PRO, model=I2V22),
 )}
 
 
 def needed(videos: Iterable[str]) -> list[Video]:
-    """The videos of these names and those that they stand on, in their order."""
+    """These videos and those that they need, in the order in which they are made."""
     wanted = set(videos)
     for video in reversed(VIDEOS.values()):
-        if video.id in wanted and video.after:
-            wanted.add(video.after)
+        if video.id in wanted:
+            wanted |= {video.after, video.like}
     return [video for video in VIDEOS.values() if video.id in wanted]
+
+
+def progress(video: Video, done: int, clips: int, seconds: float, spent: float) -> str:
+    """A line for the user when a video is done, which took `seconds`; all videos so far `spent`."""
+    left = f"; about {spent / done * (clips - done):.0f} s left" if done < clips else ""
+    return f"[{done:2}/{clips} clips] {video.title}, {seconds:.0f} s{left}"

@@ -1,9 +1,8 @@
-"""`python -m wan2gp_svi.selftest.session JOB.json`, in the throw-away copy of WanGP and with WanGP's Python: makes the
-videos of the self-test and writes down what it saw. Ends, and removes everything, when the program that started it is
-gone.
+"""`python -m wan2gp_svi.selftest.session WORK VIDEO...`, in the copy of WanGP and with its Python:
+makes the videos and writes what it saw into the folder WORK. If the program that started it ends,
+it removes everything and ends as well.
 
-WanGP is driven as `wgp.py --process` drives it, in one process: with the functions of wgp.py that read a file of
-settings and work off a queue. WanGP 10.80 and all later ones have them.
+WanGP runs as with `wgp.py --process`, but once for all videos.
 """
 
 from __future__ import annotations
@@ -22,45 +21,63 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import torch
 
 from .. import location
-from . import copying, plan
-from .facts import ClipFacts, Facts, VideoFacts
-from .plan import SEED, SIZE, Video
+from . import copying, measure, plan
+from .facts import Facts, VideoFacts
+from .plan import FRAMES, SEED, SIZE, VIDEOS, Video
+from .watch import Seen, Watch
 
 _SUFFIXES = (".mp4", ".mkv", ".mov", ".webm")
-_OUTPUTS = "svi_selftest_outputs"
+_CPU = torch.device("cpu")  # for our own tensors: mmgp makes the card torch's default device
 
 
-def main(job: Path) -> int:
-    asked = json.loads(job.read_text(encoding="utf-8"))
-    work, root = job.parent, Path.cwd()
+def main(work: Path, ids: Sequence[str]) -> int:
+    """Returns 1 if WanGP ended early."""
     threading.Thread(target=_end_with_parent, args=(work,), daemon=True).start()
-    facts = Facts(svi=asked["svi"])
-    session = None
+    facts, videos = Facts(), [VIDEOS[id] for id in ids]
+    done, clips = 0, sum(video.made for video in videos)
     try:
-        session = Session(root, work, facts)
-        for video in plan.needed(asked["videos"]):
-            session.tell("video", video.id)
+        _say(work, f"[ 0/{clips} clips] starting WanGP")
+        session = Session(Path.cwd(), work, facts)
+        start = time.monotonic()
+        for video in videos:
+            begin = time.monotonic()
             session.make(video)
-            session.tell("made", video.id)
-    except BaseException as error:  # what nobody foresaw is for the report, and WanGP may end by SystemExit
+            done += video.made
+            now = time.monotonic()
+            _say(work, plan.progress(video, done, clips, now - begin, now - start))
+    except BaseException as error:  # WanGP may also end by SystemExit
         traceback.print_exc()
-        facts.error = f"{type(error).__name__}: {error}"
+        facts.error = _name(error)
     (work / "facts.json").write_text(facts.text(), encoding="utf-8")
     return 1 if facts.error else 0
 
 
+def _say(work: Path, line: str) -> None:
+    with (work / "progress.txt").open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+def _name(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 def _end_with_parent(work: Path) -> None:
-    """The pipe to the program that started this closes when that ends, however it does."""
+    """Waits for the pipe from the parent, which closes when the parent ends, however it ends."""
     sys.stdin.read()
-    # by another process, since this one has files open there, and writes new ones
-    code = ("import shutil, sys, time\nfrom pathlib import Path\nfor _ in range(40):\n    time.sleep(0.25)\n"
-            "    shutil.rmtree(sys.argv[1], ignore_errors=True)\n    if not Path(sys.argv[1]).exists():\n        break")
-    subprocess.Popen([sys.executable, "-c", code, str(work)], cwd=work.parent, stdin=subprocess.DEVNULL,
-                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # another process removes the folder, because this one has files open in it
+    code = ("import shutil, sys, time\nfrom pathlib import Path\nfor _ in range(40):\n"
+            "    time.sleep(0.25)\n    shutil.rmtree(sys.argv[1], ignore_errors=True)\n"
+            "    if not Path(sys.argv[1]).exists():\n        break")
+    subprocess.Popen([sys.executable, "-c", code, str(work)], cwd=work.parent,
+                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os._exit(3)
 
 
@@ -68,21 +85,26 @@ class Session:
     """WanGP in this process, with the tiny models."""
 
     def __init__(self, root: Path, work: Path, facts: Facts):
-        self.work, self.root, self.facts = work, root, facts
-        self.outputs = root / _OUTPUTS
-        self.tell("boot")
-        gpu = self._prepare_torch()
+        self.work, self.facts = work, facts
+        self.outputs = root / "svi_selftest_outputs"
+        self.seen: dict[str, list[Seen]] = {}
+        self.files: dict[str, Path] = {}
+        self.gpu = torch.cuda.is_available()
+        facts.device = torch.cuda.get_device_name(0) if self.gpu else "CPU"
+        facts.versions = {name: _version(name) for name in ("torch", "mmgp", "gradio")}
+        facts.versions["Python"] = platform.python_version()
+        sys.path[:0] = [str(root)]
+        sys.argv = ["wgp.py"]  # some of WanGP's modules read the command line
+        if not self.gpu:
+            sys.argv += ["--attention", "sdpa"]
+            runpy.run_path(str(root / "wan2gp_svi/demo/in_wangp/cpu.py"))["apply"]()
+        _stay_offline()
+        self._configure(root)
         from . import model
-        from .watch import Watch
 
-        user = location.config(root) or {}
-        own = copying.config(user, self.outputs, plan.I2V, gpu)
-        (root / location.CONFIG).write_text(json.dumps(own, indent=1), encoding="utf-8")
-        facts.exact = not gpu
-        facts.settings = {name: own[name] for name in copying.TELLING if name in own}
         self.profiles = {path.stem: json.loads(path.read_text(encoding="utf-8"))
                          for path in root.glob("profiles/*/*.json")}
-        with _on_the_cpu():
+        with _CPU:
             model.install(root, self.profiles)
             self.reference = model.write_start_image(work / "start.png")
         self.watch = Watch()
@@ -93,263 +115,169 @@ class Session:
             wgp.app = wgp.WAN2GPApplication()
         self.wgp, self.state = wgp, _state()
         facts.wangp = str(wgp.WanGP_version)
-        self.seen: dict[str, list[Any]] = {}
-        self.files: dict[str, Path] = {}
-        gc.freeze()  # WanGP collects often; what the imports left behind need not be searched each time
+        gc.freeze()  # WanGP collects often, and need not search the imports each time
 
-    def tell(self, event: str, what: str = "") -> None:
-        with (self.work / "progress.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps([event, what]) + "\n")
-
-    def _prepare_torch(self) -> bool:
-        """Whether there is a GPU; without one whatever asks for it is given the CPU."""
-        sys.path[:0] = [str(self.root)]
-        sys.argv = ["wgp.py"]  # modules of WanGP's read the command line when they are imported
-        _no_network()
-        import torch
-
-        gpu = torch.cuda.is_available()
-        self.facts.versions = {name: _version(name) for name in ("torch", "mmgp", "gradio")}
-        self.facts.versions["Python"] = platform.python_version()
-        self.facts.device = torch.cuda.get_device_name(0) if gpu else "CPU"
-        if not gpu:
-            runpy.run_path(str(self.root / "wan2gp_svi/demo/in_wangp/cpu.py"))["apply"]()
-            sys.argv += ["--attention", "sdpa"]
-        import huggingface_hub
-
-        huggingface_hub.hf_hub_download = huggingface_hub.snapshot_download = lambda *args, **kwargs: None
-        return gpu
-
-    # ------------------------------------------------------------------------------------------------- one generation
+    def _configure(self, root: Path) -> None:
+        user = location.config(root) or {}
+        config = copying.config(user, self.outputs, plan.I2V, self.gpu)
+        (root / location.CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
+        self.facts.settings = {name: config[name] for name in copying.TELLING if name in config}
 
     def make(self, video: Video) -> None:
-        facts = self.facts.videos[video.id] = VideoFacts(video.id)
-        begin, before = time.monotonic(), set(self._videos())
-        self.watch.clips = []
+        """One generation, and what is seen of it."""
+        facts = self.facts.videos[video.id] = VideoFacts(exact=not self.gpu)
+        before = set(self._videos())
+        self.watch.clips = self.seen[video.id] = []
         self.watch.begun = self._stop if video.id == "stopped" else lambda number: None
-        console = _Console(sys.stdout)
         try:
-            settings = self._settings(video)
-            with contextlib.redirect_stdout(console), self._without_svi(video.id == "without"):
-                self._process(settings)
+            facts.error = self._generate(video)
+            with _CPU:
+                self._look_at_file(video, facts, before)
+                self._look_at_clips(video, facts)
         except Exception as error:
             traceback.print_exc()
-            facts.error = f"{type(error).__name__}: {error}"
-        facts.error = facts.error or console.error()
-        self.seen[video.id] = self.watch.clips
-        try:
-            with _on_the_cpu():
-                self._file(video, facts, before)
-                self._clips(video, facts)
-                self._compare(video)
-        except Exception as error:
-            traceback.print_exc()
-            facts.error = facts.error or f"it cannot be looked at ({type(error).__name__}: {error})"
-        facts.seconds = time.monotonic() - begin
+            facts.error = facts.error or _name(error)
         newest = max((path.stat().st_mtime for path in self._videos()), default=0.0)
-        while int(time.time()) == int(newest):  # WanGP names its videos by the second, and a card can be faster
+        while int(time.time()) == int(newest):  # WanGP names its videos by the second
             time.sleep(0.05)
 
-    def _settings(self, video: Video) -> dict[str, Any]:
-        overlap = video.chain.overlap if video.chain else 1
-        own = {"model_type": video.model, "prompt": "\n\n".join(video.prompts), "resolution": f"{SIZE}x{SIZE}",
-               "video_length": plan.FRAMES * max(video.clips, 2 if video.id == "stopped" else 1), "seed": SEED,
-               "num_inference_steps": 2, "guidance_scale": 1, "guidance2_scale": 1,
-               "image_start": str(self.work / "start.png"), "sliding_window_overlap": overlap}
-        if video.id == "again":
-            from shared.utils.video_metadata import read_metadata_from_video
-
-            found = read_metadata_from_video(str(self.files["shot"]))
-            if not found:
-                raise LookupError("the video holds no settings")
-            return {**found, "image_start": own["image_start"]}
-        changes = dict(video.changes)
-        if video.id == "continued":
-            changes["video_source"] = str(self.files["two"])
-        # settings without a version are taken for very old ones, and changed
-        return {"settings_version": self.wgp.settings_version, **self.profiles[video.profile], **own, **changes}
-
-    def _process(self, settings: dict[str, Any]) -> None:
-        path = self.work / "settings.json"
-        path.write_text(json.dumps(settings), encoding="utf-8")
+    def _generate(self, video: Video) -> str:
+        """Returns WanGP's error, or ""."""
+        path, log = self.work / "settings.json", self.work / "log.txt"
+        path.write_text(json.dumps(self._settings(video)), encoding="utf-8")
         queue, error = self.wgp._parse_settings_json(str(path), self.state)
         if error:
-            raise ValueError(error)
-        self.wgp.process_tasks_cli(queue, self.state)
+            return str(error)
+        sys.stdout.flush()
+        begin = log.stat().st_size
+        with _without_svi(self.wgp) if video.id == "without" else contextlib.nullcontext():
+            self.wgp.process_tasks_cli(queue, self.state)
+        sys.stdout.flush()
+        return error_in(log.read_bytes()[begin:].decode("utf-8", "replace"))
+
+    def _settings(self, video: Video) -> dict[str, Any]:
+        start = str(self.work / "start.png")
+        if video.id == "again":
+            return {**_settings_in(self.files["shot"]), "image_start": start}
+        return {
+            "settings_version": self.wgp.settings_version,  # else they count as very old
+            **self.profiles[video.profile],
+            "model_type": video.model,
+            "prompt": "\n\n".join(video.prompts),
+            "resolution": f"{SIZE}x{SIZE}",
+            "video_length": FRAMES * video.clips if video.svi else video.frames,
+            "seed": SEED,
+            "num_inference_steps": 2,
+            "guidance_scale": 1,
+            "guidance2_scale": 1,
+            "image_start": start,
+            "sliding_window_overlap": video.chain.overlap,
+            **({"video_source": str(self.files["two"])} if video.id == "continued" else {}),
+            **video.changes,
+        }
 
     def _stop(self, number: int) -> None:
-        """As the tab's button and the command do: a file in the folder of the run that is being made."""
-        folders = [path.parent for path in (self.outputs / "svi").glob("*/run.json")]
-        (max(folders, key=lambda path: (path / "run.json").stat().st_mtime_ns) / "stop").touch()
-
-    @contextlib.contextmanager
-    def _without_svi(self, wanted: bool) -> Any:
-        """WanGP with each of its hooks given a function that hands the value back, which is what stands there when the
-        package is deleted. One thing stays: what its model definition was taught when WanGP started. A second start
-        without the package would show that as well, and take as long as half of the self-test."""
-        from models.wan import any2video
-        from models.wan.modules import model
-
-        places = [place for place in (self.wgp, any2video, model) if wanted and hasattr(place, "svi")]
-        before = [place.svi for place in places]
-        for place in places:
-            place.svi = lambda hook, value=None, *context: value
-        try:
-            yield
-        finally:
-            for place, svi in zip(places, before, strict=True):
-                place.svi = svi
-
-    # --------------------------------------------------------------------------------------------- what came of it
+        """As the tab's button does: a file in the folder of the running run."""
+        runs = list((self.outputs / "svi").glob("*/run.json"))
+        max(runs, key=lambda path: path.stat().st_mtime_ns).with_name("stop").touch()
 
     def _videos(self) -> list[Path]:
         return [path for path in self.outputs.glob("*") if path.suffix.lower() in _SUFFIXES]
 
-    def _file(self, video: Video, facts: VideoFacts, before: set[Path]) -> None:
-        from . import measure
-
+    def _look_at_file(self, video: Video, facts: VideoFacts, before: set[Path]) -> None:
         there = self._videos()
         facts.files = len(set(there) - before)
         if not there or video.id != "resumed" and not facts.files:
             return
         path = self.files[video.id] = max(there, key=lambda one: one.stat().st_mtime_ns)
         frames = measure.read_frames(path)
-        facts.frames, facts.opens = len(frames), len(frames) > 0
+        facts.frames = len(frames)
         listed = self.state["gen"].get("file_list") or []
-        facts.listed = sum(os.path.abspath(str(one)) == str(path) for one in listed)  # noqa: PTH100
-        from shared.utils.video_metadata import read_metadata_from_video
+        facts.listed = [os.path.abspath(str(one)) for one in listed].count(str(path))  # noqa: PTH100
+        facts.seeds = measure.named_seeds(_settings_in(path))
+        if video.like in self.files:
+            other = measure.read_frames(self.files[video.like])
+            facts.difference = measure.difference(frames, other)
+        clips = [clip.frames for clip in self._all_clips(video) if clip.frames is not None]
+        if video.svi and len(clips) == video.clips:
+            spans = [video.chain.span(number, video.clips) for number in range(video.clips)]
+            joined = torch.cat([clip[:, span] for clip, span in zip(clips, spans, strict=True)], 1)
+            facts.misplaced = measure.misplaced(frames, joined.movedim(1, 0))
 
-        facts.seeds = measure.named_seeds(read_metadata_from_video(str(path))) or []
-        wanted = self._joined(video)
-        if wanted is not None:
-            facts.compared, facts.misplaced = True, measure.misplaced(frames, wanted)
-
-    def _joined(self, video: Video) -> Any:
-        """The frames that the file has to hold, uint8 [T, 3, H, W]; None where that is another one's matter."""
-        import torch
-
-        chain, clips = video.chain, self._all_clips(video)
-        if chain is None or not clips or any(one.frames is None for one in clips):
-            return None
-        parts = [one.frames[:, chain.span(number, len(clips))] for number, one in enumerate(clips)]
-        if video.id == "continued":
-            source = self._joined(plan.VIDEOS["two"])
-            parts = [source[: len(source) - chain.overlap].movedim(0, 1), *parts]
-        return torch.cat(parts, dim=1).movedim(1, 0)
-
-    def _all_clips(self, video: Video) -> list[Any]:
-        """The clips of a video, those included that an earlier generation has made."""
-        return [*self.seen.get("stopped", [])[: video.first], *self.seen[video.id]]
-
-    def _clips(self, video: Video, facts: VideoFacts) -> None:
+    def _look_at_clips(self, video: Video, facts: VideoFacts) -> None:
         clips = self._all_clips(video)
-        for number in range(video.first, len(clips)):
-            before = clips[number - 1] if number else None
-            if video.id == "continued" and not number:
-                before = self.seen["two"][-1]
-            facts.clips.append(self._clip(video, number, clips[number], before))
+        facts.clips = [
+            measure.clip_facts(video, number, clips[number], clips[number - 1] if number else None,
+                               self.reference) for number in range(video.first, len(clips))]
 
-    def _clip(self, video: Video, number: int, seen: Any, before: Any) -> ClipFacts:
-        import torch
-
-        from . import measure
-
-        facts = ClipFacts(number, seen.prompt, 0 if seen.frames is None else seen.frames.shape[1],
-                          encodes=len(seen.videos), experts=seen.experts)
-        if seen.noise is not None:
-            facts.seed = measure.seed_of(seen.noise, seen.device)
-        if video.chain is None or seen.y is None or not seen.videos or before is not None and before.frames is None:
-            return facts
-        chain, y, latents = video.chain, seen.y.squeeze(0) if seen.y.ndim == 5 else seen.y, seen.latents[-1]
-        kept = y[:4].flatten(2)[..., 0].T.flatten()
-        facts.kept = [at for at, value in enumerate(kept.tolist()) if value]
-        if chain.pro:
-            facts.motion = measure.steps(seen.videos[-1], self.reference[:, None])
-            facts.anchor = measure.gap(y[4:, 0], latents[:, 0])
-            first = 1 if before is None else 2
-            facts.handed = None if before is None else measure.gap(y[4:, 1], before.denoised)
-            facts.rest = float(y[4:, first:].abs().max())
-            return facts
-        motion = self.reference[:, None] if before is None else (
-            before.frames[:, -chain.motion_frames:].float() / 127.5 - 1)
-        given, count = seen.videos[-1], motion.shape[1]
-        rest = torch.zeros(3, 1, 1, 1) if chain.grey else self.reference[:, None]
-        facts.motion = measure.steps(given[:, :count], motion)
-        facts.padding = measure.steps(given[:, count:], rest.expand_as(given[:, count:]))
-        facts.latents = measure.gap(y[4:], latents)
-        if seen.picture is not None:
-            facts.shown = measure.shown(seen.picture, motion)
-        return facts
-
-    def _compare(self, video: Video) -> None:
-        from . import measure
-
-        pairs = {"again": "shot", "resumed": "two", "without": "off", "lora-plain": "lora-authors",
-                 "lora-none": "lora-plain"}
-        other = pairs.get(video.id)
-        if other is None or other not in self.files or video.id not in self.files:
-            return
-        one, two = measure.read_frames(self.files[video.id]), measure.read_frames(self.files[other])
-        self.facts.differences[video.id] = None if len(one) != len(two) else float(
-            (one.float() - two.float()).abs().mean((1, 2, 3)).max())
+    def _all_clips(self, video: Video) -> list[Seen]:
+        return [*self.seen.get(video.after, [])[: video.first], *self.seen[video.id]]
 
 
-class _Console:
-    """Hands on what is printed, and remembers it."""
+# -------------------------------------------------------------------------------------------- WanGP
 
-    def __init__(self, stream: Any):
-        self._stream, self.text = stream, ""
+def error_in(log: str) -> str:
+    """What WanGP says went wrong, or ""."""
+    found = re.search(r"\[(?:ERROR|SKIP)\] *([^\n]+)", log)
+    error = found[1].strip() if found else ""
+    return re.sub(r"^.*check your terminal for more information\.? *'(.*)'\"?$", r"\1", error)
 
-    def write(self, text: str) -> int:
-        self.text += text
-        return self._stream.write(text)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+@contextlib.contextmanager
+def _without_svi(wgp: Any) -> Any:
+    """WanGP as if the package were deleted: each hook returns what it was given. Only the model's
+    definition stays as SVI extended it, because to change that, WanGP would have to start again."""
+    from models.wan import any2video
+    from models.wan.modules import model
 
-    def error(self) -> str:
-        """WanGP's word for what went wrong, if it has one."""
-        found = re.search(r"\[(?:ERROR|SKIP)\] *([^\n]+)", self.text)
-        error = found[1].strip() if found else ""
-        return re.sub(r"^.*check your terminal for more information\.? *'(.*)'\"?$", r"\1", error)
+    with contextlib.ExitStack() as stack:
+        for module in (wgp, any2video, model):
+            if hasattr(module, "svi"):
+                stack.enter_context(patch.object(module, "svi", lambda _, value=None, *__: value))
+        yield
+
+
+def _settings_in(path: Path) -> dict[str, Any]:
+    from shared.utils.video_metadata import read_metadata_from_video
+
+    return read_metadata_from_video(str(path)) or {}
 
 
 def _state() -> dict[str, Any]:
-    """What WanGP keeps for a page of the browser, as it makes it for --process."""
+    """What WanGP keeps for a page of the browser, as --process makes it."""
+    lists = ("queue", "file_list", "file_settings_list", "audio_file_list",
+             "audio_file_settings_list")
+    numbers = ("selected", "audio_selected", "prompt_no", "prompts_max", "repeat_no", "window_no",
+               "total_windows")
     return {"model_type": "", "edit_model_type": "", "loras": [], "gen": {
-        "queue": [], "in_progress": False, "file_list": [], "file_settings_list": [], "audio_file_list": [],
-        "audio_file_settings_list": [], "selected": 0, "audio_selected": 0, "prompt_no": 0, "prompts_max": 0,
-        "repeat_no": 0, "total_generation": 1, "window_no": 0, "total_windows": 0, "progress_status": "",
-        "process_status": "process:main"}}
-
-
-def _on_the_cpu() -> Any:
-    """For tensors of our own: mmgp makes the card torch's default device."""
-    import torch
-
-    return torch.device("cpu")
+        **{name: [] for name in lists}, **dict.fromkeys(numbers, 0), "total_generation": 1,
+        "in_progress": False, "progress_status": "", "process_status": "process:main"}}
 
 
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:  # newer WanGPs bring mmgp in a folder of their own
+    except importlib.metadata.PackageNotFoundError:  # newer WanGPs bring their own mmgp
         return "none"
 
 
-def _no_network() -> None:
-    """Whatever WanGP would fetch, it does without; only this machine can be talked to."""
+def _stay_offline() -> None:
+    """Replaces downloads by nothing, and lets connections go to this machine only."""
+    import huggingface_hub
+
+    for name in ("hf_hub_download", "snapshot_download"):
+        patch.object(huggingface_hub, name, lambda *_, **__: None).start()
     connect = socket.socket.connect
 
-    def local(self: socket.socket, address: Any) -> Any:
+    def local(self: socket.socket, address: Any) -> None:
         if isinstance(address, tuple) and str(address[0]) not in ("127.0.0.1", "::1", "localhost"):
             raise OSError("the self-test uses no network")
-        return connect(self, address)
+        connect(self, address)
 
-    socket.socket.connect = local
+    patch.object(socket.socket, "connect", local).start()
 
 
 if __name__ == "__main__":
-    code = main(Path(sys.argv[1]).resolve())
+    code = main(Path(sys.argv[1]).resolve(), sys.argv[2:])
     sys.stdout.flush()
-    os._exit(code)  # WanGP leaves threads behind that would keep the process
+    os._exit(code)  # WanGP leaves threads that would keep the process

@@ -1,6 +1,7 @@
-"""Watches WanGP's pipeline from outside: what its transformer, its VAE and CLIP are given, clip by clip.
+"""Watches WanGP's pipeline from outside: what its transformer, VAE and CLIP get, clip by clip.
 
-`Watch.attach()` wraps methods of WanGP's classes before a model is loaded. One call of `WanAny2V.generate` is a clip.
+`attach` wraps methods of WanGP's classes before a model is loaded. One call of `WanAny2V.generate`
+is a clip.
 """
 
 from __future__ import annotations
@@ -17,49 +18,47 @@ from torch import Tensor
 
 @dataclass
 class Seen:
-    """One clip, tensors on the CPU: `frames` uint8 [3, T, H, W] as the pipeline returns them; `videos` and `latents`
-    what each encode of the VAE was given and gave; `noise` and `y` the transformer's first input; `picture` CLIP's;
-    `denoised` the last latent [16, H/8, W/8] that was decoded."""
+    """One clip, in tensors on the CPU."""
 
     prompt: str = ""
-    frames: Tensor | None = None
-    videos: list[Tensor] = field(default_factory=list)
-    latents: list[Tensor] = field(default_factory=list)
-    noise: Tensor | None = None
-    device: str = "cpu"
-    y: Tensor | None = None
-    picture: Tensor | None = None
-    experts: list[int] = field(default_factory=list)
-    denoised: Tensor | None = None
+    frames: Tensor | None = None  # uint8 [3, T, H, W], as the pipeline returns them
+    videos: list[Tensor] = field(default_factory=list)  # that the VAE encoded
+    latents: list[Tensor] = field(default_factory=list)  # that it made of them
+    noise: Tensor | None = None  # the transformer's first input
+    device: str = "cpu"  # of the noise
+    y: Tensor | None = None  # mask and latents of that input, [20, T, H/8, W/8]
+    picture: Tensor | None = None  # that CLIP saw
+    experts: list[int] = field(default_factory=list)  # of each step, 1 (high noise) or 2
+    denoised: Tensor | None = None  # the last latent [16, H/8, W/8] that was decoded
 
 
 class Watch:
-    """`clips` are those of the current video; `begun` is called when one begins, with its number from 0."""
+    """`clips` are those of the current video; `begun` is called as one begins, with its number."""
 
     def __init__(self) -> None:
         self.clips: list[Seen] = []
         self.begun: Callable[[int], None] = lambda number: None
         self._second: Any = None
-        self._inside = False  # of a decode, which may call another one
+        self._decoding = False  # one method may decode by another
 
     def attach(self) -> None:
         from models.wan import any2video
         from models.wan.modules.model import WanModel
 
-        _wrap(any2video.WanAny2V, "generate", self._generate)
-        _wrap(WanModel, "forward", self._forward)
-        _wrap(any2video.WanVAE, "encode", self._encode)
-        _wrap(any2video.CLIPModel, "visual", self._visual)
+        wrap(any2video.WanAny2V, "generate", self._generate)
+        wrap(WanModel, "forward", self._forward)
+        wrap(any2video.WanVAE, "encode", self._encode)
+        wrap(any2video.CLIPModel, "visual", self._visual)
         for name in ("decode_to_cpu_uint8", "decode"):
             if hasattr(any2video.WanVAE, name):
-                _wrap(any2video.WanVAE, name, self._decode)
+                wrap(any2video.WanVAE, name, self._decode)
 
     def _generate(self, original: Any, pipe: Any, arguments: dict[str, Any]) -> Any:
         self.begun(len(self.clips))
         self.clips.append(Seen(str(arguments.get("input_prompt") or "")))
         self._second = getattr(pipe, "model2", None)
-        if hasattr(getattr(pipe, "clip", None), "transformer_dtype"):
-            pipe.clip.transformer_dtype = getattr(pipe, "dtype", torch.bfloat16)
+        if clip := getattr(pipe, "clip", None):
+            clip.features = pipe.dtype  # the stand-in answers in the transformer's precision
         result = original()
         video = result.get("x") if isinstance(result, dict) else result
         if isinstance(video, Tensor):
@@ -69,11 +68,12 @@ class Watch:
     def _forward(self, original: Any, model: Any, arguments: dict[str, Any]) -> Any:
         if self.clips:
             seen, noisy = self.clips[-1], arguments["x"]
-            if seen.noise is None:
+            if not seen.experts:
                 noisy = noisy[0] if isinstance(noisy, list) else noisy
                 seen.noise, seen.device = _copy(noisy), str(noisy.device.type)
-                seen.y = _copy(arguments.get("y"))
-            seen.experts.append(2 if self._second is not None and model is self._second else 1)
+                if isinstance(y := arguments.get("y"), Tensor):
+                    seen.y = _copy(y[0] if y.ndim == 5 else y)
+            seen.experts.append(2 if model is self._second else 1)
         return original()
 
     def _encode(self, original: Any, vae: Any, arguments: dict[str, Any]) -> Any:
@@ -89,28 +89,28 @@ class Watch:
         return original()
 
     def _decode(self, original: Any, vae: Any, arguments: dict[str, Any]) -> Any:
-        if self.clips and not self._inside:
-            self.clips[-1].denoised = _copy(arguments["zs"][0][:, -1])
-        before, self._inside = self._inside, True
+        if self._decoding or not self.clips:
+            return original()
+        self.clips[-1].denoised = _copy(arguments["zs"][0][:, -1])
+        self._decoding = True
         try:
             return original()
         finally:
-            self._inside = before
+            self._decoding = False
 
 
 def to_uint8(frames: Tensor) -> Tensor:
     """Frames in [-1, 1] or of 8 bit -> uint8, on the CPU."""
     if frames.dtype == torch.uint8:
         return frames.detach().cpu().clone()
-    return ((frames.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return ((_copy(frames).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
-def _copy(value: Any) -> Any:
-    """In 32 bit, since all that is compared here is small."""
-    return value.detach().float().cpu().clone() if isinstance(value, Tensor) else None
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().float().cpu().clone()
 
 
-def _wrap(owner: type, name: str, watch: Callable[[Any, Any, dict[str, Any]], Any]) -> None:
+def wrap(owner: type, name: str, watch: Callable[[Any, Any, dict[str, Any]], Any]) -> None:
     """Replaces owner.name by watch(original, self, arguments); original() is the unchanged call."""
     method = getattr(owner, name)
     signature = inspect.signature(method)

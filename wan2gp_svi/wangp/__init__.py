@@ -1,13 +1,11 @@
-"""Everything that knows WanGP's names. The lines that the patches add to WanGP call `svi` and nothing else.
+"""Everything that knows WanGP's names. The lines that the patches add to WanGP call `svi` alone.
 
-`svi(hook, value, ...)` hands `value` to the function of that name in `hooks.HOOKS` and returns what it makes of it: the
-value itself wherever SVI is off. Where this package is missing, the patched files put a function in its place that
-always does so; and so does this one where not all hooks are in WanGP's files, since half of SVI would be no SVI.
+`svi(hook, value, ...)` gives `value` to the function of that name in `hooks.HOOKS`, and returns its
+result. While SVI is off, it returns the value itself. SVI is off if any hook is missing from
+WanGP's files; if this package is missing, the patched files define a `svi` that does the same.
 
 Importing this costs nothing: torch is loaded by the first call.
 """
-
-from __future__ import annotations
 
 import functools
 from pathlib import Path
@@ -24,38 +22,39 @@ def svi(hook: str, value: Any = None, *context: Any) -> Any:
 
 @functools.cache
 def _off() -> str:
-    """Why SVI is off in the WanGP that this package lies in, said once; "" if it is on."""
+    """Why SVI is off in the WanGP that holds this package, printed once; "" if it is on."""
     try:
         from .. import location
 
         why = why_off(location.HOME)
         if not why:
             from . import hooks  # noqa: F401
-    except Exception as error:  # WanGP starts whatever has become of this package, and the user is told
+    except Exception as error:  # whatever became of this package, WanGP starts and says so
         why = f"a part of it is missing or broken ({error}). Run install.py again"
     if why:
-        print(f"[SVI] is off, WanGP itself is not affected: {why}.", flush=True)
+        print(f"[SVI] SVI is off, WanGP itself is not affected: {why}.", flush=True)
     return why
 
 
 def why_off(wangp: Path) -> str:
-    """Why SVI cannot work in this WanGP, as after an update that it does not fit; "" if it can."""
+    """Why SVI cannot work in this WanGP, such as an update that it does not fit; "" if it can."""
     from .. import location
     from ..install.patches import NO_PYTHON, PatchError, foreign, present, read_series
     from ..install.shipped import Distribution
     from . import contract
 
     if not location.is_wangp(wangp):
-        return ""  # the package is not in a WanGP at all, but in use by itself
+        return ""  # the package is used without WanGP
     try:
         patches = read_series(Distribution(wangp, "").patches)
         sources = contract.read(wangp, patches)
         if any(NO_PYTHON.encode() in source for source in sources.values()):
-            return "git's filter found no Python when it updated WanGP. Run install.py again, with WanGP's Python"
+            return ("git's filter found no Python when it updated WanGP. Run install.py again, "
+                    "with WanGP's Python")
         for patch in patches:
             if not sources.get(patch.path, b"").strip():
-                return (f"{patch.path} is missing or empty, so it has 0 of {len(patch.hunks)} hooks. Update WanGP "
-                        "again, then run install.py")
+                return (f"{patch.path} is missing or empty, so it has 0 of {len(patch.hunks)} "
+                        "hooks. Update WanGP again, then run install.py")
         if facts := contract.check(wangp, patches):
             more = f" (and {len(facts) - 1} more: install.py --doctor)" if len(facts) > 1 else ""
             return facts[0] + more

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..runs import store
+from ..runs import record
 from ..text import sentence
 from ..variants import CLIP_FRAMES
 from .form import SettingsError
 from .frames import on_grid, to_uint8
+from .log import say
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Video:
         """Ends the video because of `error`, and says so in WanGP's log and page. Never raises."""
         if self.failure:
             return
-        foreseen = isinstance(error, (SettingsError, store.StoreError))
+        foreseen = isinstance(error, (SettingsError, record.StoreError))
         self.failure = sentence(str(error)) if foreseen else self._bug_report(where, error)
         if not foreseen:
             with contextlib.suppress(Exception):
@@ -125,7 +126,7 @@ class Clip:
     previous_latents: Tensor | None = None
     seam: Seam = field(default_factory=Seam)
     video: Video = field(default_factory=Video)
-    stored: store.Clip | None = None
+    stored: record.Clip | None = None
     seconds: tuple[float, ...] = ()
     started: float = field(default_factory=time.monotonic)
     next_motion_frames: Tensor | None = None
@@ -169,15 +170,6 @@ def frames_and_latents(result: Any) -> tuple[Any, Any]:
     if isinstance(result, dict):
         return result.get("x"), result.get("latent_slice")
     return result, None
-
-
-def say(line: str) -> None:
-    """Prints a line to WanGP's log. Never raises: the log may be closed or lack letters."""
-    with contextlib.suppress(OSError, ValueError):
-        try:
-            print(f"[SVI] {line}", flush=True)
-        except UnicodeEncodeError:
-            print(f"[SVI] {line.encode('ascii', 'backslashreplace').decode()}", flush=True)
 
 
 def _text(error: BaseException) -> str:

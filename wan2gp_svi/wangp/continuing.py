@@ -1,6 +1,4 @@
-"""The video that is continued: what its first clip starts from, and the reference."""
-
-from __future__ import annotations
+"""The video that is continued: the reference, and what its next clip starts from."""
 
 import contextlib
 import tempfile
@@ -12,18 +10,19 @@ import torch
 from torch import Tensor
 
 from ..drift.layout import provenance
-from ..runs.store import FOLDER, Store, StoreError
+from ..runs.record import StoreError
+from ..runs.store import FOLDER, Store
 
 
-def source(scope: Mapping[str, Any], frames: int, say: Callable[[str], None]) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Of a video that is continued: the reference [3, H, W], its last `frames` frames [3, N, H, W], and, if a run has
-    them, its last latents.
+def source(scope: Mapping[str, Any], frames: int, say: Callable[[str], None]
+           ) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What the first clip after a video needs.
 
-    The reference is that of the run which made the video, or the start image in its metadata; only where neither is to
-    be had, and the user is told, its last frame.
+    Returns the reference [3, H, W], the video's last `frames` frames [3, N, H, W], both float32 in
+    [-1, 1], and its last latents if its run has them. The reference is that of the run that made
+    the video, or else the start image in its metadata, or else its last frame; `say` reports which.
     """
-    video = scope["prefix_video"]
-    video = video[:, -frames:].float().cpu()
+    video = scope["prefix_video"][:, -frames:].float().cpu()
     if scope["prefix_video"].dtype == torch.uint8 or video.max() > 1.5:
         video = video.div(127.5).sub(1)
     made = provenance(_metadata(scope["video_source"]))
@@ -34,7 +33,8 @@ def source(scope: Mapping[str, Any], frames: int, say: Callable[[str], None]) ->
         done = run.done()
         whole = sum(count for clip in done for _, count in run.pieces(clip, last=clip is done[-1]))
         if picture.shape[1:] == size:
-            state = run.state(done[-1]) if whole == scope["source_video_frames_count"] else {}
+            ended = whole == scope["source_video_frames_count"]
+            state = run.state(done[-1]) if ended else {}
             say(f"the reference is that of run {run.name}, which made this video"
                 + (", and so are the motion frames, bit for bit." if state else "."))
             motion = state["motion_frames"].float().div(127.5).sub(1) if state else video
@@ -43,8 +43,9 @@ def source(scope: Mapping[str, Any], frames: int, say: Callable[[str], None]) ->
         picture = _embedded(scope["video_source"], size)
         say("the reference is the start image in the video's metadata.")
         return picture, video, None
-    say("the reference is the LAST FRAME of the video, because neither its run nor its start image is to be had: what "
-        "has drifted there stays so. WanGP can keep the start image in each video (Configuration, Outputs).")
+    say("the reference is the LAST FRAME of the video, with all its drift, because neither its run "
+        "nor its start image was found. WanGP can keep the start image in each video "
+        "(Configuration, Outputs).")
     return video[:, -1], video, None
 
 
@@ -69,6 +70,5 @@ def _embedded(video: Any, size: Sequence[int]) -> Tensor:
     from shared.utils.video_metadata import extract_source_images
 
     with tempfile.TemporaryDirectory() as folder:
-        found = extract_source_images(str(video), folder)
-        path = found["image_start"]
+        path = extract_source_images(str(video), folder)["image_start"]
         return _picture(path[0] if isinstance(path, (list, tuple)) else path, size)

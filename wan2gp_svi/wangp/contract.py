@@ -1,217 +1,208 @@
-"""What SVI needs of WanGP: every name in one table, and the check that they are there. Nothing of WanGP is run.
+"""What SVI needs of WanGP, in tables, and the check that it is there. No WanGP code runs.
 
-WanGP changes every few days. Before hooks go into its files, and when it starts, its files are read as syntax trees:
-each hook stands in its function and in the loop, in order; each name is bound on the way to its hook and is not None
-there; what SVI calls or stands in for takes the arguments that it is given. A fault switches SVI off, in words.
+WanGP changes every few days. So its source is read before the hooks go in, and at each start of
+WanGP: each hook must stand in its place, each name that a hook reads must be set there, and each
+function that SVI calls or replaces must take the same arguments. If not, SVI is off and says why.
 
-    check(wangp)            one sentence for each fault; empty when all is there
-    of_file, of_others      the same of sources, as plain facts
-    missing_optional        optional names that a WanGP lacks
+    check               what keeps SVI out of a WanGP, in sentences for the user
+    missing_optional    what SVI works without in a WanGP
 
-Standard library only. All files together take about 0.4 seconds of one core.
+Standard library only. Reading all files takes about 0.4 seconds.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-from ..install.patches import Patch, PatchError, hook_name, hooked, outline, read_series, statements_with, unhooked
+from ..install.patches import (
+    Hunk,
+    Patch,
+    PatchError,
+    fault,
+    hook_name,
+    hooked,
+    outline,
+    read_series,
+    statements_with,
+    unhooked,
+)
 from ..install.shipped import Distribution
+from ..install.syntax import NONE, SET, UNSET, Place, bound, held_at, places, stores
 
-#: The newest WanGP that was run with SVI, and the newest whose source was read. Kept here alone.
+#: The newest WanGP that was run with SVI, and the newest whose source was read.
 RUN, READ = "12.60", "17.10"
 ADVICE = "Get a newer release of SVI for WanGP"
 UNAFFECTED = "WanGP itself is not affected"
 
-WGP, ANY2VIDEO, MODEL = HOOKED = ("wgp.py", "models/wan/any2video.py", "models/wan/modules/model.py")
+WGP, ANY2VIDEO, MODEL = HOOKED = (
+    "wgp.py", "models/wan/any2video.py", "models/wan/modules/model.py")
 HANDLER, VAE = "models/wan/wan_handler.py", "models/wan/modules/vae.py"
 VIDEO, METADATA = "shared/utils/audio_video.py", "shared/utils/video_metadata.py"
 PROMPTS, PLUGINS = "shared/utils/prompt_parser.py", "shared/utils/plugins.py"
-LOOPS = ("generate_media", "generate_video")  # since v12.21, and before
-GENERATE = "wan_model.generate"
+LOOPS = ("generate_media", "generate_video")  # the loop over clips: since 12.21, and before
+PIPELINE = ("WanAny2V.generate",)
 
 
-# ------------------------------------------------------------------------------------------------------------ the table
+# ------------------------------------------------------------------------------------- the tables
 
 @dataclass(frozen=True)
 class Name:
-    """A name that a hook reads. `since`: the first WanGP that has it, "" for all; `none`: it may be None there.
-    Two names with a bar between them: one of them."""
+    """A name that a hook reads from its `scope`, or an argument of it. `none`: it may be None."""
 
     name: str
     hook: str
     use: str
-    since: str = ""
     optional: bool = False
     none: bool = False
 
 
 @dataclass(frozen=True)
 class Other:
-    """What another file has: a function with these leading parameters, a class, or any name. `beside`: where it is
-    another, SVI works without what it is for, and says so. `alone`: where it is missing, SVI's own does without it."""
+    """A function that must begin with these parameters, a class, or another name of a file.
+
+    optional: SVI works without it
+    own: SVI has its own where it is missing
+    beside: only `use` needs it, and SVI works without that
+    """
 
     file: str
     name: str
     parameters: tuple[str, ...]
     use: str
-    since: str = ""
     optional: bool = False
+    own: bool = False
     beside: bool = False
-    alone: bool = False
 
 
 _LOOP = "before_generate"
 NAMES = (
-    Name("save_video", "start", "writing a video"),
     # what is asked for
-    Name("image_mode", _LOOP, "images are left alone"),
-    Name("base_model_type", _LOOP, "which Wan"),
-    Name("model_type", _LOOP, "which model, for the run"),
-    Name("model_def", _LOOP, "where a model's own LoRAs stand"),
-    Name("activated_loras", _LOOP, "which variant"),
-    Name("loras_selected", _LOOP, "which LoRA files, for the run", none=True),
-    Name("custom_settings", _LOOP, "SVI's settings", since="10.80", optional=True),
+    Name("image_mode", _LOOP, "whether an image is asked for"),
+    Name("base_model_type", _LOOP, "the kind of Wan"),
+    Name("model_type", _LOOP, "the model of the run"),
+    Name("model_def", _LOOP, "the LoRAs of the model itself"),
+    Name("activated_loras", _LOOP, "the variant"),
+    Name("loras_selected", _LOOP, "the LoRA files of the run", none=True),
+    Name("custom_settings", _LOOP, "SVI's settings", optional=True),  # since 10.80
     Name("task", _LOOP, "the seed that was asked for", none=True),
     Name("seed", _LOOP, "the seed of clip 1"),
-    Name("repeat_no", _LOOP, "which of several videos"),
-    Name("fps", _LOOP, "how long the video is"),
+    Name("repeat_no", _LOOP, "the number of the video"),
+    Name("fps", _LOOP, "the length in seconds"),
     # the window
-    Name("window_no", _LOOP, "which clip"),
-    Name("total_windows", _LOOP, "how many clips"),
-    Name("current_video_length", _LOOP, "frames of the window"),
-    Name("reuse_frames", _LOOP, "overlap of the window"),
-    Name("default_windows", _LOOP, "WanGP's plan of all windows", since="12.54", optional=True),
-    Name("prompt", _LOOP, "prompt of the window"),
+    Name("window_no", _LOOP, "the number of the clip"),
+    Name("total_windows", _LOOP, "the number of clips"),
+    Name("current_video_length", _LOOP, "the length of the clip"),
+    Name("reuse_frames", _LOOP, "the overlap of the clip"),
+    Name("default_windows", _LOOP, "WanGP's plan of all clips", optional=True),  # since 12.54
+    Name("prompt", _LOOP, "the prompt of the clip"),
     Name("prompts", _LOOP, "all prompts"),
-    Name("original_prompts", _LOOP, "the prompts as they were typed", none=True),
+    Name("original_prompts", _LOOP, "the prompts as typed", none=True),
     Name("return_latent_slice", _LOOP, "latents for the next clip", none=True),
-    # the image or the video that it begins with
-    Name("image_start", _LOOP, "the user's image", none=True),
+    # the image or the video to start from
+    Name("image_start", _LOOP, "the start image", none=True),
     Name("image_start_tensor", _LOOP, "the reference", none=True),
-    Name("image_end_tensor", _LOOP, "an end image is refused", none=True),
-    Name("prefix_video", _LOOP, "the video that is continued", none=True),
-    Name("video_source", _LOOP, "its file", none=True),
-    Name("source_video_frames_count", _LOOP, "its frames"),
+    Name("image_end_tensor", _LOOP, "the end image, which SVI refuses", none=True),
+    Name("prefix_video", _LOOP, "the video to continue", none=True),
+    Name("video_source", _LOOP, "the file of the video to continue", none=True),
+    Name("source_video_frames_count", _LOOP, "the length of the video to continue"),
     Name("source_video_overlap_frames_count", _LOOP, "its overlap with clip 1", optional=True),
-    # where the clips go, and what WanGP is told
-    Name("save_path", _LOOP, "where videos go"),
+    # where the clips go, and what WanGP shows
+    Name("save_path", _LOOP, "the folder for videos"),
     Name("server_config", _LOOP, "how videos are written"),
-    Name("frames_already_processed", _LOOP, "where clips are kept in memory", none=True),
-    Name("generate_media|generate_video", _LOOP, "the names of all settings"),
-    Name("gen", _LOOP, "gallery and line of progress"),
-    Name("send_cmd", _LOOP, "messages to the user"),
+    Name("frames_already_processed", _LOOP, "the clips in memory", none=True),
+    Name("gen", _LOOP, "the gallery and the progress"),
+    Name("send_cmd", _LOOP, "messages on the page"),
     Name("wan_model", _LOOP, "the pipeline"),
-    Name("lock", _LOOP, "changes to the gallery, one at a time", optional=True),
-    Name("api_return_video_uint8", _LOOP, "a caller wants all frames", since="11.26", optional=True),
-    Name("postprocess_audio", _LOOP, "a soundtrack is made", since="11.66", optional=True),
-    Name("audio_source", _LOOP, "a soundtrack is given", optional=True),
-    Name("WanGP_version", _LOOP, "for messages", optional=True),
+    Name("lock", _LOOP, "safe changes of the gallery", optional=True),
+    Name("api_return_video_uint8", _LOOP, "callers that want all frames", optional=True),  # 11.26
+    Name("postprocess_audio", _LOOP, "soundtracks that WanGP makes", optional=True),  # since 11.66
+    Name("audio_source", _LOOP, "soundtracks that you add", optional=True),
+    Name("WanGP_version", _LOOP, "messages", optional=True),
     # after the window
-    Name("sample", "after_join", "the frames of the clip"),
     Name("frames_already_processed", "after_join", "the clips before", none=True),
-    Name("wan_model", "after_join", "the pipeline"),
-    Name("stop_current_sample", "after_join", "whether it is the last clip", since="11.52", optional=True),
-    Name("configs", "after_save", "the metadata"),
-    Name("video_path", "after_save", "the file"),
-    Name("wan_model", "after_save", "the pipeline"),
-    # in the pipeline's generate, and where LoRAs are loaded
-    Name("seed", "seed", "the seed of the clip"),
-    Name("self", "seed", "the pipeline"),
+    Name("stop_current_sample", "after_join", "ending early", optional=True),  # since 11.52
     Name("clip_image_start", "clip_vision_frame", "the image that CLIP sees", none=True),
-    Name("self", "clip_vision_frame", "the pipeline"),
-    Name("msk", "mask", "the mask"),
-    Name("self", "mask", "the pipeline"),
-    Name("overlapped_latents_frames_num", "injected_latents", "latents that go into the noise"),
-    Name("self", "injected_latents", "the pipeline"),
-    Name("sd", "lora", "the tensors of a LoRA file"),
-    Name("self", "lora", "the model"),
 )
-_HANDLER = "family_handler."
+DEMO, TAB, SELFTEST = "the demo model", "the SVI tab", "the self-test"
+_OF_MODEL = ("base_model_type", "model_def")
 OTHERS = (
     Other(VIDEO, "save_video", ("tensor", "save_file", "fps"), "writing a video"),
     Other(METADATA, "read_metadata_from_video", ("file_path",), "the settings in a video"),
-    Other(METADATA, "extract_source_images", ("video_path",), "the image in a video", optional=True),
-    Other(HANDLER, _HANDLER + "query_model_def", ("base_model_type", "model_def"), "SVI's settings in the form"),
-    Other(HANDLER, _HANDLER + "validate_generative_prompt", ("base_model_type", "model_def", "inputs", "one_prompt"),
-          "the check before a run", optional=True, alone=True),
-    Other(HANDLER, _HANDLER + "fix_settings", ("base_model_type", "settings_version", "model_def", "ui_defaults"),
-          "profiles in older WanGPs", optional=True, alone=True),
-    Other(HANDLER, _HANDLER + "load_model", ("model_filename", "model_type", "base_model_type", "model_def"),
-          "the demo model", beside=True),
-    Other(HANDLER, _HANDLER + "query_model_files", ("computeList", "base_model_type"), "the demo model", beside=True),
-    Other(PROMPTS, "split_prompt_units", ("prompt_text", "multi_prompts_gen_type"), "prompts by paragraph",
-          since="11.20", optional=True),
-    Other(PLUGINS, "PluginManager", (), "the SVI tab", beside=True),
-    Other(PLUGINS, "PluginManager.set_server_config", ("self", "server_config"), "the SVI tab", since="10.52",
-          beside=True),
-    Other(PLUGINS, "WAN2GPApplication.initialize_plugins", ("self", "wgp_globals"), "the SVI tab", beside=True),
-    Other(PLUGINS, "WAN2GPPlugin", (), "the SVI tab", beside=True),
-    Other(ANY2VIDEO, "WanVAE", (), "the demo model", beside=True),
-    Other(ANY2VIDEO, "T5EncoderModel", (), "the demo model", beside=True),
-    Other(ANY2VIDEO, "CLIPModel", (), "the demo model", beside=True),
-    Other(ANY2VIDEO, "fl", (), "the demo model", beside=True),
+    Other(METADATA, "extract_source_images", ("video_path",), "the image in a video",
+          optional=True),
+    Other(HANDLER, "family_handler.query_model_def", _OF_MODEL, "SVI's settings in the form"),
+    Other(HANDLER, "family_handler.validate_generative_prompt",
+          (*_OF_MODEL, "inputs", "one_prompt"), "the check before a run", own=True),
+    Other(HANDLER, "family_handler.fix_settings",
+          ("base_model_type", "settings_version", "model_def", "ui_defaults"),
+          "profiles in older WanGPs", own=True),
+    Other(HANDLER, "family_handler.load_model",
+          ("model_filename", "model_type", *_OF_MODEL), DEMO, beside=True),
+    Other(HANDLER, "family_handler.query_model_files",
+          ("computeList", "base_model_type"), DEMO, beside=True),
+    Other(PROMPTS, "split_prompt_units", ("prompt_text", "multi_prompts_gen_type"),
+          "prompts by paragraph", optional=True),  # since 11.20
+    Other(PLUGINS, "PluginManager.set_server_config", ("self", "server_config"),
+          TAB, beside=True),  # since 10.52
+    Other(PLUGINS, "WAN2GPApplication.initialize_plugins", ("self", "wgp_globals"),
+          TAB, beside=True),
+    Other(PLUGINS, "WAN2GPPlugin", (), TAB, beside=True),
+    *(Other(ANY2VIDEO, name, (), DEMO, beside=True)
+      for name in ("WanVAE", "T5EncoderModel", "CLIPModel", "fl")),
     Other(VAE, "WanVAE.encode", ("self", "videos", "tile_size"), "encoding the conditioning video"),
+    Other(WGP, "_parse_settings_json", ("filename", "state"), SELFTEST, beside=True),
+    Other(WGP, "process_tasks_cli", ("queue", "state"), SELFTEST, beside=True),
+    *(Other(file, name, (), SELFTEST, beside=True) for file, name in (
+        (WGP, "WAN2GPApplication"), (ANY2VIDEO, "T5EncoderModel"), (ANY2VIDEO, "CLIPModel"),
+        (VAE, "WanVAE_"), (VAE, "_video_vae"))),
 )
 
+#: hook -> the functions that it may stand in, beside its patch's anchor; "" is the module
+RULES = {
+    "start": ("",),
+    "before_generate": LOOPS,
+    "after_join": LOOPS,
+    "after_save": LOOPS,
+    "seed": PIPELINE,
+    "clip_vision_frame": PIPELINE,
+    "mask": PIPELINE,
+    "injected_latents": PIPELINE,
+    "lora": ("WanModel.preprocess_loras",),
+}
+_FIRST = ("lora",)  # hooks that are the first statement of their function
+_LATER = {"clip_vision_frame": "lat_y = self.vae.encode([enc]"}  # what must come after a hook
+_IMPORT = "try:\n    from wan2gp_svi.wangp import svi\nexcept ImportError:\n    svi = lambda "
+_JOIN = "sliding_window and window_no > 1 and (reuse_frames > 0)"
+
+
+# -------------------------------------------------------------------------------------- the check
 
 @dataclass(frozen=True)
-class Rule:
-    """Where a hook stands. Neighbours are statements as ast.unparse spells them, given by their beginning."""
+class Fault:
+    """What keeps SVI out of a WanGP. `half_updated`: a file is missing or empty."""
 
-    file: str
-    inside: tuple[str, ...]  # class and function; the module is ""
-    above: str = ""
-    below: str = ""
-    opens: str = ""  # the hook is the first statement of a block with this head
-    later: str = ""  # an assignment that must come in the same block after it, or further in
-    refers: str = ""  # a name that the statement below refers to
-    looped: bool = False
+    text: str
+    half_updated: bool = False
 
+    def __str__(self) -> str:
+        return self.text
 
-_IN_PIPELINE = ("WanAny2V.generate",)
-_IMPORT = "try:\n    from wan2gp_svi.wangp import svi\nexcept ImportError:\n    svi = lambda "
-_JOINED = "the join of two windows"
-_JOIN = "sliding_window and window_no > 1 and (reuse_frames > 0)"
-RULES = {
-    "start": Rule(WGP, ("",), above=_IMPORT),
-    "before_generate": Rule(WGP, LOOPS, refers=GENERATE, looped=True),
-    "after_join": Rule(WGP, LOOPS, below="num_frames_generated = ", looped=True),
-    "after_save": Rule(WGP, LOOPS, above="configs['generation_time'] = ", looped=True),
-    "seed": Rule(ANY2VIDEO, _IN_PIPELINE, below="seed_g.manual_seed(seed)"),
-    "clip_vision_frame": Rule(ANY2VIDEO, _IN_PIPELINE, above="clip_image_start, clip_image_end = ",
-                              later="lat_y = self.vae.encode([enc]"),
-    "mask": Rule(ANY2VIDEO, _IN_PIPELINE, above="msk = msk.transpose(1, 2)[0]"),
-    "injected_latents": Rule(ANY2VIDEO, _IN_PIPELINE, above="overlapped_latents_frames_num = "),
-    "lora": Rule(MODEL, ("WanModel.preprocess_loras",), below="first = ", opens="def preprocess_loras("),
-}
-#: what of a file has to be read: the functions and classes that its hooks stand in
-_PARTS = {rule.file: frozenset(name.split(".")[0] for one in RULES.values() if one.file == rule.file
-                               for name in one.inside if name) for rule in RULES.values()}
-
-
-# ------------------------------------------------------------------------------------------------------------ the check
 
 def check(wangp: Path, patches: Sequence[Patch] | None = None) -> list[str]:
-    """What keeps SVI out of this WanGP, a sentence each, without its full stop: what, where, and what to do."""
+    """What keeps SVI out of this WanGP: sentences that say what to do, without a full stop."""
     patches = own_patches() if patches is None else patches
     sources = read(wangp, patches)
-    try:
-        facts = [fact for patch in patches for fact in of_file(sources.get(patch.path), patch)]
-        facts += of_others(sources, patches)
-    finally:
-        outline.cache_clear()
-    return [sentence(fact, version(sources.get(WGP))) for fact in facts]
-
-
-def sentence(fact: str, of: str) -> str:
-    """A fault for the user; `of`: WanGP's version."""
-    advice = "Update WanGP again" if fact.endswith(("is missing", "is empty")) else ADVICE
-    return f"WanGP {of} does not fit: {fact}. {advice}"
+    faults = [one for patch in patches for one in of_file(sources.get(patch.path), patch)]
+    faults += of_others(sources, patches)
+    outline.cache_clear()
+    of = version(sources.get(WGP))
+    return [f"WanGP {of} does not fit: {one}. "
+            f"{'Update WanGP again' if one.half_updated else ADVICE}" for one in faults]
 
 
 def own_patches() -> list[Patch]:
@@ -219,364 +210,227 @@ def own_patches() -> list[Patch]:
     return read_series(Distribution(Path(__file__).resolve().parents[2], "").patches)
 
 
+def hooks_of(patches: Iterable[Patch]) -> set[str]:
+    """The names of the hooks in these patches."""
+    return {hook_name(hunk) for patch in patches for hunk in patch.hunks}
+
+
 def read(wangp: Path, patches: Iterable[Patch]) -> dict[str, bytes]:
-    """All files of WanGP that the contract is about; a file that is not there is left out."""
+    """The files of WanGP that the contract is about; missing ones are left out."""
     names = dict.fromkeys([*(patch.path for patch in patches), *(other.file for other in OTHERS)])
     return {name: (wangp / name).read_bytes() for name in names if (wangp / name).is_file()}
 
 
 def version(source: bytes | None) -> str:
-    """WanGP's version as wgp.py has it, "?" if it does not say."""
+    """The version that wgp.py names, "?" if none."""
     found = re.search(rb"""^WanGP_version *= *["']([^"'\r\n]*)""", source or b"", re.MULTILINE)
     return found[1].decode("latin-1") if found else "?"
 
 
 def tried(of: str) -> str:
-    """How far a WanGP of this version is known. Only the number before the first dot orders versions: behind it they
-    have run backwards ("12.3456" came before "12.60")."""
+    """How far a WanGP of this version was tried. Only the number before the first dot orders
+    versions: "12.3456" came before "12.60"."""
     known = f"newest WanGP that was run: {RUN}; newest that was read: {READ}"
-    number, run, read_ = (int(found[0]) if (found := re.match(r"\d+", one)) else 0 for one in (of, RUN, READ))
+    number, run, read_ = (int(re.sub(r"\D.*", "", one) or 0) for one in (of, RUN, READ))
     if number > read_:
         return f"{known}. WanGP {of} is newer than both"
     return f"{known}. WanGP {of} is newer than what was run" if number > run else known
 
 
-def of_file(source: bytes | None, patch: Patch) -> list[str]:
-    """What is wrong with the hooks of one file, with or without hooks in it; empty when they go in and stand as they
-    must."""
+def of_file(source: bytes | None, patch: Patch) -> list[Fault]:
+    """What is wrong with the hooks of one file, whether or not `source` has them already."""
     if source is None or not source.strip():
-        return [f"{patch.path} is {'missing' if source is None else 'empty'}"]
+        return [_absent(patch.path, source)]
     try:
         whole = hooked(source, patch)
         if not hooks_of([patch]) & RULES.keys():
             return []
-        return [f"{patch.path}: {fault}" for fault in misplaced(outline(whole, _PARTS[patch.path]), patch)]
+        return [Fault(f"{patch.path}: {one}") for one in misplaced(outlined(whole, patch), patch)]
     except PatchError as error:
-        return [str(error)]
-    except (SyntaxError, ValueError) as error:
-        at = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else error
-        return [f"{patch.path}: this Python cannot read it ({at})"]
+        return [Fault(str(error))]
+    except (SyntaxError, ValueError):
+        return [_unreadable(patch.path, source)]
 
 
-def of_others(sources: Mapping[str, bytes], patches: Iterable[Patch]) -> list[str]:
-    """What is wrong with the functions and classes of other files that SVI calls or stands in for."""
+def outlined(source: bytes, patch: Patch) -> ast.Module:
+    """The syntax tree of a file, without the functions that have no hooks. Raises SyntaxError."""
+    names = {one for hook in hooks_of([patch]) for one in RULES.get(hook, ())}
+    return outline(source, frozenset(name.split(".")[0] for name in names))
+
+
+def of_others(sources: Mapping[str, bytes], patches: Iterable[Patch]) -> list[Fault]:
+    """What is wrong with the functions and classes that SVI calls or replaces."""
     if "start" not in hooks_of(patches):
         return []
-    faults: list[str] = []
-    for name in dict.fromkeys(other.file for other in OTHERS):
-        others = [other for other in OTHERS if other.file == name and not other.beside]
-        faults += _of_other(name, sources.get(name), others) if others else []
-    return faults
+    looks = [(other, *_look_at(other, sources)) for other in OTHERS if not other.beside]
+    return list(dict.fromkeys(one for other, one, missing in looks
+                              if one and not (missing and (other.optional or other.own))))
 
 
-def hooks_of(patches: Iterable[Patch]) -> set[str]:
-    """The names of the hooks that these patches put in."""
-    return {hook_name(hunk) for patch in patches for hunk in patch.hunks}
+def missing_beside(sources: Mapping[str, bytes]) -> list[tuple[str, str]]:
+    """What does not work beside the clips, such as the self-test, and why."""
+    looks = [(other.use, _look_at(other, sources)[0]) for other in OTHERS if other.beside]
+    return [(use, str(one)) for use, one in looks if one]
 
 
 def missing_optional(sources: Mapping[str, bytes], patches: Iterable[Patch]) -> list[str]:
-    """What SVI works without: optional names that this WanGP does not have, and what stands beside the clips. Raises
-    as `of_file` reports."""
+    """What SVI works without in this WanGP. Raises PatchError or SyntaxError."""
     lost: list[str] = []
     for patch in (patch for patch in patches if hooks_of([patch]) & RULES.keys()):
-        tree = outline(hooked(sources[patch.path], patch), _PARTS[patch.path])
-        shared = bound(tree.body)
-        for place in (place for place in places(tree) if place.hook):
-            lost += [f"{row.name} ({row.use})" for row in NAMES if row.hook == place.hook and row.optional
-                     and _reached(place, row.name, shared) is GONE]
-    others = OTHERS if "start" in hooks_of(patches) else ()
-    for other in (other for other in others if other.beside):
-        lost += [f"{other.use} ({fault})" for fault in _of_other(other.file, sources.get(other.file), [other])]
-    for other in (other for other in others if other.optional and not other.alone):
-        source, keep = sources.get(other.file), frozenset({other.name.split(".")[0]})
-        if source is None or _find(outline(unhooked(source), keep), other.name) is None:
-            lost.append(f"{other.name} ({other.use})")
+        tree = outlined(hooked(sources[patch.path], patch), patch)
+        lost += [f"{row.name} ({row.use})" for place in places(tree) if place.hook
+                 for row, held in lacking(place, bound(tree.body))
+                 if row.optional and held == UNSET]
+    if "start" in hooks_of(patches):
+        lost += [f"{use}, which does not work in this WanGP ({why})"
+                 for use, why in missing_beside(sources)]
+        lost += [f"{other.name} ({other.use})" for other in OTHERS
+                 if other.optional and _look_at(other, sources)[1]]
     return lost
 
 
-def _of_other(file: str, source: bytes | None, others: Sequence[Other]) -> Iterator[str]:
+#: file -> the functions and classes of it that are looked at
+_PARTS = {file: frozenset(other.name.split(".")[0] for other in OTHERS if other.file == file)
+          for file in {other.file for other in OTHERS}}
+
+
+def _look_at(other: Other, sources: Mapping[str, bytes]) -> tuple[Fault | None, bool]:
+    """What is wrong with it, and whether it is missing."""
+    source = sources.get(other.file)
     if source is None or not source.strip():
-        if not all(other.optional for other in others):
-            yield f"{file} is {'missing' if source is None else 'empty'}"
-        return
+        return _absent(other.file, source), True
     try:
-        tree = outline(unhooked(source), frozenset(other.name.split(".")[0] for other in others))
+        tree = outline(unhooked(source), _PARTS[other.file])
     except (SyntaxError, ValueError):
-        yield f"{file}: this Python cannot read it"
-        return
-    for other in others:
-        node = _find(tree, other.name)
-        if node is None and not other.optional:
-            yield f"{file} has no {other.name} any more, which is needed for {other.use}"
-        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            has = [one.arg for one in (*node.args.posonlyargs, *node.args.args)][: len(other.parameters)]
-            if tuple(has) != other.parameters:
-                yield (f"{file}: {other.name} begins with ({', '.join(has)}) and not with "
-                       f"({', '.join(other.parameters)}), which is needed for {other.use}")
+        return _unreadable(other.file, source), False
+    node, needed = _find(tree, other.name), "" if other.beside else f", needed for {other.use}"
+    if node is None:
+        return Fault(f"{other.file} has no {other.name}{needed}"), True
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        first = [*node.args.posonlyargs, *node.args.args][: len(other.parameters)]
+        if (takes := tuple(one.arg for one in first)) != other.parameters:
+            return Fault(f"{other.file}: {other.name} takes ({', '.join(takes)}) instead of "
+                         f"({', '.join(other.parameters)}){needed}"), False
+    return None, False
+
+
+def _absent(file: str, source: bytes | None) -> Fault:
+    return Fault(f"{file} is {'missing' if source is None else 'empty'}", half_updated=True)
+
+
+def _unreadable(file: str, source: bytes) -> Fault:
+    return Fault(f"{file}: this Python cannot read it ({fault(source)})")
 
 
 def _find(tree: ast.Module, name: str) -> ast.AST | None:
-    """A function or class by its dotted name; for any other name that the module binds, the module itself."""
-    block: Sequence[ast.stmt] = tree.body
-    node: ast.AST | None = None
+    """A function or class by its dotted name; the module for another name that it binds."""
+    node: ast.AST = tree
     for part in name.split("."):
-        defined = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-        node = next((one for one in reversed(block) if isinstance(one, defined) and one.name == part), None)
-        if node is None:
-            return tree if "." not in name and name in bound(tree.body) else None
-        block = node.body
+        found = [one for one in getattr(node, "body", ()) if getattr(one, "name", "") == part]
+        if not found:
+            return tree if name in bound(tree.body) else None
+        node = found[-1]
     return node
 
 
-# ------------------------------------------------------------------------------------------------- hooks in their place
-
-@dataclass(frozen=True)
-class Place:
-    """A statement in a syntax tree: `block[index]`, within the nodes `outer`, outermost first; `blocks` are the blocks
-    around it and the index in each, innermost first."""
-
-    block: list[ast.stmt]
-    index: int
-    outer: tuple[ast.AST, ...]
-    blocks: tuple[tuple[list[ast.stmt], int], ...] = ()
-
-    @property
-    def statement(self) -> ast.stmt:
-        return self.block[self.index]
-
-    @property
-    def hook(self) -> str:
-        """The name of the hook that the statement calls; "" if it is none."""
-        match getattr(self.statement, "value", None):
-            case ast.Call(func=ast.Name("svi"), args=[ast.Constant(str(name)), *_]):
-                return name
-        return ""
-
-    @property
-    def function(self) -> ast.FunctionDef | None:
-        return next((node for node in reversed(self.outer) if isinstance(node, ast.FunctionDef)), None)
-
-    @property
-    def loop(self) -> ast.AST | None:
-        """The innermost loop around it."""
-        return next((node for node in reversed(self.outer) if isinstance(node, (ast.For, ast.While))), None)
-
-    def at(self, offset: int) -> str:
-        """A neighbour's text; the same whether or not this Python puts the tuple of an assignment in parentheses."""
-        index = self.index + offset
-        text = ast.unparse(self.block[index]) if 0 <= index < len(self.block) else ""
-        return re.sub(r"^\(([\w, ]+)\) =", r"\1 =", text)
-
-    def keeps(self, rule: Rule) -> bool:
-        """Whether the statement stands where the rule says, and what it assigns is used after it."""
-        inside = ".".join(node.name for node in self.outer if isinstance(node, (ast.FunctionDef, ast.ClassDef)))
-        return (
-            inside in rule.inside
-            and (not rule.above or self.at(-1).startswith(rule.above))
-            and (not rule.below or self.at(1).startswith(rule.below))
-            and (not rule.opens or self.index == 0 and ast.unparse(self.outer[-1]).startswith(rule.opens))
-            and (not rule.later or self._comes_later(rule.later))
-            and (not rule.refers or self._refers_next(rule.refers))
-            and (not rule.looped or self.loop is not None)
-            and self._used()
-        )
-
-    def _comes_later(self, text: str) -> bool:
-        after = (node for statement in self.block[self.index + 1 :] for node in ast.walk(statement))
-        return any(ast.unparse(node).startswith(text) for node in after if isinstance(node, ast.Assign))
-
-    def _refers_next(self, name: str) -> bool:
-        below = self.block[self.index + 1 : self.index + 2]
-        return bool(below) and statements_with(below[0], name) == below
-
-    def _used(self) -> bool:
-        names = {node.id for node in ast.walk(self.statement) if isinstance(node, ast.Name) and _stores(node)}
-        scope = [self.function] if self.function else self.block
-        after = (node for statement in scope for node in ast.walk(statement) if isinstance(node, ast.Name))
-        return self.function is None or names <= {
-            node.id for node in after if not _stores(node) and node.lineno > self.statement.lineno}
-
-
-def _stores(name: ast.Name) -> bool:
-    return isinstance(name.ctx, ast.Store)
-
-
-def places(tree: ast.Module) -> Iterator[Place]:
-    """All statements."""
-    todo: list[tuple[ast.AST, tuple[ast.AST, ...], tuple[tuple[list[ast.stmt], int], ...]]] = [(tree, (), ())]
-    parts = (ast.stmt, ast.ExceptHandler, ast.match_case)
-    while todo:
-        node, outer, blocks = todo.pop()
-        inner = outer if isinstance(node, ast.Module) else (*outer, node)
-        for _, value in ast.iter_fields(node):
-            if isinstance(value, list) and value and isinstance(value[0], parts):
-                for at, child in enumerate(value):
-                    here = ((value, at), *blocks) if isinstance(child, ast.stmt) else blocks
-                    todo.append((child, inner, here))
-                    if isinstance(child, ast.stmt):
-                        yield Place(value, at, inner, here)
-
+# ----------------------------------------------------------------------------- hooks in their place
 
 def misplaced(tree: ast.Module, patch: Patch) -> list[str]:
-    """What is wrong with the hooks of `patch` in the syntax tree of its file; empty when they stand as they must."""
+    """What is wrong with the hooks of `patch` in the syntax tree of its file."""
     everywhere = list(places(tree))
     standing = [place for place in everywhere if place.hook]
-    found, wanted = sorted(place.hook for place in standing), sorted(map(hook_name, patch.hunks))
-    wanted = [name for name in wanted if not name.startswith("try:")]  # the import alone
-    faults = [] if found == wanted else [f"hooks {found}, not {wanted}"]
-    tries = [place for place in everywhere if not place.outer and isinstance(place.statement, ast.Try)]
-    imports = [place.statement.lineno for place in tries if place.at(0).startswith(_IMPORT)]
+    hunks = {name: hunk for hunk in patch.hunks if (name := hook_name(hunk)) in RULES}
+    if sorted(place.hook for place in standing) != sorted(hunks):
+        return [f"its hooks are {', '.join(place.hook for place in standing)}"]
+    imports = [one.lineno for one in tree.body if ast.unparse(one).startswith(_IMPORT)]
     if len(imports) != 1 or any(place.statement.lineno < imports[0] for place in standing):
-        faults.append("svi is not imported once, at module level, before the hooks")
+        return ["svi is not imported once, before the hooks"]
+    wrong = [place.hook for place in standing if not _is_right(place, hunks[place.hook])]
+    if wrong:
+        return [f"the hook {hook} is not in its place" for hook in wrong]
     shared = bound(tree.body)
-    for place in standing:
-        rule = RULES.get(place.hook)
-        if rule is None or rule.file != patch.path:
-            faults.append(f"{place.hook}: there is no rule for it in {patch.path}")
-        elif not place.keeps(rule):
-            faults.append(f"{place.hook}: not where it must stand")
-        else:
-            faults += _names(place, shared)
-    return faults or (_out_of_order(everywhere) if patch.path == WGP else [])
+    unmet = [(place.hook, row, held) for place in standing
+             for row, held in lacking(place, shared) if not row.optional]
+    return [f"the hook {hook} needs {row.name} ({row.use}), which {held} there"
+            for hook, row, held in unmet] or _disorder(everywhere)
 
 
-def _out_of_order(everywhere: Sequence[Place]) -> list[str]:
-    """The stations of one window, if one is missing, in another loop or not in order."""
-    hooks = {place.hook: place for place in everywhere if place.hook}
-    first = hooks.get("before_generate")
+def _is_right(place: Place, hunk: Hunk) -> bool:
+    """Whether a hook stands where it must, and what it sets is used after it."""
+    hook, below = place.hook, place.block[place.index + 1 :]
+    later = [ast.unparse(node) for one in below for node in ast.walk(one)
+             if isinstance(node, ast.Assign)] if hook in _LATER else []
+    return (
+        place.inside in RULES[hook]
+        and (RULES[hook] is not LOOPS or place.loop is not None)
+        and (hook not in _FIRST or place.index == 0)
+        and (hook not in _LATER or any(one.startswith(_LATER[hook]) for one in later))
+        and _is_beside_anchor(place, hunk)
+        and _is_used(place)
+    )
+
+
+def _is_beside_anchor(place: Place, hunk: Hunk) -> bool:
+    if hunk.statement:
+        below = place.block[place.index + 1 : place.index + 2]
+        return bool(below) and statements_with(below[0], hunk.statement.name) == below
+    own = len(ast.parse("\n".join(hunk.texts)).body)
+    beside = {one.anchor: place.index + 1 if one.before else place.index - own
+              for one in (hunk, *hunk.others)}
+    return any(0 <= at < len(place.block)
+               and ast.unparse(place.block[at]) == ast.unparse(ast.parse(anchor))
+               for anchor, at in beside.items())
+
+
+def _is_used(place: Place) -> bool:
+    if place.function is None:
+        return True
+    names = [node for node in ast.walk(place.function) if isinstance(node, ast.Name)]
+    line = place.statement.lineno
+    stored = {name.id for name in names if stores(name) and name.lineno == line}
+    return stored <= {name.id for name in names if not stores(name) and name.lineno > line}
+
+
+def lacking(place: Place, shared: Container[str]) -> Iterator[tuple[Name, str]]:
+    """The names that a hook needs and does not find, and what they hold there.
+
+    shared: the names of the module
+    """
+    names = [node for node in ast.walk(place.statement) if isinstance(node, ast.Name)]
+    reads = {node.id for node in names if not stores(node)}
+    arguments = reads - {"svi", "globals", "locals"}
+    rows = [row for row in NAMES if row.hook == place.hook]
+    rows += [Name(name, place.hook, "its argument")
+             for name in sorted(arguments - {row.name for row in rows})]
+    here = held_at(place)
+    for row in rows:
+        is_global = row.name in shared and ("globals" in reads or row.name in arguments)
+        held = here.get(row.name, SET if place.function and is_global else UNSET)
+        if held != SET and not (row.none and held == NONE):
+            yield row, held
+
+
+def _disorder(everywhere: Sequence[Place]) -> list[str]:
+    """What is wrong with the order of hooks, join and save in the loop over clips."""
+    first = next((place for place in everywhere if place.hook == "before_generate"), None)
     if first is None:
         return []
-    inside = [place for place in everywhere if first.function in place.outer]
-    stations = [
-        ("the hook before_generate", [first]),
-        (f"the statement with {GENERATE}", [place for place in inside if place.block is first.block
-                                           and place.index == first.index + 1]),
-        (_JOINED, [place for place in inside if isinstance(place.statement, ast.If)
-                           and ast.unparse(place.statement.test) == _JOIN]),
-        ("the hook after_join", [hooks["after_join"]]),
-        ("save_video(tensor=..., save_file=..., fps=...)", [place for place in inside if _saves(place.statement)]),
-        ("the hook after_save", [hooks["after_save"]]),
-    ]
-    # a join in other words is the hook's matter, which looks at what has been joined
-    stations = [(what, found) for what, found in stations if found or what != _JOINED]
-    faults = [f"{what} is not in generate's loop any more" for what, found in stations
-              if not found or any(place.loop is not first.loop for place in found)]
-    for (what, found), (then, later) in zip(stations, stations[1:], strict=False):
-        if not faults and max(p.statement.lineno for p in found) >= min(p.statement.lineno for p in later):
-            faults.append(f"{then} does not come after {what}")
-    return faults
+    stations = sorted((place.statement.lineno, name + " outside" * (place.loop is not first.loop))
+                      for place in everywhere
+                      if place.function is first.function and (name := _station(place)))
+    order = [name for name, _ in groupby(name for _, name in stations)]
+    wanted = ["before_generate", "the join", "after_join", "save_video", "after_save"]
+    if "the join" not in order:  # written another way: the hook itself looks at what was joined
+        wanted.remove("the join")
+    return [] if order == wanted else [
+        f"the loop over clips has {', '.join(order)}, and it must have {', '.join(wanted)}"]
 
 
-def _saves(statement: ast.stmt) -> bool:
-    match getattr(statement, "value", None):
-        case ast.Call(func=ast.Name("save_video"), args=[], keywords=keywords):
-            return {"tensor", "save_file", "fps"} <= {keyword.arg for keyword in keywords}
-    return False
-
-
-# ----------------------------------------------------------------------------------------------------- names on the way
-
-NONE, VALUE, GONE, SAME = "None", "a value", "nothing", ""  # what a statement leaves in a name
-
-
-def bound(body: Sequence[ast.AST]) -> dict[str, int]:
-    """The names that the statements of a function or module bind, and the first line that does."""
-    scopes = (ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-    names: dict[str, int] = {}
-    todo = list(body)
-    while todo:
-        node = todo.pop()
-        match node:
-            case ast.Name(name, ast.Store()) | ast.FunctionDef(name) | ast.ClassDef(name) | ast.arg(name):
-                names[name] = min(names.get(name, node.lineno), node.lineno)
-            case ast.ImportFrom(names=aliases) | ast.Import(aliases):
-                names |= {(alias.asname or alias.name).split(".")[0]: node.lineno for alias in aliases}
-        todo += [] if isinstance(node, scopes) else ast.iter_child_nodes(node)
-    return names
-
-
-def _names(place: Place, shared: Mapping[str, int]) -> Iterator[str]:
-    """Names of the table, and arguments of the hook, that are not there when the hook is reached."""
-    rows = [row for row in NAMES if row.hook == place.hook]
-    arguments = {node.id for node in ast.walk(place.statement.value) if isinstance(node, ast.Name)}
-    given = arguments - {"svi", "globals", "locals"}
-    rows += [Name(name, place.hook, "the hook") for name in sorted(given - {row.name for row in rows})]
-    for row in rows:
-        values = [_reached(place, name, shared if "globals" in arguments or name in given else {})
-                  for name in row.name.split("|")]
-        if row.optional or VALUE in values or (NONE in values and row.none):
-            continue
-        name = row.name.replace("|", " or ")
-        wrong = "is None by then" if NONE in values else "is not bound before it"
-        yield f"{place.hook}: {name} {wrong}, which is needed for {row.use}"
-
-
-def _reached(place: Place, name: str, shared: Mapping[str, int]) -> str:
-    """What is in a name when a statement is reached: None, a value, or nothing (it is not bound). What an earlier
-    branch may have set counts as set; a loop's end is followed by its beginning."""
-    for block, index in place.blocks:
-        effect = _last(block[:index], name)
-        if effect:
-            return effect
-        holder = next((node for node in place.outer if any(value is block for _, value in ast.iter_fields(node))), None)
-        if isinstance(holder, (ast.For, ast.While)) and block is holder.body:
-            if isinstance(holder, ast.For) and name in bound([holder.target]):
-                return VALUE
-            if _last(block[index + 1 :], name) == NONE:
-                return NONE  # from the second turn on
-        if isinstance(holder, (ast.With, ast.AsyncWith)) and name in bound(holder.items):
-            return VALUE
-        if isinstance(holder, ast.FunctionDef):
-            if name in bound([holder.args]):
-                return VALUE
-            break
-    return VALUE if name in shared and place.function is not None else GONE
-
-
-def _last(statements: Sequence[ast.stmt], name: str) -> str:
-    """What a row of statements leaves in a name; SAME if they leave it alone."""
-    return next((effect for statement in reversed(statements) if (effect := _effect(statement, name))), SAME)
-
-
-def _effect(statement: ast.stmt, name: str) -> str:
-    names = vars(statement).get("svi_names")
-    if names is None:  # asked for every name: a walk over the statement once, and not each time
-        inside = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
-        names = {*bound([statement]), *(node.id for node in inside if isinstance(node.ctx, ast.Del))}
-        statement.svi_names = names
-    if name not in names:
-        return SAME
-    match statement:
-        case ast.Assign(targets, value):
-            return next((effect for target in targets if (effect := _stored(target, value, name))), SAME)
-        case ast.AnnAssign(target, _, value) if value is not None:
-            return _stored(target, value, name)
-        case ast.Delete(targets):
-            return GONE if any(isinstance(one, ast.Name) and one.id == name for one in targets) else SAME
-        case ast.With(items, body) | ast.AsyncWith(items, body):
-            return _last(body, name) or (VALUE if name in bound(items) else SAME)
-        case ast.Try(body, handlers, otherwise, last):
-            sure = _last(last, name) or _last(otherwise, name) or _last(body, name)
-            return sure or (VALUE if any(_last(handler.body, name) == VALUE for handler in handlers) else SAME)
-        case ast.If(_, body, otherwise):
-            branches = [_last(body, name), _last(otherwise, name)]
-            if VALUE in branches:
-                return VALUE
-            return NONE if branches == [NONE, NONE] else SAME
-    return VALUE if name in bound([statement]) else SAME
-
-
-def _stored(target: ast.AST, value: ast.AST, name: str) -> str:
-    match target, value:
-        case (ast.Name(one), _):
-            return SAME if one != name else NONE if _is_none(value) else VALUE
-        case (ast.Tuple(targets) | ast.List(targets), ast.Tuple(values) | ast.List(values)) if (
-            len(targets) == len(values)
-        ):
-            pairs = zip(targets, values, strict=True)
-            return next((effect for one, other in pairs if (effect := _stored(one, other, name))), SAME)
-    return VALUE if name in bound([target]) else SAME
-
-
-def _is_none(value: ast.AST) -> bool:
-    return isinstance(value, ast.Constant) and value.value is None
+def _station(place: Place) -> str:
+    match place.statement:
+        case ast.If(test) if ast.unparse(test) == _JOIN:
+            return "the join"
+        case ast.Expr(ast.Call(ast.Name("save_video"), [], keywords)) if (
+                {"tensor", "save_file", "fps"} <= {keyword.arg for keyword in keywords}):
+            return "save_video"
+    return place.hook

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..conditioning import condition, condition_pro
 from . import vae
-from .clip import Clip, say
+from .clip import Clip
+from .log import say
 from .pipeline import Ended
 
 

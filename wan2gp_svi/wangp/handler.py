@@ -1,11 +1,10 @@
-"""What WanGP's handler of the Wan models is taught: SVI's custom settings, and to make a request what SVI needs.
+"""What SVI adds to WanGP's handler of the Wan models: custom settings, and the check of a request.
 
 WanGP names used here: the handler (`models/wan/wan_handler.py`) with its `query_model_def`,
 `validate_generative_prompt` and `fix_settings`, and the keys of its model definitions.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -14,96 +13,89 @@ from ..text import sentence
 from ..variants import CLIP_FRAMES, identify
 from .check.findings import Finding, check
 from .check.telling import running_config, tell
-from .clip import say
 from .form import custom_settings
-from .plan import ARCHITECTURES, active_loras, plan, required
+from .log import say, without
+from .plan import ARCHITECTURES, required
 
 _MAX_CUSTOM_SETTINGS = 5  # that WanGP draws
-_MAX_FRAMES = CLIP_FRAMES * 125  # ten minutes at 16 frames a second, for the slider
+_MAX_FRAMES = CLIP_FRAMES * 125  # for the slider: ten minutes at 16 frames a second
 
 
 def extend(handler: Any, text_modes: bool) -> None:
-    """Teaches WanGP's handler of the Wan models what SVI needs. `text_modes`: this WanGP names the ways to split a
-    prompt by letters (`PW`); before v11.20 they were numbers."""
+    """Wraps three methods of WanGP's handler of the Wan models. `text_modes`: the ways to split a
+    prompt have letters (`PW`); before v11.20 they had numbers."""
     query, validate = handler.query_model_def, getattr(handler, "validate_generative_prompt", None)
     fix = getattr(handler, "fix_settings", None)
 
     @wraps(query)
-    def query_model_def(base_model_type, model_def, *others, **options):
+    def query_model_def(base_model_type: str, model_def: Any, *others: Any, **options: Any) -> Any:
         extra = query(base_model_type, model_def, *others, **options)
-        with _harmless():
+        with without("SVI's form"):
             if extra is not None and base_model_type in ARCHITECTURES:
-                extra.update(_taught(extra))
+                extra.update(_definition(extra))
         return extra
 
-    told: list[Any] = [None]  # the request that was last spoken about; kept, so that no other can take its identity
+    # the last request that was reported; kept, so that no other can take its identity
+    reported: list[Any] = [None]
 
-    def validate_generative_prompt(base_model_type, model_def, inputs, one_prompt, *others, **options):
-        """WanGP asks once for every prompt of a request, with the same `inputs`."""
-        error = validate(base_model_type, model_def, inputs, one_prompt, *others, **options) if validate else None
-        show = tell if told[0] is not inputs else lambda findings: None
-        told[0] = inputs
+    def validate_generative_prompt(base_model_type: str, model_def: Any, inputs: Any, prompt: str,
+                                   *others: Any, **options: Any) -> Any:
+        """WanGP calls this for every prompt of a request, with the same `inputs`."""
+        error = (validate(base_model_type, model_def, inputs, prompt, *others, **options)
+                 if validate else None)
+        show = tell if reported[0] is not inputs else lambda findings: None
+        reported[0] = inputs
         try:
             return error or prepare(base_model_type, model_def or {}, inputs, show)
         except Exception as fault:
-            return _cannot_check(inputs, fault)
+            return _unchecked(inputs, fault)
 
-    def fix_settings(base_model_type, settings_version, model_def, ui_defaults, *others, **options):
+    def fix_settings(base_model_type: str, settings_version: Any, model_def: Any,
+                     ui_defaults: Any, *others: Any, **options: Any) -> None:
         if fix is not None:
             fix(base_model_type, settings_version, model_def, ui_defaults, *others, **options)
-        with _harmless():
-            paragraphs = base_model_type in ARCHITECTURES and ui_defaults.get("multi_prompts_gen_type") == "PW"
-            if paragraphs and not text_modes:
-                ui_defaults["multi_prompts_gen_type"] = 1  # a line for each window; there were no paragraphs yet
+        with without("the profile"):
+            by_paragraph = ui_defaults.get("multi_prompts_gen_type") == "PW"
+            if base_model_type in ARCHITECTURES and by_paragraph and not text_modes:
+                ui_defaults["multi_prompts_gen_type"] = 1  # a line per window: the closest it has
 
     handler.query_model_def = staticmethod(query_model_def)
     handler.validate_generative_prompt = staticmethod(validate_generative_prompt)
     handler.fix_settings = staticmethod(fix_settings)
 
 
-def _taught(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model definition says of SVI's clips and settings, beside what it says already."""
+def _definition(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What SVI adds to a model definition."""
     own, ours = extra.get("custom_settings") or [], custom_settings()
     return {
-        "sliding_window_defaults": {"overlap_min": 1, "overlap_max": 5, "overlap_step": 4, "overlap_default": 1},
+        "sliding_window_defaults": {"overlap_min": 1, "overlap_max": 5, "overlap_step": 4,
+                                    "overlap_default": 1},
         "frames_selection_maximum": extra.get("frames_selection_maximum", _MAX_FRAMES),
-        **({"custom_settings": [*own, *ours]} if len(own) + len(ours) <= _MAX_CUSTOM_SETTINGS else {}),
+        **({"custom_settings": [*own, *ours]}
+           if len(own) + len(ours) <= _MAX_CUSTOM_SETTINGS else {}),
     }
 
 
-@contextlib.contextmanager
-def _harmless() -> Iterator[None]:
-    """What goes wrong inside is told, and WanGP goes on without it."""
-    try:
-        yield
-    except Exception as fault:
-        say(f"something is wrong in SVI {__version__} ({type(fault).__name__}: {fault}). Please report this line.")
-
-
-def _cannot_check(inputs: Any, fault: Exception) -> str:
-    """What is wrong here must keep nobody from making a video without SVI."""
-    line = (f"SVI {__version__} cannot check these settings, because of a fault of its own ({type(fault).__name__}: "
-            f"{fault})")
+def _unchecked(inputs: Any, fault: Exception) -> str:
+    """The message after a bug in the check; "" for a video without SVI, which goes on."""
+    line = (f"SVI {__version__} could not check these settings, because of a bug "
+            f"({type(fault).__name__}: {fault})")
     loras = inputs.get("activated_loras") if isinstance(inputs, Mapping) else None
     if any(identify(str(name)) for name in loras or []):
-        return f"{line}. Please report this line, or take the SVI LoRA out to make a video without SVI."
+        return f"{line}. Please report this line; without the SVI LoRA, WanGP works as usual."
     say(f"{line}. Please report this line.")
     return ""
 
 
 def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, Any],
             show: Callable[[list[Finding]], None] = tell) -> str:
-    """Before a run: makes WanGP's settings what SVI needs, in place. Returns the message for the user, or "".
-
-    `show` is given what else there is to know; by default it goes to the log.
-    """
-    findings = check(architecture, model_def, inputs, running_config())
-    refused = [finding.text for finding in findings if finding.kind == "refused"]
-    if refused:
-        return f"SVI: {' '.join([refused[0], *map(sentence, refused[1:])])}"
-    show(findings)
-    if (inputs.get("image_mode") or 0) == 0:
-        run = plan(architecture, active_loras(inputs.get("activated_loras"), model_def), inputs.get("custom_settings"))
-        if run is not None:
-            inputs.update(required(run, inputs))
+    """Sets WanGP's settings for SVI, in place -> an error for the user, or "". `show` gets other
+    findings; by default, it puts them into the log and onto the page."""
+    checked = check(architecture, model_def, inputs, running_config())
+    if checked.errors:
+        first, *rest = checked.errors
+        return f"SVI: {' '.join([first, *map(sentence, rest)])}"
+    show(checked.findings)
+    if checked.plan is not None:
+        inputs.update(required(checked.plan, inputs))
     return ""

@@ -21,15 +21,15 @@ from .. import __version__, chain
 from .. import lora as lora_keys
 from ..conditioning import check, kept_frames
 from ..conditioning import mask as keep_mask
-from ..runs.store import StoreError
+from ..runs.record import StoreError
 from ..variants import CLIP_FRAMES
 from . import page, window
-from .clip import Seam, say
+from .clip import Seam
 from .encoding import expect_encode
 from .form import SettingsError
+from .log import say
 from .pipeline import Ended, OnPipeline, current_clip, on
-from .plan import active_loras
-from .plan import plan as make_plan
+from .plan import active_loras, make_plan
 from .recorder import Frames, with_provenance
 from .start import start
 

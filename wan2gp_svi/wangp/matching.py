@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from .. import chain
+from ..runs.record import About, Clip, StoreError
 from ..runs.state import State, reason
-from ..runs.store import FOLDER, About, Clip, Run, Store, StoreError
+from ..runs.store import FOLDER, Run, Store
 from ..text import cut, sentence
 from .form import SettingsError
 from .frames import to_uint8
@@ -59,7 +60,7 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
     """
     if not isinstance(scope.get("frames_already_processed"), list) or "save_path" not in scope:
         return None
-    wish, store = plan.run, Store(Path(scope["save_path"]) / FOLDER)
+    wish, store = plan.requested_run, Store(Path(scope["save_path"]) / FOLDER)
     total = scope["total_windows"]
     about = _about(scope, plan, reference, motion_frames)
     random = scope["repeat_no"] > 1 or _asked_seed(scope) < 0

@@ -1,7 +1,7 @@
-"""The profiles that users pick in WanGP, made from the table of variants.
+"""The profiles that users pick in WanGP, generated from the table of variants.
 
-`python -m wan2gp_svi.wangp.profiles [FOLDER]` writes them. A profile is laid over the current settings, so it pins
-everything that SVI depends on: what an earlier profile or a user left behind must not make it something else.
+`python -m wan2gp_svi.wangp.profiles [FOLDER]` writes them. WanGP applies a profile on top of the
+current settings, so each one sets everything that SVI depends on.
 """
 
 import json
@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant
+from .form import AUTO
 
 _LORAS = "https://huggingface.co/DeepBeepMeep/Wan{}/resolve/main/loras_accelerators/"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a profile samples: `loras` are (URL, strength) of an accelerator, of Wan 2.2 for high and low noise."""
+    """How a profile samples. `loras` are an accelerator's (URL, strength), two for Wan 2.2."""
 
     name: str
     steps: int
@@ -27,19 +28,21 @@ class Recipe:
     solver: str = "unipc"
 
 
-_FULL = "Full quality, and slow: 50 steps with guidance."
-_LIGHTX2V = Recipe("LightX2V", 4, 1.0, "Fast. The accelerator runs at half strength, because at full strength motion "
-                   "gets weak and prompts are ignored; 6 to 8 steps look better still.",
-                   ((_LORAS.format("2.1") + "Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors", "0.5"),))
-_FUSIONIX = Recipe("FusioniX", 10, 1.0, "Fast, with more motion and detail than LightX2V. The accelerator runs at half "
-                   "strength.",
-                   ((_LORAS.format("2.1") + "Wan2.1_I2V_14B_FusionX_LoRA.safetensors", "0.5"),))
+_HALF = "The accelerator runs at half strength"
+_FULL = "Full quality, but slow: 50 steps with guidance."
+_LIGHTX2V = Recipe(
+    "LightX2V", 4, 1.0, f"Fast. {_HALF}, because at full strength it weakens motion and ignores "
+    "prompts. 6 to 8 steps look better.", ((_LORAS.format("2.1")
+    + "Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors", "0.5"),))
+_FUSIONIX = Recipe(
+    "FusioniX", 10, 1.0, f"Fast, with more motion and detail than LightX2V. {_HALF}.",
+    ((_LORAS.format("2.1") + "Wan2.1_I2V_14B_FusionX_LoRA.safetensors", "0.5"),))
 _SEKO = _LORAS.format("2.2") + "Wan2.2_I2V_A14B_{}_4steps_lora_rank64_Seko_V1_forKJ.safetensors"
-_LIGHTNING = Recipe("Lightning", 4, 1.5, "Fast. The accelerator runs at half strength on high noise, where the motion "
-                    "is made; 6 steps look better still.",
-                    ((_SEKO.format("HIGH"), "0.5;0"), (_SEKO.format("LOW"), "0;1")), "euler")
+_LIGHTNING = Recipe(
+    "Lightning", 4, 1.5, f"Fast. {_HALF} on high noise, which makes motion. 6 steps look better.",
+    ((_SEKO.format("HIGH"), "0.5;0"), (_SEKO.format("LOW"), "0;1")), "euler")
 
-#: title, variant, accelerators. Film Transitions is offered at full quality alone: accelerators swallow transitions
+#: title, variant, accelerators; none for Film Transitions, because they swallow its transitions
 _SETS = (
     ("SVI-Shot Infinite", "shot", (_LIGHTX2V, _FUSIONIX)),
     ("SVI-Film", "film-opt", (_LIGHTX2V, _FUSIONIX)),
@@ -87,7 +90,8 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
         "num_inference_steps": recipe.steps,
         "guidance_phases": 2 if two else 1,
         "guidance_scale": recipe.cfg,
-        **({"guidance2_scale": recipe.cfg, "model_switch_phase": 1, "switch_threshold": 875} if two else {}),
+        **({"guidance2_scale": recipe.cfg, "model_switch_phase": 1, "switch_threshold": 875}
+           if two else {}),
         "flow_shift": variant.shift,
         "sample_solver": recipe.solver,
         "image_mode": 0,
@@ -105,43 +109,44 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
         "cfg_star_switch": 0,
         "apg_switch": 0,
         "RIFLEx_setting": 2,
-        "custom_settings": {"svi_variant": "auto", "num_motion_frames": "auto", "ref_pad_num": "auto",
-                            "seed_times": SEED_STEP, "svi_run": "auto"},
+        "custom_settings": {"svi_variant": AUTO, "num_motion_frames": AUTO, "ref_pad_num": AUTO,
+                            "seed_times": SEED_STEP, "svi_run": AUTO},
         "help": _help(variant, recipe),
     }
 
 
 def _help(variant: Variant, recipe: Recipe) -> str:
-    if not variant.stream:
-        prompts = "One prompt for the whole video."
-    elif variant.prompt_repeat > 1:
-        prompts = (f"A stream of prompts: paragraphs with an empty line between them, each used for "
-                   f"{variant.prompt_repeat} clips, the last one for all that follow. One prompt does as well.")
+    if variant.stream:
+        clips = f"{variant.prompt_repeat} clips" if variant.prompt_repeat > 1 else "clip"
+        prompts = (f"Write one prompt for every {clips}, with an empty line between prompts; the "
+                   "last one is used for all further clips.")
     else:
-        prompts = ("A stream of prompts: paragraphs with an empty line between them, one for each clip, the last one "
-                   "for all that follow.")
-    film = " Film suffers most from accelerators and quantised models." if variant.id.startswith("film") else ""
-    return (f"{variant.title}: {variant.about}. Give a start image and more than {CLIP_FRAMES} frames: every "
-            f"{CLIP_FRAMES} frames are one clip of 5 seconds. {prompts} {recipe.help}{film} Prompts, warnings and "
-            "fixes: wan2gp_svi/docs/guide.md.")
+        prompts = "Write one prompt for the whole video."
+    film = (" Film suffers most from accelerators and quantised weights."
+            if variant.id.startswith("film") else "")
+    return (f"{variant.title}: {variant.about}. Add a start image, and set more than {CLIP_FRAMES} "
+            f"frames: every {CLIP_FRAMES} frames are one clip of 5 seconds. {prompts} {recipe.help}"
+            f"{film} Prompts, warnings and fixes: wan2gp_svi/docs/guide.md.")
 
 
 def table() -> str:
     """The README's table of profiles (Markdown)."""
-    lines = ["| profile | Wan | for | prompts | conditioning | steps |", "|---|---|---|---|---|---|"]
+    lines = ["| profile | Wan | for | prompts | conditioning | steps |", f"|{'---|' * 6}"]
     for title, id, accelerators in _SETS:
         v = VARIANTS[id]
-        prompts = "one" if not v.stream else "stream" + (f", each for {v.prompt_repeat} clips" * (v.prompt_repeat > 1))
-        rest = {-1: "image", 0: "grey"}[v.ref_pad_num]
-        inside = f"image, last latent, zeros (clips share {v.overlap} frames)" if v.pro else (
-            f"last {v.motion_frames} frames, then {rest}" if v.motion_frames > 1 else f"last frame, then {rest}")
-        steps = ", ".join([str(v.steps), *(f"{recipe.steps} ({recipe.name})" for recipe in accelerators)])
+        repeated = f", each for {v.prompt_repeat} clips" if v.prompt_repeat > 1 else ""
+        prompts = f"stream{repeated}" if v.stream else "one"
+        frames = f"last {v.motion_frames} frames" if v.motion_frames > 1 else "last frame"
+        inside = (f"image, last latent, zeros (clips share {v.overlap} frames)" if v.pro else
+                  f"{frames}, then {({-1: 'image', 0: 'grey'})[v.ref_pad_num]}")
+        others = [f"{recipe.steps} ({recipe.name})" for recipe in accelerators]
+        steps = ", ".join([str(v.steps), *others])
         lines.append(f"| **{title}** | {v.wan} | {v.about} | {prompts} | {inside} | {steps} |")
     return "\n".join(lines)
 
 
 def write(folder: Path) -> list[Path]:
-    """Writes all profiles below `folder` and returns their paths."""
+    """Writes all profiles below `folder`, and returns their paths."""
     paths = []
     for profile in profiles():
         path = folder / profile.folder / f"{profile.name}.json"

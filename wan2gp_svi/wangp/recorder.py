@@ -11,11 +11,9 @@ from __future__ import annotations
 import _thread
 import contextlib
 import shutil
-import subprocess
-import tempfile
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field, replace
@@ -28,9 +26,10 @@ import torch
 from torch import Tensor
 
 from .. import __version__, files
-from ..runs import mp4
+from ..runs.record import Clip, Piece, StoreError
 from ..runs.state import State
-from ..runs.store import STOP, Clip, Run, StoreError, holds, room, room_unsaved
+from ..runs.store import STOP, Run, room, room_beside
+from ..runs.video import GrowingVideo, VideoError, count_frames, holds, join
 from ..text import size
 from ..variants import CLIP_FRAMES, Variant
 from .clip import Video
@@ -41,7 +40,7 @@ _QUIET = 2.0  # seconds without a change after which a file counts as finished
 _SPARE = 200 * 2**20  # bytes to leave free on the disk
 
 
-class Frames(list):
+class Frames(list[Any]):
     """WanGP's list of frames. It holds the newest clip until that is saved; the others are on disk,
     unless WanGP's caller wants them in memory."""
 
@@ -98,10 +97,9 @@ class Recording:
         self.clips: list[Clip] = [*takewhile(run.is_intact, run.done()[:total])]
         self.taken_over = len(self.clips)
         self._pieces = [piece for clip in self.clips for piece in run.pieces(clip, last=False)]
-        self._grown = 0  # pieces that the video has
         self._seeds: list[int] = []
         self._stop = False
-        self._video: Path | None = None
+        self._video: GrowingVideo | None = None
         self._current = _Current(-1, "", 0, "")
         self._jobs: list[Future[Any]] = []
         self._worker = ThreadPoolExecutor(1, "svi-clips")
@@ -220,16 +218,18 @@ class Recording:
             self._settle(wait=True)
         return save_file
 
-    def _encode(self, current: _Current, frames: Tensor, write: Callable[..., Any], suffix: str) -> None:
+    def _encode(self, current: _Current, frames: Tensor, write: Callable[..., Any], suffix: str
+                ) -> None:
         self.run.forget(current.number)  # its pieces are about to be others
         tail = round(current.tail * frames.shape[1] / current.shown) if current.last else 0
+        end = frames.shape[1] - tail
         pieces: list[Path] = []
-        for ending, part in (("", frames[:, : frames.shape[1] - tail]), ("-tail", frames[:, frames.shape[1] - tail :])):
+        for ending, part in (("", frames[:, :end]), ("-tail", frames[:, end:])):
             if part.shape[1]:
                 path = self.run.path(current.number, ending + suffix)
                 files.write(path, partial(_encoded, write, part))
                 pieces.append(path)
-        clip = Clip(current.number, current.prompt, current.seed, frames.shape[1] - tail, tail,
+        clip = Clip(current.number, current.prompt, current.seed, end, tail,
                     after=self.run.seal(self.clips[-1]) if self.clips else "")
         self._add(self.run.add(clip, pieces, current.state))
 
@@ -238,35 +238,31 @@ class Recording:
         self._pieces += self.run.pieces(clip, last=False)
 
     def _show(self, target: Path, sound: bool) -> None:
-        """The video up to the newest clip, in the file that WanGP asks for or in the one that the user sees already."""
+        """Shows the clips so far, in the file that WanGP asks for or the one that the user has."""
+        if sound:
+            files.write(target, partial(join, [piece for piece, _ in self._shown_pieces()]))
+            return
         if self._video is None:
             before = Path(self.run.about.video or "none")
             held = holds(before, self._pieces) if before.suffix == target.suffix else None
-            self._video = self.run.folder / f"video{target.suffix}" if sound else target if held is None else before
-            self._grown = held or 0 if self._video == before else 0
-        self._grow(None)
-        if sound:
-            files.write(target, lambda path: shutil.copyfile(self._video, path))
+            self._video = GrowingVideo(target if held is None else before, held or 0, self.say)
+        self._grow(None, self._current.last)
 
-    def _grow(self, send_cmd: Callable[..., None] | None) -> None:
-        if not self.clips:
+    def _grow(self, send_cmd: Callable[..., None] | None, final: bool = False) -> None:
+        video = self._video
+        if not self.clips or video is None:
             return
-        current, clip = self._current, self.clips[-1]
-        pieces, video = list(self._pieces), self._video
-        if current.last and current.number == clip.number and clip.tail and not clip.tail_stays:
-            pieces += self.run.pieces(clip, last=True)[1:]
-        if video.suffix.lower() in mp4.SUFFIXES:
-            for number, (piece, _) in enumerate(pieces[self._grown :], self._grown):
-                if number:
-                    mp4.append(video, piece)
-                else:
-                    files.write(video, lambda path, piece=piece: shutil.copyfile(piece, path))
-                self._grown = number + 1
-        elif len(pieces) > self._grown:
-            files.write(video, partial(_joined, [piece for piece, _ in pieces]))
-            self._grown = len(pieces)
-        if send_cmd is not None:
+        before = video.path
+        if video.grow(self._shown_pieces(), final) and send_cmd is not None:
             send_cmd("output")
+        if video.path != before:
+            self.run.change(replace(self.run.about, video=str(video.path)))
+
+    def _shown_pieces(self) -> list[Piece]:
+        current, clip = self._current, self.clips[-1]
+        if current.last and current.number == clip.number and clip.tail and not clip.tail_stays:
+            return self._pieces + self.run.pieces(clip, last=True)[1:]
+        return list(self._pieces)
 
     def saved(self, configs: dict[str, Any], video_path: str) -> tuple[dict[str, Any], str]:
         """After WanGP has written a window's file -> its settings for the metadata, and the path to
@@ -293,9 +289,7 @@ class Recording:
 
     def shown(self, video_path: str) -> str:
         """The file that the user sees. If WanGP adds sound, that is its own `video_path`."""
-        if self._video is None or self._video.parent == self.run.folder:
-            return video_path
-        return str(self._video)
+        return video_path if self._video is None else str(self._video.path)
 
     def report(self, video: Path) -> None:
         """Measures the video's drift, once WanGP has written its settings into the file."""
@@ -340,7 +334,7 @@ class Recording:
         try:
             with contextlib.suppress(StoreError):
                 if self._video is not None:
-                    self._later(self._grow, None)
+                    self._later(self._grow, None, True)
                 self._settle(wait=True)
         finally:  # whatever goes wrong, the run can be resumed
             self._let_go(ended)
@@ -351,7 +345,7 @@ class Recording:
             ended = State.STOPPED if gen.get("abort") else ""
             with contextlib.suppress(RuntimeError):  # Python is shutting down
                 if self._video is not None:
-                    self._later(self._grow, None)
+                    self._later(self._grow, None, True)
                 self._later(self._let_go, ended)
 
     def _let_go(self, ended: str) -> None:
@@ -372,7 +366,7 @@ class Recording:
         while self._jobs and (wait or self._jobs[0].done()):
             try:
                 self._jobs.pop(0).result()
-            except (OSError, mp4.VideoError, StoreError) as error:
+            except (OSError, VideoError, StoreError) as error:
                 for job in self._jobs:  # what follows would leave a gap
                     job.cancel()
                 self.wait()
@@ -387,17 +381,17 @@ class Recording:
         """Raises SettingsError if the disk has no room for this clip, and warns if it has none for
         all that follow."""
         free = shutil.disk_usage(self.run.folder).free - _SPARE
-        one, unsaved = room(self.clips, self._pixels), room_unsaved(self._pixels)
+        one, beside = room(self.clips, self._pixels), room_beside(self.clips, self._pixels)
         left = self.total - number
-        if free < one + unsaved:
+        if free < one + beside:
             self.close("the disk was nearly full")
             on = f" to resume at clip {number + 1}" if number else ""
             raise SettingsError(
-                f"The disk is nearly full: clip {number + 1} needs about {size(one + unsaved, 0)}, "
+                f"The disk is nearly full: clip {number + 1} needs about {size(one + beside, 0)}, "
                 f"and {size(max(free, 0), 0)} are free besides a reserve of {size(_SPARE, 0)}. "
                 f"Free some space on the disk of {self.run.folder} and press Generate again{on}.")
-        if free < one * left + unsaved and number in (0, 1, self.taken_over):
-            self.say(f"the disk has room for about {(free - unsaved) // one} of the {left} clips "
+        if free < one * left + beside and number in (0, 1, self.taken_over):
+            self.say(f"the disk has room for about {(free - beside) // one} of the {left} clips "
                      f"to come ({size(one, 0)} each).")
 
 
@@ -419,23 +413,11 @@ def _own_settings(configs: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return {**configs, "seed": seed, "custom_settings": custom}
 
 
-def _encoded(write: Callable[..., Any], frames: Tensor, path: Path) -> None:
-    write(tensor=[frames], save_file=str(path))  # tells of a failure in its log alone
-    made = path.is_file() and path.stat().st_size
-    if not made or path.suffix.lower() in mp4.SUFFIXES and mp4.frames(path) != frames.shape[1]:
-        raise StoreError(f"{path.name} could not be encoded, WanGP's log says why")
-
-
-def _joined(pieces: Sequence[Path], path: Path) -> None:
-    """The pieces in one file, for containers that do not grow in place: every frame is copied, none encoded."""
-    import imageio_ffmpeg
-
-    with tempfile.TemporaryDirectory() as folder:
-        listing = Path(folder) / "pieces.txt"
-        quoted = (str(piece.resolve()).replace("'", r"'\''") for piece in pieces)
-        listing.write_text("".join(f"file '{name}'\n" for name in quoted), encoding="utf-8")
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "concat", "-safe", "0", "-i", listing,
-                   "-c", "copy", path]
-        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        raise StoreError(f"the pieces cannot be joined: {done.stderr.decode(errors='replace').strip()}")
+def _encoded(write: Callable[..., Any], part: Tensor, path: Path) -> None:
+    write(tensor=[part], save_file=str(path))  # reports a failure in WanGP's log only
+    try:
+        made = count_frames(path)
+    except VideoError:
+        made = 0
+    if made != part.shape[1]:
+        raise StoreError(f"{path.name} could not be encoded. WanGP's log says why")

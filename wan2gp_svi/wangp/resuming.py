@@ -1,21 +1,20 @@
-"""WanGP's settings to resume, extend or redo a run."""
+"""WanGP's settings that resume, extend or redo a run."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import chain
-from ..runs.store import Run, StoreError
+from ..runs.record import StoreError
+from ..runs.store import Run
 
 
 def resumed(run: Run) -> dict[str, Any]:
-    """WanGP's settings to resume a run, for `--process` or for the form."""
+    """Settings that resume a run, for `--process` or the form. Raises StoreError."""
     return _settings(run, run.about.clips, run.name, run.about.asked, run.about.seed)
 
 
 def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any]:
-    """WanGP's settings to make a run `clips` clips longer; `prompts` are for these. Raises StoreError."""
+    """Settings that extend a run by `clips` clips with these prompts. Raises StoreError."""
     about, done = run.about, run.done()
     if clips < 1:
         raise StoreError(f"a run is extended by 1 clip or more, not {clips}")
@@ -23,36 +22,44 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
         raise StoreError(f"run {run.name} has no finished clip to resume from")
     asked = list(about.asked)
     if prompts:
-        asked = chain.stream(about.asked, len(done), about.repeat) + chain.stream(prompts, clips)
+        asked = chain.stream(asked, len(done), about.repeat) + chain.stream(prompts, clips)
     return _settings(run, len(done) + clips, run.name, asked, about.seed)
 
 
 def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> dict[str, Any]:
-    """WanGP's settings to redo a run from clip `clip` (counted from 1), with another prompt for as long as the
-    old one lasted, or another seed. Raises StoreError."""
+    """Settings that redo a run from clip `clip`, counted from 1, with another seed, or with another
+    prompt for as many clips as the old one was used. Raises StoreError."""
     about, done = run.about, len(run.done())
     most = min(done + 1, about.clips)
     if not 2 <= clip <= most:
-        raise StoreError(f"run {run.name} has {done} finished clips of {about.clips}, so it can be redone from clip "
-                         f"2 to {most}")
-    stream = chain.stream(about.asked, about.clips, about.repeat)
+        can = f"it can be redone from clip 2 to {most}" if most > 1 else "it cannot be redone"
+        raise StoreError(f"run {run.name} has {done} finished clips of {about.clips}, so {can}")
+    asked = list(about.asked)
     if prompt:
-        old, at = stream[clip - 1], clip - 1
-        while at < len(stream) and stream[at] == old:
-            stream[at] = prompt
+        asked = chain.stream(asked, about.clips, about.repeat)
+        old, at = asked[clip - 1], clip - 1
+        while at < len(asked) and asked[at] == old:
+            asked[at] = prompt
             at += 1
-    asked = stream if prompt else about.asked
-    return _settings(run, about.clips, f"{run.name}@{clip}", asked, about.seed if seed is None else seed)
+    seed = about.seed if seed is None else seed
+    return _settings(run, about.clips, f"{run.name}@{clip}", asked, seed)
+
+
+def redo_from(settings: Mapping[str, Any]) -> int | None:
+    """The clip from which these settings redo a run; None if they resume or extend it."""
+    clip = settings["custom_settings"]["svi_run"].partition("@")[2]
+    return int(clip) if clip else None
 
 
 def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) -> dict[str, Any]:
     about = run.about
     if not about.settings:
-        raise StoreError(f"run {run.name} failed before WanGP had written its settings: generate the video again")
+        raise StoreError(f"run {run.name} failed before its first clip was done: generate the "
+                         "video again")
     overlap = int(about.settings["sliding_window_overlap"])
     start = run.folder / "start.png"
     custom = {**(about.settings.get("custom_settings") or {}), "svi_run": wish}
     between = "\n\n" if about.settings.get("multi_prompts_gen_type") == "PW" else "\n"
     images = {"image_start": str(start)} if start.is_file() else {}
-    return {**about.settings, **images, "seed": seed, "prompt": between.join(asked), "custom_settings": custom,
-            "video_length": chain.length(clips, overlap)}
+    return {**about.settings, **images, "seed": seed, "prompt": between.join(asked),
+            "custom_settings": custom, "video_length": chain.length(clips, overlap)}

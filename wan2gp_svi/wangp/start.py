@@ -1,4 +1,4 @@
-"""What SVI wraps and offers when WanGP starts. Whatever fails here is told, and WanGP starts without it."""
+"""What SVI wraps and offers when WanGP starts. If any of it fails, the log says so."""
 
 import contextlib
 from collections.abc import Callable
@@ -7,46 +7,35 @@ from pathlib import Path
 from typing import Any
 
 from .. import location
-from .clip import say
 from .handler import extend
+from .log import say, without
 from .plan import SMALL
 from .recorder import Frames
 
 
 def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
-    """Extends WanGP's Wan handler, and returns its `save_video` for SVI's clips as well. Whatever fails here must not
-    keep WanGP from starting."""
+    """Extends WanGP's Wan handler -> a `save_video` that takes SVI's clips too. Never raises."""
     try:
         from models.wan.wan_handler import family_handler
         from shared.utils import prompt_parser
 
         extend(family_handler, text_modes=hasattr(prompt_parser, "split_prompt_units"))
     except Exception as error:
-        say(f"is off: this WanGP could not be extended ({type(error).__name__}: {error}). WanGP itself is not "
-            "affected. Please report this line.")
+        say(f"SVI is off: it could not extend this WanGP ({type(error).__name__}: {error}). WanGP "
+            "itself is not affected. Please report this line.")
 
-    with contextlib.suppress(ImportError, AttributeError, TypeError):  # not there before WanGP 13
-        from shared.utils import setting_names
-
-        # videos of SVI before 1.1 have this among their settings, and WanGP refuses names that it does not know
-        setting_names.NON_SETTING_KEYS = setting_names.NON_SETTING_KEYS | {"svi"}
-
+    _accept_earlier_videos()
     if Path("finetunes", f"{SMALL}.json").is_file():
-        try:
+        with without("the demo model"):
             from ..demo.in_wangp import loader
 
             loader.offer()
-        except Exception as error:
-            say(f"the small model cannot be loaded ({type(error).__name__}: {error}); all else works.")
-
-    try:
+    with without("the SVI tab"):
         from shared.utils import plugins
 
         from .tab import tab
 
         tab.offer(plugins, say)
-    except Exception as error:
-        say(f"the SVI tab is not there ({type(error).__name__}: {error}); all else works.")
 
     from ..selftest.passed import changed_since
 
@@ -60,3 +49,11 @@ def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
         return save_video(tensor, save_file, *arguments, **options)
 
     return save
+
+
+def _accept_earlier_videos() -> None:
+    """Videos of SVI before 1.1 have a setting "svi", and WanGP refuses names it does not know."""
+    with contextlib.suppress(ImportError, AttributeError, TypeError):  # not there before WanGP 13
+        from shared.utils import setting_names
+
+        setting_names.NON_SETTING_KEYS = setting_names.NON_SETTING_KEYS | {"svi"}

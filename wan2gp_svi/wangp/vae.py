@@ -20,12 +20,12 @@ from torch import Tensor
 from .pipeline import on
 from .vae_stripes import MARGIN, STRIPE, encode_in_stripes, is_known
 
-#: peak VRAM of an untiled encode of 81 frames, in bytes for each pixel of a frame, without the video
-#: itself; and of the encoder. Measured on an H200 by benchmarks/gpu/vae.py
+#: peak VRAM of an untiled encode of 81 frames, in bytes for each pixel of a frame, besides the
+#: video; and of the encoder itself. Measured on an H200 by benchmarks/gpu/vae.py
 _BYTES_PER_PIXEL = {torch.float32: 17_300, torch.float16: 9_500, torch.bfloat16: 9_500}
 _BYTES_ENCODER = 250 * 2**20
-#: the same in stripes. The pixels of one stripe take as much as above; the finished stripes are kept
-#: as 192 channels of 41 frames at a quarter of the size; the layers at that size come last
+#: the same in stripes: the pixels of one stripe take as much as above; finished stripes are kept as
+#: 192 channels of 41 frames at a quarter of the size; the layers at that size come last
 _BYTES_KEPT, _BYTES_LAST = 2_000, 5_500
 
 
@@ -96,13 +96,14 @@ def _load_encoder(pipe: Any) -> Any:
 
     urls = (pipe.model_def or {}).get("VAE_URLs")
     name = urls[0] if isinstance(urls, list) and urls else urls or "Wan2.1_VAE.safetensors"
-    exact = type(pipe.vae)(vae_pth=files_locator.locate_file(name), dtype=torch.float32, device="cpu")
+    path = files_locator.locate_file(name)
+    exact = type(pipe.vae)(vae_pth=path, dtype=torch.float32, device="cpu")
     exact.model.decoder = exact.model.conv2 = torch.nn.Identity()
     return exact
 
 
 def _free_vram() -> int:
-    """Bytes that torch can use, with its cache if the allocator reports one (WanGP 17's does not)."""
+    """Bytes that torch can use, its cache included, which WanGP 17's allocator does not tell."""
     free, _ = torch.cuda.mem_get_info()
     try:
         return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()

@@ -11,9 +11,10 @@ from torch import Tensor
 from .. import chain
 from ..variants import CLIP_FRAMES
 from . import continuing, matching
-from .clip import Clip, Seam, Video, say
+from .clip import Clip, Seam, Video
 from .form import SettingsError
 from .frames import on_grid
+from .log import say
 from .plan import Plan
 
 _Scope = Mapping[str, Any]

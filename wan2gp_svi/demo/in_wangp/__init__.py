@@ -1,1 +1,1 @@
-"""The demo model as a model of WanGP: what is written for it, how it is loaded, and WanGP without a GPU."""
+"""The demo model in WanGP: the files it needs there, how WanGP loads it, and WanGP on a CPU."""

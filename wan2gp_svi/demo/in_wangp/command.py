@@ -1,6 +1,6 @@
-"""python -m wan2gp_svi small: the small model in WanGP's own list of models, to try SVI in seconds.
+"""python -m wan2gp_svi demo-model: adds the demo model to WanGP's list, to try SVI in seconds.
 
-What is written is made in `finetune`; how WanGP loads it is in the installed package (`loader`).
+`finetune` makes the files; the installed package loads them (`loader`).
 """
 
 from __future__ import annotations
@@ -16,22 +16,27 @@ from ... import location
 from ...install import Refused, locate
 from ...install.shipped import PACKAGE
 from ...install.transaction import alone, carry_out, remove_if_empty
+from ...text import size
 from . import record
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("wangp", metavar="WANGP_FOLDER", help="where wgp.py is; SVI has to be installed in it")
-    parser.add_argument("--lora-dir", metavar="FOLDER", help="where LoRA files go, if WanGP is started with such an "
-                        "option")
-    parser.add_argument("--weights", metavar="FOLDER", type=Path, help="other weights than those that belong to this")
+    parser.add_argument("wangp", metavar="WANGP_FOLDER",
+                        help="the folder of wgp.py, with SVI installed in it")
+    parser.add_argument("--lora-dir", metavar="FOLDER",
+                        help="WanGP's folder for LoRA files, if you start WanGP with that option")
+    parser.add_argument("--weights", metavar="FOLDER", type=Path,
+                        help="other weights than the ones in this package")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--remove", action="store_true", help="take it out again; your own edits stay")
-    what.add_argument("--start", nargs=argparse.REMAINDER, metavar="OPTION", help="then start WanGP, also on a machine "
-                      "without a GPU; needs WanGP's Python. What follows is handed to wgp.py")
+    what.add_argument("--remove", action="store_true",
+                      help="remove the demo model; your own edits stay")
+    what.add_argument("--start", nargs=argparse.REMAINDER, metavar="OPTION", help="then start "
+                      "WanGP, even without a GPU; needs WanGP's Python. All that follows goes to "
+                      "wgp.py")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carries the command out -> exit code."""
+    """Adds or removes the demo model -> exit code."""
     try:
         wangp = locate.find(options.wangp, location.HOME, Path.cwd())
         with alone(wangp):
@@ -41,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
                 _add(wangp, options.weights, options.lora_dir)
         return 0 if options.start is None else _start(wangp, options.start)
     except (Refused, OSError) as error:
-        print(f"The small model: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"The demo model: {' '.join(str(error).split())}", file=sys.stderr)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
     return 1
@@ -53,26 +58,28 @@ def _add(wangp: Path, weights: Path | None, lora_dir: str | None) -> None:
         from ..model import WEIGHTS
         from . import finetune
     except ImportError as error:
-        raise Refused(f"it needs torch, safetensors and pillow ({error}): run this with WanGP's Python") from None
+        raise Refused(f"it needs torch, safetensors and pillow ({error}): use WanGP's "
+                      "Python") from None
     files = finetune.files(wangp, weights or WEIGHTS, lora_dir)
     changes = record.added(wangp, files)
     carry_out(wangp, changes)
-    size, pictures = sum(map(len, files.values())), [f"  {wangp / name}" for name in files if name.endswith(".png")]
-    print(f"The small model is in {wangp}, {'written' if changes else 'and whole'} ({size / 1e6:.0f} MB).",
-          f"Next: restart WanGP, choose Wan2.1, Image2video 14B, {finetune.TITLE}; pick "
-          f"\"{next(iter(finetune.PROFILES))}\" in the list of settings, press Apply, then Generate.",
-          "Pictures to start from:", *pictures, sep="\n", flush=True)
+    state = f"was added to {wangp}" if changes else f"is in {wangp} already, complete"
+    print(f"The demo model {state} ({size(sum(map(len, files.values())), 0)}).",
+          f"Next: restart WanGP and choose Wan2.1, Image2video 14B, {finetune.TITLE}. Pick "
+          f"\"{next(iter(finetune.PROFILES))}\" in the list of settings, press Apply, then "
+          "Generate.", "Pictures to start from:",
+          *(f"  {wangp / name}" for name in files if name.endswith(".png")), sep="\n", flush=True)
 
 
 def _check(wangp: Path) -> None:
-    """Raises Refused unless an SVI that can load the small model is installed in this WanGP."""
-    how = f"python install.py \"{wangp}\""
+    """Raises Refused unless this WanGP has an SVI that can load the demo model."""
     if not (wangp / PACKAGE / "demo/in_wangp/loader.py").is_file():
-        raise Refused(f"SVI for WanGP is not installed in {wangp}, or an older release of it is: {how}")
+        raise Refused(f"{wangp} has no SVI for WanGP, or an older release of it. Install it first: "
+                      f"python install.py \"{wangp}\"")
     from ...wangp import why_off
 
     if why := why_off(wangp):
-        raise Refused(f"SVI for WanGP is not whole in {wangp}: {why}")
+        raise Refused(f"SVI does not work in {wangp}: {why}")
 
 
 def _remove(wangp: Path) -> None:
@@ -80,13 +87,15 @@ def _remove(wangp: Path) -> None:
     carry_out(wangp, plan.changes)
     remove_if_empty(wangp / folder for folder in plan.folders)
     for name in plan.kept:
-        print(f"Yours, edited, and kept: {wangp / name}")
-    print(f"Taken out of {wangp}" if plan.changes else f"Nothing to do: it is not in {wangp}")
+        print(f"Kept, because you edited it: {wangp / name}")
+    print(f"The demo model was removed from {wangp}." if plan.changes else
+          f"Nothing to do: the demo model is not in {wangp}.")
 
 
 def _start(wangp: Path, options: Iterable[str]) -> int:
-    """WanGP, on a machine with or without a GPU, until it ends -> its exit code."""
-    # a folder of WanGP's own since WanGP 17.00, and a package of its Python before
+    """Runs WanGP, with or without a GPU -> its exit code."""
+    # since WanGP 17.00 a folder in it, before that a package
     if not (wangp / "mmgp/__init__.py").is_file() and importlib.util.find_spec("mmgp") is None:
-        raise Refused(f"{sys.executable} does not have WanGP's packages: run this with WanGP's Python")
-    return subprocess.call([sys.executable, str(wangp / PACKAGE / "demo/in_wangp/cpu.py"), *options], cwd=wangp)
+        raise Refused(f"{sys.executable} lacks WanGP's packages: use WanGP's Python")
+    script = wangp / PACKAGE / "demo/in_wangp/cpu.py"
+    return subprocess.call([sys.executable, str(script), *options], cwd=wangp)

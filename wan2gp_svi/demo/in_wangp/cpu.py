@@ -1,11 +1,11 @@
-"""Lets WanGP run on a machine without a GPU: whatever asks for "cuda" is given the CPU.
+"""Runs WanGP without a GPU: whatever asks for "cuda" gets the CPU.
 
-    python wan2gp_svi/demo/in_wangp/cpu.py [OPTIONS OF wgp.py]          in the folder of WanGP, with its Python
+    python wan2gp_svi/demo/in_wangp/cpu.py [OPTIONS OF wgp.py]
 
-Elsewhere call `apply()` before WanGP, mmgp or anything else that uses torch is imported. Functions are replaced, not
-caught in a torch function mode: modes belong to one thread, and WanGP generates in threads of its own.
-
-Nothing of this package is imported here: it has to be that of the WanGP that is run.
+Run it in WanGP's folder, with its Python. Elsewhere, call `apply()` before WanGP, mmgp or anything
+else that uses torch is imported. It replaces functions, since a torch function mode belongs to one
+thread, and WanGP generates in others. It imports nothing of this package, which must be the one in
+the WanGP that runs.
 """
 
 from __future__ import annotations
@@ -20,30 +20,32 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-CAPABILITY = (8, 0)  # an Ampere card: WanGP then works in bf16 and leaves fp8 alone
+CAPABILITY = (8, 0)  #: of an Ampere card: WanGP then works in bf16 and without fp8
 
-# Imported at the top of WanGP's modules, heavy or without a CPU wheel, and never used by image-to-video.
+#: WanGP imports them, but image-to-video never uses them; heavy, or without a wheel for CPU
 STUBBED = (
     "rembg", "decord", "smplfitter", "smplfitter.pt", "chumpy", "whisper",
     "s3tokenizer", "s3tokenizer.utils", "s3tokenizer.model_v2", "conformer",
 )
 
 FACTORIES = (
-    "zeros ones empty full rand randn randint randperm arange linspace logspace eye tensor as_tensor empty_strided "
-    "zeros_like ones_like empty_like full_like rand_like randn_like from_file"
+    "zeros ones empty full rand randn randint randperm arange linspace logspace eye tensor "
+    "as_tensor empty_strided zeros_like ones_like empty_like full_like rand_like randn_like "
+    "from_file"
 )
 TENSOR_METHODS = "to new_zeros new_ones new_empty new_full new_tensor"
 ACTIONS = (
-    "reset_peak_memory_stats empty_cache synchronize ipc_collect manual_seed manual_seed_all seed_all set_device "
-    "_lazy_init"
+    "reset_peak_memory_stats empty_cache synchronize ipc_collect manual_seed manual_seed_all "
+    "seed_all set_device _lazy_init"
 )
 
 
 def apply(vram_mb: int = 24576) -> None:
-    """Makes torch treat "cuda" as "cpu", with a pretended `vram_mb` MiB of memory (WanGP tiles the VAE by it)."""
+    """Makes torch treat "cuda" as "cpu", with a pretended `vram_mb` MiB of memory, by which WanGP
+    chooses the VAE's tiles."""
     os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
     import torch
-    import torch._dynamo  # noqa: F401  it lists torch's functions when imported: they must still be the real ones
+    import torch._dynamo  # noqa: F401  lists torch's functions, which must still be the real ones
 
     _import_torchvision(torch)
     _stub_missing_modules()
@@ -53,22 +55,15 @@ def apply(vram_mb: int = 24576) -> None:
         _redirect(torch.Tensor, name)
     for name in ("to", "to_empty"):
         _redirect(torch.nn.Module, name)
-    torch.Tensor.cuda = torch.Tensor.pin_memory = torch.nn.Module.cuda = lambda self, *args, **kwargs: self
-    torch.Tensor.is_pinned = lambda self, *args, **kwargs: True
-    _redirect_load(torch)
-    _redirect_generator(torch)
-    _redirect_autocast(torch)
-    _pretend_card(torch, vram_mb * 1024**2)
-    torch.set_default_device = _nothing  # mmgp ends its set-up with "cuda"
-    torch.compile = lambda function=None, *args, **kwargs: function or (lambda decorated: decorated)
+    _replace(torch, vram_mb * 1024**2)
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:
-    """Stands in for everything that only a card can do."""
+    """Stands in for what only a card can do."""
 
 
 def _device(value: Any) -> Any:
-    """"cuda" in any spelling -> "cpu"; all else unchanged."""
+    """"cuda" in any spelling -> "cpu"; everything else unchanged."""
     kind = value.split(":")[0] if isinstance(value, str) else getattr(value, "type", None)
     return "cpu" if kind == "cuda" else value
 
@@ -82,15 +77,25 @@ def _redirect(owner: Any, name: str) -> None:
             kwargs["device"] = _device(kwargs["device"])
         if kwargs.get("pin_memory"):
             kwargs["pin_memory"] = False
-        return original(*(_device(arg) if isinstance(arg, (str, device_type)) else arg for arg in args), **kwargs)
+        moved = (_device(arg) if isinstance(arg, (str, device_type)) else arg for arg in args)
+        return original(*moved, **kwargs)
 
     redirected.__name__ = name
     setattr(owner, name, redirected)
 
 
-def _redirect_load(torch: Any) -> None:
-    load = torch.load
-    torch.load = lambda file, map_location=None, **kwargs: load(file, map_location=_device(map_location), **kwargs)
+def _replace(torch: Any, vram: int) -> None:
+    """Replaces the functions that need more than another device."""
+    load, tensor = torch.load, torch.Tensor
+    torch.load = lambda file, map_location=None, **kwargs: load(
+        file, map_location=_device(map_location), **kwargs)
+    tensor.cuda = tensor.pin_memory = torch.nn.Module.cuda = lambda self, *args, **kwargs: self
+    tensor.is_pinned = lambda self, *args, **kwargs: True
+    torch.set_default_device = _nothing  # mmgp sets "cuda" last
+    torch.compile = lambda function=None, *args, **kwargs: function or (lambda wrapped: wrapped)
+    _redirect_generator(torch)
+    _redirect_autocast(torch)
+    _pretend_card(torch, vram)
 
 
 def _redirect_generator(torch: Any) -> None:
@@ -107,50 +112,52 @@ def _redirect_autocast(torch: Any) -> None:
             super().__init__(_device(str(device_type)), *args, **kwargs)
 
     class CudaAutocast(torch.autocast):
-        def __init__(self, enabled: bool = True, dtype: Any = None, cache_enabled: bool = True) -> None:
-            super().__init__("cpu", enabled=enabled, dtype=torch.bfloat16, cache_enabled=cache_enabled)
+        def __init__(self, enabled: bool = True, dtype: Any = None,
+                     cache_enabled: bool = True) -> None:
+            super().__init__("cpu", torch.bfloat16, enabled, cache_enabled)
 
     torch.cuda.amp.autocast = CudaAutocast
     torch.autocast = torch.amp.autocast = Autocast
 
 
+class Inert:
+    """A stream, an event, a device context: does nothing, is always ready."""
+
+    cuda_stream = priority = 0
+    device: Any = None
+    synchronize = wait_stream = wait_event = record = wait = _nothing
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __enter__(self) -> Inert:
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        pass
+
+    def query(self) -> bool:
+        return True
+
+    def elapsed_time(self, *args: Any) -> float:
+        return 0.0
+
+    def record_event(self, *args: Any) -> Inert:
+        return Inert()
+
+
 def _pretend_card(torch: Any, vram: int) -> None:
+    Inert.device = torch.device("cpu")
     properties = types.SimpleNamespace(
         name="CPU in place of a GPU", total_memory=vram, major=CAPABILITY[0], minor=CAPABILITY[1],
         multi_processor_count=1, warp_size=32, gcnArchName="", is_integrated=False,
     )
-
-    class Inert:
-        """A stream, an event, a device context: does nothing, is always ready."""
-
-        cuda_stream = priority = 0
-        device = torch.device("cpu")
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            pass
-
-        def __enter__(self) -> Inert:
-            return self
-
-        def __exit__(self, *args: Any) -> None:
-            pass
-
-        def query(self) -> bool:
-            return True
-
-        def elapsed_time(self, *args: Any) -> float:
-            return 0.0
-
-        def record_event(self, *args: Any) -> Inert:
-            return Inert()
-
-        synchronize = wait_stream = wait_event = record = wait = _nothing
-
     constants = {
-        "get_device_capability": CAPABILITY, "get_device_properties": properties, "mem_get_info": (vram, vram),
-        "get_device_name": properties.name, "current_device": 0, "device_count": 1, "memory_allocated": 0,
-        "memory_reserved": 0, "max_memory_allocated": 0, "max_memory_reserved": 0, "memory_stats": {},
-        "is_bf16_supported": True, "is_available": False, "current_stream": Inert(), "default_stream": Inert(),
+        "get_device_capability": CAPABILITY, "get_device_properties": properties,
+        "mem_get_info": (vram, vram), "get_device_name": properties.name, "current_device": 0,
+        "device_count": 1, "memory_allocated": 0, "memory_reserved": 0, "max_memory_allocated": 0,
+        "max_memory_reserved": 0, "memory_stats": {}, "is_bf16_supported": True,
+        "is_available": False, "current_stream": Inert(), "default_stream": Inert(),
         "stream": Inert(),
     }
     for name, value in constants.items():
@@ -161,13 +168,14 @@ def _pretend_card(torch: Any, vram: int) -> None:
 
 
 def _import_torchvision(torch: Any) -> None:
-    """Imports torchvision, also a build for CUDA: its operators are then missing, and are declared but never run."""
+    """Imports torchvision. A build for CUDA lacks its operators: they are declared, never run."""
     try:
         import torchvision  # noqa: F401
     except RuntimeError:  # "operator torchvision::nms does not exist"
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
-        library = torch._torchvision_operators = torch.library.Library("torchvision", "DEF")  # lives while referenced
+        library = torch.library.Library("torchvision", "DEF")
+        torch._torchvision_operators = library  # it lives while it is referenced
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         import torchvision  # noqa: F401
@@ -195,19 +203,20 @@ def _stub_missing_modules() -> None:
 
 
 def main(options: Sequence[str]) -> None:
-    """Runs wgp.py of the current folder as the program that it is; without a GPU, for the small model alone."""
+    """Runs wgp.py of the current folder as a program; without a GPU, for the demo model only."""
     import torch
 
     if not torch.cuda.is_available():
-        print("[SVI] No GPU: WanGP runs on the CPU, for the small model alone. Every other model would take hours or "
-              "fail, and nothing is downloaded.", flush=True)
+        print("[SVI] No GPU: WanGP runs on the CPU, for the demo model only. Other models would "
+              "take hours or fail, and WanGP downloads nothing.", flush=True)
         apply()
         import huggingface_hub
         from gradio import networking
 
-        # WanGP fetches gigabytes before its first video, for tools that the small model has no use for
-        huggingface_hub.hf_hub_download = huggingface_hub.snapshot_download = _nothing
-        networking.url_ok = lambda url: True  # it gives the first page 3 seconds, too few for a slow machine
+        hub: Any = huggingface_hub
+        # WanGP fetches gigabytes before its first video, for tools that the demo model does not use
+        hub.hf_hub_download = hub.snapshot_download = _nothing
+        networking.url_ok = lambda url: True  # 3 s for the first page are too few here
         options = ["--attention", "sdpa", *options]
     sys.path[0] = str(Path.cwd())
     sys.argv = ["wgp.py", *options]

@@ -1,6 +1,6 @@
-"""The small model as WanGP knows a finetune: its definition, checkpoints, LoRAs, profiles, and pictures to start from.
+"""The demo model as a finetune of WanGP: definition, checkpoints, LoRAs, profiles, start pictures.
 
-`files` makes them all; nothing is written here.
+`files` makes them; nothing is written here.
 """
 
 from __future__ import annotations
@@ -23,47 +23,51 @@ from ...wangp.plan import SMALL
 from ...wangp.profiles import profiles
 from .. import model, world
 
-TITLE = "SVI small (96x64, demo)"
+TITLE = "SVI demo model (96x64)"
+#: the names of the files and of the type of model stay, since runs on disk name them
 TRANSFORMER, VAE = "svi_small_i2v_bf16.safetensors", "svi_small_vae.safetensors"
-PROFILES = {"SVI-Shot small": "shot", "SVI-Film small": "film", "Without SVI small": ""}
-SCENES = (1_000_001, 1_000_003)  #: of the pictures; it was not trained on them
+PROFILES = {"SVI-Shot demo": "shot", "SVI-Film demo": "film", "Demo without SVI": ""}
+SCENES = (1_000_001, 1_000_003)  #: of the start pictures; the model was not trained on them
 CLIPS = 5
 _SIZE = f"{world.WIDTH}x{world.HEIGHT}"
-_NEEDED = ("small-wan-i2v.safetensors", "small-wan-vae.safetensors", *model.ADAPTERS.values())
+_NEEDED = (model.TRANSFORMER, model.VAE, *model.ADAPTERS.values())
 
 
-def files(wangp: Path, weights: Path = model.WEIGHTS, lora_dir: str | None = None) -> dict[str, bytes]:
-    """Every file, by its path in WanGP; the definition last, since it makes WanGP look for the others."""
+def files(wangp: Path, weights: Path = model.WEIGHTS,
+          lora_dir: str | None = None) -> dict[str, bytes]:
+    """Every file, by its path in WanGP. The definition, which names the others, comes last."""
     missing = [name for name in _NEEDED if not (weights / name).is_file()]
     if missing:
-        raise Refused(f"there is no {' and no '.join(missing)} in {weights}: run this in the folder that SVI for WanGP "
-                      "was unpacked to")
+        raise Refused(f"there is no {' and no '.join(missing)} in {weights}: run this in the "
+                      "folder that you downloaded SVI for WanGP to")
     lora_folder, models = loras.folder(wangp, "2.1", lora_dir), wangp / _checkpoints(wangp)
     found = {lora_folder / name: (weights / name).read_bytes() for name in model.ADAPTERS.values()}
-    found |= {models / TRANSFORMER: transformer(weights), models / VAE: (weights / _NEEDED[1]).read_bytes()}
+    found |= {models / TRANSFORMER: transformer(weights),
+              models / VAE: (weights / model.VAE).read_bytes()}
     found |= {wangp / _picture(seed): picture(seed) for seed in SCENES}
     found |= {wangp / "profiles" / SMALL / f"{title}.json": _json(profile(variant))
               for title, variant in PROFILES.items()}
     found[wangp / "finetunes" / f"{SMALL}.json"] = _json(definition())
-    return {(path.relative_to(wangp).as_posix() if path.is_relative_to(wangp) else str(path)): content
+    return {path.relative_to(wangp).as_posix() if path.is_relative_to(wangp) else str(path): content
             for path, content in found.items()}
 
 
 def definition() -> dict[str, Any]:
-    """The model, and the settings that its form opens with: WanGP's own windows, without SVI."""
+    """The model, and the settings that its form opens with: without SVI."""
     return {
         "model": {
             "name": TITLE,
             "architecture": "i2v",
-            "description": "A Wan 2.1 of 7 million weights that knows one little world: one or two things circle over "
-                           "a landscape. It shows what SVI does to a long video, in seconds, also without a GPU. "
-                           "Give it a picture of that world; the profiles choose SVI. Prompts are of the kind \"a red "
-                           f"plain ball waits\", with {_any(world.COLOURS)}; {_any(world.MARKS)}; "
+            "description": "A Wan 2.1 of 7 million weights that knows one little world: one or two "
+                           "objects circle in front of a background. It shows in seconds what SVI "
+                           "does to a long video, even without a GPU. Start from a picture of that "
+                           "world; the profiles turn SVI on. Write prompts like \"a red plain ball "
+                           f"waits\", with {_any(world.COLOURS)}; {_any(world.MARKS)}; "
                            f"{_any(world.SHAPES)}; {_any(world.TURNS)}.",
             SMALL: True,
             "URLs": [TRANSFORMER],
             "VAE_URLs": [VAE],
-            "text_encoder_URLs": [VAE],  # WanGP wants a file here, and none is read
+            "text_encoder_URLs": [VAE],  # WanGP wants a file here, but none is read
             "resolutions": [[f"{_SIZE} (3:2)", _SIZE]],
             "profiles_dir": [SMALL],
         },
@@ -78,16 +82,17 @@ def definition() -> dict[str, Any]:
 
 
 def profile(variant: str) -> dict[str, Any]:
-    """The settings of a profile: those that pin the large model to SVI, or without a variant away from it."""
+    """The settings of a profile: those of the variant's own profile; "": without SVI."""
     pinned = next(one.settings for one in profiles() if one.variant.id.startswith(variant))
     if variant:
-        about = (f"SVI-{variant.title()} with the small model. Give a picture of its world (finetunes/{SMALL}), and "
-                 f"more than {CLIP_FRAMES} frames: every {CLIP_FRAMES} frames are one clip.")
+        about = (f"SVI-{variant.title()} with the demo model. Start from a picture of its world "
+                 f"(finetunes/{SMALL}), and set more than {CLIP_FRAMES} frames: every "
+                 f"{CLIP_FRAMES} frames are one clip.")
         if VARIANTS[variant].stream:
-            about += (" Its stream of prompts: paragraphs with an empty line between them, one for each clip, such as "
-                      f"\"{world.scene(SCENES[0]).prompt('waits')}\".")
+            about += (" Write one paragraph per clip, with an empty line between paragraphs, such "
+                      f"as \"{world.scene(SCENES[0]).prompt('waits')}\".")
     else:
-        about = "The small model with WanGP's own windows, to see what they come to after some clips."
+        about = "The demo model with WanGP's own windows, to see how they drift."
     return {
         **pinned,
         "model_type": SMALL,
@@ -99,22 +104,25 @@ def profile(variant: str) -> dict[str, Any]:
     }
 
 
-# WanGP's euler ends with a step that is next to nothing, from 0.3 % of noise: so one more than the model is made for
-_SAMPLING = {"num_inference_steps": model.STEPS + 1, "flow_shift": model.SHIFT, "guidance_phases": 1,
-             "guidance_scale": 1, "sample_solver": "euler"}
+# one step more than the model was made for, since the last one of WanGP's euler starts from 0.3 %
+# of noise and does next to nothing
+_SAMPLING = {"num_inference_steps": model.STEPS + 1, "flow_shift": model.SHIFT,
+             "guidance_phases": 1, "guidance_scale": 1, "sample_solver": "euler"}
 
 
 def transformer(weights: Path) -> bytes:
-    """The transformer's checkpoint in full, its shape in it, and as wide for text as WanGP has every Wan."""
+    """The transformer's whole checkpoint, with its shape, and as wide for text as WanGP's Wans."""
     tensors = model.transformer_file(weights)
     narrow = tensors["text_embedding.0.weight"]
-    tensors["text_embedding.0.weight"] = torch.nn.functional.pad(narrow, (0, model.T5_DIM - narrow.shape[1]))
-    shape = {"_class_name": "WanModel", "model_type": "i2v", "dim": model.DIM, "num_heads": model.HEADS,
-             "num_layers": model.BLOCKS, "ffn_dim": model.FFN, "freq_dim": 256, "in_dim": 36, "out_dim": 16,
-             "text_len": model.TEXT_TOKENS, "eps": 1e-6}
-    # as mmgp, WanGP's loader, wants it; older WanGPs cannot be given another file for it
+    wide = torch.nn.functional.pad(narrow, (0, model.T5_DIM - narrow.shape[1]))
+    tensors["text_embedding.0.weight"] = wide
+    shape = {"_class_name": "WanModel", "model_type": "i2v", "dim": model.DIM,
+             "num_heads": model.HEADS, "num_layers": model.BLOCKS, "ffn_dim": model.FFN,
+             "freq_dim": 256, "in_dim": 36, "out_dim": 16, "text_len": model.TEXT_TOKENS,
+             "eps": 1e-6}
+    # in the checkpoint, where WanGP's loader (mmgp) finds it: older WanGPs take no other file
     config = base64.b64encode(json.dumps(shape).encode("utf-8")).decode("ascii")
-    # one entry alone: of several safetensors would write another order each time, and the file would not be the same
+    # one entry only, since safetensors writes several in a random order, and the hash would change
     return save({name: tensor.to(torch.bfloat16).contiguous() for name, tensor in tensors.items()},
                 {"config_base64": config})
 
@@ -138,7 +146,7 @@ def _picture(seed: int) -> str:
 
 
 def _checkpoints(wangp: Path) -> str:
-    """WanGP's first folder for models, relative to it or absolute."""
+    """WanGP's first folder for checkpoints, relative to WanGP or absolute."""
     try:
         folder = (location.config(wangp) or {})["checkpoints_paths"][0].strip()
     except (LookupError, TypeError, AttributeError):

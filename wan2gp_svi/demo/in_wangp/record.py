@@ -1,6 +1,6 @@
-"""The small model in a WanGP (`python -m wan2gp_svi small`): what was written there, and how it is taken back.
+"""What `python -m wan2gp_svi demo-model` wrote into a WanGP, and how to remove it.
 
-A record names every file with its hash. A file that has another content since is the user's, and stays.
+A record names every file with its hash. A file with another content is the user's, and stays.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ RECORD = "finetunes/svi_small/written.json"
 
 @dataclass(frozen=True)
 class Record:
-    """Our files, with the sha256 as written; the folders that were made for them, innermost first. Paths are relative
-    to WanGP, or absolute where it keeps models or LoRAs elsewhere."""
+    """Our files with their sha256, and the folders made for them, innermost first. Paths are
+    relative to WanGP, or absolute if it keeps models or LoRAs elsewhere."""
 
     files: dict[str, str] = field(default_factory=dict)
     folders: tuple[str, ...] = ()
@@ -30,37 +30,41 @@ class Record:
 
 
 def load(wangp: Path) -> Record:
-    """What was written; nothing, where there is no record that can be read."""
+    """The record; an empty one if there is none that can be read."""
     try:
         stored = json.loads((wangp / RECORD).read_text(encoding="utf-8"))
         record = Record(dict(stored["files"]), tuple(stored["folders"]))
     except (OSError, ValueError, TypeError, KeyError):
         return Record()
-    return record if all(isinstance(one, str) for one in (*record.files.values(), *record.folders)) else Record()
+    texts = (*record.files.values(), *record.folders)
+    return record if all(isinstance(one, str) for one in texts) else Record()
 
 
 def added(wangp: Path, files: Mapping[str, bytes]) -> list[Change]:
-    """The changes that write `files`, in their order, in place of those of an earlier release. Raises Refused where
-    one of them is there already and not ours."""
+    """The changes that write `files`, in their order, and delete those of an earlier release.
+    Raises Refused if the user has a file under one of their names."""
     record, before = load(wangp), {name: _read(wangp / name) for name in files}
     foreign = [name for name, there in before.items()
                if there not in (None, files[name]) and sha256(there) != record.files.get(name)]
     if foreign:
-        raise Refused(f"{', '.join(str(wangp / name) for name in foreign)} is there already, and not as this command "
-                      "writes it; nothing was changed: rename or delete it, and run again")
+        raise Refused(f"{', '.join(str(wangp / name) for name in foreign)} is there already, and "
+                      "this command did not write it. Nothing was changed: rename or delete it, "
+                      "and run this again")
     hashes = {name: sha256(content) for name, content in files.items()}
-    stale = replace(record, files={name: record.files[name] for name in record.files.keys() - files.keys()})
+    stale = Record({name: hash for name, hash in record.files.items() if name not in files})
     made = {folder for name in files for folder in (wangp / name).parents if not folder.exists()}
-    named = [folder.relative_to(wangp).as_posix() if folder.is_relative_to(wangp) else str(folder) for folder in made]
+    named = (folder.relative_to(wangp).as_posix() if folder.is_relative_to(wangp) else str(folder)
+             for folder in made)
     folders = sorted({*record.folders, *named}, key=lambda name: (len(name), name), reverse=True)
-    changes = [Change(name, before[name], content) for name, content in files.items()]
-    # the record first: whatever is written after it can be taken back
-    return [change for change in (Change(RECORD, _read(wangp / RECORD), Record(hashes, tuple(folders)).text()),
-                                  *changes, *_gone(wangp, stale)[0]) if change.before != change.after]
+    # the record first: it can take back whatever is written after it
+    changes = (Change(RECORD, _read(wangp / RECORD), Record(hashes, tuple(folders)).text()),
+               *(Change(name, before[name], content) for name, content in files.items()),
+               *_gone(wangp, stale)[0])
+    return [change for change in changes if change.before != change.after]
 
 
 def without(wangp: Path, plan: Plan | None = None) -> Plan:
-    """The plan, with all of the small model taken out before."""
+    """A plan that first removes the demo model."""
     record, plan = load(wangp), plan or Plan((), (), (), frozenset(), (), None)
     gone, kept = _gone(wangp, record)
     last = [Change(RECORD, there, None) for there in [_read(wangp / RECORD)] if there is not None]
@@ -69,10 +73,12 @@ def without(wangp: Path, plan: Plan | None = None) -> Plan:
 
 
 def _gone(wangp: Path, record: Record) -> tuple[list[Change], list[str]]:
-    """Of the files of a record: the changes that delete them, the newest first; and those that were edited."""
-    there = {name: content for name in reversed(record.files) if (content := _read(wangp / name)) is not None}
+    """The changes that delete a record's files, newest first, and the files that were edited."""
+    there = {name: content for name in reversed(record.files)
+             if (content := _read(wangp / name)) is not None}
     ours = [name for name, content in there.items() if sha256(content) == record.files[name]]
-    return [Change(name, there[name], None) for name in ours], [name for name in there if name not in ours]
+    return ([Change(name, there[name], None) for name in ours],
+            [name for name in there if name not in ours])
 
 
 def _read(path: Path) -> bytes | None:

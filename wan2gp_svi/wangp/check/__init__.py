@@ -1,1 +1,1 @@
-"""What speaks for and against a request before it runs: in WanGP, and for settings in a file on the command line."""
+"""The check of a request before it runs: in WanGP, and of settings in a file."""

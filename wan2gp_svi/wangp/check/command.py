@@ -1,6 +1,4 @@
-"""python -m wan2gp_svi check FILE: what the check finds about settings in a file."""
-
-from __future__ import annotations
+"""python -m wan2gp_svi check FILE: checks settings in a file."""
 
 import argparse
 import importlib.util
@@ -11,58 +9,55 @@ from typing import Any
 
 from ... import chain, location
 from ...text import sentence
-from ..form import SettingsError
-from ..plan import active_loras, clips_of, plan
+from ..plan import clips_of
 from . import settings_file
-from .findings import GUIDE, check
+from .findings import Checked, check
 from .request import AUTO_ATTENTION
+
+_FPS = 16  # of Wan's videos, for their length in seconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE",
-                        help="settings (.json), a queue (.zip), or a video that WanGP made (.mp4, .mkv)")
-    parser.add_argument("--wangp", type=Path, metavar="FOLDER", help="the WanGP whose models and configuration count "
-                        "(default: the one that this package is in, or the current folder)")
+    parser.add_argument("file", type=Path, metavar="FILE", help="settings (.json), a queue (.zip), "
+                        "or a video made by WanGP (.mp4, .mkv)")
+    parser.add_argument("--wangp", type=Path, metavar="FOLDER",
+                        help="the WanGP whose models and configuration to use (default: the one "
+                             "with this package, or the current folder)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Says what `check` finds about settings in a file -> exit code, 1 if anything is refused."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a console with an old code page
-            stream.reconfigure(errors="backslashreplace")
-    refused = False
+    """Prints what `check` finds. Returns the exit code: 1 if there is an error."""
+    failed = False
     try:
         wangp = settings_file.find_wangp(options.wangp)
         config = location.config(wangp) if wangp is not None else None
         if config is not None:
-            config[AUTO_ATTENTION] = "sage" if importlib.util.find_spec("sageattention") else "sdpa"
+            sage = importlib.util.find_spec("sageattention")
+            config[AUTO_ATTENTION] = "sage" if sage else "sdpa"
         for name, settings in settings_file.read(options.file):
             architecture, model_def, inputs = settings_file.complete(settings, wangp)
-            findings = check(architecture, model_def, inputs, config)
-            refused |= any(finding.kind == "refused" for finding in findings)
-            print(f"{name}: {_outline(architecture, model_def, inputs)}")
-            for finding in findings:
-                print(f"  {finding.kind}: {finding.text} ({GUIDE}#{finding.id})")
-            if not findings:
+            checked = check(architecture, model_def, inputs, config)
+            failed |= bool(checked.errors)
+            print(f"{name}: {_outline(checked, inputs)}")
+            for finding in checked.findings:
+                print(f"  {finding}")
+            if not checked.findings:
                 print("  No problems found.")
     except settings_file.SavedError as error:
         print(f"{sentence(str(error))}.", file=sys.stderr)
         return 1
     if config is None:
-        print(f"Attention, quantisation and VAE tiling were not checked, for want of {location.CONFIG}"
-              f"{'.' if wangp else ': --wangp FOLDER'}")
-    return int(refused)
+        why = f"no {location.CONFIG} in {wangp}" if wangp else "name WanGP's folder with --wangp"
+        print(f"Attention, quantisation and VAE tiling were not checked: {why}.")
+    return int(failed)
 
 
-def _outline(architecture: str, model_def: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
-    loras = active_loras(inputs.get("activated_loras"), model_def)
-    try:
-        found = plan(architecture, loras, inputs.get("custom_settings"))
-    except SettingsError:
-        return "cannot be run."
-    if found is None:
-        return "SVI is off."
-    clips, seed = clips_of(found, inputs), inputs.get("seed")
+def _outline(checked: Checked, inputs: Mapping[str, Any]) -> str:
+    if checked.plan is None:
+        return "cannot run." if checked.errors else "SVI is off."
+    plan, seed = checked.plan, inputs.get("seed")
+    clips = clips_of(plan, inputs)
     if seed in (None, "") or int(seed) < 0:  # a new one each time
-        return found.outline(clips, 16)
-    return found.describe([chain.seed(int(seed), clip, found.seed_step) for clip in range(clips)], 16)
+        return plan.outline(clips, _FPS)
+    seeds = [chain.seed(int(seed), clip, plan.seed_step) for clip in range(clips)]
+    return plan.describe(seeds, _FPS)

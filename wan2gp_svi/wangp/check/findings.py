@@ -1,126 +1,143 @@
-"""One check of a whole request before it runs: what cannot be SVI, what is known to hurt it, what is set right for it.
+"""The check of a request: errors, warnings, and adjustments that SVI makes.
 
-`check` is a pure function of WanGP's settings. WanGP shows what it finds before a run (`telling`), and so does
-`python -m wan2gp_svi check FILE` for settings in a file (`command`). No torch, no WanGP.
+`check` is a pure function of WanGP's settings. `telling` reports its findings in WanGP, `command`
+those about settings in a file. None of this needs torch or WanGP.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from ...text import count
 from ...variants import CLIP_FRAMES, identify
-from ..form import SettingsError
-from ..plan import ARCHITECTURES, BUILT_IN, SMALL, Plan, active_loras, clips_of, file_name, obstacles, plan, required
+from .. import plan as planning
+from ..form import AUTO, NEW, OFF, Custom, SettingsError
+from ..plan import Plan, file_name
 from . import rules
 from .request import Request
 
-GUIDE = "wan2gp_svi/docs/guide.md"  #: as it lies in WanGP
+GUIDE = "wan2gp_svi/docs/guide.md"  #: its place in WanGP
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`kind` is "refused", "warning" or "changed"; `id` a heading of the guide; `text` says what, why, and what to do,
-    and can follow a colon."""
+    """`id` is a row of the guide. `text` says what, why, and the fix; it can follow a colon."""
 
-    kind: str
+    kind: Literal["error", "warning", "adjustment"]
     id: str
     text: str
 
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text} ({GUIDE}#{self.id})"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The plan for a request, None if SVI is off or cannot run, and the findings: errors first."""
+
+    plan: Plan | None
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[str]:
+        return [finding.text for finding in self.findings if finding.kind == "error"]
+
 
 def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mapping[str, Any],
-          server_config: Mapping[str, Any] | None = None) -> list[Finding]:
-    """What there is to say about a request: first what is refused, then warnings, then what is set for SVI.
+          server_config: Mapping[str, Any] | None = None) -> Checked:
+    """Checks a request, and changes nothing.
 
-    `architecture`, `model_def`, `inputs`: as WanGP hands them to `validate_generative_prompt`. `server_config`: its
-    wgp_config.json; without it the checks of what stands there are left out. Nothing is changed here.
+    architecture, model_def, inputs: as WanGP gives them to `validate_generative_prompt`
+    server_config: WanGP's wgp_config.json; without it, nothing in it is checked
     """
     model_def = model_def or {}
     if (inputs.get("image_mode") or 0) > 0:
-        return []
+        return Checked(None)
     chosen = list(inputs.get("activated_loras") or [])
     ours = [name for name in chosen if identify(name)]
-    if architecture == BUILT_IN and ours:
-        return [Finding("refused", "built-in", (
-            "this model has SVI 2 Pro and its LoRAs built in, by WanGP itself. Take the SVI LoRAs out, or choose "
-            "Image2Video 14B of Wan 2.2 and apply the profile there."))]
-    if architecture not in ARCHITECTURES:
-        return [_other_model(architecture, model_def, ours)] if ours else []
+    if architecture == planning.BUILT_IN and ours:
+        return Checked(None, [Finding("error", "built-in", (
+            "this model has SVI 2 Pro and its LoRAs built in. Remove the SVI LoRAs, or choose "
+            "Image2Video 14B of Wan 2.2 and apply the profile there."))])
+    if architecture not in planning.ARCHITECTURES:
+        return Checked(None, [_other_model(architecture, model_def, ours)] if ours else [])
+    errors = [Finding("error", error.id, str(error)) for error in planning.obstacles(inputs)]
+    custom = inputs.get("custom_settings") or {}
     try:
-        run = plan(architecture, active_loras(chosen, model_def), inputs.get("custom_settings"))
+        plan = planning.make_plan(architecture, planning.active_loras(chosen, model_def), custom)
     except SettingsError as error:
-        return [_refused(error), *map(_refused, obstacles(inputs))]
-    unknown = list(_unknown_lora(chosen, run, inputs))
-    if run is None:
-        return [*unknown, *_lost_lora(inputs)]
-    request = Request(run, architecture, model_def, inputs, server_config or {})
-    found = [*map(_refused, obstacles(inputs)), *unknown]
-    for rule in () if model_def.get(SMALL) else rules.RULES:  # which are about Wan as it is
-        try:
-            found += [Finding("warning", id, text) for id, text in rule(request)]
-        except Exception as error:  # advice must not keep a run from starting
-            found.append(Finding("warning", "check", f"one check failed ({rule.__name__}: {error!r}). The run is not "
-                                                     "affected; please report this line."))
-    return [*found, *_changes(request)]
-
-
-def _refused(error: SettingsError) -> Finding:
-    return Finding("refused", error.id, str(error))
+        return Checked(None, [Finding("error", error.id, str(error)), *errors])
+    unknown = list(_unknown_lora(chosen, plan, Custom(custom)))
+    if plan is None:
+        return Checked(None, [*unknown, *_lost_lora(Custom(custom))])
+    request = Request(plan, architecture, model_def, inputs, server_config or {})
+    return Checked(plan, [*errors, *unknown, *_warnings(request), *_adjustments(request)])
 
 
 def _other_model(architecture: str, model_def: Mapping[str, Any], loras: list[str]) -> Finding:
-    small = " SVI's weights for Wan 2.2 5B were announced and never published." if architecture == "ti2v_2_2" else ""
+    small = (" SVI's weights for Wan 2.2 5B were announced but never published."
+             if architecture == "ti2v_2_2" else "")
     return Finding("warning", "other-model", (
-        f"an SVI LoRA is active ({file_name(loras[0])}), but SVI is off: it runs on Image2Video 14B of Wan 2.1 and "
-        f"2.2, and {model_def.get('name') or architecture} runs by WanGP's own rules, without SVI's padding and "
-        f"seeds.{small} Choose Image2Video 14B, or take the SVI LoRA out."))
+        f"an SVI LoRA is active ({file_name(loras[0])}), but SVI is off: it works with Image2Video "
+        f"14B of Wan 2.1 and 2.2, not with {model_def.get('name') or architecture}.{small} Choose "
+        "Image2Video 14B, or remove the SVI LoRA."))
 
 
-def _unknown_lora(loras: list[str], run: Plan | None, inputs: Mapping[str, Any]) -> Iterator[Finding]:
-    if run is None and str((inputs.get("custom_settings") or {}).get("svi_variant")).strip().lower() == "off":
+def _unknown_lora(loras: list[str], plan: Plan | None, custom: Custom) -> Iterator[Finding]:
+    if custom.variant == OFF or plan is not None and not plan.loras:  # the user chose the variant
         return
     for name in loras:
         words = re.split(r"[^a-z0-9]+", file_name(name).lower())
-        if "svi" in words and not identify(name) and (run is None or run.loras):
+        if "svi" in words and not identify(name):
             yield Finding("warning", "unknown-lora", (
-                f"{file_name(name)} seems to be an SVI LoRA, but its name does not tell of which variant, and it is "
-                "taken for any other LoRA. Give the file its own name back, or choose its variant under \"SVI "
-                "variant\"."))
+                f"{file_name(name)} seems to be an SVI LoRA, but its name does not say which "
+                "variant, so it counts as any other LoRA. Restore the file's original name, or "
+                "choose its variant under \"SVI variant\"."))
 
 
-def _lost_lora(inputs: Mapping[str, Any]) -> Iterator[Finding]:
-    """As after an accelerator profile that was applied on top of an SVI profile: it replaces the LoRAs."""
-    values = {name: str(value).strip().lower() for name, value in (inputs.get("custom_settings") or {}).items()}
+def _lost_lora(custom: Custom) -> Iterator[Finding]:
+    """An accelerator profile, applied after an SVI profile, replaces its LoRAs."""
     left = [name for name in ("num_motion_frames", "ref_pad_num", "svi_run")
-            if values.get(name, "") not in ("", "none", "auto", "new")]
-    if left and values.get("svi_variant") != "off":
+            if custom.text(name) not in ("", "none", AUTO, NEW)]
+    if left and custom.variant != OFF:
         yield Finding("warning", "no-lora", (
-            f"{' and '.join(left)} is set, but SVI is off, because no SVI LoRA is active. Another profile may have "
-            "replaced the LoRAs: apply the SVI profile again, after the other one."))
+            f"{' and '.join(left)} {'is' if len(left) == 1 else 'are'} set, but SVI is off, "
+            "because no SVI LoRA is active. If another profile replaced the LoRAs, apply the SVI "
+            "profile again."))
 
 
-def _changes(request: Request) -> Iterator[Finding]:
-    inputs, wanted, overlap = request.inputs, required(request.run, request.inputs), request.variant.overlap
+def _warnings(request: Request) -> Iterator[Finding]:
+    # the rules are about the real Wan
+    for rule in () if request.model_def.get(planning.SMALL) else rules.RULES:
+        try:
+            yield from (Finding("warning", id, text) for id, text in rule(request))
+        except Exception as error:  # advice must not stop a run
+            yield Finding("warning", "check", (
+                f"one check failed ({rule.__name__}: {error!r}). The video is not affected; please "
+                "report this line."))
 
-    def differs(*names: str) -> bool:
-        return any(name in inputs and name in wanted and (inputs[name] or 0) != wanted[name] for name in names)
 
-    if differs("video_length"):
-        yield Finding("changed", "frames", (
-            f"{wanted['video_length']} frames are made for the {inputs['video_length']} asked for: "
-            f"{count(clips_of(request.run, inputs), 'whole clip')} of {CLIP_FRAMES}, and neighbours share {overlap}."))
-    if differs("sliding_window_size", "sliding_window_overlap", "sliding_window_discard_last_frames",
-               "sliding_window_trim_first_frames"):
-        yield Finding("changed", "window", (
-            f"the sliding windows have {CLIP_FRAMES} frames and share {overlap}, and nothing is cut off them: SVI was "
-            "trained on that alone."))
-    if differs("sliding_window_color_correction_strength"):
-        yield Finding("changed", "colour-correction", (
-            "WanGP's colour correction is off: it would shift the frames that the next clip starts from."))
-    if differs("motion_amplitude"):
-        yield Finding("changed", "motion-amplitude", (
-            "the motion amplitude is 1: more than that changes the conditioning that SVI was trained with. For more "
-            "motion, see the guide."))
+def _adjustments(request: Request) -> Iterator[Finding]:
+    inputs, wanted = request.inputs, planning.required(request.plan, request.inputs)
+    overlap = request.variant.overlap
+    changed = {name for name in inputs.keys() & wanted if (inputs[name] or 0) != wanted[name]}
+
+    if "video_length" in changed:
+        clips = count(planning.clips_of(request.plan, inputs), "whole clip")
+        yield Finding("adjustment", "frames", (
+            f"{wanted['video_length']} frames instead of {inputs['video_length']}: {clips} of "
+            f"{CLIP_FRAMES}, and neighbours share {overlap}."))
+    if changed & {"sliding_window_size", "sliding_window_overlap",
+                  "sliding_window_discard_last_frames", "sliding_window_trim_first_frames"}:
+        yield Finding("adjustment", "window", (
+            f"sliding windows have {CLIP_FRAMES} frames, share {overlap} and discard none, as in "
+            "SVI's training."))
+    if "sliding_window_color_correction_strength" in changed:
+        yield Finding("adjustment", "colour-correction", (
+            "WanGP's colour correction is off: it would shift the frames that the next clip starts "
+            "from."))
+    if "motion_amplitude" in changed:
+        yield Finding("adjustment", "motion-amplitude", (
+            "the motion amplitude is 1: a higher one changes the conditioning that SVI was trained "
+            "with. For more motion, see the guide."))

@@ -1,6 +1,4 @@
-"""A request as WanGP's settings describe it, in the terms that advice is given in: sizes, strengths, files. Pure."""
-
-from __future__ import annotations
+"""A request in the terms that the rules use: sizes, strengths, files. Pure."""
 
 import contextlib
 import re
@@ -13,20 +11,21 @@ from typing import Any
 from ...variants import VARIANTS, Variant, identify, noise
 from ..plan import ARCHITECTURES, Plan, active_loras, file_name
 
-#: key of the server's configuration: what the attention mode "auto" comes to on this machine; not one of WanGP's
+#: our key in the server's configuration: the attention mode that "auto" means on this machine
 AUTO_ATTENTION = "auto attention"
 
-_ACCELERATOR = re.compile(r"lightx2v|lightning|fusioni?x|causvid|accvid|self[\W_]?forc|distill|seko|fastwan"
-                          r"|\d[\W_]?steps?[\W_]|(^|[\W_])(dmd2?|rcm)([\W_]|$)")
+_ACCELERATOR = re.compile(
+    r"lightx2v|lightning|fusioni?x|causvid|accvid|self[\W_]?forc|distill|seko|fastwan"
+    r"|\d[\W_]?steps?[\W_]|(^|[\W_])(dmd2?|rcm)([\W_]|$)")
 _QUANTISED = re.compile(r"quanto|int[48]|fp8|nvfp4|nf4|gguf|q\d_")
 
 
 @dataclass(frozen=True)
 class Lora:
-    """An active LoRA and its greatest strengths where noise is high, which makes the motion, and where it is low.
+    """An active LoRA, and its greatest strengths on high noise and on low.
 
-    `expert` is the model of Wan 2.2 that its name says it is for, `place` its place among the user's LoRAs, None for
-    one that the model brings along.
+    `expert` is the model of Wan 2.2 that its name says, `place` its index among the user's LoRAs,
+    None for one of the model's own.
     """
 
     name: str
@@ -49,15 +48,15 @@ class Lora:
 
     @property
     def trained(self) -> tuple[float, float]:
-        """The strengths of an SVI LoRA in training."""
+        """The strengths that an SVI LoRA was trained with."""
         return float(self.expert != "low"), float(self.expert != "high")
 
 
 @dataclass(frozen=True)
 class Request:
-    """`inputs`, `model_def` and `server` (its configuration, maybe empty) are WanGP's; `run` is what SVI does."""
+    """`inputs`, `model_def` and `server` (its configuration, perhaps empty) are WanGP's."""
 
-    run: Plan
+    plan: Plan
     architecture: str
     model_def: Mapping[str, Any]
     inputs: Mapping[str, Any]
@@ -66,12 +65,12 @@ class Request:
     @property
     def variant(self) -> Variant:
         """With the user's overrides."""
-        return self.run.variant
+        return self.plan.variant
 
     @property
     def trained(self) -> Variant:
         """As it was trained."""
-        return VARIANTS[self.run.variant.id]
+        return VARIANTS[self.plan.variant.id]
 
     @property
     def two_experts(self) -> bool:
@@ -91,67 +90,71 @@ class Request:
         high_phases = (self.inputs.get("model_switch_phase") or 1) if phases == 3 else 1
 
         def lora(name: str, tokens: list[str], at: int, place: int | None) -> Lora:
-            high, low = _strength(tokens[at] if at < len(tokens) else "1", phases, high_phases)
-            return Lora(name, high, low, noise(file_name(name)) if self.two_experts else "", place)
+            token = tokens[at] if at < len(tokens) else "1"
+            high, low = _strengths(token, phases, high_phases)
+            expert = noise(file_name(name)) if self.two_experts else ""
+            return Lora(name, high, low, expert, place)
 
-        brought, own = active_loras(None, self.model_def), _tokens(self.model_def.get("loras_multipliers"))
-        return [*(lora(name, own, at, None) for at, name in enumerate(brought)),
-                *(lora(name, self.multipliers, at, at)
-                  for at, name in enumerate(self.inputs.get("activated_loras") or []))]
+        own, tokens = active_loras(None, self.model_def), self.model_def.get("loras_multipliers")
+        chosen = self.inputs.get("activated_loras") or []
+        return [*(lora(name, _tokens(tokens), at, None) for at, name in enumerate(own)),
+                *(lora(name, self.multipliers, at, at) for at, name in enumerate(chosen))]
 
     @property
     def accelerators(self) -> list[Lora]:
         return [lora for lora in self.loras if lora.accelerates and (lora.high or lora.low)]
 
     @property
-    def merged(self) -> str:
+    def merged_accelerator(self) -> str:
         """The model's name if an accelerator is part of its weights, else ""."""
         name = str(self.model_def.get("name") or "")
         files = [file_name(file) for file in self.weights]
         if any(lora.accelerates for lora in self.loras if lora.place is None):
-            return ""  # it is a LoRA that the model brings along
-        return (name or "this model") if any(_ACCELERATOR.search(one.lower()) for one in (name, *files)) else ""
+            return ""  # it is a LoRA of the model's
+        merged = any(_ACCELERATOR.search(one.lower()) for one in (name, *files))
+        return (name or "this model") if merged else ""
 
     @property
     def weights(self) -> list[str]:
-        """Files of the model, of which WanGP takes one; or the name of the model whose files it uses."""
+        """The model's files, of which WanGP takes one; or the name of the model that has them."""
         urls = self.model_def.get("URLs") or []
         return [urls] if isinstance(urls, str) else list(map(str, urls))
 
     @property
     def quantised(self) -> bool:
-        """As the only file there is, else as configured; no if it is not known."""
-        marks = [bool(_QUANTISED.search(file_name(name).lower())) for name in self.weights if "." in name]
+        """By the only file, or else by the configuration; no if unknown."""
+        marks = [bool(_QUANTISED.search(file_name(name).lower()))
+                 for name in self.weights if "." in name]
         if len(marks) == 1 or marks and not any(marks):
             return marks[0]
         return self.server.get("transformer_quantization") not in (None, "", "bf16")
 
     @property
     def resolution(self) -> tuple[int, int] | None:
-        """Width and height as asked for."""
-        found = re.fullmatch(r"\s*(\d+)\s*x\s*(\d+)\s*", str(self.inputs.get("resolution") or ""))
-        return (int(found[1]), int(found[2])) if found and int(found[1]) * int(found[2]) else None
+        """The width and height that the user chose."""
+        text = str(self.inputs.get("resolution") or "")
+        found = re.fullmatch(r"\s*0*([1-9]\d*)\s*x\s*0*([1-9]\d*)\s*", text)
+        return (int(found[1]), int(found[2])) if found else None
 
     @cached_property
     def image(self) -> tuple[int, int] | None:
-        """Width and height of the start image, as far as they are known."""
         return None if self.continues else _size(self.inputs.get("image_start"))
 
     @property
     def crops(self) -> bool:
-        """Whether WanGP cuts images to the resolution; by default a video has the shape of its image instead."""
+        """Whether WanGP crops images to the resolution, instead of giving a video their shape."""
         return self.server.get("fit_canvas") == 2
 
     @property
     def shape(self) -> tuple[int, int] | None:
-        """Width and height of something that has the video's shape; None where that is up to a video."""
+        """A width and height in the video's proportions; None if another video decides."""
         if self.crops:
             return self.resolution
         return None if self.continues else self.image or self.resolution
 
 
 def _size(image: Any) -> tuple[int, int] | None:
-    """Of a PIL image, a path, or a list of such."""
+    """The size of a PIL image, a path, or the first of a list of these."""
     while isinstance(image, (list, tuple)):  # a gallery holds pairs of a picture and its caption
         image = image[0] if image else None
     if isinstance(image, (str, Path)):
@@ -166,17 +169,19 @@ def _size(image: Any) -> tuple[int, int] | None:
 
 
 def _tokens(multipliers: Any) -> list[str]:
-    """WanGP's multipliers, one for each LoRA: "1 0.5;0 1,0.8"; lines that begin with # are comments."""
+    """WanGP's multipliers, one per LoRA: "1 0.5;0 1,0.8". Lines that begin with # are comments."""
     if isinstance(multipliers, (list, tuple)):
         return [str(one).strip() for one in multipliers]
-    lines = [line for line in str(multipliers or "").splitlines() if not line.strip().startswith("#")]
-    return " ".join(lines).replace("|", " ").split()
+    lines = str(multipliers or "").splitlines()
+    text = " ".join(line for line in lines if not line.strip().startswith("#"))
+    return text.replace("|", " ").split()
 
 
-def _strength(token: str, phases: int, high_phases: int) -> tuple[float, float]:
-    """The greatest strength on high and on low noise. In a token, ";" parts the phases and "," the steps."""
+def _strengths(token: str, phases: int, high_phases: int) -> tuple[float, float]:
+    """A LoRA's greatest strengths on high and on low noise; ";" separates phases, "," steps."""
     try:
-        parts = [[max(map(float, step.split(":"))) for step in part.split(",")] for part in token.split(";")]
+        parts = [[max(map(float, step.split(":"))) for step in part.split(",")]
+                 for part in token.split(";")]
     except ValueError:
         return 1.0, 1.0  # WanGP refuses it
     if len(parts) == 1:

@@ -1,7 +1,9 @@
-"""A clip of the small model by diffusers' layers in 32 bit, from what WanGP's transformer was given: `python
-small_reference.py JOB.json`, with a Python that has diffusers.
+"""A clip of the demo model by diffusers' layers in 32 bit, from what WanGP's transformer got.
 
-The job: `tensors` and `name` (of the recorded window), `timesteps`, `prompt`, `adapter`, `weights`, `out`.
+Run `python demo_model_reference.py JOB.json` with a Python that has diffusers.
+
+The job: `tensors` and `name` (of the recorded window), `timesteps`, `prompt`, `adapter`, `weights`,
+`out`.
 """
 
 from __future__ import annotations
@@ -20,14 +22,17 @@ from wan2gp_svi.demo import model, network  # noqa: E402
 @torch.no_grad()
 def main(job: dict) -> None:
     weights = Path(job["weights"])
-    given = {name.removeprefix(f"{job['name']}."): tensor.float() for name, tensor in load_file(job["tensors"]).items()
-             if name.startswith(f"{job['name']}.")}
+    window, tensors = f"{job['name']}.", load_file(job["tensors"])
+    given = {name.removeprefix(window): tensor.float() for name, tensor in tensors.items()
+             if name.startswith(window)}
     tensors = model.transformer_file(weights)
     if job["adapter"]:
         tensors = model.fused(tensors, model.adapter_file(job["adapter"], weights))
     dit, vae = network.transformer(tensors), network.autoencoder(model.vae_file(weights))
-    clip, text = model.clip_features(given["encode0"][None, :, 0]), model.text_features([job["prompt"]])
-    x, y, times = given["noise"].view(1, 16, *given["y"].shape[1:]), given["y"][None], torch.tensor(job["timesteps"])
+    clip = model.clip_features(given["encode0"][None, :, 0])
+    text = model.text_features([job["prompt"]])
+    x, y = given["noise"].view(1, 16, *given["y"].shape[1:]), given["y"][None]
+    times = torch.tensor(job["timesteps"])
     for time, following in zip(times, [*times[1:], 0], strict=True):
         flow = dit(torch.cat([x, y], 1), time[None], text, clip, return_dict=False)[0]
         x = x - flow * (time - following) / 1000

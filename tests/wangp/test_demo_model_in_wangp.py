@@ -1,5 +1,5 @@
-"""The small model in the real WanGP: it is the model that was trained, it can be chosen and used, and with SVI its
-videos stay, while WanGP's own windows drift."""
+"""The demo model in the real WanGP: it is the trained model, users can choose and use it, and its
+videos hold with SVI and drift with WanGP's own windows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read what was recorded")
+pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read records")
 
 import torch  # noqa: E402
 import trees  # noqa: E402
@@ -27,17 +27,18 @@ from wan2gp_svi.variants import CLIP_FRAMES  # noqa: E402
 
 HOME = Path(__file__).parents[2]
 DIFFUSERS_PYTHON = os.environ.get("DIFFUSERS_PYTHON", sys.executable)
-SHOT, STOCK = "SVI-Shot small", "Without SVI small"
+SHOT, STOCK = "SVI-Shot demo", "Demo without SVI"
 CONFIG = {"last_model_type": "svi_small"}
 CLIPS = 10
 SCENES = (1_000_001, 1_000_003)  # never trained on
 
-if not (model.WEIGHTS / "small-wan-i2v.safetensors").is_file():
-    pytest.skip(f"needs the small model's weights in {model.WEIGHTS}", allow_module_level=True)
+if not (model.WEIGHTS / model.TRANSFORMER).is_file():
+    pytest.skip(f"needs the demo model's weights in {model.WEIGHTS}", allow_module_level=True)
 
 
 def register(tree: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "wan2gp_svi", "small", str(tree), "--weights", str(model.WEIGHTS), *options]
+    command = [sys.executable, "-m", "wan2gp_svi", "demo-model", str(tree), "--weights",
+               str(model.WEIGHTS), *options]
     done = subprocess.run(command, cwd=HOME, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -51,18 +52,21 @@ def registered(tree: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def tree(wangp, tmp_path_factory) -> Path:
-    return registered(Path(shutil.copytree(wangp, tmp_path_factory.mktemp("small") / "Wän GP (1)")))
+    folder = tmp_path_factory.mktemp("demo-model") / "Wän GP (1)"
+    return registered(Path(shutil.copytree(wangp, folder)))
 
 
 def task(tree: Path, title: str, clips: int, seed: int, **changes) -> dict:
-    """What the form holds when the model is chosen and a profile applied, with the picture of a scene."""
+    """The form's content after choosing the model and a profile, with the picture of a scene."""
+    files = ("finetunes/svi_small.json", f"profiles/svi_small/{title}.json")
     definition, profile = (json.loads((tree / name).read_text(encoding="utf-8"))
-                           for name in ("finetunes/svi_small.json", f"profiles/svi_small/{title}.json"))
+                           for name in files)
     del definition["model"]
     start = tree / f"{seed}.png"
     start.write_bytes(finetune.picture(seed))
-    return {**definition, **profile, "image_start": str(start), "prompt": world.scene(seed).prompt(),
-            "video_length": clips * (CLIP_FRAMES - 1) + 1, **changes}
+    return {**definition, **profile, "image_start": str(start),
+            "prompt": world.scene(seed).prompt(), "video_length": clips * (CLIP_FRAMES - 1) + 1,
+            **changes}
 
 
 def job(*tasks: dict) -> dict:
@@ -73,10 +77,11 @@ def made(outcome: trees.Outcome) -> list[torch.Tensor]:
     """The clips of a run, as its model made them: in [-1, 1]."""
     report, = outcome.report["tasks"]
     assert report["success"], report["errors"]
-    return [unit(outcome.tensors[f"task0.window{number + 1}.frames"]) for number in range(len(report["windows"]))]
+    return [unit(outcome.tensors[f"task0.window{number + 1}.frames"])
+            for number in range(len(report["windows"]))]
 
 
-# ------------------------------------------------------------------------------------------------- the model as trained
+# ----------------------------------------------------------------------------- the model as trained
 
 @pytest.fixture(scope="module")
 def two_clips(run_wangp, tree) -> trees.Outcome:
@@ -94,14 +99,15 @@ def test_with_the_shot_profile_it_is_svi(two_clips):
 
 def test_a_clip_in_wangp_is_the_clip_of_diffusers_layers(two_clips, tmp_path):
     if error := trees.lacks(DIFFUSERS_PYTHON, "diffusers.models.transformers.transformer_wan"):
-        pytest.skip(f"{DIFFUSERS_PYTHON} cannot use diffusers ({error}): set DIFFUSERS_PYTHON to a Python that can")
+        pytest.skip(f"{DIFFUSERS_PYTHON} cannot use diffusers ({error}): set DIFFUSERS_PYTHON")
     window, name = two_clips.report["tasks"][0]["windows"][1], "task0.window2"
-    wanted = {"tensors": str(two_clips.work / "tensors.safetensors"), "name": name, "adapter": "shot",
+    wanted = {"tensors": str(two_clips.work / "tensors.safetensors"), "name": name,
+              "adapter": "shot",
               "timesteps": [forward["timestep"] for forward in window["forwards"]],
               "prompt": world.scene(SCENES[0]).prompt(), "weights": str(model.WEIGHTS),
               "out": str(tmp_path / "out.safetensors")}
     (tmp_path / "job.json").write_text(json.dumps(wanted), encoding="utf-8")
-    script = Path(__file__).with_name("small_reference.py")
+    script = Path(__file__).with_name("demo_model_reference.py")
     subprocess.run([DIFFUSERS_PYTHON, script, tmp_path / "job.json"], check=True)
     reference, tensors = load_file(tmp_path / "out.safetensors"), two_clips.tensors
     assert (tensors[f"{name}.encode0.latents"] - reference["latents"]).abs().max() < 1e-4
@@ -115,20 +121,22 @@ def test_a_clip_in_wangp_is_the_clip_of_diffusers_layers(two_clips, tmp_path):
 
 def test_other_models_are_what_they_are_without_it(tree, wangp, run_wangp):
     one = {"level": "loop", "tasks": [{"video_length": 81}]}
-    with_it, without = (run_wangp(place, one).tensors["task0.window1.frames"] for place in (tree, wangp))
+    with_it, without = (run_wangp(place, one).tensors["task0.window1.frames"]
+                        for place in (tree, wangp))
     assert with_it.equal(without)
 
 
 @pytest.mark.parametrize("version", [version for version in trees.COMMITS if version != "12.60"])
 def test_it_runs_in_older_versions(version, wangp_at, wangp_copy, run_wangp):
     place = registered(wangp_copy(wangp_at(version)))
-    outcome = run_wangp(place, {**job(), "level": "process", "settings": task(place, SHOT, 1, SCENES[0])})
+    settings = task(place, SHOT, 1, SCENES[0])
+    outcome = run_wangp(place, {**job(), "level": "process", "settings": settings})
     report, = outcome.report["tasks"]
     assert report["success"] and report["files"][-1]["frames"] == CLIP_FRAMES
     assert "[SVI] clip 1/1 done" in outcome.log
 
 
-# ---------------------------------------------------------------------------------------------------------------- drift
+# -------------------------------------------------------------------------------------------- drift
 
 @pytest.fixture(scope="module", params=SCENES)
 def found(request, tree, run_wangp) -> dict[str, list[truth.Truth]]:
@@ -140,9 +148,10 @@ def found(request, tree, run_wangp) -> dict[str, list[truth.Truth]]:
     measured = {}
     for title, clips in zip((SHOT, STOCK), runs, strict=True):
         assert len(clips) == CLIPS
-        turns = [world.phases(scene.action, (CLIP_FRAMES - 1) / CLIP_FRAMES * world.TURNS[scene.action] * number)
-                 for number in range(CLIPS)]
-        measured[title] = [truth.measure(clip, scene, turn) for clip, turn in zip(clips, turns, strict=True)]
+        step = (CLIP_FRAMES - 1) / CLIP_FRAMES * world.TURNS[scene.action]
+        turns = [world.phases(scene.action, step * number) for number in range(CLIPS)]
+        measured[title] = [truth.measure(clip, scene, turn)
+                           for clip, turn in zip(clips, turns, strict=True)]
         print(title, *measured[title], sep="\n  ")
     return measured
 
@@ -155,7 +164,7 @@ def test_with_svi_a_long_video_stays_and_without_it_drifts(found):
     assert all(one.there for one in found[SHOT]), found[SHOT]
 
 
-# -------------------------------------------------------------------------------------------------------------- in hand
+# ------------------------------------------------------------------------------------------ in hand
 
 def test_chosen_in_the_browser_it_makes_a_video(wangp, tmp_path):
     """From the command to the video, on a machine without a GPU, as a person does it."""
@@ -167,20 +176,23 @@ def test_chosen_in_the_browser_it_makes_a_video(wangp, tmp_path):
     place = Path(shutil.copytree(wangp, tmp_path / "Wän GP (1)"))
     install(place)
     port, log = trees.free_port(), tmp_path / "log.txt"
-    command = [PYTHON, "-m", "wan2gp_svi", "small", str(place), "--weights", str(model.WEIGHTS), "--start",
-               "--server-name", "127.0.0.1", "--server-port", str(port)]
+    command = [PYTHON, "-m", "wan2gp_svi", "demo-model", str(place), "--weights",
+               str(model.WEIGHTS), "--start", "--server-name", "127.0.0.1", "--server-port",
+               str(port)]
     server = trees.launch(command, HOME, log)
     with trees.answering(server, port, log) as address, browser.open_page(address) as page:
         for row, text in ((1, "Image2video 14B"), (2, finetune.TITLE), (3, SHOT)):
             offered: list[str] = []
-            while not offered:  # what the choice before leaves to be chosen takes its time
+            while not offered:  # the page takes its time to offer what fits the choice before
                 page.wait_for_timeout(2000)
-                offered = [one for one in browser.options(page, browser.dropdowns(page)[row]) if text in one]
+                found = browser.options(page, browser.dropdowns(page)[row])
+                offered = [one for one in found if text in one]
             browser.choose(page, browser.dropdowns(page)[row], offered[0])
         page.get_by_role("button", name="Apply").locator("visible=true").first.click()
-        page.get_by_text("SVI-Shot with the small model").first.wait_for()
+        page.get_by_text("SVI-Shot with the demo model").first.wait_for()
         page.get_by_role("button", name="Generate").locator("visible=true").first.click()
         page.locator("video").first.wait_for()  # there from the first clip on; it grows
         page.screenshot(path=tmp_path / "done.png")
     said = log.read_text(encoding="utf-8", errors="replace")
-    assert "[SVI] No GPU: WanGP runs on the CPU" in said and f"[SVI] clip 1/{finetune.CLIPS} done" in said, said[-3000:]
+    assert "[SVI] No GPU: WanGP runs on the CPU" in said, said[-3000:]
+    assert f"[SVI] clip 1/{finetune.CLIPS} done" in said, said[-3000:]

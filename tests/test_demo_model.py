@@ -1,4 +1,4 @@
-"""The small model in a WanGP's list of models: what is written, what is refused, and that it is all taken back."""
+"""The demo model in WanGP's list: what is written, what is refused, that all of it is removed."""
 
 import base64
 import contextlib
@@ -47,7 +47,8 @@ def wangp(tmp_path):
     """A WanGP with SVI in it, as far as the command looks."""
     root = tmp_path / "Wän GP (1)"
     write(root, {
-        "wgp.py": 'WanGP_version = "12.60"\n"loras_root"\nwindow_no = 1\n' + HOOK, "models/wan/any2video.py": "",
+        "wgp.py": 'WanGP_version = "12.60"\n"loras_root"\nwindow_no = 1\n' + HOOK,
+        "models/wan/any2video.py": "",
         "models/wan/wan_handler.py": "def get_lora_dir(): ...\n", "profiles/wan_i2v/Own.json": "{}",
         "wan2gp_svi/demo/in_wangp/loader.py": "",
         "wan2gp_svi/patches/series": "wgp.patch\n", "wan2gp_svi/patches/wgp.patch": PATCH,
@@ -71,7 +72,7 @@ def weights(tmp_path):
 def run(wangp, weights, capsys):
     """The command on that WanGP; gives its exit code and what it said."""
     def go(*options):
-        code = command.main(["small", str(wangp), "--weights", str(weights), *options])
+        code = command.main(["demo-model", str(wangp), "--weights", str(weights), *options])
         said = capsys.readouterr()
         assert "Traceback" not in said.err
         return code, said.out + said.err
@@ -80,10 +81,11 @@ def run(wangp, weights, capsys):
 
 def test_what_wangp_needs_is_there_whole(run, wangp):
     code, said = run()
-    assert code == 0 and finetune.TITLE in said and "SVI-Shot small" in said
+    assert code == 0 and finetune.TITLE in said and "SVI-Shot demo" in said
     definition = json.loads((wangp / "finetunes/svi_small.json").read_text(encoding="utf-8"))
     model = definition["model"]
-    assert model["architecture"] == "i2v" and model["svi_small"] and model["resolutions"] == [["96x64 (3:2)", "96x64"]]
+    assert model["architecture"] == "i2v" and model["svi_small"]
+    assert model["resolutions"] == [["96x64 (3:2)", "96x64"]]
     for name in (*model["URLs"], *model["VAE_URLs"], *model["text_encoder_URLs"]):
         assert (wangp / "ckpts" / name).is_file()
     transformer = wangp / "ckpts" / model["URLs"][0]
@@ -110,7 +112,7 @@ def test_the_profiles_are_for_this_model_alone_and_their_loras_are_known(run, wa
         for name in settings["activated_loras"]:
             assert (wangp / "loras/wan_i2v" / name).is_file() and identify(name).id == variant
         assert bool(settings["activated_loras"]) == bool(variant)
-    assert not [path for path in (wangp / "profiles/wan_i2v").iterdir() if "small" in path.name]
+    assert [path.name for path in (wangp / "profiles/wan_i2v").iterdir()] == ["Own.json"]
 
 
 def test_once_more_changes_nothing_and_remove_takes_back_exactly_what_was_written(run, wangp):
@@ -118,12 +120,13 @@ def test_once_more_changes_nothing_and_remove_takes_back_exactly_what_was_writte
     run()
     first = tree(wangp)
     code, said = run()
-    assert code == 0 and "whole" in said and tree(wangp) == first
+    assert code == 0 and "already, complete" in said and tree(wangp) == first
     folders = list(record.load(wangp).folders)
-    assert folders == sorted(folders, key=lambda name: (len(name), name), reverse=True), "in one order"
+    in_order = sorted(folders, key=lambda name: (len(name), name), reverse=True)
+    assert folders == in_order, "in one order"
     code, said = run("--remove")
-    assert code == 0 and "Taken out" in said and tree(wangp) == before
-    assert run("--remove") == (0, f"Nothing to do: it is not in {wangp}\n")
+    assert code == 0 and f"was removed from {wangp}." in said and tree(wangp) == before
+    assert run("--remove") == (0, f"Nothing to do: the demo model is not in {wangp}.\n")
 
 
 def test_folders_of_the_users_stay_even_if_empty(run, wangp):
@@ -151,29 +154,45 @@ def test_a_file_of_the_users_is_not_overwritten(name, run, wangp):
     write(wangp, {name: "mine"})
     before = tree(wangp)
     code, said = run()
-    assert code == 1 and name in said.replace("\\", "/") and "is there already" in said and tree(wangp) == before
+    assert code == 1 and name in said.replace("\\", "/") and "is there already" in said
+    assert tree(wangp) == before
 
 
 def test_what_the_user_edited_stays(run, wangp):
     run()
-    profile = wangp / "profiles/svi_small/SVI-Shot small.json"
+    profile = wangp / "profiles/svi_small/SVI-Shot demo.json"
     profile.write_text("{}", encoding="utf-8")
     assert run()[0] == 1
     code, said = run("--remove")
     assert code == 0 and str(profile) in said
-    assert [path.name for path in profile.parent.iterdir()] == [profile.name] and not (wangp / "finetunes").exists()
+    assert [path.name for path in profile.parent.iterdir()] == [profile.name]
+    assert not (wangp / "finetunes").exists()
+
+
+def released_earlier(wangp):
+    """Adds a profile under the name that release 1.1 gave it."""
+    old = "profiles/svi_small/SVI-Shot small.json"
+    entry = json.loads((wangp / record.RECORD).read_text(encoding="utf-8"))
+    write(wangp, {old: "old"})
+    entry["files"][old] = record.sha256(b"old")
+    (wangp / record.RECORD).write_text(json.dumps(entry), encoding="utf-8")
+    return wangp / old
 
 
 def test_an_earlier_releases_files_are_replaced(run, wangp, weights):
     run()
     save_file({"a": torch.zeros(2)}, weights / "small-svi-shot.safetensors")
-    entry = json.loads((wangp / record.RECORD).read_text(encoding="utf-8"))
-    write(wangp, {"profiles/svi_small/Old.json": "old"})
-    entry["files"]["profiles/svi_small/Old.json"] = record.sha256(b"old")
-    (wangp / record.RECORD).write_text(json.dumps(entry), encoding="utf-8")
+    old = released_earlier(wangp)
     assert run()[0] == 0
     assert not load_file(wangp / "loras/wan_i2v/small-svi-shot.safetensors")["a"].any()
-    assert not (wangp / "profiles/svi_small/Old.json").exists()
+    assert not old.exists()
+
+
+def test_an_earlier_releases_files_are_removed(run, wangp):
+    before = tree(wangp)
+    run()
+    released_earlier(wangp)
+    assert run("--remove")[0] == 0 and tree(wangp) == before
 
 
 def test_it_is_all_or_nothing(run, wangp):
@@ -185,10 +204,11 @@ def test_it_is_all_or_nothing(run, wangp):
 
 def test_without_svi_or_with_half_of_it_it_says_what_to_do(run, wangp):
     (wangp / "wgp.py").write_bytes((wangp / "wgp.py").read_bytes().replace(HOOK.encode(), b""))
-    assert "not whole" in run()[1]
+    assert "SVI does not work in" in run()[1]
     (wangp / "wan2gp_svi/demo/in_wangp/loader.py").unlink()
     code, said = run()
-    assert code == 1 and f'python install.py "{wangp}"' in said and not (wangp / "finetunes").exists()
+    assert code == 1 and f'python install.py "{wangp}"' in said
+    assert not (wangp / "finetunes").exists()
     (wangp / "wgp.py").unlink()
     assert "is not a WanGP folder" in run()[1]
 
@@ -196,13 +216,14 @@ def test_without_svi_or_with_half_of_it_it_says_what_to_do(run, wangp):
 def test_weights_that_are_not_there(run, weights, wangp):
     (weights / "small-wan-vae.safetensors").unlink()
     code, said = run()
-    assert code == 1 and "there is no small-wan-vae.safetensors" in said and not (wangp / "finetunes").exists()
+    assert code == 1 and "there is no small-wan-vae.safetensors" in said
+    assert not (wangp / "finetunes").exists()
 
 
 def test_start_without_wangps_python(run, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, said = run("--start", "--server-port", "7861")
-    assert code == 1 and "run this with WanGP's Python" in said
+    assert code == 1 and "use WanGP's Python" in said
 
 
 def test_start_with_an_mmgp_that_is_a_folder_of_wangp(run, wangp, monkeypatch):
@@ -210,7 +231,8 @@ def test_start_with_an_mmgp_that_is_a_folder_of_wangp(run, wangp, monkeypatch):
     (wangp / "mmgp/__init__.py").write_text("", encoding="utf-8")
     started = []
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("subprocess.call", lambda command, cwd: started.append((command[2:], cwd)) or 0)
+    monkeypatch.setattr("subprocess.call",
+                        lambda command, cwd: started.append((command[2:], cwd)) or 0)
     assert run("--start", "--server-port", "7861")[0] == 0
     assert started == [(["--server-port", "7861"], wangp)]
 
@@ -218,14 +240,15 @@ def test_start_with_an_mmgp_that_is_a_folder_of_wangp(run, wangp, monkeypatch):
 def test_an_uninstallation_takes_it_out_as_well(run, wangp, tmp_path):
     run()
     home = tmp_path / "dist"
-    write(home, {"wan2gp_svi/demo/in_wangp/loader.py": "", "patches/series": "wgp.patch\n", "patches/wgp.patch": PATCH})
+    write(home, {"wan2gp_svi/demo/in_wangp/loader.py": "", "patches/series": "wgp.patch\n",
+                 "patches/wgp.patch": PATCH})
     assert cli.main([str(wangp), "--uninstall"], home=home) == 0
     assert not list(wangp.rglob("*small*"))
 
 
 def test_the_weights_are_not_shipped_with_the_package(tmp_path):
-    write(tmp_path, {"wan2gp_svi/demo/model.py": "", "wan2gp_svi/demo/weights/small-wan-vae.safetensors": "2 MB",
-                     "patches/series": ""})
+    write(tmp_path, {"wan2gp_svi/demo/model.py": "", "patches/series": "",
+                     "wan2gp_svi/demo/weights/small-wan-vae.safetensors": "2 MB"})
     assert "wan2gp_svi/demo/model.py" in Distribution(tmp_path, "").files()
     assert not [name for name in Distribution(tmp_path, "").files() if "weights" in name]
 
@@ -238,15 +261,17 @@ def test_a_damaged_record_is_no_record(run, wangp):
     assert run()[0] == 0, "the files are known by their content"
 
 
-# ------------------------------------------------------------------------------------------------------- WanGP's loader
+# ----------------------------------------------------------------------------------- WanGP's loader
 
 @pytest.fixture
 def handler(monkeypatch):
-    """WanGP's handler of the Wan models, its modules in as much as the small model has to do with them."""
+    """WanGP's handler of the Wan models, and what the demo model needs of its modules."""
     class Handler:
         @staticmethod
-        def load_model(model_filename, model_type, base_model_type, model_def, dtype=None, VAE_dtype=None):
-            names = (any2video.T5EncoderModel, any2video.CLIPModel, any2video.fl.locate_file("nowhere"))
+        def load_model(model_filename, model_type, base_model_type, model_def, dtype=None,
+                       VAE_dtype=None):
+            names = (any2video.T5EncoderModel, any2video.CLIPModel,
+                     any2video.fl.locate_file("nowhere"))
             return names, VAE_dtype, any2video.WanVAE().made
 
         @staticmethod
@@ -257,10 +282,12 @@ def handler(monkeypatch):
         def __init__(self, vae_pth=None):
             self.made = vae_pth, vae._video_vae(z_dim=16)
 
-    locator = SimpleNamespace(locate_file=lambda name, error_if_none=True: f"ckpts/{name}" if name == VAE else None)
+    locator = SimpleNamespace(locate_file=lambda name, error_if_none=True:
+                              f"ckpts/{name}" if name == VAE else None)
     any2video = SimpleNamespace(T5EncoderModel="T5", CLIPModel="CLIP", WanVAE=WanVAE, fl=locator)
     vae = SimpleNamespace(WanVAE=WanVAE, _video_vae=lambda **shape: shape)
-    for name, members in {"models": {}, "models.wan": {"any2video": any2video}, "models.wan.modules": {"vae": vae},
+    for name, members in {"models": {}, "models.wan": {"any2video": any2video},
+                          "models.wan.modules": {"vae": vae},
                           "models.wan.wan_handler": {"family_handler": Handler}}.items():
         module = ModuleType(name)
         module.__dict__.update(members)
@@ -269,21 +296,25 @@ def handler(monkeypatch):
     return Handler
 
 
-def test_the_loader_has_the_small_parts_for_this_model_and_for_no_other(handler):
-    parts, dtype, made = handler.load_model(["a"], "svi_small", "i2v", DEFINITION, VAE_dtype=torch.float16)
+def test_the_loader_has_the_stand_ins_for_this_model_and_for_no_other(handler):
+    parts, dtype, made = handler.load_model(["a"], "svi_small", "i2v", DEFINITION,
+                                            VAE_dtype=torch.float16)
     text, picture, found = parts
-    assert (text, picture.func, found) == (loader.Text, loader.Picture, "nowhere") and dtype == torch.float32
+    assert (text, picture.func, found) == (loader.Text, loader.Picture, "nowhere")
+    assert dtype == torch.float32
     pictures = [torch.zeros(3, 1, picture().model.image_size, picture().model.image_size)]
     assert picture().visual(pictures).dtype == torch.bfloat16, "as the transformer works"
     assert loader.Picture(features=torch.float16).visual(pictures).dtype == torch.float16
     assert made == (f"ckpts/{VAE}", {"z_dim": 16, "dim": 16, "dim_mult": [1, 2, 2, 2]})
     parts, dtype, made = handler.load_model(["a"], "i2v", "i2v", {}, VAE_dtype=torch.float16)
-    assert parts == ("T5", "CLIP", None) and dtype == torch.float16 and made == (None, {"z_dim": 16})
+    assert parts == ("T5", "CLIP", None) and dtype == torch.float16
+    assert made == (None, {"z_dim": 16})
 
 
 def test_nothing_is_downloaded_for_this_model_alone(handler):
     assert handler.query_model_files(list, "i2v", DEFINITION) == []
-    assert handler.query_model_files(list, "i2v", {}) == handler.query_model_files(list, "i2v") == ["T5"]
+    assert handler.query_model_files(list, "i2v", {}) == ["T5"]
+    assert handler.query_model_files(list, "i2v") == ["T5"]
 
 
 def test_a_failed_load_leaves_nothing_behind(handler):
@@ -295,15 +326,16 @@ def test_a_failed_load_leaves_nothing_behind(handler):
 def test_the_stand_ins_are_what_the_model_was_trained_with():
     text, empty = loader.Text(dtype=torch.float32)(["a red ball waits", ""], "cpu")
     assert text.shape == (4, 4096) and not text[:, 256:].any()
-    assert text[:, :256].equal(text_features(["a red ball waits"])[0, :4]) and empty.shape == (1, 4096)
+    assert text[:, :256].equal(text_features(["a red ball waits"])[0, :4])
+    assert empty.shape == (1, 4096)
     frame = render([scene(3)], torch.zeros(1, 1))[:, :, 0]
     enlarged = torch.nn.functional.interpolate(frame, (192, 192), mode="bicubic")
     given, wanted = loader.Picture().visual([enlarged[0][:, None]]).float(), clip_features(frame)
     assert given.shape == (1, 257, 1280) and (given - wanted).norm() / wanted.norm() < 0.02
 
 
-def test_advice_for_the_large_model_is_not_given_for_the_small_one():
+def test_advice_for_wan_is_not_given_for_the_demo_model():
     inputs = {**finetune.profile("shot"), **finetune.definition(), "video_length": 161}
-    findings = checked.check("i2v", DEFINITION, inputs)
-    assert [finding.text for finding in findings if finding.kind != "changed"] == []
-    assert checked.check("i2v", {}, inputs) != findings
+    findings = checked.check("i2v", DEFINITION, inputs).findings
+    assert [finding.text for finding in findings if finding.kind != "adjustment"] == []
+    assert checked.check("i2v", {}, inputs).findings != findings

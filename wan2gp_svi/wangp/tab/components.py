@@ -1,0 +1,86 @@
+"""What all parts of the tab use: events, errors in words, tables, and text that can be copied."""
+
+import contextlib
+import inspect
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from html import escape
+from typing import Any
+
+from ...drift import DriftError
+from ...install import Refused
+from ...runs.record import StoreError
+from ...text import sentence
+from ..form import SettingsError
+
+try:
+    import gradio as gr
+except ImportError:  # outside of WanGP
+    gr = None
+
+_EXPECTED = (StoreError, SettingsError, Refused, DriftError, OSError)
+
+
+def on(event: Callable[..., Any], work: Callable[..., Any], inputs: Sequence[Any] | None,
+       outputs: Sequence[Any] | None, progress: str = "hidden") -> None:
+    """Has an event of gradio call `work`; an error is shown and leaves the page as it is."""
+    event(guarded(work), inputs, outputs, show_progress=progress)
+
+
+def guarded(work: Callable[..., Any]) -> Callable[..., Any]:
+    """`work` that shows an error as a sentence, and then updates nothing."""
+    @wraps(work)
+    def once(*arguments: Any) -> Any:
+        with _errors_shown():
+            return work(*arguments)
+        return gr.skip()
+
+    @wraps(work)
+    def each(*arguments: Any) -> Iterator[Any]:
+        with _errors_shown():
+            yield from work(*arguments)
+            return
+        yield gr.skip()
+
+    return each if inspect.isgeneratorfunction(work) else once
+
+
+@contextlib.contextmanager
+def _errors_shown() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, _EXPECTED):
+            traceback.print_exc()
+        gr.Warning(in_words(error), duration=20)
+
+
+def in_words(error: Exception) -> str:
+    """An error as a sentence; an unexpected one asks for a report."""
+    text = str(error).strip() or type(error).__name__
+    if isinstance(error, OSError):
+        return f"A file could not be read or written: {text}."
+    if isinstance(error, _EXPECTED):
+        text = sentence(text) if text.split()[0].isalpha() else text  # a file name stays as it is
+        return text if text.endswith(".") else f"{text}."
+    return (f"This is a bug in SVI ({type(error).__name__}: {error}). Please report it, together "
+            "with what the doctor says.")
+
+
+def text_to_copy(**options: Any) -> Any:
+    """A text box with a button that copies it, in gradio 5 and 6."""
+    new = "buttons" in inspect.signature(gr.Textbox).parameters
+    button: dict[str, Any] = {"buttons": ["copy"]} if new else {"show_copy_button": True}
+    return gr.Textbox(lines=12, interactive=False, **button, **options)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An HTML table that scrolls if it is long."""
+    def row(tag: str, cells: Sequence[str]) -> str:
+        start = f"<{tag} style='text-align:left;padding:4px 8px;vertical-align:top'>"
+        return f"<tr>{''.join(f'{start}{escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+    body = "".join(row("td", cells) for cells in rows)
+    return ("<div style='max-height:320px;overflow:auto'><table style='width:100%'>"
+            f"<thead>{row('th', headers)}</thead><tbody>{body}</tbody></table></div>")

@@ -1,0 +1,105 @@
+"""LoRA files: what is downloaded, and a button that downloads the rest."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ... import location
+from ...install import Refused, loras
+from ...install.loras import Download, Progress
+from ...text import gigabytes
+from ...variants import VARIANTS
+from .components import gr, on, table
+
+
+def create(wgp: Mapping[str, Any]) -> None:
+    """`wgp` are the variables of wgp.py."""
+    with gr.Accordion("LoRA files", open=False) as part:
+        listed = gr.HTML()
+        with gr.Row(equal_height=True):
+            titles = [(f"{variant.title}: {variant.about}", id) for id, variant in VARIANTS.items()]
+            variant = gr.Dropdown(titles, value=next(iter(VARIANTS)), label="Variant", scale=3,
+                                  elem_id="svi_variant")
+            button = gr.Button("Download", scale=1, elem_id="svi_download")
+        progress = gr.HTML()
+
+    def show() -> str:
+        return table(["Variant", "Model", "File", "", "Size"], rows(location.HOME, folders(wgp)))
+
+    def load(id: str) -> Iterator[tuple[str, Any]]:
+        wanted = loras.downloads(location.HOME, [id], folders(wgp)[VARIANTS[id].wan])
+        for now in download(wanted):
+            yield bar(now), gr.skip()
+        yield bar(now), show()
+
+    on(part.expand, show, None, [listed])
+    on(button.click, load, [variant], [progress, listed])
+
+
+def folders(wgp: Mapping[str, Any]) -> dict[str, str | None]:
+    """Where this WanGP says it looks for LoRA files, by generation of Wan; None if it does not."""
+    found: dict[str, str | None] = {}
+    for wan, model in (("2.1", "i2v"), ("2.2", "i2v_2_2")):
+        try:
+            found[wan] = str(Path(wgp["get_lora_dir"](model)).resolve())
+        except Exception:  # a WanGP without such a function, or without these models
+            found[wan] = None
+    return found
+
+
+def rows(wangp: Path, folders: Mapping[str, str | None]) -> list[list[str]]:
+    """The cells of the table: one row for each file of each variant."""
+    cells = []
+    for variant in VARIANTS.values():
+        for file in loras.downloads(wangp, [variant.id], folders.get(variant.wan)):
+            here = file.arrived()
+            state = "downloaded" if file.target.is_file() else "incomplete" if here else "missing"
+            size = gigabytes(here) if here else "-"
+            cells.append([variant.title, f"Wan {variant.wan}", file.target.name, state, size])
+    return cells
+
+
+_running = threading.Lock()  # two downloads of one file would write into each other
+
+
+def download(wanted: Iterable[Download], fetch: Callable[..., None] = loras.fetch,
+             every: float = 0.5) -> Iterator[Progress | None]:
+    """Downloads what is missing, even if the page is closed, and yields how far it is, None until
+    it begins. Raises Refused."""
+    if not _running.acquire(blocking=False):
+        raise Refused("a download is under way already: wait until it is done")
+    reports: list[Progress] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            fetch(wanted, reports.append)
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            _running.release()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        yield replace(reports[-1], here=reports[-1].file.arrived()) if reports else None
+        thread.join(every)
+    if errors:
+        raise errors[0]
+    yield reports[-1] if reports else None
+
+
+def bar(progress: Progress | None) -> str:
+    """How far a download is, as HTML."""
+    if progress is None:
+        share, line = 0.0, "asking the server"
+    else:
+        here, size = gigabytes(progress.here), gigabytes(progress.size)
+        share = min(1.0, progress.here / progress.size)
+        line = (f"{progress.file.target} is complete ({size})" if progress.complete else
+                f"{progress.file.target.name}: {here} of {size}")
+    return (f"<progress value='{share:.3f}' max='1' style='width:100%'></progress>"
+            f"<div>{escape(line)}</div>")
