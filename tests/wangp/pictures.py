@@ -29,7 +29,7 @@ from PIL import Image  # noqa: E402
 
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.demo import world  # noqa: E402
-from wan2gp_svi.runs.record import About, Clip
+from wan2gp_svi.runs.record import About, Clip  # noqa: E402
 from wan2gp_svi.runs.state import State  # noqa: E402
 from wan2gp_svi.runs.store import Store  # noqa: E402
 from wan2gp_svi.variants import VARIANTS  # noqa: E402
