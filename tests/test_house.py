@@ -216,9 +216,7 @@ PRIVATE = {
     "test_drift": {"_curve", "_shade"},  # a whole report for each of 50 examples takes minutes
     "test_faults": {"_encode", "_grow"},  # work beside WanGP's thread, for planting faults
     "test_install_legacy": {"_ARROW", "_BLOCKS", "_PROFILES"},  # hashes that stand-ins are added to
-    "test_recording": {"_TRIES"},  # seconds of waiting
     "test_selftest": {"_NEEDED", "_lacks"},  # other Pythons than this one
-    "test_video": {"_copy_mp4_tags", "_order", "_packets"},  # damage that no file shows at will
 }
 
 
