@@ -102,7 +102,7 @@ def test_a_killed_run_is_gone_on_with_and_no_file_of_the_users_names_the_tab(ver
         opened.locator("#svi_run video").wait_for()
         page.click("resume")
         page.generate(until="clip 4/4 done")
-        assert f"resuming run {run.name} from clip 3 of 4" in page.log
+        assert f"resuming run {run.name}, from clip 3 of 4" in page.log
         page.open()
         page.click("refresh")
         opened.locator("#svi_runs tbody tr", has_text="finished").wait_for()
