@@ -34,8 +34,8 @@ HOME = Path(__file__).resolve().parents[2]
 GIB = 2**30
 FRAMES = 81
 NOT_NEEDED = {"gradio", "librosa", "soundfile", "rembg", "decord", "smplfitter", "chumpy",
-              "whisper", "s3tokenizer", "conformer", "pydub", "gguf", "ffmpeg", "onnxruntime", "torchaudio",
-              "cv2", "imageio"}
+              "whisper", "s3tokenizer", "conformer", "pydub", "gguf", "ffmpeg", "onnxruntime",
+              "torchaudio", "cv2", "imageio"}
 
 
 @dataclass(frozen=True)
