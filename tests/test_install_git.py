@@ -194,8 +194,8 @@ def without_python(wangp):
     """git's filter finds no Python -> its text as it was."""
     script = wangp / ".git/wan2gp_svi/filter"
     text = script.read_text(encoding="utf-8")
-    pythons = f"for python in '{Path(sys.executable).as_posix()}' python3 python py;"
-    script.write_text(text.replace(pythons, "for python in no-such-python;"), encoding="utf-8")
+    pythons = 'for name in "$known" python3 python py;'
+    script.write_text(text.replace(pythons, "for name in no-such-python;"), encoding="utf-8")
     assert script.read_text(encoding="utf-8") != text
     return text
 

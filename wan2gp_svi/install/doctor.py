@@ -33,7 +33,9 @@ _AGAIN = "run install.py again after every update of WanGP"
 _UPDATES = {
     Filter.NO_CLONE: f"not a git clone, {_AGAIN}",
     Filter.NO_GIT: f"git was not found, {_AGAIN}",
-    Filter.BROKEN: "git's filter for the hooks is incomplete, run install.py",
+    Filter.BROKEN: "git's filter is incomplete or of another release, run install.py",
+    Filter.NO_PYTHON: "git found no Python outside WanGP's folder: install Python, or run "
+                      "install.py again after every update of WanGP",
     Filter.WHOLE: "git keeps the hooks through every update",
 }
 
@@ -75,8 +77,7 @@ def short(line: str, wangp: Path) -> str:
 
 def updates(wangp: Path, distribution: Distribution) -> str:
     """What an update of WanGP does to the hooks."""
-    hooked = [patch.path for patch in read_series(distribution.patches)]
-    return _UPDATES[filter_state(wangp, hooked, distribution.files())]
+    return _UPDATES[filter_state(wangp, distribution.patches, distribution.files())]
 
 
 def copies(wangp: Path) -> list[str]:

@@ -51,7 +51,7 @@ def install_plan(wangp: Path, distribution: Distribution) -> Plan:
     if facts := contract.check(wangp, patches):
         raise PatchError("; ".join([facts[0], contract.UNAFFECTED, "nothing was changed"]))
     git = clone(wangp) if usable(wangp) else None
-    outside = _git_changes(wangp, git.wanted(names, shipped) if git else {})
+    outside = _git_changes(wangp, git.wanted(distribution.patches, shipped) if git else {})
     writes, kept = compare(wangp, distribution)
     old = {name: state.files[name] for name in (*kept, *in_place) if name in state.files}
     ours = old | {change.path: sha256(change.after or b"") for change in writes}

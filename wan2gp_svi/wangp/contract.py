@@ -31,7 +31,6 @@ from ..install.patches import (
     statements_with,
     unhooked,
 )
-from ..install.shipped import Distribution
 from ..install.syntax import NONE, SET, UNSET, Place, bound, held_at, places, stores
 
 #: The newest WanGP that was run with SVI, and the newest whose source was read.
@@ -207,6 +206,8 @@ def check(wangp: Path, patches: Sequence[Patch] | None = None) -> list[str]:
 
 def own_patches() -> list[Patch]:
     """The hooks of this release."""
+    from ..install.shipped import Distribution  # git's filter has its patches elsewhere
+
     return read_series(Distribution(Path(__file__).resolve().parents[2], "").patches)
 
 
