@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wan2gp_svi.install import doctor
+from wan2gp_svi.install import doctor, git_clone
 from wan2gp_svi.install.doctor import NOTHING, report
 from wan2gp_svi.install.patches import hooked, read_series
 from wan2gp_svi.install.shipped import Distribution
@@ -135,6 +135,8 @@ def test_a_git_clone_with_commit_branch_and_edits_beside_the_hooks(say, wangp, d
     git(wangp, "add", "wgp.py")
     git(wangp, "commit", "-q", "-m", "t")
     write(wangp, {"wgp.py": hooked_source.replace(b"\n", b"\r\n")})
+    assert say()[1][0].startswith("  1. git's filter is incomplete or of another release")
+    write(wangp, git_clone.clone(wangp).wanted(distribution.patches, distribution.files()))
     lines, wrong = say()
     line = next(line for line in lines if line.startswith("Git: "))
     assert line.startswith("Git: commit ") and wrong == []

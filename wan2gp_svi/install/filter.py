@@ -14,7 +14,6 @@ from zipimport import zipimporter
 
 from wan2gp_svi.install import patches
 from wan2gp_svi.install.patches import Patch, PatchError, fault, hooked, parse_series, unhooked
-from wan2gp_svi.wangp import contract
 
 FOLDER = "patches"  #: in the archive
 
@@ -28,6 +27,8 @@ def filtered(
     """
     if mode == "clean":
         return unhooked(source), ""
+    from wan2gp_svi.wangp import contract  # git status cleans, and waits for it
+
     patch = None
     try:
         patch = next((patch for patch in parse_series(read) if patch.path == path), None)
