@@ -361,7 +361,7 @@ def test_status_says_what_is_there(run, wangp):
     assert "SVI for WanGP: 1 installed" in out and "wgp.py 1 of 1" in out
     assert "1 present, 1 edited, 1 missing" in out
     assert "missing: profiles/wan_2_2/SVI-Pro.json" in out
-    assert "svi-shot.safetensors (SVI-Shot, 3 MB, incomplete?)" in out
+    assert "svi-shot.safetensors (SVI-Shot, 3 MB, incomplete)" in out
     assert "Profiles: profiles/wan_2_2/SVI-Pro.json is missing: run install.py." in out
 
 

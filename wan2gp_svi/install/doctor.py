@@ -25,7 +25,6 @@ from wan2gp_svi.wangp import contract
 
 PACKAGES = ("torch", "mmgp", "gradio", "huggingface_hub")
 ENVIRONMENTS = ("env", "venv", ".venv", "env_venv", "env_uv", "env_conda")  # of WanGP's installer
-SMALLEST = 100_000_000  # bytes; all of SVI's LoRA files are larger, even in 16 bit
 WAIT = 20  # seconds for a program that should answer at once
 QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version",
          "--format=csv,noheader,nounits")
@@ -295,10 +294,11 @@ def _names(names: list[str]) -> str:
 def _loras(wangp: Path, lora_dir: str | None, wrong: list[str]) -> list[str]:
     lines = []
     for path, title in loras.found(wangp, lora_dir):
-        size, small = gigabytes(path.stat().st_size), path.stat().st_size < SMALLEST
-        lines.append(f"LoRA: {path} ({title}, {size}{', incomplete?' if small else ''})")
-        if small:
-            wrong.append(f"{path.name} has only {size}: delete it, and run install.py --download.")
+        size, whole = gigabytes(path.stat().st_size), loras.is_complete(path)
+        lines.append(f"LoRA: {path} ({title}, {size}{'' if whole else ', incomplete'})")
+        if not whole:
+            wrong.append(f"{path.name} is incomplete, it has only {size}: delete it, and run "
+                         "install.py --download.")
     folders = dict.fromkeys(loras.folder(wangp, wan, lora_dir) for wan in ("2.1", "2.2"))
     for part in (part for folder in folders for part in loras.unfinished(folder)):
         lines.append(f"LoRA: {part} ({gigabytes(part.stat().st_size)}, incomplete download)")
