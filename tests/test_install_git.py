@@ -331,6 +331,32 @@ def test_after_a_pull_without_any_python_wangp_says_at_its_start_what_to_do(
     assert_whole(wangp)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+def test_a_python_that_git_does_not_find_is_told_by_git_the_doctor_and_wangp(
+        wangp, upstream, tmp_path, monkeypatch):
+    install(wangp)
+    programs = tmp_path / "programs"
+    put(programs, {"broken python": "#!/bin/sh\nexit 1\n"})
+    for name in ("git", "sh", "sed", "cat"):
+        (programs / name).symlink_to(shutil.which(name))
+    monkeypatch.setenv("PATH", str(programs))
+    noted = wangp / ".git/wan2gp_svi/filter.python"
+    noted.write_text(f"{programs / 'broken python'}\n", encoding="utf-8")
+    out = install(wangp, "--status")
+    assert "Updates: git found no Python outside WanGP's folder, run install.py again" in out
+    assert "so the next update of WanGP removes the hooks: install Python" in out
+    commit(upstream, 2)
+    said = git(wangp, "pull", "--ff-only")
+    assert said.count("[SVI]") == 1
+    assert ("[SVI] SVI is off: git found no Python outside this folder. Run install.py again.\n"
+            in said)
+    assert why_off(wangp).startswith("git's filter found no Python when it updated WanGP. Run ")
+    noted.unlink()
+    install(wangp)
+    assert_whole(wangp)
+    assert "git keeps the hooks through every update" in install(wangp, "--status")
+
+
 def test_a_wgp_that_the_contract_refuses_keeps_the_hook_at_its_start(wangp, upstream):
     install(wangp)
     renamed = (b"window_no", b"window_number")
