@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wan2gp_svi.install import doctor, git_clone
+from wan2gp_svi.install import doctor, git_clone, programs
 from wan2gp_svi.install.doctor import NOTHING, report
 from wan2gp_svi.install.patches import hooked, read_series
 from wan2gp_svi.install.shipped import Distribution
@@ -302,6 +302,16 @@ def test_without_huggingface_hub(say, monkeypatch):
     has(monkeypatch, "1", missing="huggingface_hub")
     _, wrong = say()
     assert len(wrong) == 1 and "pip install huggingface_hub" in wrong[0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script")
+def test_no_program_of_the_current_folder_runs(tmp_path, monkeypatch):
+    write(tmp_path, {"git": "#!/bin/sh\necho a stranger's\n"})
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    for path in ("", ".", os.pathsep + os.environ["PATH"]):
+        monkeypatch.setenv("PATH", path)
+        assert "stranger" not in programs.ask("git", "--version").text
 
 
 def test_it_writes_nothing(say, wangp):

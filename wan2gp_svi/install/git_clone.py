@@ -74,6 +74,7 @@ class Clone:
     def wanted(self, patches: Path, ours: Iterable[str]) -> dict[str, bytes | None]:
         """The content of each file in .git once the filter is set up for the patches in a folder,
         and git ignores the files `ours`."""
+        hooked = [patch.path for patch in read_series(patches)]
         started, start = _by_sed(contract.own_patches())
         script = _SCRIPT.format(marker=MARKER, started=_quoted(started), package=PACKAGE,
                                 start=_quoted(start))
@@ -85,7 +86,7 @@ class Clone:
             "info/exclude": sorted({f"/{PACKAGE}/" if name.startswith(f"{PACKAGE}/") else f"/{name}"
                                     for name in ours}),
             "config": [f'[filter "{PACKAGE}"]', *commands],
-            "info/attributes": [f"/{patch.path} filter={PACKAGE}" for patch in read_series(patches)],
+            "info/attributes": [f"/{name} filter={PACKAGE}" for name in hooked],
         }
         wanted: dict[str, bytes | None] = {
             self.script: script.encode("utf-8"),

@@ -30,6 +30,7 @@ MARKER = "# wan2gp_svi"
 NO_PYTHON = "# git found no Python"  # before the marker, if git's filter had no Python to run
 SERIES = "series"  # the name of the list of patches
 START = "start"  # the hook that runs when WanGP starts
+TOO_DEEP = "it is nested too deeply"
 BOM = b"\xef\xbb\xbf"
 MOST_LINES = 3  # of a hook
 HUNK_HEAD = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@ ?(.*)")
@@ -242,6 +243,8 @@ def fault(source: bytes) -> str:
             compile(source, "?", "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         return f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
+    except (RecursionError, MemoryError):
+        return TOO_DEEP
     return ""
 
 
@@ -348,7 +351,7 @@ def outline(source: bytes, keep: frozenset[str]) -> ast.Module:
     """The syntax tree of a file without the functions and classes that are not in `keep`.
 
     Line numbers stay. Parsing all of wgp.py and walking over it takes half a second; its loop is a
-    seventh of it. Raises SyntaxError as ast.parse does.
+    seventh of it. Raises SyntaxError and ValueError as ast.parse does.
     """
     text = source.decode("utf-8-sig")
     kept: list[str] = []
@@ -363,9 +366,12 @@ def outline(source: bytes, keep: frozenset[str]) -> ast.Module:
 
 
 def _parsed(text: str) -> ast.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # WanGP's own matter
-        return ast.parse(text)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # WanGP's own matter
+            return ast.parse(text)
+    except (RecursionError, MemoryError):
+        raise ValueError(TOO_DEEP) from None
 
 
 def _ending(line: bytes) -> bytes:

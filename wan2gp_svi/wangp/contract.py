@@ -21,6 +21,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ..install.patches import (
+    TOO_DEEP,
     Hunk,
     Patch,
     PatchError,
@@ -251,7 +252,7 @@ def of_file(source: bytes | None, patch: Patch) -> list[Fault]:
         return [Fault(f"{patch.path}: {one}") for one in misplaced(outlined(whole, patch), patch)]
     except PatchError as error:
         return [Fault(str(error))]
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError):
         return [_unreadable(patch.path, source)]
 
 
@@ -322,7 +323,7 @@ def _absent(file: str, source: bytes | None) -> Fault:
 
 
 def _unreadable(file: str, source: bytes) -> Fault:
-    return Fault(f"{file}: this Python cannot read it ({fault(source)})")
+    return Fault(f"{file}: this Python cannot read it ({fault(source) or TOO_DEEP})")
 
 
 def _find(tree: ast.Module, name: str) -> ast.AST | None:
