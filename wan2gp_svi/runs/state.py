@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 from statistics import median_low
 
 from .. import files
-from ..text import roughly
+from ..text import cut, roughly
 from .record import About, Clip, StoreError
 from .store import STOP, Run
+
+_LONGEST_LABEL = 60  # characters: it is a cell of a table
 
 
 class State(str, Enum):
@@ -88,6 +91,13 @@ def seconds_left(run: Run, done: Sequence[Clip]) -> float | None:
     each = median_low([after - before for before, after in zip(written, written[1:], strict=False)])
     passed = min(time.time() - written[-1], each)  # a clip that takes longer than usual
     return max(0.0, each * (run.about.clips - len(done)) - passed)
+
+
+def rename(run: Run, label: str) -> None:
+    """Gives a run the user's own name; an empty one takes it away. Raises StoreError."""
+    if is_running(run):  # the program that makes it writes the record, too
+        raise StoreError(f"run {run.name} is running. Name it when it is finished")
+    run.change(replace(run.about, label=cut(label, _LONGEST_LABEL)))
 
 
 def ask_to_stop(run: Run) -> None:
