@@ -479,8 +479,10 @@ def page(monkeypatch):
     """As much of gradio as a warning needs; `event` is None outside of the page's events."""
     shown = []
     importlib.reload(telling)  # as WanGP starts: nothing has been shown
-    context = SimpleNamespace(blocks=SimpleNamespace(get=lambda: object()), event_id=SimpleNamespace(get=lambda: "7"))
-    monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Warning=lambda text: shown.append(text), shown=shown))
+    context = SimpleNamespace(blocks=SimpleNamespace(get=lambda: object()),
+                              event_id=SimpleNamespace(get=lambda: "7"))
+    monkeypatch.setitem(sys.modules, "gradio",
+                        SimpleNamespace(Warning=lambda text: shown.append(text), shown=shown))
     monkeypatch.setitem(sys.modules, "gradio.context", SimpleNamespace(LocalContext=context))
     return SimpleNamespace(shown=shown, context=context)
 

@@ -482,7 +482,8 @@ def test_the_button_refuses_while_wangp_generates_and_while_it_is_pressed_alread
     begin = time.monotonic()
     first.close()  # the page is gone
     assert time.monotonic() - begin < 10
-    assert list(doctor.self_test(tmp_path, False, [sys.executable, "-c", "print('again')"])) == ["again\n"]
+    assert (list(doctor.self_test(tmp_path, False, [sys.executable, "-c", "print('again')"]))
+            == ["again\n"])
 
 
 def test_a_video_that_was_not_made_is_said_to_be_missing():
