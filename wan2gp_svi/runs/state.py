@@ -65,7 +65,7 @@ def in_words(run: Run, state: State, done: Sequence[Clip]) -> str:
 
 def clips_in_words(run: Run, state: State, done: Sequence[Clip]) -> str:
     """How many clips a run has: "2 of 5"."""
-    if not done and state is not State.RUNNING:
+    if not done:
         return "no clip finished"
     return f"{len(done)} of {max(run.about.clips, len(done))}"
 

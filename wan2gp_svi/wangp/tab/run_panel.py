@@ -27,7 +27,7 @@ class RunPanel:
         self.tab, self.chosen = tab, gr.State("")
         with gr.Column(visible=False, elem_id="svi_run") as self.panel:
             with gr.Row():
-                with gr.Column(scale=2, min_width=240):
+                with gr.Column(scale=2, min_width=240) as self.left:
                     self.video = gr.HTML()
                 with gr.Column(scale=3, min_width=300):
                     self.summary = gr.Markdown()
@@ -41,9 +41,9 @@ class RunPanel:
             with gr.Accordion("Clips"):
                 self.clips = gr.HTML()
         self.outputs = [
-            self.chosen, self.panel, self.video, self.summary, self.clips, self.resume, self.stop,
-            self.extend, self.redo, self.clip, self.drift, self.measure, self.label, self.folder,
-            self.victims, self.no_clip, self.sure]
+            self.chosen, self.panel, self.left, self.video, self.summary, self.clips, self.resume,
+            self.stop, self.extend, self.redo, self.clip, self.drift, self.measure, self.label,
+            self.folder, self.victims, self.no_clip, self.sure]
         self._connect()
 
     def _resume_tab(self) -> None:
@@ -151,6 +151,7 @@ class RunPanel:
         }
         if clicked or not running:
             values[self.video] = view.video(shown)
+            values[self.left] = gr.update(visible=shown.video is not None)
         if clicked:
             runs = list(self.tab.store.runs())
             empty = sum(map(is_empty, runs))

@@ -25,6 +25,8 @@ FUNCTIONS = ("get_settings_from_file", "set_model_settings", "get_default_settin
 
 ABOUT = ("Each clip is saved as soon as it is done. So you can resume a run that failed or was "
          "stopped, extend it, or redo it from any clip. **Click a run.**")
+# gradio greys text while it waits for news, which would flicker every few seconds
+STEADY = "<style>#svi_run .pending, #svi_runs .pending {opacity: 1 !important}</style>"
 EVERY = 5  # seconds between two looks at a running run
 SCROLL = """() => setTimeout(() => document.querySelector("#svi_run")
             ?.scrollIntoView({block: "nearest", behavior: "smooth"}), 200)"""
@@ -90,7 +92,8 @@ class Tab:
             gr.Markdown(in_words(error))
 
     def _create(self) -> None:
-        with gr.Row(equal_height=True):
+        gr.HTML(STEADY)
+        with gr.Row():
             gr.Markdown(ABOUT)
             refresh = gr.Button("Refresh", scale=0, min_width=120, elem_id="svi_refresh")
         self.names, self.shown = gr.State([]), gr.State([])

@@ -76,9 +76,7 @@ def card(shown: Shown) -> str:
     """A run in the list, in HTML: its picture, and beside it all that tells it from others."""
     run, about = shown.run, shown.run.about
     title = f"{about.label} ({run.name})" if about.label else run.name
-    facts = (clips_in_words(run, shown.state, shown.done),
-             duration(seconds(run, len(shown.done))), size(run.size),
-             about.made.replace("T", " ")[:16])
+    facts = [*_amount(shown), size(run.size), about.made.replace("T", " ")[:16]]
     lines = (f"<b>{escape(title)}</b> {escape(about.title)}",
              f"<b>{escape(cut(in_words(run, shown.state, shown.done), 60))}</b>",
              escape(", ".join(facts)), escape(cut("".join(about.asked[:1]), 70)))
@@ -86,6 +84,13 @@ def card(shown: Shown) -> str:
     return (f"<div style='display:flex;gap:12px;text-align:left;white-space:normal'>"
             f"<div style='flex:0 0 {_THUMBNAIL[0]}px'>{thumbnail(run)}</div>"
             f"<div style='overflow-wrap:anywhere;line-height:1.4'>{text}</div></div>")
+
+
+def _amount(shown: Shown) -> list[str]:
+    """How many clips there are, and the length of the video that they make."""
+    clips = clips_in_words(shown.run, shown.state, shown.done)
+    return [f"{clips} clips", duration(seconds(shown.run, len(shown.done)))] if shown.done else [
+        clips]
 
 
 def empty(folder: Path) -> str:
@@ -99,12 +104,10 @@ def summary(shown: Shown) -> str:
     """The chosen run, in Markdown."""
     run, about = shown.run, shown.run.about
     name = f"{_plain(about.label)}: run {run.name}" if about.label else f"Run {run.name}"
-    clips = clips_in_words(run, shown.state, shown.done)
     lines = [f"### {name}, {about.title}",
              f"**{sentence(_plain(in_words(run, shown.state, shown.done)))}.** "
-             f"{sentence(clips)}{' clips' if clips[0].isdigit() else ''}, "
-             f"{duration(seconds(run, len(shown.done)))}, seed {about.seed}, "
-             f"{size(run.size)} on disk."]
+             f"{sentence(', '.join(_amount(shown)))}, seed {about.seed}, {size(run.size)} on "
+             "disk."]
     if about.base:
         lines.append(f"It begins with the first {about.base[1]} clips of run {about.base[0]}.")
     if shown.video is None:
