@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -57,5 +56,7 @@ def _words() -> list[str]:
                 prompts=["a boat"], repeat=1, decides={}, ended=ended), {})
             shown = view.look(run)
             summary = view.summary(shown).replace(run.name, "")
-            texts += [re.sub(r"[\d.]+ \w*B\b", "", summary), view.clips_table(shown)]
+            card = view.card(shown).replace(run.name, "").replace(run.about.made[:10], "")
+            texts += [re.sub(r"[\d.]+ \w*B\b|\d\d:\d\d", "", text) for text in (summary, card)]
+            texts += [view.clips_table(shown)]
     return texts

@@ -13,9 +13,9 @@ from uuid import uuid4
 
 import numpy as np
 
-from .. import __version__
+from .. import __version__, files
 from . import plot
-from .analysis import NEIGHBOURS, ClipMetrics, Report, Seam, Step
+from .analysis import FIRST_FRAME, NEIGHBOURS, ClipMetrics, Report, Seam, Step
 from .layout import DriftError
 from .metrics import METRICS, NAMES, SHORT_SIDE
 from .trends import ENDS, Trend, change, trend
@@ -24,9 +24,16 @@ from .trends import ENDS, Trend, change, trend
 def write(report: Report, folder: Path | None = None) -> tuple[Path, Path, Path]:
     """Writes the report into `folder`, or beside its video, and replaces an earlier one.
 
-    All three are complete before the first one is put in its place. Raises DriftError.
+    All three are complete before the first one is put in its place. Raises DriftError, also where
+    the earlier one knew the user's image, which is worth more than one that does not.
     """
     folder = report.video.parent if folder is None else folder
+    earlier = files.read_json(folder / f"{report.video.stem}.drift.json")
+    if (report.reference == FIRST_FRAME and isinstance(earlier, dict)
+            and earlier.get("reference", FIRST_FRAME) != FIRST_FRAME):
+        raise DriftError(
+            f"{report.video.name} has a report that was measured against its start image, which is "
+            "gone. Give the image with --reference, or another folder with --out.")
     writers: dict[str, Callable[[Report, Path], None]] = {"csv": write_csv, "json": write_json,
                                                           "png": plot.write_png}
     paths = [folder / f"{report.video.stem}.drift.{kind}" for kind in writers]

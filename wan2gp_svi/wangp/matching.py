@@ -76,11 +76,9 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
             run = _same(store, about, random, say)
         run = run or store.new(about, _images(scope, reference))
         recording = Recording(run, total, reference.shape[1] * reference.shape[2], say)
-        change = replace(run.about, clips=total)
-        if change.asked != about.asked:
-            change = replace(change, asked=about.asked, prompts=about.prompts, repeat=about.repeat)
-        if change != run.about:
-            run.change(change)
+        if run.about.asked != about.asked:
+            recording.asked = replace(run.about, asked=about.asked, prompts=about.prompts,
+                                      repeat=about.repeat)
     except StoreError as error:
         raise SettingsError(f"{sentence(str(error))}.") from error
     except OSError as error:
@@ -171,12 +169,21 @@ def _named(store: Store, wish: str, about: About, random: bool) -> Run:
 
 
 def _redone(store: Store, run: Run, keep: int, about: About) -> Run:
-    """A run with the first `keep` clips of another: one that was begun, or a new one."""
+    """A run with the first `keep` clips of another: one that was begun, or a new one.
+
+    Raises StoreError if a run has these clips already: the form keeps what made them.
+    """
     for other in store.runs():
         done, had = other.done(), other.about
-        if (tuple(had.base or ()) == (run.name, keep) and had.ended != State.FINISHED
-                and len(done) <= about.clips and had.seed == about.seed
-                and not _differences(had, about) and _prompts_fit(other, done[keep:], about)):
+        if (other.name != run.name and tuple(had.base or ()) != (run.name, keep)
+                or had.seed != about.seed or _differences(had, about)
+                or not _prompts_fit(other, done[keep:], about)):
+            continue
+        if len(done) >= max(about.clips, keep + 1) and had.prompts == about.prompts:
+            raise StoreError(
+                f"run {other.name} has exactly these clips already. Enter another prompt or seed, "
+                "or set \"SVI run\" to auto for a new video")
+        if other.name != run.name and had.ended != State.FINISHED and len(done) <= about.clips:
             return other
     return store.fork(run, keep, replace(about, base=(run.name, keep), ended=""))
 

@@ -115,7 +115,7 @@ def begin(clip: Clip, prompt: str, scope: _Scope) -> str:
         prompts = matching.non_empty(scope["prompts"]) or [prompt]
         return prompts[chain.prompt_index(clip.number, len(prompts), variant.prompt_repeat,
                                           clip.total)]
-    about = recording.run.about
+    about = recording.asked
     prompt = about.prompts[chain.prompt_index(clip.number, len(about.prompts), about.repeat)]
     clip.seed = chain.seed(about.seed, clip.number, clip.plan.seed_step)
     clip.stored = recording.begin(clip.number, prompt, clip.seed, clip.conditioned_on,
