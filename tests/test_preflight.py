@@ -79,7 +79,15 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
      "Remove one."),
     (dict(activated_loras=[VARIANTS["2.0-wan22"].loras[0].name]), "wrong-wan",
      "Choose Image2Video 14B of Wan 2.2"),
-    (dict(image_prompt_type="T"), "start-image", 'Choose "Start Video with Image"'),
+    (dict(image_prompt_type="T"), "start-image", "Choose to start with an image"),
+    (dict(image_start=None), "start-image", "add one that is not black"),
+    (dict(image_start=[]), "start-image", "add one that is not black"),
+    (dict(image_start="no/such.png"), "start-image", "there is no start image no/such.png"),
+    (dict(image_prompt_type="V", video_source="no/such.mp4"), "source-video",
+     "there is no video no/such.mp4 to continue"),
+    (dict(video_length=81 * 1501), "number-of-frames", "at most 121500 (1500 clips)"),
+    (dict(video_length=-5), "number-of-frames", "-5 frames are not possible"),
+    (dict(video_length="many"), "number-of-frames", "many frames are not possible"),
     (dict(image_prompt_type="SE", image_end=object()), "end-image", "Remove it"),
     (dict(frame_scheduler={"active": True}), "window-commands", "Remove the commands"),
     (dict(custom={"ref_pad_num": "many"}), "settings", "Set it to auto or a number from -1 to 80"),
@@ -408,6 +416,15 @@ def test_a_start_image_can_be_a_path_or_a_gallery(tmp_path):
         assert warned(image_start=start) == {}
 
 
+def test_the_black_picture_that_wangp_puts_in_is_no_start_image():
+    pillow = pytest.importorskip("PIL.Image")
+    black = pillow.new("RGBA", (832, 480), (0, 0, 0, 255))
+    for given in (black, [black], black.convert("RGB")):
+        assert "start-image" in said("error", image_start=given)
+    black.putpixel((7, 7), (0, 0, 1, 255))
+    assert said("error", image_start=black) == {}
+
+
 # ------------------------------------------------------------------------------------------ prompts
 
 @pytest.mark.parametrize(("profile", "mode", "prompt", "said"), [
@@ -532,9 +549,12 @@ def run(*arguments):
 
 @pytest.fixture
 def saved(tmp_path):
-    """-> a file of settings; `image_start` is left out, as WanGP does."""
+    """-> a file of settings with the path of a picture."""
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"not read")
+
     def write(name="settings.json", folder=tmp_path, **changes):
-        settings = {key: value for key, value in request(**changes).items() if key != "image_start"}
+        settings = request(**{"image_start": str(picture), **changes})
         path = folder / name
         path.write_text(json.dumps(settings), encoding="utf-8")
         return path
@@ -607,6 +627,26 @@ def test_the_picture_of_the_settings_is_looked_for_in_wangp(saved, wangp, capsys
     assert "the video will be vertical" in capsys.readouterr().out
 
 
+def test_a_file_without_its_picture_is_refused_before_anything_runs(saved, wangp, tmp_path, capsys):
+    settings = json.loads(saved().read_text())
+    bare = {name: value for name, value in settings.items() if name != "image_start"}
+    path = tmp_path / "bare.json"
+    for asked in (bare, {**bare, "image_start": ""}, {**bare, "image_start": []}):
+        path.write_text(json.dumps(asked))
+        assert run(path) == 1 and "error: a start image is needed" in capsys.readouterr().out
+    path.write_text(json.dumps({**bare, "image_start": ["gone.png"]}))
+    assert run(path, "--wangp", wangp) == 1
+    assert f"there is no start image {wangp / 'gone.png'}" in capsys.readouterr().out
+    assert run(path) == 0, "where it would be is not known"
+    path.write_text(json.dumps({**bare, "image_prompt_type": "V", "video_source": "gone.mp4"}))
+    assert run(path, "--wangp", wangp) == 1 and "no video" in capsys.readouterr().out
+    for name, code in (("inside.png", 0), ("gone.png", 1)):
+        with zipfile.ZipFile(tmp_path / "queue.zip", "w") as archive:
+            archive.writestr("inside.png", b"a picture")
+            archive.writestr("queue.json", json.dumps([{"params": {**bare, "image_start": name}}]))
+        assert run(tmp_path / "queue.zip", "--wangp", wangp) == code
+
+
 def test_a_queue_and_a_list_are_checked_one_by_one(saved, tmp_path, capsys):
     good, bad = (json.loads(saved(**changes).read_text())
                  for changes in ({}, {"image_prompt_type": ""}))
@@ -663,7 +703,7 @@ GUIDE = (HOME / "docs/guide.md").read_text(encoding="utf-8")
 def ids():
     """Every id that is written in the source."""
     makers = ("Finding", "SettingsError")
-    for name in ("check/rules", "check/findings", "plan", "form"):
+    for name in ("check/rules", "check/findings", "plan", "form", "matching"):
         source = (HOME / f"wan2gp_svi/wangp/{name}.py").read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(source)):
             parts = []

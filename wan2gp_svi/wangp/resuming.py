@@ -29,11 +29,8 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
 def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> dict[str, Any]:
     """Settings that redo a run from clip `clip`, counted from 1, with another seed, or with another
     prompt for as many clips as the old one was used. Raises StoreError."""
-    about, done = run.about, len(run.done())
-    most = min(done + 1, about.clips)
-    if not 2 <= clip <= most:
-        can = f"it can be redone from clip 2 to {most}" if most > 1 else "it cannot be redone"
-        raise StoreError(f"run {run.name} has {done} finished clips of {about.clips}, so {can}")
+    about = run.about
+    check_redo(run, clip, min(len(run.done()) + 1, about.clips))
     asked = list(about.asked)
     if prompt:
         asked = chain.stream(asked, about.clips, about.repeat)
@@ -43,6 +40,14 @@ def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> di
             at += 1
     seed = about.seed if seed is None else seed
     return _settings(run, about.clips, f"{run.name}@{clip}", asked, seed)
+
+
+def check_redo(run: Run, clip: int, last: int) -> None:
+    """Raises StoreError unless a run can be redone from `clip`, which is 2 to `last`."""
+    if not 2 <= clip <= last:
+        can = f"it can be redone from clip 2 to {last}" if last > 1 else "it cannot be redone"
+        raise StoreError(f"run {run.name} has {len(run.done())} finished clips of "
+                         f"{run.about.clips}, so {can}")
 
 
 def redo_from(settings: Mapping[str, Any]) -> int | None:

@@ -7,6 +7,7 @@ those about settings in a file. None of this needs torch or WanGP.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from ...text import count
@@ -45,11 +46,12 @@ class Checked:
 
 
 def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mapping[str, Any],
-          server_config: Mapping[str, Any] | None = None) -> Checked:
+          server_config: Mapping[str, Any] | None = None, outputs: Path | None = None) -> Checked:
     """Checks a request, and changes nothing.
 
     architecture, model_def, inputs: as WanGP gives them to `validate_generative_prompt`
     server_config: WanGP's wgp_config.json; without it, nothing in it is checked
+    outputs: WanGP's folder for videos, with the runs; without it, "SVI run" is not checked
     """
     model_def = model_def or {}
     if (inputs.get("image_mode") or 0) > 0:
@@ -71,8 +73,21 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
     unknown = list(_unknown_lora(chosen, plan, Custom(custom)))
     if plan is None:
         return Checked(None, [*unknown, *_lost_lora(Custom(custom))])
+    if any(error.id == "number-of-frames" for error in errors):  # then nothing can be counted
+        return Checked(None, errors)
     request = Request(plan, architecture, model_def, inputs, server_config or {})
+    if outputs is not None and plan.requested_run not in (AUTO, NEW):
+        errors.extend(_unfit_run(request, outputs))
     return Checked(plan, [*errors, *unknown, *_warnings(request), *_adjustments(request)])
+
+
+def _unfit_run(request: Request, outputs: Path) -> Iterator[Finding]:
+    from .. import matching  # loads torch, which WanGP has and the check of a file can do without
+
+    try:
+        matching.check_requested(outputs, request.plan, request.inputs, request.server)
+    except SettingsError as error:
+        yield Finding("error", error.id, str(error))
 
 
 def _other_model(architecture: str, model_def: Mapping[str, Any], loras: list[str]) -> Finding:
