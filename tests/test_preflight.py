@@ -172,7 +172,8 @@ def test_a_variant_without_its_lora_is_said():
 def test_an_svi_profile_that_another_one_replaced_is_said():
     custom = {"num_motion_frames": "5", "ref_pad_num": "auto", "svi_run": "auto"}
     text = warned(activated_loras=[LIGHTX2V], loras_multipliers="1", custom=custom)["no-lora"]
-    assert text.startswith("num_motion_frames is set") and "apply the SVI profile again" in text
+    assert text == ("num_motion_frames is set, but SVI is off: no SVI LoRA is active. Apply the SVI "
+                    "profile last.")
     assert warned(activated_loras=[LIGHTX2V]) == {}
     assert warned(activated_loras=[], custom={**custom, "svi_variant": "off"}) == {}
 

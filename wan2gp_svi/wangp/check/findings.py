@@ -19,6 +19,7 @@ from . import rules
 from .request import Request
 
 GUIDE = "wan2gp_svi/docs/guide.md"  #: its place in WanGP
+NO_LORA = "SVI is off: no SVI LoRA is active. Apply the SVI profile last."
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,7 @@ def _lost_lora(custom: Custom) -> Iterator[Finding]:
             if custom.text(name) not in ("", "none", AUTO, NEW)]
     if left and custom.variant != OFF:
         yield Finding("warning", "no-lora", (
-            f"{' and '.join(left)} {'is' if len(left) == 1 else 'are'} set, but SVI is off, "
-            "because no SVI LoRA is active. If another profile replaced the LoRAs, apply the SVI "
-            "profile again."))
+            f"{' and '.join(left)} {'is' if len(left) == 1 else 'are'} set, but {NO_LORA}"))
 
 
 def _warnings(request: Request) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runs.store import FOLDER, Store
+from .. import form_line
 from . import doctor, lora_files, view
 from .components import gr, guarded, in_words, on
 from .run_panel import RunPanel
@@ -61,6 +62,7 @@ def add(application: Any, wgp: dict[str, Any], base: type) -> None:
     for component in COMPONENTS:
         plugin.request_component(component)
     plugin.add_tab(ID, LABEL, tab.create)
+    form_line.add(plugin, wgp)
     application.plugin_manager.plugins[ID] = plugin
     # a new list: the old one is the user's configuration, which WanGP saves
     application.enabled_plugins = [*application.enabled_plugins, ID]
