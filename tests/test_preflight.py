@@ -16,13 +16,14 @@ from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp.check import command, rules, telling
 from wan2gp_svi.wangp.check.findings import Checked, Finding, check
 from wan2gp_svi.wangp.form import custom_settings
+from wan2gp_svi.wangp.form_line import words
 from wan2gp_svi.wangp.handler import prepare
 from wan2gp_svi.wangp.plan import make_plan
 from wan2gp_svi.wangp.profiles import profiles
 
 HOME = Path(__file__).parents[1]
 PROFILES = {profile.name: profile for profile in profiles()}
-SHOT, SHOT_FAST = "SVI-Shot Infinite - 50 Steps", "SVI-Shot Infinite LightX2V - 4 Steps"
+SHOT, SHOT_FAST = "SVI Shot Infinite - 50 Steps", "SVI Shot Infinite LightX2V - 4 Steps"
 FILM, STREAM = "SVI-Film - 50 Steps", "SVI-2.0 Unified - 50 Steps"
 WAN22, WAN22_FAST = "SVI-2.0 - 50 Steps", "SVI-2.0 Lightning - 4 Steps"
 PRO, PRO_FAST = "SVI-2.0 Pro - 50 Steps", "SVI-2.0 Pro Lightning - 4 Steps"
@@ -480,6 +481,51 @@ def test_a_check_that_fails_does_not_keep_a_run_from_starting(monkeypatch):
     assert prepare("i2v", PLAIN, request()) == ""
 
 
+# --------------------------------------------------------------------------- the line in the form
+
+def line(was_on=False, profile=SHOT, **changes):
+    asked = request(profile, **changes)
+    return words(check(asked["model_type"], PLAIN, asked, SERVER), asked, was_on)
+
+
+def test_the_line_in_the_form_counts_clips_frames_and_seconds():
+    assert line(video_length=810) == ["SVI-Shot: 10 clips, 801 frames, 50.1 s."]
+    assert line(video_length=81) == ["SVI-Shot: 1 clip, 81 frames, 5.1 s."]
+    assert line(profile=PRO, video_length=405) == [
+        "SVI-2.0 Pro (Wan 2.2): 5 clips, 385 frames, 24.1 s."]
+
+
+@pytest.mark.parametrize(("frames", "made", "fix"), [
+    (82, 161, " Set 81 for 1 clip."), (33, 81, ""), (89, 161, " Set 81 for 1 clip."),
+    (811, 881, " Set 810 for 10 clips.")])
+def test_the_line_in_the_form_says_that_frames_are_rounded_up(frames, made, fix):
+    first, second = line(video_length=frames)
+    assert f" {made} frames" in first
+    assert second == f"Clips are whole, so {frames} frames are rounded up.{fix}"
+
+
+def test_the_line_in_the_form_says_what_prevents_the_video():
+    assert line(image_start=None)[1].startswith("A start image is needed")
+    assert "an end image" in line(image_prompt_type="SE", image_end=True)[1].lower()
+    assert line(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"])[0].startswith(
+        "Two SVI LoRAs of different variants are active")
+    pair = VARIANTS["2.0-pro"].loras
+    assert "is not active" in line(profile=PRO, activated_loras=[pair[0].url])[0]
+
+
+def test_the_line_in_the_form_says_that_svi_went_off_and_is_empty_if_it_was_never_on():
+    stock = {"activated_loras": [LIGHTX2V], "loras_multipliers": "1"}
+    assert line(**stock) == [] and line(activated_loras=[]) == []
+    assert line(was_on=True, **stock) == [
+        "SVI is off: no SVI LoRA is active. Apply the SVI profile last."]
+
+
+def test_the_line_in_the_form_names_the_run_that_is_resumed_or_redone():
+    assert line(custom={"svi_run": "7f3a"})[1].startswith("This continues run 7f3a.")
+    assert line(custom={"svi_run": "7f3a@3"})[1].startswith("This redoes run 7f3a from clip 3.")
+    assert len(line(custom={"svi_run": "new"})) == 1
+
+
 # ----------------------------------------------------------------------------------- how it is told
 
 WARNING = Finding("warning", "720p", "too <large> & tall")
@@ -497,8 +543,10 @@ def page(monkeypatch):
     """As much of gradio as a warning needs; `event` is None outside of the page's events."""
     shown = []
     importlib.reload(telling)  # as WanGP starts: nothing has been shown
-    context = SimpleNamespace(blocks=SimpleNamespace(get=lambda: object()), event_id=SimpleNamespace(get=lambda: "7"))
-    monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(Warning=lambda text: shown.append(text), shown=shown))
+    context = SimpleNamespace(blocks=SimpleNamespace(get=lambda: object()),
+                              event_id=SimpleNamespace(get=lambda: "7"))
+    gradio = SimpleNamespace(Warning=lambda text: shown.append(text), shown=shown)
+    monkeypatch.setitem(sys.modules, "gradio", gradio)
     monkeypatch.setitem(sys.modules, "gradio.context", SimpleNamespace(LocalContext=context))
     return SimpleNamespace(shown=shown, context=context)
 

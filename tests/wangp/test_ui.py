@@ -49,8 +49,8 @@ def fill(page, label: str, value: str) -> None:
 
 def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     page, log = form
-    assert "SVI-Shot Infinite - 50 Steps" in browser.options(page, browser.dropdowns(page)[SETTINGS])
-    apply(page, "SVI-Shot Infinite - 50 Steps")
+    assert "SVI Shot Infinite - 50 Steps" in browser.options(page, browser.dropdowns(page)[SETTINGS])
+    apply(page, "SVI Shot Infinite - 50 Steps")
     from PIL import Image
 
     picture = tmp_path / "start.png"

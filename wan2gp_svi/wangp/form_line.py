@@ -1,10 +1,11 @@
-"""The line in WanGP's form that says what SVI will do, and the settings that it folds away.
+"""The line in WanGP's form that says what SVI will do, and what else of the form depends on it.
 
 `add` puts both there by WanGP's plugin interface (`shared/utils/plugins.py`, since 10.52). WanGP
 names used here: the variables of `generate_media_tab` in COMPONENTS, and functions of wgp.py.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -15,7 +16,7 @@ from .check.findings import NO_LORA, Checked, check
 from .check.telling import running_config, running_outputs
 from .form import AUTO, NEW, OFF, Custom, SettingsError, custom_settings
 from .log import say
-from .plan import FPS, Plan, clips_of, required
+from .plan import FPS, STOCK_MAXIMA, Plan, clips_of, required
 
 #: the form's components -> WanGP's settings that they hold
 _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
@@ -23,7 +24,8 @@ _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
              "image_mode": "image_mode", "seed": "seed"}
 _IMAGES = ("image_start", "image_end")
 COMPONENTS = ("tab_id", "main", "state", "refresh_form_trigger", "number_frames_row",
-              "custom_settings_rows", *_SETTINGS, *_IMAGES)
+              "custom_settings_rows", "sliding_window_overlap", *_SETTINGS, *_IMAGES)
+_SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
 _DEFAULTS = {setting["id"]: setting["default"] for setting in custom_settings()}
 
@@ -66,9 +68,27 @@ def _outline(plan: Plan, inputs: Mapping[str, Any]) -> Iterator[str]:
                f"This continues run {name}.") + " For a new video, set \"SVI run\" to auto."
 
 
+@dataclass(frozen=True)
+class _Look:
+    """How the form looks.
+
+    `texts`   of the line
+    `was_on`  the model on which SVI was on last, ""
+    `folds`   SVI's settings can be opened
+    `shut`    they are shut until then; never those of other models
+    `maxima`  of the form's sliders
+    """
+
+    texts: Sequence[str] = ()
+    was_on: str = ""
+    folds: bool = False
+    shut: bool = False
+    maxima: Mapping[str, int] = field(default_factory=dict)
+
+
 class FormLine:
-    """The line below the number of frames, and the box around SVI's custom settings, which is open
-    for other models and on request."""
+    """The line below the number of frames; the box around SVI's custom settings, which is open for
+    other models and on request; the sliders' limits, which are WanGP's own while SVI is off."""
 
     def __init__(self, wgp: Mapping[str, Any]):
         self._wgp = wgp
@@ -86,6 +106,7 @@ class FormLine:
         settings = [name for name in _SETTINGS if name in components]
         custom = [part for one in rows for part in _inputs(one)]
         self._slots = _slot_names(len(custom))
+        sliders = {name: components[name] for name in _SLIDERS if name in components}
         was_on, images = gr.State(""), {name: gr.State(False) for name in _IMAGES}
         values = [*(components[name] for name in settings), *custom[: len(self._slots)]]
 
@@ -93,13 +114,16 @@ class FormLine:
                    ) -> tuple[Any, ...]:
             inputs = dict(zip([*settings, *self._slots], values, strict=True))
             given = dict(zip(_IMAGES, (start, end), strict=True))
-            texts, was_on, folds, shut = self._look(state, was_on, inputs | given)
-            return (gr.update(visible=bool(texts) or folds), _html(texts), was_on,
-                    gr.update(visible=folds), gr.update(visible=not shut or opened and folds))
+            look = self._look(state, was_on, inputs | given)
+            return (gr.update(visible=bool(look.texts) or look.folds), _html(look.texts),
+                    look.was_on, gr.update(visible=look.folds),
+                    gr.update(visible=not look.shut or opened and look.folds),
+                    *(gr.update(maximum=look.maxima[name]) if name in look.maxima else gr.update()
+                      for name in sliders))
 
         work = {"fn": update, "show_progress": "hidden", "queue": False,
                 "inputs": [components["state"], was_on, opened, *images.values(), *values],
-                "outputs": [row, line, was_on, opened, box]}
+                "outputs": [row, line, was_on, opened, box, *sliders.values()]}
         gr.on([components["main"].load, components["refresh_form_trigger"].change,
                *(one.change for one in (opened, *values))], trigger_mode="always_last", **work)
         for name in images.keys() & components.keys():
@@ -107,10 +131,7 @@ class FormLine:
             gr.on([components["main"].load, gallery.change], lambda images: bool(images), [gallery],
                   [images[name]], show_progress="hidden", queue=False).then(**work)
 
-    def _look(self, state: Any, was_on: str, values: Mapping[str, Any]
-              ) -> tuple[list[str], str, bool, bool]:
-        """What the line says; the model on which SVI was on last; whether SVI's settings can be
-        opened; and whether they are shut until then."""
+    def _look(self, state: Any, was_on: str, values: Mapping[str, Any]) -> _Look:
         try:
             architecture, model_def = self._model(state)
             ours = _has_settings(model_def)
@@ -127,11 +148,24 @@ class FormLine:
                 was_on, texts = "", []
             changed = any(str(chosen.get(id, value)) != str(value)
                           for id, value in _DEFAULTS.items())
-            return texts, was_on, ours and (bool(texts) or changed), ours
+            maxima = self._maxima(model_def, checked.plan)
+            return _Look(texts, was_on, ours and (bool(texts) or changed), ours, maxima)
         except Exception as error:  # the line is a service: the form works without it
             say(f"the line in the form does not work ({type(error).__name__}: {error}). "
                 "Everything else does. Please report this line.")
-            return [], was_on, False, False
+            return _Look(was_on=was_on)
+
+    def _maxima(self, model_def: Mapping[str, Any], plan: Plan | None) -> dict[str, int]:
+        """The limits of the form's sliders: with SVI those of the model definition, else WanGP's
+        own; none for other models."""
+        stock = model_def.get(STOCK_MAXIMA)
+        if stock is None:
+            return {}
+        allowed = self._wgp["get_max_frames"]  # the user may have raised it
+        if plan is None:
+            return {**stock, "video_length": allowed(stock["video_length"])}
+        return {"sliding_window_overlap": model_def["sliding_window_defaults"]["overlap_max"],
+                "video_length": allowed(model_def["frames_selection_maximum"])}
 
     def _model(self, state: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The architecture and the definition of the form's model."""

@@ -19,6 +19,8 @@ ARCHITECTURES = {"i2v": "2.1", "i2v_2_2": "2.2"}
 BUILT_IN = "i2v_2_2_svi2pro"  #: WanGP's own SVI 2 Pro
 SMALL = "svi_small"  #: the demo model's type in WanGP, and the mark of its definition
 
+STOCK_MAXIMA = "svi_stock_maxima"  #: in model definitions: the form's limits without SVI
+
 FPS = 16  #: of Wan's videos, for their length in seconds
 MAX_CLIPS = 1500  #: two hours of video, and months of work for most graphics cards
 
