@@ -1,16 +1,20 @@
-"""A small WanGP that fits the contract: every name of its table, every hook's neighbours, and nothing else."""
+"""A minimal WanGP that fits the contract: every name in its tables and the lines around every hook,
+nothing else."""
 
 from pathlib import Path
 
 from wan2gp_svi.wangp import contract
 
-JOIN = "num_frames_generated = guide_start_frame - (source_video_frames_count - source_video_overlap_frames_count) "
+JOIN = ("num_frames_generated = guide_start_frame - (source_video_frames_count - "
+        "source_video_overlap_frames_count) ")
 
 
 def wgp(version: str = "12.60", *, call: str = "samples = wan_model.generate(") -> str:
-    """wgp.py; `call` is the line that hands over to the pipeline."""
-    names = [row.name for row in contract.NAMES if row.hook == "before_generate" and "|" not in row.name]
-    arguments = ", ".join(name for name in names if name not in ("wan_model", "server_config", "save_path"))
+    """wgp.py; `call` is the line that calls the pipeline."""
+    names = [row.name for row in contract.NAMES if row.hook == "before_generate"
+             and "|" not in row.name]
+    arguments = ", ".join(name for name in names
+                          if name not in ("wan_model", "server_config", "save_path"))
     return f'''\
 from shared.utils.audio_video import save_video
 global_queue_ref = []
@@ -68,7 +72,7 @@ class WanModel(ModelMixin, ConfigMixin):
 
 
 def files(version: str = "12.60") -> dict[str, str]:
-    """All files that the contract is about."""
+    """All files that the contract covers."""
     made = {contract.WGP: wgp(version), contract.ANY2VIDEO: ANY2VIDEO, contract.MODEL: MODEL}
     for other in contract.OTHERS:
         if other.file in (contract.ANY2VIDEO,):
@@ -77,7 +81,8 @@ def files(version: str = "12.60") -> dict[str, str]:
         lines = made.setdefault(other.file, "")
         head = f"class {inside[0]}:\n" if inside and f"class {inside[0]}:" not in lines else ""
         indent = "    " if inside else ""
-        own = f"def {name}({', '.join(other.parameters)}): ...\n" if other.parameters else f"class {name}:\n    x = 1\n"
+        own = (f"def {name}({', '.join(other.parameters)}): ...\n"
+               if other.parameters else f"class {name}:\n    x = 1\n")
         made[other.file] = lines + head + indent + own
     return made
 

@@ -1,4 +1,4 @@
-"""Work in a process of its own that is killed at one of its operations on files."""
+"""Runs work in a process that is killed at one of its file operations."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def killed(work: Callable[[], object], at: int, under: Path) -> bool:
-    """Does `work` in a process that is killed before its operation number `at` (from 1 on) that changes a file in the
-    folder `under`; a file that was just to be written again is left half written -> False where it came to its end."""
+    """Runs `work` in a process of its own and kills it before file operation number `at`, counted
+    from 1. Only changes in the folder `under` count. If the operation would overwrite a file, that
+    file is left half written. -> False if `work` finished first."""
     child = os.fork()
     if child:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -30,7 +31,8 @@ def killed(work: Callable[[], object], at: int, under: Path) -> bool:
         nonlocal seen
         if seen >= at or not _changes(event, arguments):
             return
-        inside = event in ("os.remove", "os.rmdir") and arguments[1] != -1  # a name in a folder that is being removed
+        # shutil.rmtree names files relative to a folder that it has opened
+        inside = event in ("os.remove", "os.rmdir") and arguments[1] != -1
         if not inside and not str(arguments[0]).startswith(str(under)):
             return
         seen += 1

@@ -1,8 +1,9 @@
-"""A stand-in for WanGP's loop over sliding windows: what wgp.py v12.60 does around SVI's hooks, in its order and with
-the names that the hooks read.
+"""A stand-in for WanGP's loop over sliding windows. It does what wgp.py v12.60 does around SVI's
+hooks, in the same order and with the variables that the hooks read.
 
-The frames that the stand-in pipeline makes depend on all that a clip is made of: its prompt, seed, motion frames,
-latents and reference. So a clip that is resumed wrongly shows, in itself and in every clip after it.
+test_scenarios.py checks that it behaves like WanGP. The frames of its pipeline depend on everything
+that a clip depends on: prompt, seed, motion frames, latents and reference. So if a clip is resumed
+wrongly, its frames and those of all later clips differ.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from wan2gp_svi.runs.store import FOLDER, Run, Store
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import hooks, svi
 from wan2gp_svi.wangp.pipeline import current_clip
-from wan2gp_svi.wangp.recorder import Frames, Recording
+from wan2gp_svi.wangp.recorder import Recording
 
 torch.set_num_threads(1)
-Recording.report = lambda self, video: None  # it takes seconds; wangp/test_svi.py looks at it
+Recording.report = lambda self, video: None  # it takes seconds; wangp/test_svi.py tests it
 
 SIDE = 16
-#: the variants of the tests: seams of either kind, 1 and 5 frames shared, prompts for 1 and 2 clips, latents
+#: variants to test: both kinds of seam, overlaps of 1 and 5, prompts for 1 and 2 clips, latents
 KINDS = ("shot", "film", "2.0", "2.0-wan22", "2.0-pro")
 
 
@@ -44,10 +45,10 @@ class Pipe:
         self.windows: list[int] = []
         self.before: Callable[[int], bool] = lambda window: True
         self.patient = True
-        self.floats = ""  # in older WanGPs: frames are kept as floats, or cut to 8 bit by the loop
+        self.floats = ""  # older WanGPs: "kept", or "cut" to 8 bit by the loop
 
-    def generate(self, *, input_prompt: str, seed: int, input_video: Tensor, window_no: int, frame_num: int,
-                 return_latent_slice: slice | None) -> Any:
+    def generate(self, *, input_prompt: str, seed: int, input_video: Tensor, window_no: int,
+                 frame_num: int, return_latent_slice: slice | None) -> Any:
         self.windows.append(window_no)
         if not self.before(window_no):
             return None
@@ -55,26 +56,30 @@ class Pipe:
         if self.patient and clip is not None and clip.video.recording is not None:
             clip.video.recording.wait()  # a clip takes longer to make than the one before to write
         given = hashlib.sha256(f"{input_prompt} {svi('seed', seed, self)}".encode())
-        for tensor in ([input_video] if clip is None else [clip.motion_frames, clip.reference, clip.previous_latents]):
+        tensors = [input_video]
+        if clip is not None:
+            tensors = [clip.motion_frames, clip.reference, clip.previous_latents]
+        for tensor in tensors:
             given.update(b"none" if tensor is None else str(tensor.dtype).encode())
             given.update(b"" if tensor is None else tensor.float().contiguous().numpy().tobytes())
         dice = torch.Generator().manual_seed(int.from_bytes(given.digest()[:7], "big"))
         frames = torch.rand(3, frame_num, SIDE, SIDE, generator=dice)
         latents = torch.randn(1, 16, 1 + (frame_num - 1) // 4, 2, 2, generator=dice).bfloat16()
         return {"x": frames.mul_(2).sub_(1) if self.floats else frames.mul_(256).to(torch.uint8),
-                "latent_slice": None if return_latent_slice is None else latents[:, :, return_latent_slice].clone()}
+                "latent_slice": None if return_latent_slice is None
+                else latents[:, :, return_latent_slice].clone()}
 
 
 class Writer:
-    """WanGP's `save_video`: lossless here. Like WanGP's it prints what goes wrong, and returns."""
+    """WanGP's `save_video`, without loss. Like WanGP's it raises nothing when it fails."""
 
     def __init__(self) -> None:
         self.given: list[tuple[str, Tensor]] = []
         self.before: Callable[[Path], bool] = lambda path: True
 
-    def __call__(self, tensor: Any, save_file: str | None = None, fps: float = 30, codec_type: str = "libx264_8",
-                 container: str = "mp4", nrow: int = 8, normalize: bool = True, value_range: tuple[int, int] = (-1, 1)
-                 ) -> str | None:
+    def __call__(self, tensor: Any, save_file: str | None = None, fps: float = 30,
+                 codec_type: str = "libx264_8", container: str = "mp4", nrow: int = 8,
+                 normalize: bool = True, value_range: tuple[int, int] = (-1, 1)) -> str | None:
         assert (codec_type, nrow, normalize, value_range) == ("libx264_10", 1, True, (-1, 1))
         parts = tensor if isinstance(tensor, list) else [tensor]
         frames = torch.cat(list(parts), dim=1)
@@ -84,7 +89,8 @@ class Writer:
         if not self.before(Path(save_file)):
             return None
         assert save_file.endswith(container)
-        videos.write(Path(save_file), np.ascontiguousarray(frames.movedim(0, -1).numpy()), videos.EXACT, fps)
+        videos.write(Path(save_file), np.ascontiguousarray(frames.movedim(0, -1).numpy()),
+                     videos.EXACT, fps)
         return save_file
 
     @property
@@ -93,19 +99,20 @@ class Writer:
 
 
 class WanGP:
-    """One WanGP that has been started; `generate` is its button."""
+    """A running WanGP; `generate` is its button."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.pipe, self.writer = Pipe(), Writer()
         self.save_video = hooks.start(self.writer)
-        self.server = {"video_container": "mp4", "video_output_codec": "libx264_10", "transformer_dtype_policy": "",
-                       "keep_intermediate_sliding_windows": 1}
+        self.server = {"video_container": "mp4", "video_output_codec": "libx264_10",
+                       "transformer_dtype_policy": "", "keep_intermediate_sliding_windows": 1}
         self.gen: dict[str, Any] = {"file_list": [], "file_settings_list": []}
         self.at_window: Callable[[int], None] = lambda window: None
         self.aborts_upsampling: Callable[[int], bool] = lambda window: False
         self.tag: Callable[[str, dict[str, Any]], object] = _tag
-        self.drops: Callable[[int], int] = lambda shared: shared  # of a later window's first frames, when it is joined
+        # how many frames a later window loses at its start when it is joined
+        self.drops: Callable[[int], int] = lambda shared: shared
         self.error, self.most_in_memory = "", 0
         self.lists: list[Any] = []
         self.artifact: list[Tensor] | None = None
@@ -124,12 +131,12 @@ class WanGP:
         return Path(self.gen["file_list"][-1])
 
     def metadata(self, video: str) -> dict[str, Any]:
-        """The settings that WanGP has written into a video."""
+        """The settings that WanGP wrote into a video."""
         return self.gen["file_settings_list"][self.gen["file_list"].index(video)]
 
     @property
     def made(self) -> list[int]:
-        """The clips that were made, counted from 1, since the last call of `forget`."""
+        """Clips made since the last `forget`, counted from 1."""
         return self.pipe.windows
 
     def forget(self) -> None:
@@ -137,35 +144,41 @@ class WanGP:
         self.writer.given.clear()
 
     def generate(self, settings: dict[str, Any]) -> bool:
-        """What the button does -> whether it came to its end."""
-        self.stop_after = settings.get("stop_after", 0)  # a button, no setting
-        known = inspect.signature(self._generate_media).parameters
-        settings = {name: value for name, value in settings.items() if name in known}  # as WanGP's queue drops them
+        """Presses the button -> whether WanGP got through."""
+        self.stop_after = settings.get("stop_after", 0)  # a button, not a setting
+        known = inspect.signature(self._generate_media).parameters  # WanGP's queue drops others
+        settings = {name: value for name, value in settings.items() if name in known}
         start = settings.get("image_start")
         if isinstance(start, str):
             settings["image_start"] = Image.open(start).convert("RGB")
         task = {"params": {"seed": settings["seed"]}}
         return self._generate_media(task, lambda *_: None, **settings)
 
-    def _generate_media(self, task: Any, send_cmd: Any, prompt: str, seed: int, video_length: int, resolution: str,
-                        image_start: Any, image_prompt_type: str, activated_loras: list[str],
-                        multi_prompts_gen_type: str, sliding_window_size: int, sliding_window_overlap: int,
+    def _generate_media(self, task: Any, send_cmd: Any, prompt: str, seed: int, video_length: int,
+                        resolution: str, image_start: Any, image_prompt_type: str,
+                        activated_loras: list[str], multi_prompts_gen_type: str,
+                        sliding_window_size: int, sliding_window_overlap: int,
                         num_inference_steps: int, guidance_scale: float, repeat_generation: int,
-                        custom_settings: dict[str, Any] | None, temporal_upsampling: str, film_grain_intensity: float,
-                        model_type: str, audio_source: Any = None, postprocess_audio: str = "", image_mode: int = 0,
-                        video_source: Any = None, api_return_video_uint8: bool = False) -> bool:
-        wan_model, gen, server_config, save_path = self.pipe, self.gen, self.server, str(self.folder)
-        base_model_type, model_def = model_type, {}
-        start_time, loras_selected = time.time(), [str(self.folder / name) for name in activated_loras]
+                        custom_settings: dict[str, Any] | None, temporal_upsampling: str,
+                        film_grain_intensity: float, model_type: str, audio_source: Any = None,
+                        postprocess_audio: str = "", image_mode: int = 0, video_source: Any = None,
+                        api_return_video_uint8: bool = False) -> bool:
+        wan_model, gen, server_config = self.pipe, self.gen, self.server
+        save_path, base_model_type, model_def = str(self.folder), model_type, {}
+        start_time = time.time()
+        loras_selected = [str(self.folder / name) for name in activated_loras]
         prompts = original_prompts = prompt.split("\n\n")
         fps, total_generation = 16, repeat_generation
         seed = seed if seed >= 0 else int.from_bytes(np.random.default_rng().bytes(4), "big")
-        assert start_time and original_prompts and loras_selected and base_model_type and not model_def  # for the hooks
+        # only the hooks read these
+        assert (start_time and original_prompts and loras_selected and base_model_type
+                and not model_def)
         if video_source is not None:
             video_length += sliding_window_overlap - 1
         windows, left = [min(video_length, sliding_window_size)], video_length - sliding_window_size
         while left > 0:
-            windows.append(min(left, sliding_window_size - sliding_window_overlap) + sliding_window_overlap)
+            windows.append(min(left, sliding_window_size - sliding_window_overlap)
+                           + sliding_window_overlap)
             left -= windows[-1] - sliding_window_overlap
         repeat_no = 0
         while repeat_no < total_generation:
@@ -181,11 +194,13 @@ class WanGP:
                 gen["extra_windows"] = 0
                 if window_no >= len(plan):
                     break
-                reuse_frames, current_video_length = sliding_window_overlap if window_no else 0, plan[window_no]
+                reuse_frames = sliding_window_overlap if window_no else 0
+                current_video_length = plan[window_no]
                 prompt = prompts[window_no] if window_no < len(prompts) else prompts[-1]
                 sliding_window, total_windows = len(plan) > 1, len(plan)
                 window_no += 1
-                return_latent_slice = slice(-max(1, reuse_frames // 4), None) if reuse_frames else None
+                return_latent_slice = (slice(-max(1, reuse_frames // 4), None)
+                                       if reuse_frames else None)
                 image_start_tensor = image_end_tensor = None
                 if window_no == 1:
                     if video_source is None:
@@ -203,8 +218,9 @@ class WanGP:
                         "before_generate", (prompt, return_latent_slice), wan_model,
                         {"generate_media": self._generate_media, **locals()})
                     samples = wan_model.generate(
-                        input_prompt=prompt, seed=seed, input_video=pre_video_guide, window_no=window_no,
-                        frame_num=current_video_length, return_latent_slice=return_latent_slice)
+                        input_prompt=prompt, seed=seed, input_video=pre_video_guide,
+                        window_no=window_no, frame_num=current_video_length,
+                        return_latent_slice=return_latent_slice)
                 except Exception as error:
                     self.error = str(error)
                     return False
@@ -214,7 +230,8 @@ class WanGP:
                     continue
                 samples = samples["x"]
                 sample, samples = samples, None
-                stop_current_sample = window_no == self.stop_after or sample.shape[1] < current_video_length
+                stop_current_sample = (window_no == self.stop_after
+                                       or sample.shape[1] < current_video_length)
                 sliding_window = sliding_window or gen["extra_windows"] > 0
                 if sliding_window:
                     pre_video_guide = sample[:, -sliding_window_overlap:].clone()
@@ -226,9 +243,11 @@ class WanGP:
                     if prefix_video.dtype != sample.dtype:
                         prefix_video = prefix_video.add_(1).mul_(127.5).round_().to(torch.uint8)
                     if prefix_video.shape[1] > 1:
-                        sample = torch.cat([prefix_video, sample[:, source_video_overlap_frames_count:]], dim=1)
+                        sample = torch.cat([prefix_video,
+                                            sample[:, source_video_overlap_frames_count:]], dim=1)
                     else:
-                        sample = torch.cat([prefix_video[:, :-source_video_overlap_frames_count], sample], dim=1)
+                        sample = torch.cat([prefix_video[:, :-source_video_overlap_frames_count],
+                                            sample], dim=1)
                     prefix_video = None
                 elif sliding_window and window_no > 1 and reuse_frames > 0:
                     sample = sample[:, self.drops(reuse_frames):]
@@ -240,32 +259,38 @@ class WanGP:
                     break
                 if temporal_upsampling:
                     sample, previous_last_frame, output_fps = _twice(
-                        sample, previous_last_frame if sliding_window and window_no > 1 else None, fps)
+                        sample, previous_last_frame if sliding_window and window_no > 1 else None,
+                        fps)
                 if film_grain_intensity > 0:
                     sample = _grainy(sample)
                 frames_already_processed.append(sample)
                 self.lists.append(frames_already_processed)
-                self.most_in_memory = max(self.most_in_memory, sum(part.shape[1] for part in frames_already_processed))
+                self.most_in_memory = max(self.most_in_memory,
+                                          sum(part.shape[1] for part in frames_already_processed))
                 container = server_config["video_container"]
                 video_path = str(self.folder / f"{time.time_ns()}_seed{seed}.{container}")
                 options = dict(fps=output_fps, nrow=1, normalize=True, value_range=(-1, 1),
                                codec_type=server_config["video_output_codec"], container=container)
                 if audio_source is not None:
                     save_path_tmp = video_path.rsplit(".", 1)[0] + f"_tmp.{container}"
-                    self.save_video(tensor=frames_already_processed, save_file=save_path_tmp, **options)
-                    videos.ffmpeg("-i", save_path_tmp, "-i", audio_source, "-c:v", "copy", "-c:a", "aac", "-shortest",
-                                  video_path)
+                    self.save_video(tensor=frames_already_processed, save_file=save_path_tmp,
+                                    **options)
+                    videos.ffmpeg("-i", save_path_tmp, "-i", audio_source, "-c:v", "copy", "-c:a",
+                                  "aac", "-shortest", video_path)
                     Path(save_path_tmp).unlink()
                 else:
-                    self.save_video(tensor=frames_already_processed, save_file=video_path, **options)
+                    self.save_video(tensor=frames_already_processed, save_file=video_path,
+                                    **options)
                 configs = {name: value for name, value in locals().items() if name in _SETTINGS}
-                configs |= {"prompt": "\n\n".join(original_prompts), "video_quality": options["codec_type"]}
+                configs |= {"prompt": "\n\n".join(original_prompts),
+                            "video_quality": options["codec_type"]}
                 if sliding_window:
                     configs["window_no"] = window_no
                 configs["generation_time"] = round(time.time() - start_time)
                 configs, video_path = svi("after_save", (configs, video_path), wan_model)
                 self.tag(video_path, configs)
-                replaces = sliding_window and window_no > 1 and not server_config["keep_intermediate_sliding_windows"]
+                replaces = (sliding_window and window_no > 1
+                            and not server_config["keep_intermediate_sliding_windows"])
                 _record(gen, video_path, configs, replaces)
                 self.artifact = frames_already_processed if api_return_video_uint8 else None
             seed = int.from_bytes(np.random.default_rng().bytes(4), "big")
@@ -273,23 +298,24 @@ class WanGP:
 
 
 _SETTINGS = {
-    "activated_loras", "audio_source", "custom_settings", "film_grain_intensity", "guidance_scale", "image_mode",
-    "image_prompt_type", "model_type", "multi_prompts_gen_type", "num_inference_steps", "postprocess_audio",
-    "repeat_generation", "resolution", "seed", "sliding_window_overlap", "sliding_window_size", "temporal_upsampling",
-    "video_length"}
+    "activated_loras", "audio_source", "custom_settings", "film_grain_intensity", "guidance_scale",
+    "image_mode", "image_prompt_type", "model_type", "multi_prompts_gen_type",
+    "num_inference_steps", "postprocess_audio", "repeat_generation", "resolution", "seed",
+    "sliding_window_overlap", "sliding_window_size", "temporal_upsampling", "video_length"}
 
 
 def settings(id: str, clips: int, **changes: Any) -> dict[str, Any]:
-    """WanGP's settings, as the form would give them, for a run of so many clips."""
+    """WanGP's settings for a run of `clips` clips, as its form gives them."""
     variant = VARIANTS[id]
     picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), np.uint8))
     return {
         "prompt": "one\n\ntwo", "seed": 7, "video_length": chain.length(clips, variant.overlap),
         "resolution": f"{SIDE}x{SIDE}", "image_start": picture, "image_prompt_type": "S",
         "activated_loras": [lora.name for lora in variant.loras], "multi_prompts_gen_type": "PW",
-        "sliding_window_size": 81, "sliding_window_overlap": variant.overlap, "num_inference_steps": 4,
-        "guidance_scale": 1.0, "repeat_generation": 1, "custom_settings": None, "temporal_upsampling": "",
-        "film_grain_intensity": 0, "model_type": "i2v" if variant.wan == "2.1" else "i2v_2_2"} | changes
+        "sliding_window_size": 81, "sliding_window_overlap": variant.overlap,
+        "num_inference_steps": 4, "guidance_scale": 1.0, "repeat_generation": 1,
+        "custom_settings": None, "temporal_upsampling": "", "film_grain_intensity": 0,
+        "model_type": "i2v" if variant.wan == "2.1" else "i2v_2_2"} | changes
 
 
 def shown(wgp: WanGP) -> np.ndarray:
@@ -298,7 +324,7 @@ def shown(wgp: WanGP) -> np.ndarray:
 
 
 def of_pieces(run: Run, clips: Sequence[Any] | None = None) -> np.ndarray:
-    """The frames of a run's pieces, one after another."""
+    """The frames of a run's pieces, joined."""
     done = run.done() if clips is None else clips
     paths = [path for clip in done for path, _ in run.pieces(clip, last=clip is done[-1])]
     return np.concatenate([videos.read(path) for path in paths])
@@ -312,7 +338,8 @@ def in_one_go(folder: Path, asked: dict[str, Any]) -> np.ndarray:
 
 
 def _record(gen: dict[str, Any], video_path: str, configs: dict[str, Any], replaces: bool) -> None:
-    """WanGP's gallery. Where intermediate videos are not kept, the last one and its file make room for this one."""
+    """Adds a video to WanGP's gallery. It replaces the last one, and its file, if WanGP does not
+    keep intermediate videos."""
     files, settings = gen["file_list"], gen["file_settings_list"]
     if not (replaces and files):
         files.append(video_path)
@@ -324,16 +351,17 @@ def _record(gen: dict[str, Any], video_path: str, configs: dict[str, Any], repla
 
 
 def _unit(frames: np.ndarray) -> Tensor:
-    """Frames [..., H, W, 3] of 8 bit as [3, ..., H, W] in [-1, 1]."""
+    """Frames [..., H, W, 3] uint8 -> [3, ..., H, W] in [-1, 1]."""
     return torch.tensor(frames).movedim(-1, 0).float().div_(127.5).sub_(1)
 
 
 def _twice(sample: Tensor, previous: Tensor | None, fps: float) -> tuple[Tensor, Tensor, float]:
-    """Twice the frames, as RIFE in WanGP: a frame between any two, also between the last one and the first."""
+    """Doubles the frames as RIFE does in WanGP, also across the seam to the window before."""
     if previous is not None:
         sample = torch.cat([previous, sample], dim=1)
     last = sample[:, -1:].clone()
-    between = sample[:, :-1].int().add(sample[:, 1:].int()).div(2, rounding_mode="floor").to(sample.dtype)
+    sums = sample[:, :-1].int().add(sample[:, 1:].int())
+    between = sums.div(2, rounding_mode="floor").to(sample.dtype)
     both = torch.stack([sample[:, :-1], between], dim=2).flatten(1, 2)
     return torch.cat([both, sample[:, -1:]], dim=1)[:, 0 if previous is None else 1:], last, 2 * fps
 
@@ -344,7 +372,7 @@ def _grainy(sample: Tensor) -> Tensor:
 
 
 def _tag(path: str, configs: dict[str, Any]) -> None:
-    """The settings in the video's metadata, written by what WanGP writes them with where that is there."""
+    """Writes the settings into the video's metadata with mutagen, as WanGP does, if it is there."""
     try:
         from mutagen.mp4 import MP4
     except ImportError:
@@ -353,6 +381,3 @@ def _tag(path: str, configs: dict[str, Any]) -> None:
         file = MP4(path)
         file["\xa9cmt"] = str(configs)
         file.save()
-
-
-__all__ = ["KINDS", "SIDE", "Frames", "WanGP", "in_one_go", "of_pieces", "settings", "shown"]

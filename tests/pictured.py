@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock, patch
@@ -34,9 +35,12 @@ def _form() -> list[Any]:
 
 
 def _components() -> list[str]:
-    """The tab's components in their order, with what each is given."""
+    """The tab's components in their order, with the arguments of each."""
     gradio = MagicMock()
-    with patch.dict(sys.modules, gradio=gradio):
+    with ExitStack() as stack:
+        for name, module in list(sys.modules.items()):
+            if name.startswith(tab.__package__) and hasattr(module, "gr"):
+                stack.enter_context(patch.object(module, "gr", gradio))
         tab.Tab(MagicMock(), {}).create()
     drawn = (call for call in gradio.mock_calls
              if re.fullmatch(r"[A-Z]\w+(\(\)\.__(enter|exit)__)?", call[0]))

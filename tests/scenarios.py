@@ -1,9 +1,8 @@
-"""Scenarios of SVI in WanGP's window loop: what a user asks for, press by press of Generate, and
-what is expected.
+"""Scenarios of SVI in WanGP's window loop: what a user asks for, and what should happen.
 
-test_scenarios.py plays them in the stand-in for the loop (loop.py), and
-wangp/test_scenarios_in_wangp.py in the real WanGP. Both are watched and checked by the code below,
-so the stand-in cannot behave differently from WanGP without a test that fails.
+test_scenarios.py plays them with the stand-in for the loop (loop.py),
+wangp/test_scenarios_in_wangp.py with the real WanGP. Both are watched and checked by the code here,
+so a test fails if the stand-in behaves differently from WanGP.
 """
 
 from __future__ import annotations
@@ -32,18 +31,19 @@ OUT_OF_MEMORY = "CUDA out of memory"
 
 @dataclass(frozen=True)
 class Press:
-    """One press of Generate, and what is expected of it. Presses and clips are counted from 1.
+    """One press of Generate, and what should come of it. Presses and clips count from 1.
 
     clips   clips asked for
-    made    clips for which the model is called; the others are on disk
+    made    clips for which the model is called; the others are already on disk
     shows   clips in the video afterwards
-    how     "generate" with the scenario's settings, "extend" the run of the press before to
-            `clips`, "redo" its last clip with another prompt, or "continue" its video
-    event   what happens while clip k is made: ("stop", k) the user asks the run to stop,
-            ("fail", k) the model runs out of memory, ("more", k) the user asks for another window
-    ended   how the run ended
+    how     "generate" with the scenario's settings; or take the run of the press before, and
+            "extend" it to `clips`, "redo" its last clip with another prompt, or "continue" its
+            video
+    event   what happens while clip k is made: ("stop", k) the user stops the run, ("fail", k) the
+            model runs out of memory, ("more", k) the user asks for another window
+    ended   how the run ends
     runs    runs on disk afterwards
-    same    a press whose video had the very same frames; 0: none
+    same    number of a press whose video has exactly the same frames, or 0
     """
 
     clips: int
@@ -61,12 +61,12 @@ class Press:
 
     @property
     def total(self) -> int:
-        """Clips that the last window knows of."""
+        """Clips planned by the last window."""
         return self.clips + (self.event[0] == "more")
 
     @property
     def windows(self) -> int:
-        """Windows that WanGP's loop gets to; a run that stops refuses the one after."""
+        """Windows that WanGP's loop begins; a stopped run ends in the one after its last clip."""
         return self.event[1] if self.fails else min(self.total, self.shows + 1)
 
 
@@ -83,7 +83,7 @@ class Scenario:
 
     @property
     def seed(self) -> int:
-        """A seed of its own, which tells its runs from those of other scenarios in a folder."""
+        """Tells its runs from those of other scenarios in the same folder."""
         return zlib.crc32(self.name.encode()) % 10**6
 
     def prompt(self, press: Press, clip: int) -> str:
@@ -130,40 +130,47 @@ SCENARIOS = (
 )
 
 
-# ------------------------------------------------------------------------------------------- playing
+# ------------------------------------------------------------------------------------------ playing
 
 
 class Host(Protocol):
-    """WanGP, or what stands in for it."""
+    """WanGP or its stand-in."""
 
     outputs: Path  # WanGP's folder for videos
 
     def settings(self, id: str, clips: int, prompt: str, seed: int) -> dict[str, Any]:
-        """WanGP's settings, as the form would give them."""
+        """WanGP's settings, as its form gives them."""
 
     def generate(self, settings: dict[str, Any]) -> bool:
-        """Presses Generate -> whether WanGP was content."""
+        """Presses Generate -> whether WanGP reports success."""
 
 
 @dataclass
 class Window:
-    """What a window of the loop was given and what became of it."""
+    """A window of the loop.
+
+    source   frames of the image or video that the user gave, and how many the first window shares
+    latents  start of the slice of latents that the loop asks `generate` for
+    made     the model is called
+    kept     frames that a new clip adds to the video
+    seeds    seeds in the video's settings, once the window is saved
+    """
 
     number: int
     of: int
     frames: int
     shares: int
-    source: tuple[int, int]  # frames of the video or image it starts from, and those that it shares
-    latents: int | None  # where the slice of latents begins that the loop asks back
+    source: tuple[int, int]
+    latents: int | None
     prompt: str
     seed: int
     made: bool = False
-    kept: int = 0  # frames that a new clip adds to the video
-    seeds: list[int] = field(default_factory=list)  # in the video's settings, once it is saved
+    kept: int = 0
+    seeds: list[int] = field(default_factory=list)
 
 
 def play(scenario: Scenario, host: Host) -> list[dict[str, Any]]:
-    """What each press came to, as JSON can hold it."""
+    """Plays a scenario -> what came of each press, as values that JSON can hold."""
     store, seen, video = Store(host.outputs / FOLDER), [], ""
     for press in scenario.presses:
         windows: list[Window] = []
@@ -174,7 +181,8 @@ def play(scenario: Scenario, host: Host) -> list[dict[str, Any]]:
         about, done = runs[0].about, runs[0].done()
         seen.append({
             "success": success, "windows": [asdict(window) for window in windows],
-            "frames": _frames(about.video), "before": before, "runs": len(runs), "variant": about.variant, "ended": about.ended, "clips": about.clips,
+            "frames": _frames(about.video), "before": before, "runs": len(runs),
+            "variant": about.variant, "ended": about.ended, "clips": about.clips,
             "done": [[clip.prompt, clip.seed] for clip in done]})
         video = about.video
     return seen
@@ -200,7 +208,7 @@ def _settings(scenario: Scenario, press: Press, host: Host, store: Store) -> dic
 
 @contextmanager
 def watched(windows: list[Window], event: tuple[str, int]) -> Iterator[None]:
-    """Notes every window that passes the hooks, and makes the event happen."""
+    """Adds every window that passes the hooks to `windows`, and lets the event happen."""
     real = dict(hooks.HOOKS)
 
     def before_generate(asked: tuple[str, Any], pipe: Any, scope: Any) -> Any:
@@ -241,11 +249,11 @@ def watched(windows: list[Window], event: tuple[str, int]) -> Iterator[None]:
         hooks.HOOKS.update(real)
 
 
-# ------------------------------------------------------------------------------------------ checking
+# ----------------------------------------------------------------------------------------- checking
 
 
 def check(scenario: Scenario, seen: list[dict[str, Any]]) -> None:
-    """Holds what each press came to against what is expected of it."""
+    """Compares what came of each press with what should."""
     for number, (press, found) in enumerate(zip(scenario.presses, seen, strict=True)):
         before = seen[number - 1]["frames"] if number else []
         source = len(before) if press.how == "continue" else 1
@@ -293,8 +301,8 @@ def _seed(scenario: Scenario, clip: int) -> int:
 
 
 def _kept(scenario: Scenario, press: Press, clip: int, source: int) -> int:
-    """Frames of the video that come with a clip. Where the run fails, the last clip has given its
-    last frames up to the one that did not come; a video that is continued shares its own last."""
+    """Frames that a clip adds to the video. In a run that fails, the last clip has already given
+    its last frames up. The first clip comes with the `source` frames of a continued video."""
     variant, chained = scenario.variant, press.total if press.fails else press.shows
     kept = range(CLIP_FRAMES)[chain.kept(clip - 1, chained, variant.overlap, variant.keep_new)]
     return len(kept) + (source - variant.overlap if clip == 1 and source > 1 else 0)

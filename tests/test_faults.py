@@ -1,6 +1,6 @@
-"""A fault planted in every hook and everything that stands in for something of WanGP's, before its
-work and after it, in a stand-in for WanGP's loop (loop.py): WanGP's queue goes on, no clip is lost,
-and the video is resumed."""
+"""Faults planted in every hook and every stand-in for WanGP's functions, before and after
+their work, in the stand-in for WanGP's loop: WanGP's queue moves on, no clip is lost, and
+the video can be resumed."""
 
 from __future__ import annotations
 
@@ -40,14 +40,12 @@ PLACES: dict[str, tuple[Any, str]] = {
     "to_uint8": (recorder, "to_uint8"), "gallery": (page, "only_once"),
     "progress": (page, "tell_progress"), "matching.begin": (matching, "begin"),
 }
-#: a fault here ends the making of a clip, or keeps it from the run: WanGP then writes
-#: it into a file of its own
+#: a fault here loses a clip on its way to the run, so that it is made again
 MADE_AGAIN = ("seed", "finish", "receive", "to_uint8")
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, place: str, at: int, when: str) -> list[int]:
-    """From its call number `at` on the place fails once, before its work or
-    after it -> the calls so far."""
+    """Lets call number `at` of a place fail, before or after its work -> the calls so far."""
     owner, name = PLACES[place]
     real: Callable[..., Any] = owner[name] if isinstance(owner, dict) else getattr(owner, name)
     calls: list[int] = []
@@ -131,7 +129,7 @@ FULL = OSError(28, "No space left on device")
 
 def fails(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, at: int, error: Exception,
           times: int = 1) -> None:
-    """From its call number `at` on a function fails, so many times."""
+    """Lets a function fail so many times, from call number `at` on."""
     real, calls = getattr(owner, name), []
 
     def failing(*arguments: Any, **options: Any) -> Any:
@@ -144,7 +142,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, at: int, error
 
 
 def is_free(run: store.Run, seconds: float = 5) -> bool:
-    """Whether nobody has the run, now or in a moment."""
+    """Whether nobody holds the run, or lets go of it within `seconds`."""
     until = time.monotonic() + seconds
     while True:
         try:
@@ -197,7 +195,7 @@ def test_a_loop_that_ends_between_join_and_save_lets_go_of_the_run(
     run = wgp.run
     assert is_free(run)
     current_clip(wgp.pipe).video.recording.wait()
-    done = at > 1 and aborted  # without a clip there is nothing that could be resumed by hand
+    done = at > 1 and aborted  # without a clip there is nothing to resume
     assert wgp.run.about.ended == (State.STOPPED if done else "")
     wgp.aborts_upsampling = lambda window: False
     wgp.forget()
@@ -206,7 +204,7 @@ def test_a_loop_that_ends_between_join_and_save_lets_go_of_the_run(
 
 
 def test_the_garbage_collector_may_end_a_loop_while_a_lock_is_held(tmp_path: Path):
-    """It interrupts any code, also that of an executor which is just being given work."""
+    """It may interrupt any code, even an executor that is being given work."""
     wgp = WanGP(tmp_path)
     wgp.aborts_upsampling = lambda window: window == 2
     assert wgp.generate(settings("film", 3))

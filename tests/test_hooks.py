@@ -1,4 +1,4 @@
-"""The hooks without WanGP: the identity while SVI is off, and seams as WanGP's loop makes them."""
+"""The hooks without WanGP: they change nothing while SVI is off, and seams fit WanGP's loop."""
 
 import json
 import shutil
@@ -97,7 +97,7 @@ def test_a_window_that_is_no_clip_is_refused(window, changes, said):
 
 
 class Pipe(SimpleNamespace):
-    """WanGP's pipeline, whose clips are the moments that they show."""
+    """WanGP's pipeline. The frames of its clips are the moments that they show."""
 
     def generate(self, start):
         frames = torch.arange(start, start + 81).expand(1, 81)[..., None, None]
@@ -105,8 +105,7 @@ class Pipe(SimpleNamespace):
 
 
 def join(variant, windows, extra_after=()):
-    """WanGP's loop as far as seams go: a later window loses its first frames,
-    what is left is appended."""
+    """WanGP's loop as far as seams go: later windows lose their first frames and are appended."""
     pipe, parts = Pipe(), []
     total, overlap, number = windows, variant.overlap, 0
     extra = list(extra_after)
@@ -119,11 +118,11 @@ def join(variant, windows, extra_after=()):
         sample = pipe.generate((number - 1) * (81 - overlap))["x"][..., 0, 0]
         if number > 1:
             sample = sample[:, overlap:]
-        # pressed while this window was made
+        # asked for while this window is made
         at_once = number in extra and extra.remove(number) is None
         clip.video.gen = {"extra_windows": 1} if at_once else {}
         parts.append(svi("after_join", (sample, None), pipe, {})[0])
-        # or just after it was joined
+        # or just after it is joined
         total += at_once or (-number in extra and extra.remove(-number) is None)
     return torch.cat(parts, dim=1)[0].tolist(), [part.shape[1] for part in parts], total
 
@@ -182,7 +181,7 @@ def test_what_the_hooks_give_wangp_is_what_the_authors_code_returned(case, monke
 
 
 class StandInVAE:
-    """WanGP's VAE as far as `vae.encode` sees it; latents tell how they were made."""
+    """WanGP's VAE as `vae.encode` sees it. Its latents say how they were made."""
 
     def __init__(self, vae_pth="", dtype=torch.float32, device="cpu"):
         self.dtype, self.device, self.model = dtype, device, torch.nn.Module()
@@ -194,7 +193,7 @@ class StandInVAE:
 
 @pytest.fixture
 def card(monkeypatch):
-    """Says how much of the card's memory is free."""
+    """Sets how many GiB of VRAM are free."""
     def of(gigabytes):
         free = int(gigabytes * 2**30)
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free // 2, 2 * free))
@@ -231,7 +230,7 @@ def test_tiles_are_given_up_before_32_bit(card, gigabytes, tile_size, expected):
 
 
 class FullVAE(StandInVAE):
-    """Which has room for tiles, and for a whole video only in the types `whole`."""
+    """A VAE with room for tiles, and for a whole video only in the types of `whole`."""
 
     whole = ()
 

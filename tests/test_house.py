@@ -1,4 +1,4 @@
-"""The plan of the house: which room of the package may import which, read off the source of every module."""
+"""The plan of the house: which room of the package may import which, and what tests may use."""
 
 from __future__ import annotations
 
@@ -17,37 +17,38 @@ from wan2gp_svi.install.shipped import GUIDE
 HOME = Path(__file__).parents[1]
 PACKAGE = "wan2gp_svi"
 
-#: room -> the rooms that its modules may import when they are imported; each may import its own
-BASE = {"release", "files", "text", "location"}  # standard library only; `release` is the package itself
+BASE = {"release", "files", "text", "location"}  # standard library; `release` is the package itself
+#: room -> the rooms that its modules may import at their top, beside their own
 ARROWS = {
     "release": set(), "files": set(), "text": set(), "location": {"files"},
     "method": set(),
-    "runs": {*BASE, "method"},  # of the method the length of a clip
+    "runs": {*BASE, "method"},
     "drift": {*BASE, "method"},
     "wangp": {*BASE, "method", "runs", "drift", "wangp.check", "install.text"},
     "wangp.check": {*BASE, "method", "wangp"},
     "wangp.tab": {*BASE, "method", "runs", "drift", "wangp", "install", "install.text"},
     "demo": {*BASE, "method", "drift"},
     "demo.in_wangp": {*BASE, "method", "demo", "wangp", "install", "install.text"},
-    "install.text": {*BASE},  # what reads WanGP's source, for the installer and for the contract
+    "install.text": {*BASE},  # reads WanGP's source for the installer and for the contract
     "install": {*BASE, "method", "wangp", "install.text"},
     "selftest": {*BASE, "method", "wangp", "demo.in_wangp", "install", "install.text"},
     "__main__": {*BASE},
 }
-#: modules that a room may import of another, where not all of them
+#: where a room may import only some modules of another
 ONLY = {
-    ("install", "method"): {"variants"}, ("install", "wangp"): {"wangp.contract"}, ("runs", "method"): {"variants"},
-    ("wangp", "drift"): {"drift.layout"},
-    ("selftest", "wangp"): {"wangp", "wangp.contract"}, ("selftest", "demo.in_wangp"): {"demo.in_wangp.loader"},
+    ("install", "method"): {"variants"}, ("install", "wangp"): {"wangp.contract"},
+    ("runs", "method"): {"variants"}, ("wangp", "drift"): {"drift.layout"},
+    ("selftest", "wangp"): {"wangp", "wangp.contract"},
+    ("selftest", "demo.in_wangp"): {"demo.in_wangp.loader"},
     ("wangp", "install.text"): {"install.patches", "install.shipped", "install.syntax"},
 }
-#: imports inside functions that go against the arrows: doors, opened when somebody comes
+#: imports inside functions that go against the arrows
 LAZY = {
     "wangp.start": {"demo.in_wangp.loader", "selftest.passed", "wangp.tab.tab"},
     "wangp.recorder": {"drift"},
     "install.cli": {"demo.in_wangp.record", "selftest.command"},
-    "__main__": {"demo.command", "demo.in_wangp.command", "drift", "runs.state", "runs.store", "selftest.command",
-                 "wangp.check.command", "wangp.resuming"},
+    "__main__": {"demo.command", "demo.in_wangp.command", "drift", "runs.record", "runs.state",
+                 "runs.store", "selftest.command", "wangp.check.command", "wangp.resuming"},
 }
 
 
@@ -60,23 +61,28 @@ MODULES = {_name(path): path for path in sorted((HOME / PACKAGE).rglob("*.py"))}
 
 
 def _imports(name: str) -> Iterator[tuple[str, bool]]:
-    """What a module imports of the package, and whether only when a function is called; not what is for types alone."""
+    """What a module imports from the package, and whether inside a function. Imports for types
+    alone do not count."""
     path = MODULES[name]
     inside = name if path.name == "__init__.py" else name.rpartition(".")[0]
 
     def visit(node: ast.AST, lazy: bool) -> Iterator[tuple[str, bool]]:
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            if (isinstance(child, ast.If) and isinstance(child.test, ast.Name)
+                and child.test.id == "TYPE_CHECKING"):
                 continue
             if isinstance(child, ast.Import):
-                yield from ((alias.name, lazy) for alias in child.names if alias.name.split(".")[0] == PACKAGE)
+                yield from ((alias.name, lazy) for alias in child.names
+                            if alias.name.split(".")[0] == PACKAGE)
             elif isinstance(child, ast.ImportFrom):
-                above = inside.split(".")[: len(inside.split(".")) - child.level + 1] if child.level else []
+                above = (inside.split(".")[: len(inside.split(".")) - child.level + 1]
+                         if child.level else [])
                 base = ".".join([*above, *([child.module] if child.module else [])])
                 if base.split(".")[0] == PACKAGE:
                     whole = (f"{base}.{alias.name}" for alias in child.names)
                     yield from ((one if one in MODULES else base, lazy) for one in whole)
-            yield from visit(child, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+            function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+            yield from visit(child, lazy or isinstance(child, function))
 
     yield from visit(ast.parse(path.read_text(encoding="utf-8")), False)
 
@@ -98,7 +104,8 @@ def _room(name: str) -> str:
 
 def _allowed(source: str, target: str) -> bool:
     here, there = _room(source), _room(target)
-    return here == there or there in ARROWS[here] and _short(target) in ONLY.get((here, there), {_short(target)})
+    return (here == there or there in ARROWS[here]
+            and _short(target) in ONLY.get((here, there), {_short(target)}))
 
 
 EAGER = {name: {target for target, lazy in _imports(name) if not lazy} for name in MODULES}
@@ -106,8 +113,8 @@ EAGER = {name: {target for target, lazy in _imports(name) if not lazy} for name 
 
 def test_arrows_between_rooms_go_down_only():
     assert {_room(name) for name in MODULES} == ARROWS.keys()
-    against = [f"{_short(source)} imports {_short(target)}" for source, targets in EAGER.items() for target in targets
-               if not _allowed(source, target)]
+    against = [f"{_short(source)} imports {_short(target)}" for source, targets in EAGER.items()
+               for target in targets if not _allowed(source, target)]
     assert not against
 
 
@@ -135,21 +142,25 @@ def test_no_module_imports_itself_by_way_of_others():
 
 
 def _python(code: str) -> subprocess.CompletedProcess[str]:
-    quiet = "ignore:CUDA is not available:UserWarning"  # diffusers, on being imported
-    return subprocess.run([sys.executable, "-B", "-W", quiet, "-c", code], cwd=HOME, capture_output=True,
-                          encoding="utf-8")
+    quiet = "ignore:CUDA is not available:UserWarning"  # by diffusers, when it is imported
+    return subprocess.run([sys.executable, "-B", "-W", quiet, "-c", code], cwd=HOME,
+                          capture_output=True, encoding="utf-8")
 
 
-HEAVY = {"av", "cv2", "diffusers", "gradio", "imageio", "matplotlib", "numpy", "PIL", "safetensors", "torch"}
-LIGHT = sorted(_short(name) for name in MODULES if name.startswith((f"{PACKAGE}.install.", f"{PACKAGE}.wangp.check"))
+HEAVY = {"av", "cv2", "diffusers", "gradio", "imageio", "matplotlib", "numpy", "PIL", "safetensors",
+         "torch"}
+LIGHT = sorted(_short(name) for name in MODULES
+               if name.startswith((f"{PACKAGE}.install.", f"{PACKAGE}.wangp.check"))
                and not name.endswith("__main__"))
 
 
 @pytest.mark.parametrize("names", [["wangp"], ["wangp.contract"], LIGHT, ["demo.in_wangp.record"],
-                                   ["selftest.passed"], ["files", "text", "location", "variants", "chain"]],
+                                   ["selftest.passed"],
+                                   ["files", "text", "location", "variants", "chain"]],
                          ids=lambda names: names[0])
 def test_what_wangp_and_the_installer_start_with_loads_no_torch(names: list[str]):
-    done = _python(f"import sys, importlib\nfor one in {names}: importlib.import_module('{PACKAGE}.' + one)\n"
+    done = _python(f"import sys, importlib\nfor one in {names}: "
+                   f"importlib.import_module('{PACKAGE}.' + one)\n"
                    f"print(sorted({HEAVY} & sys.modules.keys()))")
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
@@ -164,7 +175,23 @@ def test_importing_prints_nothing():
 def test_the_guide_which_is_copied_into_wangp_links_to_nothing_that_stays_behind():
     links = re.findall(r"\]\(([^)]+)\)", (HOME / GUIDE).read_text(encoding="utf-8"))
     assert links and not [link for link in links if not link.startswith(("#", "https://"))]
-#: tests that need nothing but pytest and hypothesis; those that are run here take no time
+
+
+def test_every_test_that_the_docs_name_is_there():
+    text = (HOME / "docs/faults.md").read_text(encoding="utf-8")
+    _, installer, runs = re.split(r"^## .+\n", text, flags=re.MULTILINE)[1:]
+    named, file = [], ""
+    for row in f"{installer}{runs}".splitlines():
+        for found in re.finditer(r"(test_\w+)\.py|`(\w+)`", row.rpartition(" | ")[2]):
+            file = found[1] or file
+            named += [(file, found[2])] if found[2] else []
+    texts = {file: next((HOME / "tests").rglob(f"{file}.py")).read_text("utf-8")
+             for file, _ in named}
+    assert len(named) > 40
+    assert not [one for one in named if not re.search(rf"def test_\w*{one[1]}", texts[one[0]])]
+
+
+#: tests that need only pytest and hypothesis; the first are quick enough to run here
 LIGHT_TESTS = ("test_files", "test_chain", "test_install", "test_install_patches")
 OTHER_LIGHT_TESTS = ("test_contract", "test_house", "test_install_doctor", "test_install_faults",
                      "test_install_git", "test_install_legacy", "test_install_loras")
@@ -172,12 +199,13 @@ OTHER_LIGHT_TESTS = ("test_contract", "test_house", "test_install_doctor", "test
 
 @pytest.mark.parametrize(("names", "options"), [
     (LIGHT_TESTS, []), (OTHER_LIGHT_TESTS, ["--collect-only"])], ids=["run", "collected"])
-def test_tests_of_the_standard_library_need_no_other(names: tuple[str, ...], options: list[str]):
+def test_some_tests_run_without_other_packages(names: tuple[str, ...], options: list[str]):
     files = [f"tests/{name}.py" for name in names]
     done = _python("import sys, pytest\n"
                    "class Missing:\n"
                    "    def find_spec(self, name, *_):\n"
-                   f"        if name.partition('.')[0] in {HEAVY}: raise ModuleNotFoundError(name)\n"
+                   f"        if name.partition('.')[0] in {HEAVY}:\n"
+                   "            raise ModuleNotFoundError(name)\n"
                    "sys.meta_path.insert(0, Missing())\n"
                    f"sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', *{options}, *{files}]))")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -185,18 +213,15 @@ def test_tests_of_the_standard_library_need_no_other(names: tuple[str, ...], opt
 
 #: private names of the product that tests may use, and why
 PRIVATE = {
-    "test_drift": {"_limits"},  # drawing a whole report for each of 50 examples takes minutes
-    "test_faults": {"_encode", "_grow"},  # the steps of the thread beside WanGP's, for planting faults
+    "test_drift": {"_curve", "_shade"},  # a whole report for each of 50 examples takes minutes
+    "test_faults": {"_encode", "_grow"},  # work beside WanGP's thread, for planting faults
     "test_install_legacy": {"_ARROW", "_BLOCKS", "_PROFILES"},  # hashes that stand-ins are added to
-    "test_mp4": {"_copy", "_folded", "_movie", "_places", "_read", "_spread"},  # tables of bytes
-    "test_replay": {"_PARTS"},  # what the contract reads of a file
-    "test_selftest": {"_NEEDED", "_lacks", "_marks"},  # other Pythons and consoles than this one
-    "test_tab": {"_bytes"},  # a line that two modules must agree on
+    "test_selftest": {"_NEEDED", "_lacks"},  # other Pythons than this one
 }
 
 
 def _private_names(path: Path) -> set[str]:
-    """Names with an underscore that a module defines."""
+    """The private names that a module defines."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -229,8 +254,10 @@ def test_tests_use_no_private_name_of_the_product():
 
 
 def test_every_module_says_what_it_is_and_is_shipped():
-    silent = [name for name, path in MODULES.items() if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
+    silent = [name for name, path in MODULES.items()
+              if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
     assert not silent
     packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}
-    listed = re.search(r"(?s)^packages = \[(.*?)\]", (HOME / "pyproject.toml").read_text("utf-8"), re.M)
+    listed = re.search(r"(?s)^packages = \[(.*?)\]", (HOME / "pyproject.toml").read_text("utf-8"),
+                       re.M)
     assert set(re.findall(r'"([\w.]+)"', listed[1])) == packages

@@ -259,10 +259,13 @@ def test_a_wgp_that_the_contract_refuses_keeps_the_hook_at_its_start(wangp, upst
     assert hooks(wangp) == [5, 2, 1]
     assert PATCHES[-1].hunks[0].texts[-1].encode() in (wangp / "wgp.py").read_bytes()
     why = why_off(wangp)
-    assert why.startswith("WanGP 12.60 does not fit: wgp.py: the hook before_generate needs window_no")
+    assert why.startswith("WanGP 12.60 does not fit: wgp.py: the hook "
+                          "before_generate needs window_no")
     assert "Get a newer release of SVI for WanGP" in why
-    refused = subprocess.run([sys.executable, REPO / "install.py", wangp], capture_output=True, encoding="utf-8")
-    assert refused.returncode == 1 and "window_no (the number of the clip), which is not set there" in refused.stderr
+    refused = subprocess.run([sys.executable, REPO / "install.py", wangp], capture_output=True,
+                             encoding="utf-8")
+    assert (refused.returncode == 1 and "window_no (the number of the clip), which is not set there"
+            in refused.stderr)
     assert "WanGP itself is not affected" in refused.stderr and hooks(wangp) == [5, 2, 1]
     commit(upstream, 3)
     git(wangp, "pull", "--ff-only")

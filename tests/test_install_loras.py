@@ -113,7 +113,7 @@ import sys
 from pathlib import Path
 from wan2gp_svi.install import Refused, cli, loras
 try:
-    loras.fetch(loras.downloads(Path(sys.argv[1]), sys.argv[2:]), cli._print_progress)
+    loras.fetch(loras.downloads(Path(sys.argv[1]), sys.argv[2:]), cli.print_progress)
 except Refused as error:
     sys.exit(f"REFUSED {error}")
 """
@@ -263,12 +263,15 @@ def test_a_disk_without_room_is_refused_before_anything_is_loaded(tmp_path, monk
     def begin(*_, **__):
         raise Begun
 
-    client = SimpleNamespace(hf_hub_url=lambda repo, path: path, get_hf_file_metadata=lambda url, token:
+    client = SimpleNamespace(hf_hub_url=lambda repo, path: path,
+                             get_hf_file_metadata=lambda url, token:
                              SimpleNamespace(size=size, etag="0"))
     monkeypatch.setitem(sys.modules, "huggingface_hub", client)
-    monkeypatch.setitem(sys.modules, "huggingface_hub.file_download", SimpleNamespace(http_get=begin))
+    monkeypatch.setitem(sys.modules, "huggingface_hub.file_download",
+                        SimpleNamespace(http_get=begin))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2_500_000_000))
-    one, other = (loras.Download(name, tmp_path / "L" / name) for name in ("a.safetensors", "b.safetensors"))
+    one, other = (loras.Download(name, tmp_path / "L" / name)
+                  for name in ("a.safetensors", "b.safetensors"))
     size = 2_380_000_000
     with pytest.raises(Refused, match="Begun"):
         loras.fetch([one], print)

@@ -545,8 +545,8 @@ def page(monkeypatch):
     importlib.reload(telling)  # as WanGP starts: nothing has been shown
     context = SimpleNamespace(blocks=SimpleNamespace(get=lambda: object()),
                               event_id=SimpleNamespace(get=lambda: "7"))
-    gradio = SimpleNamespace(Warning=lambda text: shown.append(text), shown=shown)
-    monkeypatch.setitem(sys.modules, "gradio", gradio)
+    monkeypatch.setitem(sys.modules, "gradio",
+                        SimpleNamespace(Warning=lambda text: shown.append(text), shown=shown))
     monkeypatch.setitem(sys.modules, "gradio.context", SimpleNamespace(LocalContext=context))
     return SimpleNamespace(shown=shown, context=context)
 

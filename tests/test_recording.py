@@ -83,7 +83,7 @@ def unfinished(wgp: WanGP) -> list[Path]:
     return list(wgp.folder.rglob(f"*{UNFINISHED}*"))
 
 
-def go_on(wgp: WanGP) -> None:
+def recover(wgp: WanGP) -> None:
     wgp.pipe.before = lambda window: True
 
 
@@ -101,8 +101,8 @@ def test_a_run_of_four_clips_is_its_pieces_and_every_frame_is_encoded_once(wgp: 
 
 
 @pytest.mark.parametrize("id", KINDS)
-def test_the_video_is_what_it_was_before_there_were_pieces(wgp: WanGP, id: str,
-                                                           monkeypatch: pytest.MonkeyPatch):
+def test_the_video_is_what_it_was_before_there_were_pieces(
+        wgp: WanGP, id: str, monkeypatch: pytest.MonkeyPatch):
     assert wgp.generate(settings(id, 3))
     # the frames stay in WanGP's list
     monkeypatch.setattr("wan2gp_svi.wangp.matching.begin", lambda *_: None)
@@ -152,14 +152,13 @@ def test_the_metadata_say_how_the_video_was_made_and_stay_in_it(wgp: WanGP):
 
 @pytest.mark.parametrize("floats", ["kept", "cut"])
 @pytest.mark.parametrize("id", ["film", "2.0-wan22"])
-def test_frames_that_are_floats_are_gone_on_with_too(wgp: WanGP, tmp_path: Path, id: str,
-                                                     floats: str):
+def test_frames_that_are_floats_are_resumed_too(wgp: WanGP, tmp_path: Path, id: str, floats: str):
     other = WanGP(_made(tmp_path / "in one go"))
     wgp.pipe.floats = other.pipe.floats = floats
     assert other.generate(settings(id, 3))
     fail_at(wgp, 3)
     wgp.generate(settings(id, 3))
-    go_on(wgp)
+    recover(wgp)
     assert wgp.generate(settings(id, 3)) and wgp.made == [1, 2, 3, 3]
     assert np.array_equal(shown(wgp), shown(other))
 
@@ -178,7 +177,7 @@ def test_frames_that_are_floats_and_were_not_saved_are_encoded_as_they_would_hav
     assert np.array_equal(shown(wgp), shown(other))
 
 
-# ----------------------------------------------------------------------------------- going on later
+# ------------------------------------------------------------------------------------------- resume
 
 TWICE, GRAIN = {"temporal_upsampling": "rife2"}, {"film_grain_intensity": 0.1}
 
@@ -188,8 +187,8 @@ TWICE, GRAIN = {"temporal_upsampling": "rife2"}, {"film_grain_intensity": 0.1}
                          [("error", {}), ("error", TWICE | GRAIN), ("abort", TWICE)],
                          ids=["error", "error, twice the frames and grain",
                               "abort, twice the frames"])
-def test_the_same_settings_again_go_on_with_the_same_frames(wgp: WanGP, whole: Whole, id: str,
-                                                            how: str, post: dict):
+def test_the_same_settings_again_resume_with_the_same_frames(
+        wgp: WanGP, whole: Whole, id: str, how: str, post: dict):
     asked = settings(id, 4, **post)
     expected = whole(asked)
     for after in (1, 3):
@@ -198,7 +197,7 @@ def test_the_same_settings_again_go_on_with_the_same_frames(wgp: WanGP, whole: W
         run, = wgp.store.runs()
         assert run.about.ended == ("stopped" if how == "abort" else "OutOfMemoryError: VRAM")
         assert len(run.done()) == after and np.array_equal(shown(wgp), expected[: len(shown(wgp))])
-    go_on(wgp)
+    recover(wgp)
     wgp.forget()
     assert wgp.generate(asked) and wgp.made == [4]
     run, = wgp.store.runs()
@@ -206,7 +205,7 @@ def test_the_same_settings_again_go_on_with_the_same_frames(wgp: WanGP, whole: W
     assert run.about.ended == "finished" and len(wgp.gen["file_list"]) == 1
 
 
-def test_an_early_stop_gives_a_whole_video_and_can_be_gone_on_with(wgp: WanGP, whole: Whole):
+def test_an_early_stop_gives_a_whole_video_and_can_be_resumed(wgp: WanGP, whole: Whole):
     asked = settings("film", 4, **TWICE)
     expected = whole(asked)
     assert wgp.generate(asked | {"stop_after": 2})
@@ -219,7 +218,7 @@ def test_an_early_stop_gives_a_whole_video_and_can_be_gone_on_with(wgp: WanGP, w
     assert wgp.video != first and len(videos.read(first)) == 2 * chain.length(2, 5) - 1
 
 
-def test_a_run_that_is_asked_to_stop_makes_its_clip_and_can_be_gone_on_with(
+def test_a_run_that_is_asked_to_stop_makes_its_clip_and_can_be_resumed(
         wgp: WanGP, whole: Whole, capsys: pytest.CaptureFixture):
     wgp.at_window = lambda window: (wgp.run.folder / STOP).touch() if window == 2 else None
     wgp.generate(settings("film", 4))
@@ -233,7 +232,7 @@ def test_a_run_that_is_asked_to_stop_makes_its_clip_and_can_be_gone_on_with(
 
 
 @pytest.mark.parametrize("id", KINDS)
-def test_a_window_added_after_the_last_goes_on_without_a_gap(wgp: WanGP, whole: Whole, id: str):
+def test_a_window_added_after_the_last_follows_without_a_gap(wgp: WanGP, whole: Whole, id: str):
     def more(at: int) -> None:
         wgp.gen["extra_windows"] = int(at == 3)
 
@@ -260,22 +259,21 @@ def test_a_window_added_after_the_last_was_saved_keeps_what_was_shown(wgp: WanGP
 
 
 @pytest.mark.parametrize("id", ["film", "shot", "2.0-pro"])
-def test_an_added_window_that_broke_off_is_made_with_the_same_seam(wgp: WanGP, tmp_path: Path,
-                                                                   id: str):
+def test_an_added_window_that_failed_is_made_with_the_same_seam(
+        wgp: WanGP, tmp_path: Path, id: str):
     other = WanGP(_made(tmp_path / "in one go"))
     for one in (wgp, other):
         after(one, 2, partial(one.gen.update, extra_windows=1))
     assert other.generate(settings(id, 2))
     fail_at(wgp, 3)
     wgp.generate(settings(id, 2))
-    go_on(wgp)
+    recover(wgp)
     after(wgp, 99, lambda: None)
     assert wgp.generate(settings(id, 3)) and wgp.made == [1, 2, 3, 3]
     assert np.array_equal(shown(wgp), shown(other))
 
 
-def test_a_run_with_an_added_window_goes_on_like_one_that_was_never_interrupted(wgp: WanGP,
-                                                                                tmp_path: Path):
+def test_a_run_with_an_added_window_resumes_as_if_never_interrupted(wgp: WanGP, tmp_path: Path):
     other = WanGP(_made(tmp_path / "in one go"))
     for one in (wgp, other):
         after(one, 2, partial(one.gen.update, extra_windows=1))
@@ -306,8 +304,8 @@ def test_two_on_one_run_and_the_second_is_refused(wgp: WanGP, capsys: pytest.Cap
     assert wgp.run.lock()() is None
 
 
-def test_the_same_settings_in_a_second_wangp_are_a_new_run(wgp: WanGP,
-                                                           capsys: pytest.CaptureFixture):
+def test_the_same_settings_in_a_second_wangp_are_a_new_run(
+        wgp: WanGP, capsys: pytest.CaptureFixture):
     other = WanGP(wgp.folder)
 
     def second(at: int) -> None:
@@ -322,8 +320,8 @@ def test_the_same_settings_in_a_second_wangp_are_a_new_run(wgp: WanGP,
 
 # ------------------------------------------------------------------------------------------- faults
 
-def test_a_full_disk_is_said_before_the_clip_and_nothing_is_lost(wgp: WanGP, whole: Whole,
-                                                                 disk: Callable):
+def test_a_full_disk_is_said_before_the_clip_and_nothing_is_lost(
+        wgp: WanGP, whole: Whole, disk: Callable):
     asked = settings("shot", 3)
     disk(2**40)
     expected = whole(asked)
@@ -384,8 +382,8 @@ def test_an_encoder_that_fails_ends_the_video_and_loses_no_clip(
     assert np.array_equal(shown(wgp), expected) and not unfinished(wgp)
 
 
-def test_nothing_is_written_after_a_clip_that_could_not_be(wgp: WanGP,
-                                                           capsys: pytest.CaptureFixture):
+def test_nothing_is_written_after_a_clip_that_could_not_be(
+        wgp: WanGP, capsys: pytest.CaptureFixture):
     asked = settings("film", 4)
     wgp.pipe.patient = False
 
@@ -421,8 +419,8 @@ def test_a_slow_encoder_keeps_neither_clips_in_memory_nor_loses_one(wgp: WanGP, 
     assert max(behind) <= 1
 
 
-def test_the_video_does_not_grow_while_wangp_writes_its_metadata(wgp: WanGP,
-                                                                 monkeypatch: pytest.MonkeyPatch):
+def test_the_video_does_not_grow_while_wangp_writes_its_metadata(
+        wgp: WanGP, monkeypatch: pytest.MonkeyPatch):
     growing, clashes = threading.Event(), []
 
     def slowly(*arguments: Any, **options: Any) -> None:
@@ -441,7 +439,8 @@ def test_the_video_does_not_grow_while_wangp_writes_its_metadata(wgp: WanGP,
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
     """Files that a player keeps from being replaced; the video does not wait for it."""
-    monkeypatch.setattr(video_module, "_TRIES", 0)
+    clock = SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic)
+    monkeypatch.setattr(video_module, "time", clock)
     return videos.held_by_a_player(monkeypatch)
 
 
@@ -486,7 +485,7 @@ def test_a_run_that_fails_while_a_player_holds_the_video_resumes_in_the_second_f
     second = Path(wgp.run.about.video)
     assert second.stem.endswith("-2") and np.array_equal(videos.read(second), expected[:240])
     wgp.at_window = lambda at: None
-    go_on(wgp)
+    recover(wgp)
     assert wgp.generate(asked) and wgp.video == second and np.array_equal(shown(wgp), expected)
 
 
@@ -528,7 +527,7 @@ def test_a_state_with_a_flipped_bit_is_made_again(wgp: WanGP, capsys: pytest.Cap
     data = bytearray(state.read_bytes())
     data[-9] ^= 1
     state.write_bytes(data)
-    go_on(wgp)
+    recover(wgp)
     wgp.forget()
     assert wgp.generate(asked), wgp.error
     assert wgp.made == [2, 3]
@@ -541,7 +540,7 @@ def test_other_containers_are_joined_without_encoding(wgp: WanGP, whole: Whole, 
     wgp.server["video_container"] = "mkv"
     fail_at(wgp, 3)
     wgp.generate(asked)
-    go_on(wgp)
+    recover(wgp)
     assert wgp.generate(asked) and wgp.video.suffix == ".mkv" and wgp.made == [1, 2, 3, 3]
     assert np.array_equal(shown(wgp), expected) and wgp.writer.frames == len(expected)
 
@@ -553,7 +552,7 @@ def test_sound_is_laid_under_the_whole_video(wgp: WanGP, whole: Whole, tmp_path:
     videos.ffmpeg("-f", "lavfi", "-i", "anullsrc=r=8000", "-t", 30, sound)
     fail_at(wgp, 3)
     wgp.generate(asked | {"audio_source": str(sound)})
-    go_on(wgp)
+    recover(wgp)
     assert wgp.generate(asked | {"audio_source": str(sound)}) and wgp.made == [1, 2, 3, 3]
     assert np.array_equal(shown(wgp), expected) and wgp.writer.frames == len(expected)
     assert "Audio: aac" in videos.about(wgp.video) and not list(wgp.folder.glob("*_tmp*"))

@@ -1,4 +1,5 @@
-"""The hooks in WanGP's history: the quick form of benchmarks/replay.py. Needs a WanGP clone with its history.
+"""The hooks in WanGP's history: a quick form of benchmarks/replay.py. Needs a WanGP clone with its
+history.
 
     WANGP_DIR=DIR pytest tests/test_replay.py          (WanGP's own packages are not needed)
 """
@@ -44,7 +45,8 @@ def test_the_hooks_fit_thirty_versions_spread_over_the_history(clone):
     chosen = replay.versions(clone, every=12)
     assert len(chosen) >= 30 and chosen[0].name == "9.0"
     results = replay.replay(clone, chosen, PATCHES.values(), {})
-    names = {blob: f"{version.name}, {version.commit[:8]}" for version in chosen for blob in version.blobs}
+    names = {blob: f"{version.name}, {version.commit[:8]}" for version in chosen
+             for blob in version.blobs}
     assert {names[blob]: result.faults for blob, result in results.items() if result.faults} == {}
     around = replay.around(clone, chosen, list(PATCHES.values()))
     assert {commit: faults for commit, faults in around.items() if faults} == {}
@@ -92,8 +94,8 @@ def test_missing_hooks_and_names_that_are_not_bound_are_found(newest, monkeypatc
         monkeypatch.undo()
         return found
 
-    why = "(a test), which is not set there"
-    assert with_name("no_such_name", "after_join") == [f"the hook after_join needs no_such_name {why}"]
+    said = "the hook after_join needs no_such_name (a test), which is not set there"
+    assert with_name("no_such_name", "after_join") == [said]
     assert with_name("num_frames_generated", "before_generate") == []
     assert with_name("generated_audio", "after_save") == []
 
@@ -107,5 +109,6 @@ def test_the_outline_of_a_file_gives_what_the_whole_file_gives(newest):
 
 def test_the_earlier_distribution_is_tried_with_both_line_endings():
     diff = b"--- a/wgp.py\n+++ b/wgp.py\n@@ -1,2 +1,3 @@\n one\n+more\n two\n"
-    assert replay.applies(diff, b"one\ntwo\n", "wgp.py") and replay.applies(diff, b"one\r\ntwo\r\n", "wgp.py")
+    assert replay.applies(diff, b"one\ntwo\n", "wgp.py")
+    assert replay.applies(diff, b"one\r\ntwo\r\n", "wgp.py")
     assert not replay.applies(diff, b"one\n\nthree\n", "wgp.py")

@@ -1,4 +1,5 @@
-"""The parts of the VAE's encode that need no WanGP; that stripes are exact is shown in wangp/test_gpu_bench.py."""
+"""The VAE's encode without WanGP; wangp/test_gpu_bench.py shows with real
+VAEs that stripes are exact."""
 
 import re
 from types import SimpleNamespace
@@ -13,7 +14,8 @@ WANS = "RR2RR3RR3RRRAR"  #: the layers of Wan's encoder
 
 def layers(kinds):
     names = {"R": "ResidualBlock", "A": "AttentionBlock"}
-    made = [type(names.get(kind, "Resample"), (), {} if kind in names else {"mode": f"downsample{kind}d"})()
+    made = [type(names.get(kind, "Resample"), (),
+                 {} if kind in names else {"mode": f"downsample{kind}d"})()
             for kind in kinds]
     return SimpleNamespace(encoder=SimpleNamespace(downsamples=made[:-3], middle=made[-3:]))
 
@@ -28,14 +30,15 @@ def test_only_wans_own_encoder_works_in_stripes(kinds, known):
 
 
 def test_what_is_asked_for_grows_with_the_picture_and_less_in_stripes(monkeypatch):
-    """The GB of VRAM that an exact encode wants, as the user is told where they are not there."""
+    """The VRAM that an exact encode needs, as the user is told if it is not free."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 0))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 0)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 0)
 
     def wanted(kinds, height, width):
         lines, video = [], torch.empty(3, 81, height, width, device="meta")
-        wangps = SimpleNamespace(dtype=torch.float32, model=layers(kinds), encode=lambda videos, tile: videos)
+        wangps = SimpleNamespace(dtype=torch.float32, model=layers(kinds),
+                                 encode=lambda videos, tile: videos)
         vae.encode(SimpleNamespace(vae=wangps), video, tile_size=256, say=lines.append)
         return float(re.search(r"untiled needs ([\d.]+) GB", lines[0])[1])
 
@@ -44,7 +47,7 @@ def test_what_is_asked_for_grows_with_the_picture_and_less_in_stripes(monkeypatc
 
 
 class ResidualBlock:
-    """Passes parts of a video through."""
+    """Passes a part of a video on."""
 
     def __call__(self, part, memory, index):
         return part
@@ -67,13 +70,15 @@ class AttentionBlock:
 
 
 class StandIn:
-    """A VAE whose latents are every eighth pixel of every fourth frame; `parts` are the frames that it is given."""
+    """A VAE whose latents are every eighth pixel of every fourth frame. `parts` counts the frames
+    of each part that it gets."""
 
     def __init__(self):
         blocks = {"R": ResidualBlock, "A": AttentionBlock}
         made = [blocks[kind]() if kind in blocks else Resample(kind) for kind in WANS]
         self.parts = []
-        self.encoder = SimpleNamespace(downsamples=made[:-3], middle=made[-3:], conv1=self.begin, head=lambda part: part)
+        self.encoder = SimpleNamespace(downsamples=made[:-3], middle=made[-3:], conv1=self.begin,
+                                       head=lambda part: part)
 
     def begin(self, part, before):
         self.parts.append(part.shape[2])
@@ -92,4 +97,5 @@ def test_stripes_are_the_whole_and_go_no_farther_than_the_picture_changes(still_
     latents = vae_stripes.encode_in_stripes(model, video, scale, stripe=stripe)
     assert latents.equal(video[:, :, ::4, ::8, ::8])
     stripes = 1 if stripe == 10**6 else 2
-    assert model.parts == [1, *[4] * (seen // 4)] * stripes, "one frame, then as many as become a latent"
+    once = [1, *[4] * (seen // 4)]  # one frame, then as many as become a latent
+    assert model.parts == once * stripes

@@ -33,8 +33,9 @@ from typing import Any
 HOME = Path(__file__).resolve().parents[2]
 GIB = 2**30
 FRAMES = 81
-NOT_NEEDED = {"gradio", "librosa", "soundfile", "rembg", "decord", "smplfitter", "chumpy", "whisper", "s3tokenizer",
-              "conformer", "pydub", "gguf", "ffmpeg", "onnxruntime", "torchaudio", "cv2", "imageio"}
+NOT_NEEDED = {"gradio", "librosa", "soundfile", "rembg", "decord", "smplfitter", "chumpy",
+              "whisper", "s3tokenizer", "conformer", "pydub", "gguf", "ffmpeg", "onnxruntime",
+              "torchaudio", "cv2", "imageio"}
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,11 @@ class Cost:
 
 
 SETTINGS = {
-    "i2v": (Setting("stock", "", False), Setting("stock, the LoRA on", "", True), Setting("SVI-Shot", "shot", True),
-            Setting("SVI-2.0", "2.0", True)),
+    "i2v": (Setting("stock", "", False), Setting("stock, the LoRA on", "", True),
+            Setting("SVI-Shot", "shot", True), Setting("SVI-2.0", "2.0", True)),
     "i2v_2_2": (Setting("stock", "", False), Setting("stock, the LoRA on", "", True),
-                Setting("SVI-2.0 (Wan 2.2)", "2.0-wan22", True), Setting("SVI-2.0 Pro", "2.0-pro", True)),
+                Setting("SVI-2.0 (Wan 2.2)", "2.0-wan22", True),
+                Setting("SVI-2.0 Pro", "2.0-pro", True)),
 }
 
 
@@ -82,7 +84,8 @@ def main() -> None:
     torch.manual_seed(0)
     pipe, offload_object, lora_seconds = build(options, wangp)
     options.pipe, rate = pipe, matrix_rate(options.tiny)
-    settings = [setting for setting in SETTINGS[options.model] if not options.only or setting.name in options.only]
+    settings = [setting for setting in SETTINGS[options.model] if not options.only
+                or setting.name in options.only]
     for number, cap in enumerate(options.vram):
         costs: dict[Setting, list[Cost]] = {setting: [] for setting in settings}
         failed: dict[Setting, str] = {}
@@ -92,12 +95,14 @@ def main() -> None:
                     if setting in failed:
                         continue
                     try:
-                        cost = clip(pipe, offload_object, setting, options, cap, turn == options.repeats - 1)
+                        cost = clip(pipe, offload_object, setting, options, cap,
+                                    turn == options.repeats - 1)
                     except torch.cuda.OutOfMemoryError as error:
                         failed[setting] = str(error).split(".")[0]
                         offload_object.unload_all()
                         continue
-                    print(f"{cap:g} GiB, turn {turn}: {setting.name}: {cost.total:.2f} s", file=sys.stderr, flush=True)
+                    print(f"{cap:g} GiB, turn {turn}: {setting.name}: {cost.total:.2f} s",
+                          file=sys.stderr, flush=True)
                     if turn or number:  # the first turn of all warms up
                         costs[setting].append(cost)
         print(report(costs, failed, options, cap, rate, lora_seconds, wangp), flush=True)
@@ -113,8 +118,10 @@ def card_of(gib: float) -> Iterator[None]:
         return
     ask = torch.cuda.mem_get_info
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(min(1.0, gib * GIB / torch.cuda.get_device_properties(0).total_memory))
-    torch.cuda.mem_get_info = lambda *_: (int(gib * GIB) - torch.cuda.memory_reserved(), int(gib * GIB))
+    torch.cuda.set_per_process_memory_fraction(
+        min(1.0, gib * GIB / torch.cuda.get_device_properties(0).total_memory))
+    torch.cuda.mem_get_info = lambda *_: (int(gib * GIB) - torch.cuda.memory_reserved(),
+                                          int(gib * GIB))
     try:
         yield
     finally:
@@ -139,7 +146,8 @@ def matrix_rate(is_tiny: bool) -> float:
 
 
 def operations(pipe: Any, width: int, height: int, lora: bool) -> float:
-    """Of one step without guidance: matrix products and attention of all blocks. `lora`: rank 128."""
+    """Of one step without guidance: matrix products and attention of all
+    blocks. `lora`: rank 128."""
     model = pipe.model
     inside, outside = model.dim, model.ffn_dim
     tokens = ((FRAMES - 1) // 4 + 1) * (height // 16) * (width // 16)
@@ -147,7 +155,8 @@ def operations(pipe: Any, width: int, height: int, lora: bool) -> float:
     block = 2 * tokens * inside * (6 * inside + 2 * outside) + 4 * context * inside**2
     block += 4 * tokens * inside * (tokens + context)
     if lora:
-        block += 2 * 128 * (tokens * (6 * 2 * inside + 2 * (inside + outside)) + context * 4 * inside)
+        block += 2 * 128 * (tokens * (6 * 2 * inside + 2 * (inside + outside))
+                            + context * 4 * inside)
     return block * len(model.blocks)
 
 
@@ -158,11 +167,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", default="832x480", help="width x height")
     parser.add_argument("--steps", type=int, default=4, help="denoising steps, without guidance")
     parser.add_argument("--repeats", type=int, default=3, help="turns to count, after a warm-up")
-    parser.add_argument("--vram", type=float, nargs="+", default=[0], help="GiB that torch may use (0: all)")
-    parser.add_argument("--int8", action="store_true", help="quantise the transformer to int8, like WanGP")
+    parser.add_argument("--vram", type=float, nargs="+", default=[0],
+                        help="GiB that torch may use (0: all)")
+    parser.add_argument("--int8", action="store_true",
+                        help="quantise the transformer to int8, like WanGP")
     parser.add_argument("--only", nargs="+", default=[], help="names of settings (default: all)")
-    parser.add_argument("--weights", default="", help="folder for the random weights (default: ckpts in WANGP)")
-    parser.add_argument("--tiny", action="store_true", help="tiny models on a CPU, to try the benchmark itself")
+    parser.add_argument("--weights", default="",
+                        help="folder for the random weights (default: ckpts in WANGP)")
+    parser.add_argument("--tiny", action="store_true",
+                        help="tiny models on a CPU, to try the benchmark itself")
     options = parser.parse_args()
     if options.tiny:
         options.size = "64x64"
@@ -186,11 +199,13 @@ def stub_missing() -> None:
     class Finder:
         def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
             top = name.partition(".")[0]
-            return importlib.util.spec_from_loader(name, self, is_package=True) if top in missing else None
+            return (importlib.util.spec_from_loader(name, self, is_package=True)
+                    if top in missing else None)
         def create_module(self, spec: Any) -> Any: return Stub(spec.name)
         def exec_module(self, module: Any) -> None: ...
 
-    missing = {name for name in NOT_NEEDED if name not in sys.modules and importlib.util.find_spec(name) is None}
+    missing = {name for name in NOT_NEEDED if name not in sys.modules
+               and importlib.util.find_spec(name) is None}
     sys.meta_path.append(Finder())
 
 
@@ -219,8 +234,9 @@ def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
     # all that the pipeline needs of wgp.py
     sys.modules["wgp"] = types.ModuleType("wgp")
     sys.modules["wgp"].test_class_i2v = test_class_i2v
-    files = tiny.MODELS["tiny_i2v" if architecture == "i2v" else "tiny_i2v22"][2] if options.tiny else \
-        ["wan_random_mbf16.safetensors"] * (1 if architecture == "i2v" else 2)
+    files = (tiny.MODELS["tiny_i2v" if architecture == "i2v" else "tiny_i2v22"][2]
+             if options.tiny else
+        ["wan_random_mbf16.safetensors"] * (1 if architecture == "i2v" else 2))
     if not options.tiny:
         write_weights(wangp, folder, architecture)
     files_locator.set_checkpoints_paths([str(folder)])
@@ -230,10 +246,10 @@ def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
         definition |= {"i2v_2_2": True, "URLs2": ["x"]}
     pipe = WanAny2V(
         config=WAN_CONFIGS["i2v-14B"], checkpoint_dir=str(folder),
-        model_filename=[str(folder / file) for file in files], submodel_no_list=[1, 2][: len(files)],
-        model_type=architecture, model_def=definition, base_model_type=architecture, text_encoder_filename="",
-        quantizeTransformer=options.int8, dtype=torch.bfloat16,
-        VAE_dtype=torch.float32 if options.tiny else torch.float16)
+        model_filename=[str(folder / file) for file in files],
+        submodel_no_list=[1, 2][: len(files)], model_type=architecture, model_def=definition,
+        base_model_type=architecture, text_encoder_filename="", quantizeTransformer=options.int8,
+        dtype=torch.bfloat16, VAE_dtype=torch.float32 if options.tiny else torch.float16)
     pipe._interrupt = False
     parts = {"transformer": pipe.model, "vae": pipe.vae.model}
     if pipe.model2 is not None:
@@ -241,12 +257,16 @@ def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
     for model in filter(None, (pipe.model, pipe.model2)):
         model.cache = None
     budgets = {"transformer": 100, "transformer2": 100, "*": 3000}
-    offload_object = offload.profile(parts, profile_no=4, quantizeTransformer=False, budgets=budgets, verboseLevel=0,
-                                     loras=[name for name in parts if name.startswith("transformer")])
+    offload_object = offload.profile(parts, profile_no=4, quantizeTransformer=False,
+                                     budgets=budgets, verboseLevel=0,
+                                     loras=[name for name in parts
+                                            if name.startswith("transformer")])
     begin = time.monotonic()
     loras = [str(write_lora(folder, options.tiny))]
-    offload.load_loras_into_model(pipe.model, loras, [1.0], activate_all_loras=True, pinnedLora=not options.tiny,
-                                  preprocess_sd=lambda sd: pipe.model.preprocess_loras(architecture, sd))
+    offload.load_loras_into_model(pipe.model, loras, [1.0], activate_all_loras=True,
+                                  pinnedLora=not options.tiny,
+                                  preprocess_sd=lambda sd: pipe.model.preprocess_loras(
+                                      architecture, sd))
     if pipe.model._loras_errors:
         sys.exit(f"the LoRA was not loaded: {pipe.model._loras_errors}")
     if pipe.model2 is not None:
@@ -270,7 +290,8 @@ def write_weights(wangp: Path, folder: Path, architecture: str) -> None:
         return (torch.randn(shape, device="cuda") * scale).to(dtype).cpu()
 
     folder.mkdir(parents=True, exist_ok=True)
-    shape = json.loads((wangp / f"models/wan/configs/{architecture}.json").read_text(encoding="utf-8"))
+    shape = json.loads((wangp / f"models/wan/configs/{architecture}.json").read_text(
+        encoding="utf-8"))
     with torch.device("meta"):
         model = WanModel(**{key: value for key, value in shape.items() if not key.startswith("_")})
         vae = WanVAE_(dim=96, z_dim=16, temperal_downsample=[False, True, True])
@@ -278,16 +299,22 @@ def write_weights(wangp: Path, folder: Path, architecture: str) -> None:
                                  (vae, "Wan2.1_VAE.safetensors", torch.float32)):
         if not (folder / name).exists():
             state = network.state_dict()
-            save_file({key: draw(key, value.shape, dtype) for key, value in state.items()}, folder / name)
-            print(f"{name}: {(folder / name).stat().st_size / GIB:.1f} GiB", file=sys.stderr, flush=True)
-    for name in ("xlm-roberta-large/models_clip_open-clip-xlm-roberta-large-vit-huge-14-bf16.safetensors",
-                 "xlm-roberta-large/tokenizer.json", "umt5-xxl/tokenizer_config.json"):
+            save_file({key: draw(key, value.shape, dtype) for key, value in state.items()},
+                      folder / name)
+            print(f"{name}: {(folder / name).stat().st_size / GIB:.1f} GiB", file=sys.stderr,
+                  flush=True)
+    for name in (
+        "xlm-roberta-large/models_clip_open-clip-xlm-roberta-large-vit-huge-14-bf16.safetensors",
+        "xlm-roberta-large/tokenizer.json",
+        "umt5-xxl/tokenizer_config.json",
+    ):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
 
 
 def write_lora(folder: Path, is_tiny: bool) -> Path:
-    """Writes a random LoRA like SVI's: rank 128 in 400 layers, 2.4 GB in 32 bit, the authors' keys."""
+    """Writes a random LoRA like SVI's: rank 128 in 400 layers, 2.4 GB in
+    32 bit, the authors' keys."""
     import tiny
 
     path = folder / "svi-shot.safetensors"
@@ -301,7 +328,8 @@ def write_lora(folder: Path, is_tiny: bool) -> Path:
     tensors = {}
     for block in range(40):
         for layer in tiny.LORA_LAYERS:
-            inside, outside = 13824 if layer == "ffn.2" else 5120, 13824 if layer == "ffn.0" else 5120
+            inside, outside = (13824 if layer == "ffn.2" else 5120,
+                               13824 if layer == "ffn.0" else 5120)
             for side, shape in (("A", (128, inside)), ("B", (outside, 128))):
                 name = tiny.LORA_KEYS["svi"].format(block=block, layer=layer, side=side)
                 tensors[name] = (torch.randn(shape, device="cuda") * 0.001).cpu()
@@ -342,7 +370,8 @@ def noted(cost: Cost, vae: type) -> Iterator[None]:
 
     def encode(self: Any, videos: Any, tile_size: int = 256, *args: Any, **kwargs: Any) -> Any:
         latents = original(self, videos, tile_size, *args, **kwargs)
-        cost.encoded = f"{str(self.dtype)[6:]}, " + (f"tiles of {tile_size}" if tile_size else "untiled")
+        cost.encoded = f"{str(self.dtype)[6:]}, " + (f"tiles of {tile_size}"
+                                                     if tile_size else "untiled")
         return latents
 
     vae.encode = encode  # type: ignore[method-assign]
@@ -371,7 +400,8 @@ def save(frames: Any) -> float:
 
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        save_video(frames[None], str(Path(folder) / "clip.mp4"), fps=16, nrow=1, normalize=True, value_range=(-1, 1))
+        save_video(frames[None], str(Path(folder) / "clip.mp4"), fps=16, nrow=1, normalize=True,
+                   value_range=(-1, 1))
     return time.perf_counter() - begin
 
 
@@ -395,7 +425,8 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
         latents = torch.randn(16, 1, height // 8, width // 8) if variant.pro else None
         on(pipe).clip = Clip(Plan(variant, 42, ()), 1, 2, 1, reference=video[:, 0].clone(),
                              motion_frames=video, previous_latents=latents)
-    _, strengths, _ = parse_loras_multipliers("1" if setting.lora else "", int(setting.lora), options.steps)
+    _, strengths, _ = parse_loras_multipliers("1" if setting.lora else "", int(setting.lora),
+                                              options.steps)
     phases = {"guide_phases": 2, "switch_threshold": 900} if pipe.model2 is not None else {}
     cost = Cost()
     gc.collect()
@@ -403,26 +434,30 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
     torch.cuda.reset_peak_memory_stats()
     peak_ram(reset=True)
     memory = int(cap * 1024) or torch.cuda.get_device_properties(0).total_memory // 2**20
-    experts = [timed(cost, "denoise", model, "forward") for model in filter(None, (pipe.model, pipe.model2))]
+    experts = [timed(cost, "denoise", model, "forward")
+               for model in filter(None, (pipe.model, pipe.model2))]
     with ExitStack() as stack:
-        for timer in (*experts, timed(cost, "encode", type(pipe.vae), "encode"), noted(cost, type(pipe.vae)),
+        for timer in (*experts, timed(cost, "encode", type(pipe.vae), "encode"),
+                      noted(cost, type(pipe.vae)),
                       timed(cost, "decode", type(pipe.vae), "decode", "decode_to_cpu_uint8")):
             stack.enter_context(timer)
         torch.cuda.synchronize()
         begin = time.perf_counter()
         frames = pipe.generate(
-            input_prompt="a boat on a lake", n_prompt="", input_video=video, frame_num=FRAMES, width=width,
-            height=height, sampling_steps=options.steps, guide_scale=1.0, guide2_scale=1.0, shift=5.0,
-            sample_solver="unipc", seed=1, joint_pass=True,
+            input_prompt="a boat on a lake", n_prompt="", input_video=video, frame_num=FRAMES,
+            width=width, height=height, sampling_steps=options.steps, guide_scale=1.0,
+            guide2_scale=1.0, shift=5.0, sample_solver="unipc", seed=1, joint_pass=True,
             VAE_tile_size=type(pipe.vae).get_VAE_tile_size(0, memory, False), cfg_star_switch=False,
             prefix_frames_count=n, overlap_size=n, window_no=2, window_start_frame_no=80,
-            model_type=options.model, offloadobj=offload_object, loras_slists=strengths, color_correction_strength=0,
-            callback=lambda *args, **kwargs: None, set_header_text=lambda text: None, **phases)
+            model_type=options.model, offloadobj=offload_object, loras_slists=strengths,
+            color_correction_strength=0, callback=lambda *args, **kwargs: None,
+            set_header_text=lambda text: None, **phases)
         torch.cuda.synchronize()
         cost.total = time.perf_counter() - begin
     video = frames["x"] if isinstance(frames, dict) else frames
     assert tuple(video.shape) == (3, FRAMES, height, width), video.shape
-    cost.allocated, cost.reserved = torch.cuda.max_memory_allocated() / GIB, torch.cuda.max_memory_reserved() / GIB
+    cost.allocated, cost.reserved = (torch.cuda.max_memory_allocated() / GIB,
+                                     torch.cuda.max_memory_reserved() / GIB)
     cost.ram = peak_ram()
     if is_saved:
         cost.parts["save"] = save(video)
@@ -430,26 +465,30 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
     return cost
 
 
-def report(costs: dict[Setting, list[Cost]], failed: dict[Setting, str], options: argparse.Namespace, cap: float,
-           rate: float, lora_seconds: float, wangp: Path) -> str:
+def report(costs: dict[Setting, list[Cost]], failed: dict[Setting, str],
+           options: argparse.Namespace, cap: float, rate: float, lora_seconds: float,
+           wangp: Path) -> str:
     import torch
 
-    version = next((line.split('"')[1] for line in (wangp / "wgp.py").read_text(encoding="utf-8").splitlines()
+    version = next((line.split('"')[1]
+                    for line in (wangp / "wgp.py").read_text(encoding="utf-8").splitlines()
                     if line.startswith("WanGP_version")), "?")
     lines = [
-        f"{datetime.date.today()}, {torch.cuda.get_device_name(0)}, torch {torch.__version__}, WanGP {version}, "
-        f"{options.model} in {'int8' if options.int8 else 'bf16'}, {options.size}, {FRAMES} frames, {options.steps} "
-        f"steps, {options.repeats} turns, " + (f"{cap:g} GiB of VRAM" if cap else "all VRAM")
+        f"{datetime.date.today()}, {torch.cuda.get_device_name(0)}, torch {torch.__version__}, "
+        f"WanGP {version}, {options.model} in {'int8' if options.int8 else 'bf16'}, "
+        f"{options.size}, {FRAMES} frames, {options.steps} steps, {options.repeats} turns, "
+        + (f"{cap:g} GiB of VRAM" if cap else "all VRAM")
         + f", LoRA loaded in {lora_seconds:.1f} s, matrix products at {rate / 1e12:.0f} TFLOP/s",
         "",
-        "| | seconds a clip (spread) | / stock | encode | a step | / floor | decode | rest | save | GiB allocated "
-        "| / stock | reserved | RAM | encoded in |",
+        "| | seconds a clip (spread) | / stock | encode | a step | / floor | decode | rest | save "
+        "| GiB allocated | / stock | reserved | RAM | encoded in |",
         "|---" * 14 + "|",
     ]
     first = next((setting for setting, found in costs.items() if found), None)
     for setting, found in costs.items():
         if not found:
-            lines.append(f"| {setting.name} | does not run: {failed.get(setting, '')} |" + " |" * 12)
+            lines.append(f"| {setting.name} | does not run: {failed.get(setting, '')} |"
+                         + " |" * 12)
             continue
         total, allocated = median(found, "total"), median(found, "allocated")
         base, peak = median(costs[first], "total"), median(costs[first], "allocated") or 1
@@ -460,9 +499,10 @@ def report(costs: dict[Setting, list[Cost]], failed: dict[Setting, str], options
         step = part["denoise"] / max(found[0].steps, 1)
         least = operations(options.pipe, *map(int, options.size.split("x")), setting.lora) / rate
         rest = total - part["encode"] - part["denoise"] - part["decode"]
-        lines.append(f"| {setting.name} | {total:.2f} ({spread:.1%}) | {total / base:.3f} | {part['encode']:.2f} | "
-                     f"{step:.3f} | {step / least:.2f} | {part['decode']:.2f} | {rest:.2f} | {saved:.1f} | "
-                     f"{allocated:.2f} | {allocated / peak:.3f} | {median(found, 'reserved'):.2f} | "
+        lines.append(f"| {setting.name} | {total:.2f} ({spread:.1%}) | {total / base:.3f} | "
+                     f"{part['encode']:.2f} | {step:.3f} | {step / least:.2f} | "
+                     f"{part['decode']:.2f} | {rest:.2f} | {saved:.1f} | {allocated:.2f} | "
+                     f"{allocated / peak:.3f} | {median(found, 'reserved'):.2f} | "
                      f"{median(found, 'ram'):.1f} | {found[0].encoded} |")
     return "\n".join([*lines, ""])
 

@@ -70,7 +70,8 @@ def ways(tile: int) -> list[Way]:
     return [
         EXACT, Way("32 bit, in stripes (SVI)", stripe=stripes.STRIPE), Way("32 bit, untiled"),
         Way("16 bit (fp16), untiled", torch.float16), Way("16 bit (bf16), untiled", torch.bfloat16),
-        Way(f"32 bit, tiles of {tile}", tile=tile), Way(f"16 bit (fp16), tiles of {tile}", torch.float16, tile=tile),
+        Way(f"32 bit, tiles of {tile}", tile=tile),
+        Way(f"16 bit (fp16), tiles of {tile}", torch.float16, tile=tile),
     ]
 
 
@@ -95,14 +96,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", default="832x480", help="width x height")
     parser.add_argument("--tile", type=int, default=256, help="WanGP's tile size, in pixels")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--feedback", type=int, default=0, help="clips to feed back into themselves")
-    parser.add_argument("--weights", default="", help="a safetensors file (default: random weights)")
-    parser.add_argument("--shape", type=json.loads, default={}, help='of those weights, such as {"dim": 16}')
-    parser.add_argument("--exact", action="store_true", help="compare stripes with the whole, in many shapes")
-    parser.add_argument("--tiny", action="store_true", help="a tiny VAE, to try the benchmark itself")
+    parser.add_argument("--feedback", type=int, default=0,
+                        help="clips to feed back into themselves")
+    parser.add_argument("--weights", default="",
+                        help="a safetensors file (default: random weights)")
+    parser.add_argument("--shape", type=json.loads, default={},
+                        help='of those weights, such as {"dim": 16}')
+    parser.add_argument("--exact", action="store_true",
+                        help="compare stripes with the whole, in many shapes")
+    parser.add_argument("--tiny", action="store_true",
+                        help="a tiny VAE, to try the benchmark itself")
     options = parser.parse_args()
     if options.tiny:
-        options.size, options.shape, options.tile, options.repeats = "96x32", {"dim": 4, "num_res_blocks": 1}, 32, 1
+        options.size, options.shape, options.tile, options.repeats = (
+            "96x32", {"dim": 4, "num_res_blocks": 1}, 32, 1)
     return options
 
 
@@ -150,13 +157,16 @@ def draw(name: str, value: Tensor) -> Tensor:
 def picture(height: int, width: int, seed: int = 0) -> Tensor:
     """A picture [3, H, W] in [-1, 1]: coloured waves of several lengths, and a disc."""
     draw = torch.Generator().manual_seed(seed)
-    y, x = torch.meshgrid(torch.linspace(0, height / 64, height), torch.linspace(0, width / 64, width), indexing="ij")
+    y, x = torch.meshgrid(torch.linspace(0, height / 64, height),
+                          torch.linspace(0, width / 64, width), indexing="ij")
     waves = torch.zeros(3, height, width)
     for strength in (0.4, 0.2, 0.1):
-        (a, b), phase = torch.randn(2, generator=draw) / strength, torch.rand(3, generator=draw) * 6.3
+        (a, b), phase = (torch.randn(2, generator=draw) / strength,
+                         torch.rand(3, generator=draw) * 6.3)
         waves += strength * torch.sin(a * y + b * x + phase.view(3, 1, 1))
     disc = (y - height / 128) ** 2 + (x - width / 128) ** 2 < (min(height, width) / 256) ** 2
-    return torch.where(disc, torch.tensor([0.7, -0.2, -0.6]).view(3, 1, 1), waves).clamp(-1, 1).to(DEVICE)
+    return torch.where(disc, torch.tensor([0.7, -0.2, -0.6]).view(3, 1, 1),
+                       waves).clamp(-1, 1).to(DEVICE)
 
 
 def clip(motion: Tensor, reference: Tensor) -> Tensor:
@@ -164,7 +174,7 @@ def clip(motion: Tensor, reference: Tensor) -> Tensor:
     return torch.cat([motion[:, None], reference[:, None].expand(-1, FRAMES - 1, -1, -1)], 1)[None]
 
 
-# ------------------------------------------------------------------------------------------------------ time and memory
+# ---------------------------------------------------------------------------------- time and memory
 
 def costs(models: dict[torch.dtype, Any], options: argparse.Namespace) -> str:
     width, height = map(int, options.size.split("x"))
@@ -172,22 +182,26 @@ def costs(models: dict[torch.dtype, Any], options: argparse.Namespace) -> str:
     video = clip(picture(height, width, 1), reference)
     moving = video + 0.01 * torch.randn_like(video)
     exact = EXACT.run(models, video)
-    lines = ["| | seconds | peak GiB | bytes a pixel | distance to 32 bit exact |", "|---|---|---|---|---|"]
+    lines = ["| | seconds | peak GiB | bytes a pixel | distance to 32 bit exact |",
+             "|---|---|---|---|---|"]
     weights = sum(value.nbytes for value in models[torch.float32].encoder.parameters())
     for way in ways(options.tile):
         seconds, peak, latents = measure(partial(way.run, models, video), options.repeats)
-        lines.append(f"| {way.name} | {seconds:.2f} | {peak / GIB:.2f} | {peak / (height * width):,.0f} | "
-                     f"{distance(latents, exact):.1e} |")
+        lines.append(f"| {way.name} | {seconds:.2f} | {peak / GIB:.2f} | "
+                     f"{peak / (height * width):,.0f} | {distance(latents, exact):.1e} |")
     lines += ["", "A video that moves to its end, in stripes of so many pixels:", "",
-              "| stripe | seconds | peak GiB | bytes a pixel | wanted free, GiB | distance to 32 bit, untiled |",
+              "| stripe | seconds | peak GiB | bytes a pixel | wanted free, GiB | distance to 32 "
+              "bit, untiled |",
               "|---|---|---|---|---|---|"]
     exact = Way("", tf32=True).run(models, moving)
     for share in (20, 10, 5, 2, 1):
         stripe = height * width // share
-        seconds, peak, latents = measure(partial(Way("", stripe=stripe).run, models, moving), options.repeats)
+        seconds, peak, latents = measure(partial(Way("", stripe=stripe).run, models, moving),
+                                         options.repeats)
         wanted = product._wanted(video[0], torch.float32, stripe) - product._BYTES_ENCODER
-        lines.append(f"| {stripe:,} | {seconds:.2f} | {peak / GIB:.2f} | {peak / (height * width):,.0f} | "
-                     f"{wanted / GIB:.2f} | {distance(latents, exact):.1e} |")
+        lines.append(f"| {stripe:,} | {seconds:.2f} | {peak / GIB:.2f} | "
+                     f"{peak / (height * width):,.0f} | {wanted / GIB:.2f} | "
+                     f"{distance(latents, exact):.1e} |")
     lines += ["", f"The encoder's weights, in 32 bit, are {weights / 2**20:.0f} MiB more."]
     return "\n".join([*lines, "", floor(models, options)])
 
@@ -215,7 +229,8 @@ def floor(models: dict[torch.dtype, Any], options: argparse.Namespace) -> str:
     """The least that 81 frames cost: bytes over bandwidth, or operations over rate."""
     width, height = map(int, options.size.split("x"))
     video = clip(picture(height, width, 1), picture(height, width))
-    lines = ["| | seconds | bytes | bytes / bandwidth | operations | operations / rate | seconds / floor |",
+    lines = ["| | seconds | bytes | bytes / bandwidth | operations | operations / rate "
+             "| seconds / floor |",
              "|---|---|---|---|---|---|---|"]
     bandwidth = copy_rate()
     latents = None
@@ -228,13 +243,14 @@ def floor(models: dict[torch.dtype, Any], options: argparse.Namespace) -> str:
                 make()
             seconds, _, _ = measure(make, options.repeats)
             least = max(count["bytes"] / bandwidth, count["operations"] / rate)
-            lines.append(f"| {part}, {name}, untiled | {seconds:.2f} | {count['bytes'] / 1e9:.0f} GB | "
-                         f"{count['bytes'] / bandwidth:.3f} s | {count['operations'] / 1e12:.0f} T | "
-                         f"{count['operations'] / rate:.3f} s | {seconds / least:.1f} |")
-    return "\n".join([f"Measured: a copy moves {bandwidth / 1e12:.2f} TB/s, and a matrix product of 8192 does "
-                      f"{matrix_rate(torch.float32) / 1e12:.0f} TFLOP/s in TF32, "
-                      f"{matrix_rate(torch.float16) / 1e12:.0f} in fp16. Bytes are what the convolutions read and "
-                      "write, each once.", "", *lines])
+            lines.append(f"| {part}, {name}, untiled | {seconds:.2f} | {count['bytes'] / 1e9:.0f} "
+                         f"GB | {count['bytes'] / bandwidth:.3f} s | "
+                         f"{count['operations'] / 1e12:.0f} T | {count['operations'] / rate:.3f} s "
+                         f"| {seconds / least:.1f} |")
+    return "\n".join([f"Measured: a copy moves {bandwidth / 1e12:.2f} TB/s, and a matrix product "
+                      f"of 8192 does {matrix_rate(torch.float32) / 1e12:.0f} TFLOP/s in TF32, "
+                      f"{matrix_rate(torch.float16) / 1e12:.0f} in fp16. Bytes are what the "
+                      "convolutions read and write, each once.", "", *lines])
 
 
 @contextmanager
@@ -246,7 +262,8 @@ def counted(model: Any) -> Iterator[dict[str, int]]:
         count["bytes"] += inputs[0].nbytes + output.nbytes
         count["operations"] += 2 * output.numel() * layer.weight[0].numel()
 
-    layers = [layer for layer in model.modules() if isinstance(layer, (torch.nn.Conv2d, torch.nn.Conv3d))]
+    layers = [layer for layer in model.modules()
+              if isinstance(layer, (torch.nn.Conv2d, torch.nn.Conv3d))]
     hooks = [layer.register_forward_hook(add) for layer in layers]
     try:
         yield count
@@ -257,7 +274,8 @@ def counted(model: Any) -> Iterator[dict[str, int]]:
 
 def copy_rate() -> float:
     """Bytes per second that a copy on the GPU reads and writes."""
-    source = torch.empty(GIB if DEVICE == "cuda" else 2**22, dtype=torch.uint8, device=DEVICE).random_()
+    source = torch.empty(GIB if DEVICE == "cuda" else 2**22, dtype=torch.uint8,
+                         device=DEVICE).random_()
     target = torch.empty_like(source)
     seconds, _, _ = measure(lambda: target.copy_(source), 10)
     return 2 * source.nbytes / seconds
@@ -272,19 +290,22 @@ def matrix_rate(dtype: torch.dtype) -> float:
     return 2 * size**3 / seconds
 
 
-# ------------------------------------------------------------------------------------------------------- exactness
+# ---------------------------------------------------------------------------------------- exactness
 
 def exactness(options: argparse.Namespace) -> str:
-    """`encode_in_stripes` against WanGP's own `encode`, with tiny random VAEs: landscape and
-    portrait, in stripes and whole, videos that freeze early, late or at the start, single frames."""
+    """`encode_in_stripes` against WanGP's own `encode`, with tiny random VAEs:
+    landscape and portrait, in stripes and whole, videos that freeze early, late or at
+    the start, single frames."""
     kinds = load_classes(options.wangp)
     shape = {"dim": 4, "z_dim": 16, "temperal_downsample": [False, True, True]}
     scale = [torch.linspace(-1, 1, 16, device=DEVICE), torch.linspace(0.5, 2, 16, device=DEVICE)]
-    lines = ["| blocks | size | frames | still from | stripe | distance |", "|---|---|---|---|---|---|"]
+    lines = ["| blocks | size | frames | still from | stripe | distance |",
+             "|---|---|---|---|---|---|"]
     for blocks in (1, 2):
         with torch.device(DEVICE):
             model = kinds.WanVAE_(num_res_blocks=blocks, **shape).eval()
-        model.load_state_dict({name: draw(name, value) for name, value in model.state_dict().items()})
+        model.load_state_dict({name: draw(name, value)
+                               for name, value in model.state_dict().items()})
         assert stripes.is_known(model)
         for height, width in ((32, 112), (96, 48)):
             for frames, still in ((1, 0), (30, 29), (41, 1), (57, 5), (57, 56)):
@@ -298,36 +319,40 @@ def exactness(options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-# -------------------------------------------------------------------------------------------------------- fed back
+# ----------------------------------------------------------------------------------------- fed back
 
 def feedback(models: dict[torch.dtype, Any], options: argparse.Namespace) -> Iterator[str]:
-    """Encodes and decodes clip after clip: [motion | padding] -> latents -> frames, whose last one is
-    the next clip's motion frame. The padding is the reference, as in SVI, or the motion frame, with
-    which nothing corrects errors. Decodes in 32 bit, untiled."""
+    """Encodes and decodes clip after clip: [motion | padding] -> latents -> frames, whose last one
+    is the next clip's motion frame. The padding is the reference, as in SVI, or the motion frame,
+    with which nothing corrects errors. Decodes in 32 bit, untiled."""
     width, height = map(int, options.size.split("x"))
     reference = picture(height, width)
-    tile = options.tile if min(height, width) > options.tile else min(height, width) // 64 * 32 or 32
+    tile = (options.tile if min(height, width) > options.tile else min(height, width) // 64 * 32
+            or 32)
     shown = sorted({1, 2, 5, 10, 15, options.feedback} & set(range(1, options.feedback + 1)))
     for padding in ("the reference", "the motion frame"):
         exact: list[tuple[Tensor, Tensor]] = []
         for way in ways(tile):
             motion, made = picture(height, width, 1), []
             for _ in range(options.feedback):
-                latents = way.run(models, clip(motion, reference if padding == "the reference" else motion))
-                motion = models[torch.float32].decode(latents, _scale(torch.float32))[0, :, -1].clamp(-1, 1)
+                latents = way.run(models,
+                                  clip(motion, reference if padding == "the reference" else motion))
+                motion = models[torch.float32].decode(latents,
+                                                      _scale(torch.float32))[0, :, -1].clamp(-1, 1)
                 motion = (motion + 1).mul(127.5).round().div(127.5).sub(1)  # to 8 bit
                 made.append((latents, motion))
             if not exact:
                 exact = made
                 shown_first = reference if padding == "the reference" else picture(height, width, 1)
                 error = (made[0][1] - shown_first).square().mean().item()
-                yield (f"Padded with {padding} (one pass through the VAE gives it back with {psnr(error):.1f} dB). "
-                       "Distance to 32 bit exact, untiled: of the latents, and of the last frame in 8-bit steps (mean "
-                       "of all pixels), in clip\n")
+                yield (f"Padded with {padding} (one pass through the VAE gives it back with "
+                       f"{psnr(error):.1f} dB). Distance to 32 bit exact, untiled: of the latents, "
+                       "and of the last frame in 8-bit steps (mean of all pixels), in clip\n")
                 yield "| |" + "".join(f" {k} |" for k in shown) + "\n|---|" + "---|" * len(shown)
             pairs = [(made[k - 1], exact[k - 1]) for k in shown]
             yield f"| {way.name} | " + " | ".join(
-                f"{distance(a[0], b[0]):.1e}, {(a[1] - b[1]).abs().mean().item() * 127.5:.2f}" for a, b in pairs) + " |"
+                f"{distance(a[0], b[0]):.1e}, {(a[1] - b[1]).abs().mean().item() * 127.5:.2f}"
+                for a, b in pairs) + " |"
         yield ""
 
 
@@ -340,15 +365,17 @@ def distance(value: Tensor, exact: Tensor) -> float:
     return ((value - exact).norm() / exact.norm()).item()
 
 
-# -------------------------------------------------------------------------------------------------------------- helpers
+# ------------------------------------------------------------------------------------------ helpers
 
 def header(options: argparse.Namespace) -> str:
-    version = next((line.split('"')[1] for line in (options.wangp / "wgp.py").read_text(encoding="utf-8").splitlines()
+    version = next((line.split('"')[1]
+                    for line in (options.wangp / "wgp.py").read_text(encoding="utf-8").splitlines()
                     if line.startswith("WanGP_version")), "?")
     card = torch.cuda.get_device_name(0) if DEVICE == "cuda" else "CPU"
-    kind = f"weights {Path(options.weights).name}, {options.shape}" if options.weights else "random weights"
-    return (f"{datetime.date.today()}, {card}, torch {torch.__version__}, WanGP {version}, VAE with {kind}, "
-            f"{options.size}, {FRAMES} frames")
+    kind = (f"weights {Path(options.weights).name}, {options.shape}"
+            if options.weights else "random weights")
+    return (f"{datetime.date.today()}, {card}, torch {torch.__version__}, WanGP {version}, VAE "
+            f"with {kind}, {options.size}, {FRAMES} frames")
 
 
 def _scale(dtype: torch.dtype) -> list[Tensor]:

@@ -1,4 +1,5 @@
-"""WanGP's page in headless Chromium. Needs playwright, and Debian's chromium (or CHROMIUM=/path/to/it)."""
+"""WanGP's page in headless Chromium. Needs playwright, and Debian's chromium
+(or CHROMIUM=/path/to/it)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from typing import Any
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
+    "--disable-component-update"
 ]
 
 
@@ -27,7 +29,7 @@ def open_page(address: str, timeout: float = 120) -> Iterator[Any]:
         try:
             page = context.new_page()
             page.set_default_timeout(timeout * 1000)
-            # fonts and scripts of other hosts would be waited for in vain
+            # other hosts, with fonts and scripts, are out of reach
             page.route(re.compile(r"^https?://(?!127\.0\.0\.1)"), lambda route: route.abort())
             page.goto(address, wait_until="domcontentloaded")
             page.locator("button:has-text('Generate')").locator("visible=true").first.wait_for()
@@ -37,18 +39,19 @@ def open_page(address: str, timeout: float = 120) -> Iterator[Any]:
 
 
 def dropdowns(page: Any) -> list[Any]:
-    """The visible dropdowns, from the top: family, kind, model, settings (profiles), and those of the form."""
+    """The visible dropdowns from the top: family, kind, model, settings
+    (profiles), then the form's."""
     return page.locator("input[role=listbox]").locator("visible=true").all()
 
 
 def options(page: Any, dropdown: Any) -> list[str]:
-    """What a dropdown offers."""
+    """The options of a dropdown."""
     with _opened(page, dropdown) as items:
         return [text.replace("✓", "").strip() for text in items.all_inner_texts()]
 
 
 def choose(page: Any, dropdown: Any, text: str) -> None:
-    """Picks the option with exactly that text. Gradio acts on mousedown; a click is intercepted."""
+    """Picks the option with exactly this text. Gradio reacts to mousedown and intercepts clicks."""
     with _opened(page, dropdown) as items:
         pattern = re.compile(rf"^\s*(✓)?\s*{re.escape(text)}\s*$")
         items.filter(has_text=pattern).first.dispatch_event("mousedown")
@@ -60,5 +63,5 @@ def _opened(page: Any, dropdown: Any) -> Iterator[Any]:
     dropdown.click()
     items.first.wait_for()
     yield items
-    dropdown.blur()  # or it would not open a second time
+    dropdown.blur()  # else it would not open a second time
     items.first.wait_for(state="detached")

@@ -1,13 +1,13 @@
-"""WanGPs newer than 12.60, as far as SVI meets them: trees of 12.60, edited to behave at its hooks as those do.
+"""Imitations of WanGPs newer than 12.60: trees of 12.60, edited to behave like them at SVI's hooks.
 
-The edits are our own; WanGP's newer files were read for what they do, and no line of them is here. A later WanGP is
-imitated where the hooks are and where the tests look. Left out:
+The edits are our own: the newer files were read to learn what they do, and none of their lines is
+here. Only what the hooks and the tests meet is imitated. Left out:
 
-- frames of a last window that fit no whole latent frame: 12.60 rounds up and trims, later ones may round to the
-  nearest (their frame_scheduler.py could not be read); SVI's windows are whole
-- a VAE upsampler that works before the frames are joined, and its new arguments
-- one queue for all browsers, and the service that works it off
-- settings that a form leaves out when it reads them from a video
+- a last window whose frames do not fill its latents: 12.60 rounds up and trims, later ones may
+  round to the nearest (their frame_scheduler.py could not be read); SVI's windows are whole
+- the VAE upsampler that works before frames are joined, and its new arguments
+- the one queue for all browsers and its service
+- the settings that a form skips when it reads them from a video
 - the VRAM allocators of 17.0
 """
 
@@ -21,24 +21,24 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LATER = ("13.0", "13.141", "17.10")
-BASE = "12.60"  # the key in trees.COMMITS of what they are made of
+BASE = "12.60"  # key in trees.COMMITS of the version that is edited
 
 
 class AnchorLost(Exception):
-    """The line that an edit hangs on is not in the tree, or not once; the message names it."""
+    """The anchor of an edit is not in the tree exactly once. The message names it."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One difference to 12.60.
+    """One difference from 12.60.
 
     imitates    what a later WanGP does
     since       the first version in LATER that does it
     file        in the tree
-    anchor      text of 12.60, or of an edit before this one, that occurs once
-    text        what is put in its place; VERSION stands for the version
-    lines       0: the text replaces the anchor, within its line.
-                n: the anchor is a line with its indentation, and n lines from it on are replaced
+    anchor      text that occurs once, in 12.60 or after the edits before this one
+    text        its replacement; VERSION stands for the version
+    lines       0: the text replaces the anchor within its line.
+                n: the anchor is a whole line, and the text replaces n lines from there on
     """
 
     imitates: str
@@ -61,8 +61,8 @@ class Edit:
 
     def _once(self, count: int) -> None:
         if count != 1:
-            raise AnchorLost(f"{self.file} has {self.anchor.strip()!r} {count} times instead of once, "
-                             f"so it cannot be edited ({self.imitates})")
+            raise AnchorLost(f"{self.file} has {self.anchor.strip()!r} {count} times instead of "
+                             f"once, so it cannot be edited ({self.imitates})")
 
 
 WGP, WAN = "wgp.py", "models/wan/wan_handler.py"
@@ -74,26 +74,32 @@ from shared.later import call_with_default_device, lora_folder, share_galleries,
 """, 1),
 
     # the plan of the windows
-    Edit("the planner knows of frames that the first window shares with an image or a video", "13.0",
-         "shared/utils/frame_scheduler.py", "def clone_loras_slists(slists):", '''\
+    Edit("the planner knows of frames that the first window shares with an image or a video",
+         "13.0", "shared/utils/frame_scheduler.py", "def clone_loras_slists(slists):", '''\
 _plan_without_source = build_default_window_plan
 
 
-def build_default_window_plan(*, total_frames, first_window_overlap=0, first_window_available_overlap=None,
-                              initial_shared_frames=0, step, overlap_offset=1, **keywords):
-    """total_frames counts initial_shared_frames of the source, so that many of them are not made."""
-    available = first_window_overlap if first_window_available_overlap is None else first_window_available_overlap
-    shared = _floor_overlap(min(first_window_overlap, available), step, overlap_offset)
+def build_default_window_plan(*, total_frames, first_window_overlap=0,
+                              first_window_available_overlap=None, initial_shared_frames=0, step,
+                              overlap_offset=1, **keywords):
+    """total_frames counts initial_shared_frames of the source: so many fewer are made."""
+    shared = first_window_overlap
+    if first_window_available_overlap is not None:
+        shared = min(shared, first_window_available_overlap)
+    shared = _floor_overlap(shared, step, overlap_offset)
     made = max(1, total_frames - min(initial_shared_frames, shared))
-    windows = _plan_without_source(total_frames=made + shared, step=step, overlap_offset=overlap_offset, **keywords)
+    windows = _plan_without_source(total_frames=made + shared, step=step,
+                                   overlap_offset=overlap_offset, **keywords)
     windows[0]["overlap_frames"] = shared
     windows[0]["output_frames"] -= shared
     return windows
 
 
 def clone_loras_slists(slists):'''),
-    Edit("the first window shares 1 frame with an image, up to the default overlap with a video", "13.0", WGP,
-         "default_windows_template = build_default_window_plan(total_frames=current_video_length,", """\
+    Edit("the first window shares 1 frame with an image, up to the default overlap with a video",
+         "13.0", WGP,
+         "default_windows_template = build_default_window_plan(total_frames=current_video_length,",
+         """\
 source_frames = estimate_first_window_overlap_frames(
             None if fake_start_image else image_start, video_source, keep_frames_video_source, fps)
         default_windows_template = build_default_window_plan(
@@ -114,11 +120,14 @@ source_frames = estimate_first_window_overlap_frames(
          "                sliding_window = reuse_frames != 0 or len(default_windows) > 1\n", 1),
     Edit("the frames to make are those of the plan", "13.0", WGP,
          "default_requested_frames_to_generate = current_video_length",
-         "default_requested_frames_to_generate = sum(one['output_frames'] for one in default_windows)"),
+         "default_requested_frames_to_generate = sum(one['output_frames'] for one in "
+         "default_windows)"),
 
     # what the loop does with the frames
-    Edit("an abort while frames are interpolated leaves the loop before the frames are counted and saved", "13.0", WGP,
-         "previous_last_frame if sliding_window and window_no > 1 else None, temporal_upsampling, fps)", """\
+    Edit("an abort while frames are interpolated leaves the loop before the frames are "
+         "counted and saved", "13.0", WGP,
+         "previous_last_frame if sliding_window and window_no > 1 else None, "
+         "temporal_upsampling, fps)", """\
 previous_last_frame if sliding_window and window_no > 1 else None, temporal_upsampling, fps)
                     abort = abort or sample is None or gen.get("abort", False)
                     if abort: break"""),
@@ -135,15 +144,18 @@ previous_last_frame if sliding_window and window_no > 1 else None, temporal_upsa
 """, 1),
     Edit("frames stay where they were decoded, and in floats if they are", "17.10", WGP,
          "                sample = samples.cpu()", "                sample = samples\n", 1),
-    Edit("only sound, images and HDR are fetched at once", "17.10", WGP, 'samples = samples.to("cpu")',
+    Edit("only sound, images and HDR are fetched at once", "17.10", WGP,
+         'samples = samples.to("cpu")',
          'samples = samples.cpu() if audio_only or is_image or sample_is_hdr else samples'),
-    Edit("the motion frames are fetched alone", "17.10", WGP, "sample[:, -next_overlap_frames:].clone()",
+    Edit("the motion frames are fetched alone", "17.10", WGP,
+         "sample[:, -next_overlap_frames:].clone()",
          "sample[:, -next_overlap_frames:].cpu().clone()"),
     Edit("frames are fetched as 8 bit, before they are joined", "17.10", WGP,
          "sample = convert_video_tensor_to_uint8_chunked(sample)",
          "sample = convert_video_tensor_to_uint8_chunked(sample).cpu()"),
     Edit("nothing is joined to a single source frame", "17.10", WGP,
-         "sample = torch.cat([ prefix_video[:, :-source_video_overlap_frames_count], sample], dim = 1)", "pass"),
+         "sample = torch.cat([ prefix_video[:, :-source_video_overlap_frames_count], "
+         "sample], dim = 1)", "pass"),
     Edit("the pipeline is called by a helper", "17.10", WGP, "samples = wan_model.generate(",
          "samples = call_with_default_device(model_def, model_type, wan_model.generate,"),
     Edit("which leaves out torch's default device for image-to-video", "17.10", WAN,
@@ -165,7 +177,8 @@ extra_model_def["device_explicit"] = base_model_type in ("i2v", "i2v_2_2")
     Edit("and every sound", "13.0", WGP,
          'gen["audio_file_list"], gen["audio_file_settings_list"], gen["audio_selected"] = '
          "truncate_list(audio_file_list, audio_file_settings_list, audio_choice)", "pass"),
-    Edit("a gallery brought back after a restart has absolute paths; here it has them from the start", "13.0",
+    Edit("a gallery brought back after a restart has absolute paths; here it has "
+         "them from the start", "13.0",
          "shared/utils/media_recording.py", "for no, path in enumerate(paths):",
          "for no, path in enumerate(map(os.path.abspath, paths)):"),
 
@@ -186,8 +199,10 @@ extra_model_def["device_explicit"] = base_model_type in ("i2v", "i2v_2_2")
 """, 1),
     *(Edit("so it does for its relatives", "13.141", f"models/wan/{name}_handler.py",
            "return wan_family_handler.get_lora_dir(base_model_type, args, lora_root)",
-           'return f"{lora_root}/{wan_family_handler.get_lora_dir(base_model_type)}"') for name in ("df", "ovi")),
-    Edit("and WanGP finds it", "13.141", WGP, "lora_dir = get_dir(base_model_type, args, lora_root)",
+           'return f"{lora_root}/{wan_family_handler.get_lora_dir(base_model_type)}"')
+      for name in ("df", "ovi")),
+    Edit("and WanGP finds it", "13.141", WGP,
+         "lora_dir = get_dir(base_model_type, args, lora_root)",
          "lora_dir = lora_folder(get_dir, base_model_type, args, lora_root)"),
     Edit("mmgp has no version of its own", "17.10", WGP, 'target_mmgp_version = "3.7.12"', "", 1),
     Edit("and none is asked for", "17.10", WGP, "from importlib.metadata import version", "", 5),
@@ -198,7 +213,7 @@ def make(tree: Path, version: str, python: str = sys.executable) -> Path:
     """Edits a tree of 12.60 in place -> the tree.
 
     version     one of LATER
-    python      the Python whose mmgp becomes a folder of the tree, where the version has it there
+    python      the Python whose mmgp becomes a folder of the tree in versions that have it there
     """
     sources: dict[Path, str] = {}
     for edit in EDITS:
@@ -210,10 +225,13 @@ def make(tree: Path, version: str, python: str = sys.executable) -> Path:
         path.write_text(source, encoding="utf-8", newline="\n")
     shutil.copyfile(HERE / "later_helpers.py", tree / "shared/later.py")
     if version == "17.10":
-        shutil.copytree(_folder_of_mmgp(python), tree / "mmgp", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(_folder_of_mmgp(python), tree / "mmgp",
+                        ignore=shutil.ignore_patterns("__pycache__"))
     return tree
 
 
 def _folder_of_mmgp(python: str) -> Path:
-    look = "import importlib.util; print(importlib.util.find_spec('mmgp').submodule_search_locations[0])"
-    return Path(subprocess.run([python, "-c", look], capture_output=True, encoding="utf-8", check=True).stdout.strip())
+    look = ("import importlib.util; "
+            "print(importlib.util.find_spec('mmgp').submodule_search_locations[0])")
+    return Path(subprocess.run([python, "-c", look], capture_output=True, encoding="utf-8",
+                               check=True).stdout.strip())

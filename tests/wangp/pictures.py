@@ -1,7 +1,9 @@
-"""The README's pictures of WanGP's page, made again: `python tests/wangp/pictures.py WANGP [--python P] [--out docs]`.
+"""Makes the pictures of WanGP's page in docs, and notes what they show (see pictured.py):
 
-The real WanGP is served from a throw-away copy with SVI in it, and looked at in Chromium. The runs in the tab are the
-demo world's, for nothing but the picture.
+    python tests/wangp/pictures.py WANGP [--python PYTHON] [--out docs]
+
+It serves a throw-away copy of the real WanGP with SVI, and photographs it in Chromium. The runs in
+the tab show the demo model's world and are made for the picture.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from PIL import Image  # noqa: E402
 
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.demo import world  # noqa: E402
-from wan2gp_svi.runs.record import About, Clip
+from wan2gp_svi.runs.record import About, Clip  # noqa: E402
 from wan2gp_svi.runs.state import State  # noqa: E402
 from wan2gp_svi.runs.store import Store  # noqa: E402
 from wan2gp_svi.variants import VARIANTS  # noqa: E402
@@ -35,23 +37,27 @@ from wan2gp_svi.variants import VARIANTS  # noqa: E402
 SIZE = (480, 320)  # a multiple of the demo world's
 RUNS = (  # variant, seed of the scene, clips, finished ones, how it ended, prompts
     ("2.0-pro", 11, 12, 4, State.STOPPED, ["a yellow ball circles over purple hills"]),
-    ("shot", 5, 6, 6, State.FINISHED, ["an orange kite circles over green hills, the camera stands still"]),
+    ("shot", 5, 6, 6, State.FINISHED,
+     ["an orange kite circles over green hills, the camera stands still"]),
     ("film", 3, 10, 7, "OutOfMemoryError: CUDA out of memory", [
-        "a white ball circles over the hills in the morning light", "it circles slowly", "it circles quickly",
-        "clouds gather, and it turns back", "the sun sets behind the hills"]),
+        "a white ball circles over the hills in the morning light", "it circles slowly",
+        "it circles quickly", "clouds gather, and it turns back", "the sun sets behind the hills"]),
 )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wangp", type=Path, help="a WanGP checkout")
-    parser.add_argument("--python", default=sys.executable, help="the Python that has WanGP's packages")
+    parser.add_argument("--python", default=sys.executable,
+                        help="the Python that has WanGP's packages")
     parser.add_argument("--out", type=Path, default=HOME / "docs", help="where the pictures go")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         tree = trees.copy(options.wangp.resolve(), work / "Wan2GP")
-        subprocess.run([sys.executable, HOME / "install.py", tree], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, HOME / "install.py", tree], check=True,
+                       stdout=subprocess.DEVNULL)
         outputs = work / "outputs"
         outputs.mkdir()
         for number, run in enumerate(RUNS):
@@ -59,7 +65,8 @@ def main() -> None:
         picture = enlarged(world.render([world.scene(3)], torch.zeros(1, 1))[0, :, 0], 2)
         picture.save(work / "start.png")
         job = {"config": {"last_model_type": "i2v", "save_path": str(outputs)}}
-        with trees.serve(options.python, tree, work / "ui", job) as address, browser.open_page(address) as page:
+        server = trees.serve(options.python, tree, work / "ui", job)
+        with server as address, browser.open_page(address) as page:
             page.wait_for_timeout(3000)
             page.set_viewport_size({"width": 1400, "height": 1620})  # to the number of frames
             form(page, work / "start.png")
@@ -77,12 +84,13 @@ def form(page, picture: Path) -> None:
     page.get_by_role("button", name="Apply").locator("visible=true").first.click()
     page.get_by_text("SVI-Shot: one scene without cuts").first.wait_for()
     page.locator("input[type=file]").first.set_input_files(picture)
-    page.locator("label", has_text="Prompts (each").locator("textarea").locator("visible=true").first.fill(
+    prompts = page.locator("label", has_text="Prompts (each").locator("textarea")
+    prompts.locator("visible=true").first.fill(
         "A white ball circles over the hills, the camera does not move.")
     frames = page.get_by_label("Number of frames").locator("visible=true").first
     frames.fill("810")
     frames.press("Tab")
-    page.wait_for_timeout(12_000)  # until the help of the profile has faded
+    page.wait_for_timeout(12_000)  # until the help of the profile has faded out
     page.evaluate("window.scrollTo(0, 0)")
     page.wait_for_timeout(1000)
 
@@ -99,8 +107,9 @@ def write_run(outputs: Path, number: int, id: str, seed: int, clips: int, done: 
               prompts: list[str]) -> None:
     variant, scene = VARIANTS[id], world.scene(seed)
     video = outputs / f"2026-11-26-1{number}h15m_{prompts[0][:20].strip()}.mp4"
-    about = About(variant=id, title=variant.title, clips=clips, seed=1234, fps=16.0, asked=prompts, prompts=prompts,
-                  repeat=1, decides={}, settings={"sliding_window_overlap": variant.overlap}, ended=ended,
+    about = About(variant=id, title=variant.title, clips=clips, seed=1234, fps=16.0, asked=prompts,
+                  prompts=prompts, repeat=1, decides={},
+                  settings={"sliding_window_overlap": variant.overlap}, ended=ended,
                   video=str(video))
     turns = torch.arange(81 * done)[None] / 150
     shown = world.render([scene], turns)[0].movedim(0, 1)
@@ -109,10 +118,12 @@ def write_run(outputs: Path, number: int, id: str, seed: int, clips: int, done: 
     videos.write(video, frames)
     picture = enlarged(shown[0], 1)
     picture.save(outputs / "reference.png")
-    run = Store(outputs / "svi").new(about, {"reference.png": (outputs / "reference.png").read_bytes()})
+    run = Store(outputs / "svi").new(about,
+                                     {"reference.png": (outputs / "reference.png").read_bytes()})
     (outputs / "reference.png").unlink()
     for clip in range(done):
-        piece = videos.write(run.path(clip, ".mp4"), frames[81 * clip : 81 * clip + 81 - variant.overlap])
+        piece = videos.write(run.path(clip, ".mp4"),
+                             frames[81 * clip : 81 * clip + 81 - variant.overlap])
         prompt = prompts[chain.prompt_index(clip, len(prompts))]
         run.add(Clip(clip, prompt, chain.seed(1234, clip), 81 - variant.overlap), [piece],
                 {"motion_frames": torch.zeros(3, 1, 8, 8)})
@@ -121,8 +132,9 @@ def write_run(outputs: Path, number: int, id: str, seed: int, clips: int, done: 
 
 def enlarged(picture: torch.Tensor, times: int) -> Image.Image:
     """[3, H, W] in [-1, 1]."""
-    pixels = picture.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).movedim(0, -1).contiguous().numpy()
-    return Image.fromarray(pixels).resize((SIZE[0] * times, SIZE[1] * times), Image.Resampling.BICUBIC)
+    pixels = picture.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).movedim(0, -1)
+    image = Image.fromarray(pixels.contiguous().numpy())
+    return image.resize((SIZE[0] * times, SIZE[1] * times), Image.Resampling.BICUBIC)
 
 
 if __name__ == "__main__":

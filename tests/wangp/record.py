@@ -1,7 +1,7 @@
-"""Watches one run of WanGP from outside: what went into and came out of the model, the VAE and CLIP, window by window.
+"""Records what goes into and comes out of WanGP's model, VAE and CLIP, window by window.
 
-`Recorder.attach()` wraps methods of WanGP's classes before a model is built. A window is one call of
-`WanAny2V.generate`; what happens within it is filed under it.
+`Recorder.attach()` wraps methods of WanGP's classes before a model is built. A window is one call
+of `WanAny2V.generate`, and all that happens inside it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-LARGEST = 4_000_000  # elements; what is larger is described but not kept
-UNTOLD = {"gen_state", "gen_cache", "callback", "offloadobj", "set_header_text", "set_progress_status"}
+LARGEST = 4_000_000  # elements; larger tensors are described but not kept
+UNTOLD = {"gen_state", "gen_cache", "callback", "offloadobj", "set_header_text",
+          "set_progress_status"}
 
 
 class Recorder:
-    """`windows` describes (JSON), `tensors` keeps, under names such as `task0.window1.y`."""
+    """`windows` describes as JSON; `tensors` keeps tensors by names such as `task0.window1.y`."""
 
     def __init__(self) -> None:
         self.task = -1
@@ -55,7 +56,8 @@ class Recorder:
         video = result["x"] if isinstance(result, dict) else result
         self.windows[-1]["result"] = self._describe("frames", video)
         if isinstance(result, dict) and result.get("latent_slice") is not None:
-            self.windows[-1]["latent_slice"] = self._describe("latent_slice", result["latent_slice"])
+            self.windows[-1]["latent_slice"] = self._describe("latent_slice",
+                                                              result["latent_slice"])
         return result
 
     def _forward(self, original: Any, model: Any, arguments: dict[str, Any]) -> Any:
@@ -66,14 +68,16 @@ class Recorder:
             window["y"] = self._describe("y", arguments.get("y"))
             window["clip_fea"] = self._describe("clip_fea", arguments.get("clip_fea"))
         timestep = float(torch.as_tensor(arguments["t"]).flatten()[0])
-        window["forwards"].append({"timestep": timestep, "expert": 2 if model is self.model2 else 1})
+        window["forwards"].append({"timestep": timestep,
+                                   "expert": 2 if model is self.model2 else 1})
         return original()
 
     def _encode(self, original: Any, vae: Any, arguments: dict[str, Any]) -> Any:
         window = self.windows[-1]
         number = len(window["encodes"])
         entry = self._describe(f"encode{number}", arguments["videos"][0])
-        window["encodes"].append({**entry, "tile_size": _plain(arguments["tile_size"]), "vae_dtype": str(vae.dtype)})
+        window["encodes"].append({**entry, "tile_size": _plain(arguments["tile_size"]),
+                                  "vae_dtype": str(vae.dtype)})
         latents = original()
         self._describe(f"encode{number}.latents", latents[0])
         return latents
@@ -86,18 +90,20 @@ class Recorder:
         return original()
 
     def _describe(self, name: str, value: Any) -> Any:
-        """JSON for `value`; a tensor or an image of bearable size is kept under the current window too."""
+        """JSON for `value`. Keeps a tensor or image under the current
+        window unless it is too large."""
         if type(value).__name__ == "Image":
             value = torch.from_numpy(np.array(value))
         if not isinstance(value, torch.Tensor):
             return _plain(value)
         if value.numel() <= LARGEST:
-            self.tensors[f"task{self.task}.window{len(self.windows)}.{name}"] = value.detach().cpu().clone()
+            key = f"task{self.task}.window{len(self.windows)}.{name}"
+            self.tensors[key] = value.detach().cpu().clone()
         return {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
 
 
 def _wrap(owner: type, name: str, watch: Any) -> None:
-    """Replaces owner.name by watch(original, self, arguments); original() goes on with the unchanged call."""
+    """Replaces owner.name by watch(original, self, arguments), where original() makes the call."""
     method = getattr(owner, name)
     signature = inspect.signature(method)
 
@@ -113,7 +119,7 @@ def _wrap(owner: type, name: str, watch: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """`value` if JSON can hold it, else its beginning as text."""
+    """`value` if JSON can hold it, else the beginning of its text."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, dict):

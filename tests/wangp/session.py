@@ -1,37 +1,44 @@
-"""Runs one job in a WanGP tree, in a process of its own: `python session.py JOB.json`, with the tree as cwd.
+"""Runs a job in a WanGP tree: `python session.py JOB.json`, started in the tree's folder.
 
 A job is a JSON object. For every level:
 
-    level         "loop" (the whole of WanGP, through its API of v11.30 and later), "play" (the same, told what to do
-                  by a function), "process" (the whole of any WanGP, as `wgp.py --process`), "any2video" (its pipeline
-                  alone) or "ui" (its server)
+    level         "loop" (the whole of WanGP, through its API of v11.30 and later), "play" (the
+                  same, told what to do by a function), "process" (the whole of any WanGP, as
+                  `wgp.py --process`), "any2video" (its pipeline alone) or "ui" (its server)
     work          folder for start.png, report.json, tensors.safetensors, outputs/
     vae_precision "32" (default) or "16"
-    vram_mb       what the pretended card holds (24576)
-    path          folders put before sys.path
-    tiny          false: without the tiny models, for models that the tree has
+    vram_mb       memory of the pretended card (24576)
+    path          folders to put before sys.path
+    tiny          false: use the tree's own models instead of the tiny ones
 
-"loop": `tasks`, a list of settings, each laid over DEFAULTS, one queue each or, with `at_once`, one for all and one
-entry in the report; `config`, laid over CONFIG, WanGP's wgp_config.json;
-`cli`, more arguments; `setup`, "module:function", called as function(wgp, job) when WanGP has booted.
+"loop":
 
-"play": `play`, "module:function", called as function(generate, job): generate(settings), with settings laid over
-DEFAULTS, returns WanGP's result; what the function returns is the report. `config`, `cli`.
+    tasks         a list of settings, each laid over DEFAULTS; each is a queue with an entry in the
+                  report
+    at_once       true: one queue and one entry for all tasks
+    config        WanGP's wgp_config.json, laid over CONFIG
+    cli           more arguments
+    setup         "module:function", called as function(wgp, job) once WanGP has started
 
-"process": `settings`, laid over DEFAULTS; `config`, `cli`. The report has one task.
+"play": `config`, `cli`, and
+
+    play          "module:function", called as function(generate, job); it returns the report.
+                  generate(settings), with settings laid over DEFAULTS, returns WanGP's result
+
+"process": `config`, `cli`, and `settings`, laid over DEFAULTS. The report has one task.
 
 "any2video": `tasks`, a list of objects, each a new pipeline:
 
     model         a name in tiny.MODELS ("tiny_i2v")
     windows       a list of keywords for generate(), each laid over GENERATE
-    overlap       the number of frames that the next window is given (1)
+    overlap       number of frames that the next window gets (1)
     setup         "module:function", called as function(pipe, task) before the first window
-    each          "module:function", called as function(pipe, number, keywords, previous result) before every window;
-                  it may change the keywords
+    each          "module:function", called as function(pipe, number, keywords, previous result)
+                  before every window; it may change the keywords
 
 "ui": `port`, `config`, `cli`.
 
-A job may hold further keys, for its hooks.
+A job may have more keys for its hooks.
 """
 
 from __future__ import annotations
@@ -51,7 +58,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-# run by its path: the package is that of the tree, if any
+# run by its path, since the package is that of the tree, if any
 CPU = Path(__file__).parents[2] / "wan2gp_svi/demo/in_wangp/cpu.py"
 OPTIONS = ["--attention", "sdpa", "--profile", "4"]
 CONFIG = {
@@ -67,16 +74,17 @@ CONFIG = {
     "last_model_type": "tiny_i2v",  # what the UI opens with
 }
 DEFAULTS = {
-    "model_type": "tiny_i2v", "prompt": "a boat on a lake", "resolution": "64x64", "video_length": 81,
-    "num_inference_steps": 2, "sliding_window_size": 81, "sliding_window_overlap": 1,
-    "sliding_window_discard_last_frames": 0, "image_prompt_type": "S", "seed": 42, "guidance_scale": 5.0,
-    "flow_shift": 5.0, "multi_prompts_gen_type": "PW",
+    "model_type": "tiny_i2v", "prompt": "a boat on a lake", "resolution": "64x64",
+    "video_length": 81, "num_inference_steps": 2, "sliding_window_size": 81,
+    "sliding_window_overlap": 1, "sliding_window_discard_last_frames": 0, "image_prompt_type": "S",
+    "seed": 42, "guidance_scale": 5.0, "flow_shift": 5.0, "multi_prompts_gen_type": "PW",
 }
 GENERATE = {
     "input_prompt": "a boat on a lake", "n_prompt": "", "frame_num": 81, "width": 64, "height": 64,
-    "sampling_steps": 2, "guide_scale": 5.0, "guide2_scale": 5.0, "shift": 5.0, "sample_solver": "unipc", "seed": 42,
-    "joint_pass": True, "VAE_tile_size": 0, "model_switch_phase": 1, "color_correction_strength": 0,
-    # CFG-zero, on by default in the pipeline and off in WanGP, would make both steps ignore the model
+    "sampling_steps": 2, "guide_scale": 5.0, "guide2_scale": 5.0, "shift": 5.0,
+    "sample_solver": "unipc", "seed": 42, "joint_pass": True, "VAE_tile_size": 0,
+    "model_switch_phase": 1, "color_correction_strength": 0,
+    # the pipeline's default, CFG-zero, makes both steps ignore the model; WanGP turns it off
     "cfg_star_switch": False,
 }
 
@@ -84,7 +92,7 @@ GENERATE = {
 def main(job: dict[str, Any]) -> None:
     root, work = Path.cwd(), Path(job["work"])
     sys.path[:0] = [*job.get("path", []), str(root)]
-    sys.argv = ["wgp.py"]  # some modules read the command line when imported
+    sys.argv = ["wgp.py"]  # some modules read the command line on import
     runpy.run_path(str(CPU))["apply"](job.get("vram_mb", 24576))
     accept_mmgp(root)
     import tiny
@@ -103,21 +111,22 @@ def main(job: dict[str, Any]) -> None:
 
     recorder, start = Recorder(), write_start_image(work / "start.png")
     recorder.attach()
-    gc.freeze()  # WanGP collects often; what the imports left behind need not be searched each time
+    gc.freeze()  # WanGP collects garbage often; this exempts what the imports left
     run = {"loop": loop, "play": play, "process": process, "any2video": any2video}[job["level"]]
     report = run(job, root, work, recorder, start)
-    _python_exit()  # threads that the end of a process waits for
+    _python_exit()  # waits for threads of executors, as the end of a process does
     recorder.save(work / "tensors.safetensors")
     (work / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
 
 
 def loop(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path) -> dict[str, Any]:
-    """The real wgp.py through its Python API: its window loop, its loader, its LoRAs, its files."""
+    """Runs the real wgp.py through its Python API."""
     begin = time.monotonic()
     session, wgp = boot(job, root, work), sys.modules["wgp"]
     _hook(job.get("setup"))(wgp, job)
     gc.freeze()
-    report: dict[str, Any] = {"version": wgp.WanGP_version, "boot_seconds": time.monotonic() - begin, "tasks": []}
+    report: dict[str, Any] = {"version": wgp.WanGP_version,
+                              "boot_seconds": time.monotonic() - begin, "tasks": []}
     tasks = [complete(settings, start) for settings in job["tasks"]]
     for queue in [tasks] if job.get("at_once") else [[task] for task in tasks]:
         recorder.start_task()
@@ -139,7 +148,7 @@ def loop(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path
 
 
 def play(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path) -> Any:
-    """As `loop`, for a function that decides what is made next."""
+    """Like `loop`, but a function decides what to make next."""
     session = boot(job, root, work)
     recorder.start_task()
     return _hook(job["play"])(
@@ -147,21 +156,24 @@ def play(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path
 
 
 def boot(job: dict[str, Any], root: Path, work: Path) -> Any:
-    """WanGP's Python API, started."""
+    """Starts WanGP -> a session of its Python API."""
     from shared.api import init
 
     return init(root=root, config_path=work / "config/wgp_config.json", output_dir=work / "outputs",
                 cli_args=[*OPTIONS, *job.get("cli", [])], console_isatty=False)
 
 
-def process(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path) -> dict[str, Any]:
-    """The real wgp.py, run as a program on one file of settings."""
-    # settings without a version are taken for very old ones, and changed
-    settings = {"settings_version": float(_constant(root, "settings_version")), **complete(job["settings"], start)}
+def process(job: dict[str, Any], root: Path, work: Path, recorder: Any,
+            start: Path) -> dict[str, Any]:
+    """Runs the real wgp.py as a program on one file of settings."""
+    # without a version, WanGP takes settings for very old ones and changes them
+    settings = {"settings_version": float(_constant(root, "settings_version")),
+                **complete(job["settings"], start)}
     (work / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     recorder.start_task()
     begin = time.monotonic()
-    arguments = ["--process", work / "settings.json", "--output-dir", work / "outputs", *job.get("cli", [])]
+    arguments = ["--process", work / "settings.json", "--output-dir", work / "outputs",
+                 *job.get("cli", [])]
     code = run_wgp(root, work, *arguments)
     task = {
         "success": not code,
@@ -172,20 +184,22 @@ def process(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: P
     return {"version": _constant(root, "WanGP_version"), "tasks": [task]}
 
 
-def any2video(job: dict[str, Any], root: Path, work: Path, recorder: Any, start: Path) -> dict[str, Any]:
-    """The real WanAny2V alone."""
+def any2video(job: dict[str, Any], root: Path, work: Path, recorder: Any,
+              start: Path) -> dict[str, Any]:
+    """Runs the real WanAny2V alone."""
     report: dict[str, Any] = {"version": _constant(root, "WanGP_version"), "tasks": []}
     for task in job["tasks"]:
         recorder.start_task()
         begin = time.monotonic()
-        pipe = build_pipe(root / "ckpts", task.get("model", "tiny_i2v"), job.get("vae_precision", "32"))
+        pipe = build_pipe(root / "ckpts", task.get("model", "tiny_i2v"),
+                          job.get("vae_precision", "32"))
         chain(pipe, task, start)
         report["tasks"].append({"seconds": time.monotonic() - begin, "windows": recorder.windows})
     return report
 
 
 def chain(pipe: Any, task: dict[str, Any], start: Path) -> None:
-    """Every window continues the one before, as in WanGP's loop."""
+    """Runs windows that each continue the one before, as in WanGP's loop."""
     import numpy as np
     import torch
     from PIL import Image
@@ -211,14 +225,14 @@ def chain(pipe: Any, task: dict[str, Any], start: Path) -> None:
             **keywords,
         }
         _hook(task.get("each"))(pipe, number, arguments, result)
-        torch.manual_seed(arguments["seed"])  # WanGP does so for every window
+        torch.manual_seed(arguments["seed"])  # as WanGP does for every window
         with torch.no_grad():
             result = pipe.generate(**arguments)
         video = to_unit(result["x"] if isinstance(result, dict) else result)[:, -overlap:]
 
 
 def build_pipe(checkpoints: Path, name: str, vae_precision: str) -> Any:
-    """A WanAny2V with the tiny checkpoints of `name`, as WanGP's handler builds it."""
+    """Builds a WanAny2V with the tiny checkpoints of `name`, as WanGP's handler does."""
     import torch
     from mmgp import offload
     from models.wan.any2video import WanAny2V
@@ -231,33 +245,38 @@ def build_pipe(checkpoints: Path, name: str, vae_precision: str) -> Any:
     files_locator.set_checkpoints_paths([str(checkpoints)])
     definition: dict[str, Any] = {"i2v_class": True}
     if len(files) > 1:
-        definition |= {"i2v_2_2": True, "URLs2": [files[1]], "svi2pro": architecture.endswith("svi2pro")}
+        definition |= {"i2v_2_2": True, "URLs2": [files[1]],
+                       "svi2pro": architecture.endswith("svi2pro")}
     pipe = WanAny2V(
         config=WAN_CONFIGS["i2v-14B"], checkpoint_dir=str(checkpoints),
-        model_filename=[str(checkpoints / file) for file in files], submodel_no_list=[1, 2][: len(files)],
-        model_type=name, model_def=definition, base_model_type=architecture,
-        text_encoder_filename=str(checkpoints / TEXT_ENCODER_FILE), dtype=torch.bfloat16,
-        VAE_dtype=torch.float16 if vae_precision == "16" else torch.float32,
+        model_filename=[str(checkpoints / file) for file in files],
+        submodel_no_list=[1, 2][: len(files)], model_type=name, model_def=definition,
+        base_model_type=architecture, text_encoder_filename=str(checkpoints / TEXT_ENCODER_FILE),
+        dtype=torch.bfloat16, VAE_dtype=torch.float16 if vae_precision == "16" else torch.float32,
     )
     pipe._interrupt = False
     pipe.base_model_type = architecture
     for model in filter(None, (pipe.model, pipe.model2)):
-        model._model_dtype, model.cache = torch.bfloat16, None  # set by mmgp and wgp.py, which have no part in this
+        # mmgp and wgp.py set these
+        model._model_dtype, model.cache = torch.bfloat16, None
         model.eval()
     return pipe
 
 
 def serve(job: dict[str, Any], root: Path, work: Path) -> None:
-    """The real UI, until the process is ended."""
+    """Serves the real UI until the process is killed."""
     from gradio import networking
 
-    networking.url_ok = lambda url: True  # gradio gives its first page 3 seconds, too few on a busy machine
-    run_wgp(root, work, "--server-name", "127.0.0.1", "--server-port", job["port"], *job.get("cli", []))
+    # gradio gives its first page 3 seconds, too little on a busy machine
+    networking.url_ok = lambda url: True
+    run_wgp(root, work, "--server-name", "127.0.0.1", "--server-port", job["port"],
+            *job.get("cli", []))
 
 
 def run_wgp(root: Path, work: Path, *arguments: Any) -> Any:
-    """Runs wgp.py as the program that it is -> its exit code."""
-    sys.argv = [str(root / "wgp.py"), "--config", str(work / "config"), *OPTIONS, *map(str, arguments)]
+    """Runs wgp.py as a program -> its exit code."""
+    sys.argv = [str(root / "wgp.py"), "--config", str(work / "config"), *OPTIONS,
+                *map(str, arguments)]
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
@@ -265,7 +284,7 @@ def run_wgp(root: Path, work: Path, *arguments: Any) -> Any:
 
 
 def complete(settings: dict[str, Any], start: Path) -> dict[str, Any]:
-    """The settings, with what they leave open."""
+    """The settings, with defaults for what they leave out."""
     from tiny import default_settings
 
     model = settings.get("model_type", DEFAULTS["model_type"])
@@ -281,12 +300,13 @@ def describe_video(path: Path) -> dict[str, Any]:
     frames, width, height, fps = (
         capture.get(key)
         for key in (
-            cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS,
+            cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT,
+            cv2.CAP_PROP_FPS,
         )
     )
     return {
-        "path": str(path), "frames": int(frames), "width": int(width), "height": int(height), "fps": fps,
-        "metadata": read_metadata_from_video(str(path)),
+        "path": str(path), "frames": int(frames), "width": int(width), "height": int(height),
+        "fps": fps, "metadata": read_metadata_from_video(str(path)),
     }
 
 
@@ -309,9 +329,8 @@ def to_unit(frames: Any) -> Any:
 
 
 def accept_mmgp(root: Path) -> None:
-    """An older WanGP ends at once unless mmgp has exactly its version; the one that is there will do.
-
-    A later one brings mmgp along as a folder: then no package of that name is installed.
+    """Makes WanGP accept the mmgp that is installed; older versions exit unless it has exactly the
+    version that they want. A later WanGP has mmgp as a folder: then none counts as installed.
     """
     real, wanted = importlib.metadata.distribution, _constant(root, "target_mmgp_version")
 
@@ -326,8 +345,9 @@ def accept_mmgp(root: Path) -> None:
 
 
 def _constant(root: Path, name: str) -> str:
-    """A constant of wgp.py as text; wgp.py need not be imported for it."""
-    match = re.search(rf'^{name} = "?([^"\n]*)', (root / "wgp.py").read_text(encoding="utf-8"), re.MULTILINE)
+    """A constant of wgp.py as text, without importing wgp.py."""
+    match = re.search(rf'^{name} = "?([^"\n]*)', (root / "wgp.py").read_text(encoding="utf-8"),
+                      re.MULTILINE)
     return match[1] if match else ""
 
 
@@ -345,4 +365,4 @@ if __name__ == "__main__":
         traceback.print_exc()
         os._exit(1)
     sys.stdout.flush()
-    os._exit(0)  # WanGP leaves threads behind that would keep the process
+    os._exit(0)  # WanGP leaves threads that would keep the process alive

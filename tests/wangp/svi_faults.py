@@ -8,7 +8,7 @@ from typing import Any
 
 
 def plant(wgp: Any, job: Mapping[str, Any]) -> None:
-    """job["faults"]: seed of a task -> [place, call, "before" or "after" its work]. Each happens once."""
+    """job["faults"]: seed of a task -> [place, call, "before" or "after" its work], each once."""
     from wan2gp_svi.wangp import encoding, hooks, recorder
 
     faults = {int(seed): tuple(fault) for seed, fault in job["faults"].items()}

@@ -1,4 +1,5 @@
-"""Hooks named in jobs (see session.py); they run inside WanGP's process, where the installed package is importable."""
+"""Hooks for jobs (see session.py). They run inside WanGP's process and
+import the installed package."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from typing import Any
 
 
 def keep_saved(wgp: Any, job: dict[str, Any]) -> None:
-    """Writes the frames of every video that WanGP saves to saved-0.safetensors and so on in the work folder."""
+    """Writes the frames of each video that WanGP saves to saved-0.safetensors and
+    so on, in the work folder."""
     import torch
     from safetensors.torch import save_file
 
@@ -29,7 +31,7 @@ def choose_variant(pipe: Any, task: dict[str, Any]) -> None:
 
 
 def attach_clip(pipe: Any, number: int, arguments: dict[str, Any], result: Any) -> None:
-    """What WanGP's loop has the `clip` hook do before each window, for the pipeline alone."""
+    """Does for the pipeline alone what the hook before_generate does in WanGP's loop."""
     from wan2gp_svi import chain
     from wan2gp_svi.wangp.clip import Clip
     from wan2gp_svi.wangp.pipeline import on

@@ -1,4 +1,4 @@
-"""The benchmark of long videos in its small form; nothing is asserted of times or of memory."""
+"""The benchmark of long videos, in a small form without checks of time and memory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from conftest import PYTHON
 from test_svi import HOME
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the benchmark reads the memory from /proc")
+@pytest.mark.skipif(not sys.platform.startswith("linux"),
+                    reason="the benchmark reads the memory from /proc")
 def test_every_frame_is_encoded_once_with_svi_and_each_time_again_without(wangp, tmp_path):
     command = [PYTHON, HOME / "benchmarks/endless.py", wangp, "--quick", "--out", tmp_path]
     environment = {**os.environ, "PYTHONPATH": str(HOME)}
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=600)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment,
+                          timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     with (tmp_path / "endless.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -1,5 +1,6 @@
-"""The GPU benchmarks in their small form, so that their code goes on running; nothing is asserted of their times. And
-that the VAE's encoder in stripes gives what WanGP's own gives, in every version of WanGP."""
+"""The GPU benchmarks in their small form, without checks of times, so that their
+code keeps working. And the VAE's encoder in stripes, which gives what WanGP's own
+gives in every version of WanGP."""
 
 from __future__ import annotations
 
@@ -14,10 +15,11 @@ from test_svi import HOME, install
 
 
 def run(script: str, *arguments: str | Path) -> list[list[str]]:
-    """A benchmark's table rows, without those of dashes."""
-    environment = {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([PYTHON, HOME / "benchmarks/gpu" / script, *arguments], capture_output=True, encoding="utf-8",
-                          env=environment, timeout=900)
+    """The rows of a benchmark's tables, without lines of dashes."""
+    environment = {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1",
+                   "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([PYTHON, HOME / "benchmarks/gpu" / script, *arguments],
+                          capture_output=True, encoding="utf-8", env=environment, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()
             if line.startswith("| ")]
@@ -29,16 +31,18 @@ def test_the_benchmark_runs_every_setting_with_tiny_models(options, wangp, wangp
     install(tree)
     rows = run("bench.py", tree, "--tiny", "--repeats", "1", "--steps", "2", "--model", *options)
     names = [row[0] for row in rows]
-    assert len(rows) == 5 and names[1] == "stock" and any(name.startswith("SVI") for name in names[2:])
+    assert len(rows) == 5 and names[1] == "stock" and any(name.startswith("SVI")
+                                                          for name in names[2:])
     assert all(row[-1] == "float32, untiled" for row in rows[1:])
 
 
 def test_a_capped_card_is_pretended_and_wangps_tiles_follow_it(wangp, wangp_copy):
     tree = wangp_copy(wangp)
     install(tree)
-    rows = run("bench.py", tree, "--tiny", "--repeats", "1", "--steps", "1", "--vram", "24", "8", "--only", "stock",
-               "SVI-Shot")
-    assert [row[-1] for row in rows if row[0] == "stock"] == ["float32, untiled", "float32, tiles of 256"]
+    rows = run("bench.py", tree, "--tiny", "--repeats", "1", "--steps", "1", "--vram", "24", "8",
+               "--only", "stock", "SVI-Shot")
+    assert [row[-1] for row in rows if row[0] == "stock"] == ["float32, untiled",
+                                                              "float32, tiles of 256"]
     assert [row[-1] for row in rows if row[0] == "SVI-Shot"] == ["float32, untiled"] * 2
 
 

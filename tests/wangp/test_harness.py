@@ -1,10 +1,11 @@
-"""The harness itself, on WanGP as it comes: what it records is what WanGP does, and the same each time."""
+"""The harness itself on plain WanGP: it records what WanGP does, and the same every time."""
 
 from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read what was recorded")
+pytest.importorskip("safetensors.torch",
+                    reason="needs torch and safetensors to read what was recorded")
 
 import later  # noqa: E402
 import trees  # noqa: E402
@@ -67,17 +68,20 @@ def test_loras_in_every_spelling(run_wangp, wangp):
         tiny.write_lora(folder / f"{keys}.safetensors", keys)
     with_lora = [
         {**SHORT, "activated_loras": [f"{keys}.safetensors"], "loras_multipliers": strength}
-        for keys, strength in (("plain", "0"), ("plain", "1"), ("diffusion_model", "1"), ("svi", "1"))
+        for keys, strength in (("plain", "0"), ("plain", "1"), ("diffusion_model", "1"),
+                               ("svi", "1"))
     ]
     outcome = run_wangp(wangp, {"level": "loop", "tasks": [SHORT, *with_lora]})
-    none, off, plain, prefixed = (outcome.tensors[f"task{task}.window1.frames"] for task in range(4))
+    none, off, plain, prefixed = (outcome.tensors[f"task{task}.window1.frames"]
+                                  for task in range(4))
     assert none.equal(off) and plain.equal(prefixed)
     assert not none.equal(plain)
     assert "unexpected module keys" in outcome.report["tasks"][4]["errors"][0]
 
 
 def test_experts_share_the_steps(run_wangp, wangp):
-    settings = [{**SHORT, "model_type": "tiny_i2v22"}, {"model_type": "tiny_svi2pro", "sliding_window_overlap": 4}]
+    settings = [{**SHORT, "model_type": "tiny_i2v22"},
+                {"model_type": "tiny_svi2pro", "sliding_window_overlap": 4}]
     outcome = run_wangp(wangp, {"level": "loop", "tasks": settings})
     for task in outcome.report["tasks"]:
         assert task["success"], task["errors"]
@@ -88,7 +92,8 @@ def test_experts_share_the_steps(run_wangp, wangp):
 @pytest.mark.parametrize("version", [*trees.COMMITS, *later.LATER])
 def test_pipeline_alone_in_every_version(version, run_wangp, wangp_at):
     windows = [{}, {"seed": 84}]
-    tasks = [{"model": model, "windows": windows, "overlap": 5} for model in ("tiny_i2v", "tiny_i2v22")]
+    tasks = [{"model": model, "windows": windows, "overlap": 5}
+             for model in ("tiny_i2v", "tiny_i2v22")]
     outcome = run_wangp(wangp_at(version), {"level": "any2video", "tasks": tasks})
     assert outcome.report["version"] == version
     for task, number, overlap in ((0, 1, 1), (0, 2, 5), (1, 1, 1), (1, 2, 5)):

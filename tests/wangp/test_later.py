@@ -1,5 +1,5 @@
-"""The imitated later WanGPs: each behaves at SVI's hooks as the newer files were read to do, with no hook in them; and
-git pulls from each to the next, with SVI installed."""
+"""The imitated later WanGPs: without hooks, each behaves at their places as the newer files do; and
+with SVI installed, git pulls from each version to the next."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read what was recorded")
+pytest.importorskip("safetensors.torch",
+                    reason="needs torch and safetensors to read what was recorded")
 
 import later  # noqa: E402
 import trees  # noqa: E402
@@ -30,7 +31,8 @@ VERSIONS = (later.BASE, *later.LATER)
 def outcomes(run_wangp, wangp_at, tmp_path_factory):
     """version -> the outcome of its job, run once.
 
-    Its tasks: 3 windows; 1 window; a video continued; settings with an unknown name; settings out of a video.
+    The tasks: 3 windows; 1 window; a continued video; settings with an unknown name; settings read
+    from a video.
     """
     made: dict[str, trees.Outcome] = {}
 
@@ -39,10 +41,11 @@ def outcomes(run_wangp, wangp_at, tmp_path_factory):
             job = {"level": "loop", "setup": "later_jobs:watch"}
             first = run_wangp(wangp_at(version), {**job, "tasks": [FIRST]})
             source = first.report["tasks"][0]["files"][-1]
-            continued = {**WINDOWS, "image_prompt_type": "V", "image_start": None, "video_source": source["path"]}
-            tasks = [FIRST, {**FIRST, "video_length": 17}, {**continued, "video_length": 25}, {**FIRST, "svi": {}},
-                     {**source["metadata"], "model_type": "tiny_i2v"}]
-            # a seed each: videos of one second and one seed have one name
+            continued = {**WINDOWS, "image_prompt_type": "V", "image_start": None,
+                         "video_source": source["path"]}
+            tasks = [FIRST, {**FIRST, "video_length": 17}, {**continued, "video_length": 25},
+                     {**FIRST, "svi": {}}, {**source["metadata"], "model_type": "tiny_i2v"}]
+            # a seed each, since a video's name has only its second and its seed
             tasks = [{**task, "seed": seed} for seed, task in enumerate(tasks, start=1)]
             made[version] = run_wangp(wangp_at(version), {**job, "tasks": tasks})
         return made[version]
@@ -51,10 +54,11 @@ def outcomes(run_wangp, wangp_at, tmp_path_factory):
 
 
 def windows(outcome: trees.Outcome, number: int) -> list[tuple[int, int]]:
-    """The frames of each window of a task, and how many of them WanGP says to be shared."""
+    """Of each window of a task: its frames, and how many are shared according to WanGP."""
     task = outcome.report["tasks"][number]
     assert task["success"], task["errors"]
-    return [(one["arguments"]["frame_num"], one["arguments"]["overlap_size"]) for one in task["windows"]]
+    return [(one["arguments"]["frame_num"], one["arguments"]["overlap_size"])
+            for one in task["windows"]]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -122,17 +126,19 @@ def test_where_mmgp_is(version, outcomes, wangp_at):
 
 @pytest.mark.parametrize("version", later.LATER)
 def test_the_planner(version, wangp_at):
-    plan = runpy.run_path(str(wangp_at(version) / "shared/utils/frame_scheduler.py"))["build_default_window_plan"]
+    plan = runpy.run_path(str(wangp_at(version) / "shared/utils/frame_scheduler.py"))[
+        "build_default_window_plan"]
 
     def shape(total: int, **source: int) -> list[tuple[int, int]]:
-        every = plan(total_frames=total, window_size=81, default_overlap=5, discard_last_frames=0, minimum=5, step=4,
-                     **source)
+        every = plan(total_frames=total, window_size=81, default_overlap=5, discard_last_frames=0,
+                     minimum=5, step=4, **source)
         assert not any(window["trim_last_frames"] for window in every)
         return [(window["frame_num"], window["overlap_frames"]) for window in every]
 
     video = dict(first_window_overlap=5, initial_shared_frames=1)
     assert shape(233) == [(81, 0), (81, 5), (81, 5)]
-    assert shape(233, first_window_overlap=1, initial_shared_frames=1) == [(81, 1), (81, 5), (81, 5)]
+    assert shape(233, first_window_overlap=1, initial_shared_frames=1) == [(81, 1), (81, 5),
+                                                                           (81, 5)]
     assert shape(229, first_window_available_overlap=41, **video) == [(81, 5), (81, 5), (81, 5)]
     assert shape(229, first_window_available_overlap=3, **video) == [(81, 1), (81, 5), (77, 5)]
 
@@ -140,10 +146,12 @@ def test_the_planner(version, wangp_at):
 def test_an_edit_whose_line_is_gone_says_so(wangp_at, wangp_copy):
     tree = wangp_copy(wangp_at(later.BASE))
     before = (tree / "wgp.py").read_text(encoding="utf-8")
-    (tree / "wgp.py").write_text(before.replace("samples = wan_model.generate(", "samples = wan_model.make("),
+    (tree / "wgp.py").write_text(before.replace("samples = wan_model.generate(",
+                                                "samples = wan_model.make("),
                                  encoding="utf-8")
     changed = (tree / "wgp.py").read_text(encoding="utf-8")
-    with pytest.raises(later.AnchorLost, match=r"wgp\.py has 'samples = wan_model\.generate\(' 0 times"):
+    with pytest.raises(later.AnchorLost,
+                       match=r"wgp\.py has 'samples = wan_model\.generate\(' 0 times"):
         later.make(tree, "17.10", PYTHON)
     assert (tree / "wgp.py").read_text(encoding="utf-8") == changed, "nothing is written"
 
@@ -151,8 +159,8 @@ def test_an_edit_whose_line_is_gone_says_so(wangp_at, wangp_copy):
 def git(folder: Path, *arguments: str) -> str:
     environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     name = ("-c", "user.name=test", "-c", "user.email=test@localhost")
-    done = subprocess.run(["git", "-C", folder, *name, *arguments], capture_output=True, encoding="utf-8",
-                          env=environment)
+    done = subprocess.run(["git", "-C", folder, *name, *arguments], capture_output=True,
+                          encoding="utf-8", env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

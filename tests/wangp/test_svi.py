@@ -1,4 +1,5 @@
-"""The real WanGP with SVI installed: what its transformer is given, what its files hold; and itself, with SVI off."""
+"""The real WanGP with SVI installed: what its transformer gets, what its files hold, and that it is
+unchanged with SVI off."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read what was recorded")
+pytest.importorskip("safetensors.torch",
+                    reason="needs torch and safetensors to read what was recorded")
 
 import later  # noqa: E402
 import tiny  # noqa: E402
@@ -31,13 +33,15 @@ SEED = 1234
 
 
 def install(tree: Path, *options: str) -> str:
-    done = subprocess.run([sys.executable, HOME / "install.py", tree, *options], capture_output=True, encoding="utf-8")
+    done = subprocess.run([sys.executable, HOME / "install.py", tree, *options],
+                          capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def write_loras(tree: Path) -> None:
-    """Every LoRA file that a profile names, tiny and random; those of SVI with their authors' keys."""
+    """Writes a tiny random file for every LoRA that a profile names; SVI's
+    have their authors' keys."""
     names = {(path.parent.name, Path(url).name) for path in PROFILES
              for url in json.loads(path.read_text(encoding="utf-8"))["activated_loras"]}
     for folder, name in names:
@@ -55,11 +59,12 @@ def svi(wangp, tmp_path_factory) -> Path:
 
 
 def task(profile: str, clips: int, **changes) -> dict:
-    """A profile laid over the settings, as WanGP does it; two steps, since more show nothing new."""
+    """Settings with a profile laid over them, as in WanGP, but two steps:
+    more would show nothing new."""
     path = next(path for path in PROFILES if path.stem == profile)
     settings = json.loads(path.read_text(encoding="utf-8"))
-    return {**settings, "model_type": MODEL[settings["model_type"]], "num_inference_steps": 2, "prompt": PROMPTS,
-            "video_length": 81 * clips, "seed": SEED, **changes}
+    return {**settings, "model_type": MODEL[settings["model_type"]], "num_inference_steps": 2,
+            "prompt": PROMPTS, "video_length": 81 * clips, "seed": SEED, **changes}
 
 
 def unit(frames: torch.Tensor) -> torch.Tensor:
@@ -67,22 +72,25 @@ def unit(frames: torch.Tensor) -> torch.Tensor:
 
 
 def start_image(outcome: trees.Outcome) -> torch.Tensor:
-    """What every clip of these jobs refers to: start.png has the size of the video."""
+    """The reference of every clip in these jobs; start.png has the size of the video."""
     return outcome.tensors["task0.window1.arguments.image_start"].float()
 
 
 def assert_clip_saw(image: torch.Tensor, motion: torch.Tensor) -> None:
-    """CLIP is shown the FIRST motion frame, enlarged by WanGP; of all motion frames it is the one that fits."""
-    enlarged = torch.nn.functional.interpolate(motion.movedim(1, 0), image.shape[-2:], mode="bicubic")
+    """CLIP sees the FIRST motion frame, enlarged by WanGP: of all motion
+    frames that one fits best."""
+    enlarged = torch.nn.functional.interpolate(motion.movedim(1, 0), image.shape[-2:],
+                                               mode="bicubic")
     errors = (enlarged - image[None, :, 0]).abs().mean((1, 2, 3))
     assert errors[0] < 0.05 and errors.argmin() == 0, errors
 
 
 @pytest.fixture(scope="module")
 def all_profiles(run_wangp, svi) -> trees.Outcome:
-    """Every profile in one process: 3 clips at 50 steps' settings, 2 with an accelerator."""
+    """Every profile, in one process: 3 clips at full quality, 2 with an accelerator."""
     tasks = [task(path.stem, 3 if "50 Steps" in path.stem else 2) for path in PROFILES]
-    return run_wangp(svi, {"level": "loop", "tasks": tasks, "setup": "svi_jobs:keep_saved"}, timeout=900)
+    return run_wangp(svi, {"level": "loop", "tasks": tasks, "setup": "svi_jobs:keep_saved"},
+                     timeout=900)
 
 
 @pytest.mark.parametrize("number", range(len(PROFILES)), ids=[path.stem for path in PROFILES])
@@ -100,7 +108,8 @@ def test_each_profile_chains_as_the_authors_do(number, all_profiles):
     for clip, window in enumerate(windows):
         name = f"task{number}.window{clip + 1}"
         assert len(window["encodes"]) == 1, "one encode per clip"
-        assert window["encodes"][0]["vae_dtype"] == "torch.float32" and window["encodes"][0]["tile_size"] == 0
+        assert (window["encodes"][0]["vae_dtype"] == "torch.float32"
+                and window["encodes"][0]["tile_size"] == 0)
         encoded, latents = tensors[f"{name}.encode0"], tensors[f"{name}.encode0.latents"]
 
         def encode(video, encoded=encoded, latents=latents):
@@ -113,10 +122,13 @@ def test_each_profile_chains_as_the_authors_do(number, all_profiles):
             previous = tensors[f"{name}.latent_slice"][0]
             assert previous.shape == (16, 1, 8, 8)
         else:
-            y = condition(motion, reference, encode, ref_pad_num=variant.ref_pad_num, ref_pad_cfg=variant.ref_pad_cfg)
+            y = condition(motion, reference, encode, ref_pad_num=variant.ref_pad_num,
+                          ref_pad_cfg=variant.ref_pad_cfg)
         assert torch.equal(tensors[f"{name}.y"], y), "y at the transformer's own input"
-        noise = torch.randn(1, 16, 21, 8, 8, generator=torch.Generator().manual_seed(chain.seed(SEED, clip)))
-        assert torch.equal(tensors[f"{name}.noise"], noise), "the seed of the clip, and nothing injected into its noise"
+        noise = torch.randn(1, 16, 21, 8, 8,
+                            generator=torch.Generator().manual_seed(chain.seed(SEED, clip)))
+        assert torch.equal(tensors[f"{name}.noise"],
+                           noise), "the seed of the clip, and nothing injected into its noise"
         noises.append(noise)
         assert window["arguments"]["input_prompt"] == prompts[clip]
         if variant.wan == "2.1":
@@ -127,12 +139,14 @@ def test_each_profile_chains_as_the_authors_do(number, all_profiles):
     joined = torch.cat([part[:, chain.kept(clip, clips, overlap, variant.keep_new)]
                         for clip, part in enumerate(frames)], dim=1)
     first = sum(len(one["windows"]) for one in all_profiles.report["tasks"][:number])
-    saved = [load_file(all_profiles.work / f"saved-{first + clip}.safetensors")["frames"] for clip in range(clips)]
+    saved = [load_file(all_profiles.work / f"saved-{first + clip}.safetensors")["frames"]
+             for clip in range(clips)]
     assert torch.equal(torch.cat(saved, dim=1), joined), "each window saves its own frames alone"
     assert len(report["files"]) == 1, "one video, which grows"
     video = Path(report["files"][0]["path"])
     found = json.loads(video.with_name(f"{video.stem}.drift.json").read_text(encoding="utf-8"))
-    assert found["verdict"] in all_profiles.log and video.with_name(f"{video.stem}.drift.png").is_file()
+    assert (found["verdict"] in all_profiles.log
+            and video.with_name(f"{video.stem}.drift.png").is_file())
     lines = [line for line in report["log"].splitlines() if line.startswith("[SVI]")]
     seeds = ", ".join(str(chain.seed(SEED, clip)) for clip in range(clips))
     assert any(f"{variant.title} (" in line and f"seeds {seeds}" in line for line in lines)
@@ -164,9 +178,11 @@ def overridden(run_wangp, svi) -> trees.Outcome:
     pair = task("SVI-2.0 - 50 Steps", 2)["activated_loras"]
     loras = task(SHOT, 2)["activated_loras"]
     tasks = [
-        task(SHOT, 2, custom_settings={**custom, "num_motion_frames": "5 cfg", "ref_pad_num": "3", "seed_times": 7}),
+        task(SHOT, 2, custom_settings={**custom, "num_motion_frames": "5 cfg", "ref_pad_num": "3",
+                                       "seed_times": 7}),
         task(SHOT, 2, custom_settings={**custom, "svi_variant": "off"}, video_length=161),
-        task(SHOT, 2, activated_loras=[*loras, "svi-film-opt-10212025.safetensors"], loras_multipliers="1 1"),
+        task(SHOT, 2, activated_loras=[*loras, "svi-film-opt-10212025.safetensors"],
+             loras_multipliers="1 1"),
         task(SHOT, 2, activated_loras=pair, loras_multipliers="1 1"),
         task(SHOT, 2, custom_settings={**custom, "num_motion_frames": "1", "ref_pad_num": "-7"}),
         task(SHOT, 2, image_prompt_type="SE", image_end=str(svi / "icons" / "none.png")),
@@ -175,9 +191,11 @@ def overridden(run_wangp, svi) -> trees.Outcome:
     ]
     tiny.write_lora(svi / "loras/wan_i2v/svi-shot-broken.safetensors", "svi")
     stray = {key.replace("ffn", "fnn"): tensor
-             for key, tensor in load_file(svi / "loras/wan_i2v/svi-shot-broken.safetensors").items()}
+             for key, tensor in load_file(svi
+                     / "loras/wan_i2v/svi-shot-broken.safetensors").items()}
     save_file(stray, svi / "loras/wan_i2v/svi-shot-broken.safetensors")
-    return run_wangp(svi, {"level": "loop", "tasks": tasks, "setup": "svi_jobs:keep_saved"}, timeout=600)
+    return run_wangp(svi, {"level": "loop", "tasks": tasks, "setup": "svi_jobs:keep_saved"},
+                     timeout=600)
 
 
 def test_custom_settings_override_the_variant(overridden):
@@ -186,9 +204,11 @@ def test_custom_settings_override_the_variant(overridden):
     reference = start_image(overridden)
     motion = unit(tensors["task0.window1.frames"][:, -5:])
     video = tensors["task0.window2.encode0"]
-    assert torch.equal(video[:, :5], motion) and torch.equal(video[:, 5:8], reference[:, None].expand(-1, 3, -1, -1))
+    assert (torch.equal(video[:, :5], motion)
+            and torch.equal(video[:, 5:8], reference[:, None].expand(-1, 3, -1, -1)))
     assert not video[:, 8:].any()
-    assert tensors["task0.window2.y"][:4].flatten(2)[..., 0].T.flatten().tolist() == [1.0] * 8 + [0.0] * 76
+    assert (tensors["task0.window2.y"][:4].flatten(2)[..., 0].T.flatten().tolist()
+            == [1.0] * 8 + [0.0] * 76)
     noise = torch.randn(1, 16, 21, 8, 8, generator=torch.Generator().manual_seed(SEED + 7))
     assert torch.equal(tensors["task0.window2.noise"], noise)
     assert report["files"][-1]["frames"] == 157
@@ -213,7 +233,8 @@ def test_a_short_request_is_one_whole_clip(overridden):
     assert [file["frames"] for file in report["files"]] == [81]
 
 
-def test_with_svi_off_the_frames_are_those_of_an_unpatched_wangp(overridden, svi, wangp, wangp_copy, run_wangp):
+def test_with_svi_off_the_frames_are_those_of_an_unpatched_wangp(overridden, svi, wangp, wangp_copy,
+                                                                 run_wangp):
     stock, bare = wangp_copy(wangp), wangp_copy(svi)
     write_loras(stock)
     for name in ("svi-shot.safetensors",):  # stock WanGP does not load the authors' keys
@@ -228,17 +249,21 @@ def test_with_svi_off_the_frames_are_those_of_an_unpatched_wangp(overridden, svi
     for window in (1, 2):
         frames = unpatched.tensors[f"task0.window{window}.frames"]
         assert overridden.tensors[f"task1.window{window}.frames"].equal(frames), "SVI variant: off"
-        assert without_package.tensors[f"task0.window{window}.frames"].equal(frames), "the package deleted"
+        assert without_package.tensors[f"task0.window{window}.frames"].equal(
+            frames), "the package deleted"
         frames = unpatched.tensors[f"task1.window{window}.frames"]
         assert patched.tensors[f"task0.window{window}.frames"].equal(frames), "no SVI LoRA"
-        assert without_package.tensors[f"task1.window{window}.frames"].equal(frames), "no SVI LoRA, no package"
+        assert without_package.tensors[f"task1.window{window}.frames"].equal(
+            frames), "no SVI LoRA, no package"
 
 
-def test_a_16_bit_vae_is_encoded_in_32_bit_where_it_fits_and_else_it_is_said(run_wangp, svi, all_profiles):
+def test_a_16_bit_vae_is_encoded_in_32_bit_where_it_fits_and_else_it_is_said(run_wangp, svi,
+                                                                             all_profiles):
     job = {"level": "loop", "vae_precision": "16", "tasks": [task(SHOT, 1)]}
     ample, short = run_wangp(svi, job), run_wangp(svi, {**job, "vram_mb": 128})
     encode, = ample.report["tasks"][0]["windows"][0]["encodes"]
-    assert encode["vae_dtype"] == "torch.float32" and encode["dtype"] == "float32" and encode["tile_size"] == 0
+    assert (encode["vae_dtype"] == "torch.float32" and encode["dtype"] == "float32"
+            and encode["tile_size"] == 0)
     shot = next(n for n, path in enumerate(PROFILES) if path.stem == SHOT)
     assert ample.tensors["task0.window1.y"].equal(all_profiles.tensors[f"task{shot}.window1.y"])
     assert "[SVI] VAE" not in ample.log
@@ -256,7 +281,8 @@ def test_the_pipeline_of_every_version(version, run_wangp, wangp_at, wangp_copy)
     install(tree)
     tasks = [{"model": MODEL["i2v" if variant.wan == "2.1" else "i2v_2_2"], "windows": [{}, {}],
               "overlap": variant.motion_frames, "loras": [lora.name for lora in variant.loras],
-              "setup": "svi_jobs:choose_variant", "each": "svi_jobs:attach_clip"} for variant in PIPELINES]
+              "setup": "svi_jobs:choose_variant", "each": "svi_jobs:attach_clip"}
+             for variant in PIPELINES]
     outcome = run_wangp(tree, {"level": "any2video", "tasks": tasks})
     assert outcome.report["version"] == version
     tensors = outcome.tensors
@@ -281,32 +307,39 @@ def test_the_pipeline_of_every_version(version, run_wangp, wangp_at, wangp_copy)
             assert torch.equal(tensors[f"{name}.y"], y), variant.id
             if variant.wan == "2.1":
                 assert_clip_saw(tensors[f"{name}.clip0"], motion)
-            noise = torch.randn(1, 16, 21, 8, 8, generator=torch.Generator().manual_seed(42 + 42 * clip))
+            noise = torch.randn(1, 16, 21, 8, 8,
+                                generator=torch.Generator().manual_seed(42 + 42 * clip))
             assert torch.equal(tensors[f"{name}.noise"], noise), variant.id
 
 
 @pytest.mark.parametrize("version", [*trees.COMMITS, *later.LATER])
 def test_the_program_of_every_version(version, run_wangp, wangp_at, wangp_copy):
-    """`wgp.py --process` on settings as the profile has them: the loop's hooks, from the prompt to the metadata."""
+    """`wgp.py --process` on a profile's settings: the loop's hooks, from
+    the prompt to the metadata."""
     tree = wangp_copy(wangp_at(version))
     install(tree)
     write_loras(tree)
-    outcome = run_wangp(tree, {"level": "process", "settings": task("SVI-2.0 Unified - 50 Steps", 2)})
+    outcome = run_wangp(tree,
+                        {"level": "process", "settings": task("SVI-2.0 Unified - 50 Steps", 2)})
     report, = outcome.report["tasks"]
-    assert report["success"] and [window["arguments"]["frame_num"] for window in report["windows"]] == [81, 81]
+    assert (report["success"] and [window["arguments"]["frame_num"] for window in report["windows"]]
+            == [81, 81])
     prompts = [window["arguments"]["input_prompt"] for window in report["windows"]]
     assert prompts == PROMPTS.split("\n\n")[:2], "two clips: a prompt each"
     tensors = outcome.tensors
     first, second = (tensors[f"task0.window{window}.encode0"] for window in (1, 2))
     reference = tensors["task0.window1.arguments.pre_video_frame"].movedim(-1, 0)
-    assert (first - unit(reference)[:, None]).abs().max() < 0.01  # WanGP's own copy is cut to 8 bit, not rounded
+    # WanGP's own copy is truncated to 8 bit, not rounded
+    assert (first - unit(reference)[:, None]).abs().max() < 0.01
     assert torch.equal(second[:, 5:], first[:, :1].expand(-1, 76, -1, -1))
     frames = tensors["task0.window1.frames"]
     last = unit(frames) if frames.dtype == torch.uint8 else frames.clamp(-1, 1)
     assert (second[:, :5] - last[:, -5:]).abs().max() <= 1 / 255 + 1e-6
-    videos = [76, 157] if version in ("9.91", "10.12") else [157]  # those keep a file for each window
+    # these keep a file for each window
+    videos = [76, 157] if version in ("9.91", "10.12") else [157]
     assert [file["frames"] for file in report["files"]] == videos
     assert provenance(report["files"][-1]["metadata"])["seeds"] == [SEED, SEED + 42]
     for clip in (0, 1):
-        noise = torch.randn(1, 16, 21, 8, 8, generator=torch.Generator().manual_seed(chain.seed(SEED, clip)))
+        noise = torch.randn(1, 16, 21, 8, 8,
+                            generator=torch.Generator().manual_seed(chain.seed(SEED, clip)))
         assert torch.equal(tensors[f"task0.window{clip + 1}.noise"], noise)

@@ -1,4 +1,4 @@
-"""SVI as a person meets it: WanGP's own page in a browser, from the profile to the finished video."""
+"""SVI as a user meets it: WanGP's page in a browser, from the profile to the finished video."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = 3  # the fourth dropdown from the top: presets, settings files and pr
 
 @pytest.fixture
 def form(wangp, tmp_path, serve_wangp):
-    """The page with the tiny model chosen, on a WanGP with SVI and its LoRA; the server's log beside it."""
+    """The page of a WanGP with SVI and its LoRA and the tiny model chosen, and the server's log."""
     tree = Path(shutil.copytree(wangp, tmp_path / "Wän GP (1)"))
     install(tree)
     (tree / "loras/wan_i2v").mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,8 @@ def form(wangp, tmp_path, serve_wangp):
 def apply(page, profile: str) -> None:
     browser.choose(page, browser.dropdowns(page)[SETTINGS], profile)
     page.get_by_role("button", name="Apply").locator("visible=true").first.click()
-    page.get_by_text("SVI-Shot: one scene without cuts").first.wait_for()  # the profile's help pops up
+    # the profile's help pops up
+    page.get_by_text("SVI-Shot: one scene without cuts").first.wait_for()
 
 
 def fill(page, label: str, value: str) -> None:
@@ -49,7 +50,8 @@ def fill(page, label: str, value: str) -> None:
 
 def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     page, log = form
-    assert "SVI Shot Infinite - 50 Steps" in browser.options(page, browser.dropdowns(page)[SETTINGS])
+    assert "SVI Shot Infinite - 50 Steps" in browser.options(page,
+                                                             browser.dropdowns(page)[SETTINGS])
     apply(page, "SVI Shot Infinite - 50 Steps")
     from PIL import Image
 
@@ -60,7 +62,8 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     fill(page, "ref_pad_num", "99")
     generate = page.get_by_role("button", name="Generate").locator("visible=true").first
     generate.click()
-    page.get_by_text("SVI padding").and_(page.get_by_text("Set it to auto or a number from -1 to 80")).first.wait_for()
+    fix = page.get_by_text("Set it to auto or a number from -1 to 80")
+    page.get_by_text("SVI padding").and_(fix).first.wait_for()
     fill(page, "ref_pad_num", "auto")
     generate.click()
     text, progress = "", set()
@@ -68,10 +71,13 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
         text = log.read_text(encoding="utf-8", errors="replace")
         if "clip 2/2 done" in text:
             break
-        progress |= set(re.findall(r"Clip \d/2(?:, about [^|]* left)?", page.locator("body").inner_text()))
+        progress |= set(re.findall(r"Clip \d/2(?:, about [^|]* left)?",
+                                   page.locator("body").inner_text()))
         page.wait_for_timeout(200)
-    assert "Clip 1/2" in progress and any(line.startswith("Clip 2/2, about ") for line in progress), progress
-    assert "[SVI] SVI-Shot (svi-shot.safetensors): 2 clips of 81 frames, 161 frames, 10.1 s." in text, text[-3000:]
+    assert "Clip 1/2" in progress and any(line.startswith("Clip 2/2, about ")
+                                          for line in progress), progress
+    plan = "[SVI] SVI-Shot (svi-shot.safetensors): 2 clips of 81 frames, 161 frames, 10.1 s."
+    assert plan in text, text[-3000:]
     assert "[SVI] clip 2/2 done" in text
     page.locator("video").first.wait_for()
     page.screenshot(path=tmp_path / "done.png")

@@ -1,6 +1,7 @@
-"""Tiny random Wan models for the real WanGP: checkpoints, stand-ins for the text and image encoders, random LoRAs.
+"""Tiny random Wan models for the real WanGP: checkpoints, stand-ins for the text and
+image encoders, random LoRAs.
 
-Nothing here is downloaded. Weights are drawn by name, so that every version of WanGP is given the same ones.
+Downloads nothing. Random weights depend on their names, so every version of WanGP gets the same.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-DIM, HEADS, BLOCKS, FFN, TEXT_DIM = 128, 1, 2, 256, 4096  # WanGP fixes the head size (128) and the text size
+# WanGP fixes the head size (128) and the text size
+DIM, HEADS, BLOCKS, FFN, TEXT_DIM = 128, 1, 2, 256, 4096
 VAE_SHAPE = {"dim": 8, "num_res_blocks": 1}
 CLIP_TOKENS, CLIP_DIM = 257, 1280
 CLIP_FILE = "xlm-roberta-large/models_clip_open-clip-xlm-roberta-large-vit-huge-14-bf16.safetensors"
@@ -24,7 +26,7 @@ LOCATED_FILES = (
     CLIP_FILE,
     "xlm-roberta-large/tokenizer.json",
     TEXT_ENCODER_FILE,
-    Path(TEXT_ENCODER_FILE).name,  # where versions before v10.80 look
+    Path(TEXT_ENCODER_FILE).name,  # for versions before v10.80
     "umt5-xxl/tokenizer_config.json",
 )
 
@@ -33,7 +35,7 @@ LORA_LAYERS = (
     "ffn.0",
     "ffn.2",
 )
-LORA_KEYS = {  # the SVI authors' spelling, and the two that WanGP takes
+LORA_KEYS = {  # as the SVI authors spell them, and as WanGP accepts them
     "svi": "pipe.dit.blocks.{block}.{layer}.lora_{side}.default.weight",
     "plain": "blocks.{block}.{layer}.lora_{side}.weight",
     "diffusion_model": "diffusion_model.blocks.{block}.{layer}.lora_{side}.weight",
@@ -42,7 +44,8 @@ LORA_KEYS = {  # the SVI authors' spelling, and the two that WanGP takes
 # finetune -> (WanGP's architecture, kind of WanModel, transformer files)
 MODELS = {
     "tiny_i2v": ("i2v", "i2v", ("tiny_i2v_mbf16.safetensors",)),
-    "tiny_i2v22": ("i2v_2_2", "i2v2_2", ("tiny_i2v22_high_mbf16.safetensors", "tiny_i2v22_low_mbf16.safetensors")),
+    "tiny_i2v22": ("i2v_2_2", "i2v2_2",
+                   ("tiny_i2v22_high_mbf16.safetensors", "tiny_i2v22_low_mbf16.safetensors")),
     "tiny_svi2pro": (
         "i2v_2_2_svi2pro",
         "i2v2_2",
@@ -50,14 +53,16 @@ MODELS = {
     ),
 }
 
-def write_lora(path: Path, keys: str = "svi", seed: int = 0, rank: int = 4, scale: float = 0.2) -> Path:
-    """Writes a random LoRA for every layer that SVI's own adapt; `keys` is one of LORA_KEYS."""
+def write_lora(path: Path, keys: str = "svi", seed: int = 0, rank: int = 4,
+               scale: float = 0.2) -> Path:
+    """Writes a random LoRA for the layers that SVI's LoRAs adapt; `keys` is one of LORA_KEYS."""
     inputs = {"ffn.2": FFN}
     outputs = {"ffn.0": FFN}
     tensors = {}
     for block in range(BLOCKS):
         for layer in LORA_LAYERS:
-            for side, shape in (("A", (rank, inputs.get(layer, DIM))), ("B", (outputs.get(layer, DIM), rank))):
+            for side, shape in (("A", (rank, inputs.get(layer, DIM))),
+                                ("B", (outputs.get(layer, DIM), rank))):
                 name = LORA_KEYS[keys].format(block=block, layer=layer, side=side)
                 tensors[name] = scale * _normal(f"lora {seed} {block} {layer} {side}", shape)
     save_file(tensors, path)
@@ -65,7 +70,7 @@ def write_lora(path: Path, keys: str = "svi", seed: int = 0, rank: int = 4, scal
 
 
 def install(root: Path) -> None:
-    """Puts the tiny checkpoints and finetune definitions into the WanGP at `root`."""
+    """Installs the tiny checkpoints and finetune definitions in the WanGP at `root`."""
     for name, (architecture, kind, files) in MODELS.items():
         model = {
             "name": name.replace("_", " "),
@@ -83,25 +88,28 @@ def install(root: Path) -> None:
 def stop_downloads() -> None:
     import huggingface_hub
 
-    huggingface_hub.hf_hub_download = huggingface_hub.snapshot_download = lambda *args, **kwargs: None
+    huggingface_hub.hf_hub_download = huggingface_hub.snapshot_download = lambda *args, **kwargs: (
+        None
+    )
 
 
 def default_settings(name: str) -> dict[str, Any]:
-    """Of two steps the first runs on one expert and the second on the other, where there are two."""
+    """With two experts, the first of two steps runs on one and the second on the other."""
     two_experts = name in MODELS and len(MODELS[name][2]) > 1
     return {"guidance_phases": 2, "switch_threshold": 900} if two_experts else {}
 
 
 def write_checkpoints(root: Path, architecture: str, kind: str, files: tuple[str, ...]) -> None:
-    """Writes what is missing: transformers, the VAE, files that are only looked for; and the architecture's shape."""
+    """Writes the architecture's shape, and what is missing: transformers, the VAE, files that WanGP
+    only looks for."""
     from models.wan.modules.model import WanModel
     from models.wan.modules.vae import WanVAE_
 
     shape = {
-        "dim": DIM, "num_heads": HEADS, "num_layers": BLOCKS, "ffn_dim": FFN, "freq_dim": 256, "in_dim": 36,
-        "out_dim": 16, "text_len": 512, "eps": 1e-6, "model_type": kind,
+        "dim": DIM, "num_heads": HEADS, "num_layers": BLOCKS, "ffn_dim": FFN, "freq_dim": 256,
+        "in_dim": 36, "out_dim": 16, "text_len": 512, "eps": 1e-6, "model_type": kind,
     }
-    # WanGP's own place: before v11.30 a model definition could not name another
+    # before v11.30 a model definition cannot name another place
     config = root / f"models/wan/configs/{architecture}.json"
     _write_json(config, {"_class_name": "WanModel", "_diffusers_version": "0.30.0", **shape})
     checkpoints = root / "ckpts"
@@ -114,13 +122,14 @@ def write_checkpoints(root: Path, architecture: str, kind: str, files: tuple[str
     vae = checkpoints / "Wan2.1_VAE.safetensors"
     if not vae.exists():
         layers = WanVAE_(
-            **VAE_SHAPE, z_dim=16, dim_mult=[1, 2, 4, 4], attn_scales=[], temperal_downsample=[False, True, True]
+            **VAE_SHAPE, z_dim=16, dim_mult=[1, 2, 4, 4], attn_scales=[],
+            temperal_downsample=[False, True, True]
         )
         _save(vae, _random_weights(layers, vae.name), torch.float32)
 
 
 def replace_encoders() -> None:
-    """Gives WanAny2V the stand-ins for T5 and CLIP, and a VAE as small as its checkpoint."""
+    """Replaces T5 and CLIP by stand-ins, and makes the VAE as small as its checkpoint."""
     from models.wan import any2video
     from models.wan.modules import vae
 
@@ -134,11 +143,12 @@ class StandInT5(torch.nn.Module):
     def __init__(self, text_len: int = 512, dtype: torch.dtype = torch.bfloat16, **_: Any) -> None:
         super().__init__()
         self.text_len, self.dtype = text_len, dtype
-        self.model = torch.nn.Linear(8, 8).to(dtype)  # WanGP's handler hands this part to mmgp
+        self.model = torch.nn.Linear(8, 8).to(dtype)  # WanGP's handler passes this to mmgp
 
     def __call__(self, prompts: list[str], device: Any = None) -> list[torch.Tensor]:
         return [
-            _normal(prompt, (min(len(prompt.split()) + 1, self.text_len), TEXT_DIM)).to(device, self.dtype)
+            _normal(prompt, (min(len(prompt.split()) + 1, self.text_len), TEXT_DIM)).to(
+                device, self.dtype)
             for prompt in prompts
         ]
 
@@ -159,14 +169,17 @@ class StandInCLIP:
 
 
 def _normal(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    # mmgp makes the card torch's default device
-    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(zlib.crc32(name.encode())), device="cpu")
+    # mmgp makes the GPU torch's default device
+    return torch.randn(shape,
+                       generator=torch.Generator("cpu").manual_seed(zlib.crc32(name.encode())),
+                       device="cpu")
 
 
 def _random_weights(model: torch.nn.Module, salt: str) -> dict[str, torch.Tensor]:
-    """The model's state, drawn by name: matrices and kernels keep the variance, biases are small, norms stay one.
+    """Random weights by name: matrices and kernels that keep the variance,
+    small biases, norms of one.
 
-    A bias of zero would let the VAE turn grey frames into subnormal numbers, ten times slower on a CPU.
+    With biases of zero the VAE turns grey frames into subnormal numbers, ten times slower on a CPU.
     """
 
     def draw(name: str, value: torch.Tensor) -> torch.Tensor:

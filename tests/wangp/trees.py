@@ -1,4 +1,5 @@
-"""Throw-away copies of WanGP, and the jobs that run in them. Standard library only; WanGP itself is never imported."""
+"""Throw-away copies of WanGP and the jobs that run in them. Needs only the standard library; never
+imports WanGP."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 
-# The last first-parent commit of each version that can start; later ones of 9.91 and 12.00 import a module that
-# was committed with the version after.
+# The last first-parent commit of each version that starts. Later ones of 9.91 and 12.00 import a
+# module that was committed with the next version.
 COMMITS = {
     "9.91": "fac2659756848fc680c79c369cb8fb833bf61a56",
     "10.12": "ef3dd17eb2831cc143d3604fe6ce0c61a3196d18",
@@ -30,20 +31,21 @@ COMMITS = {
 }
 
 FOLDERS = {
-    "configs", "defaults", "docs", "icons", "mmgp", "models", "plugins", "postprocessing", "preprocessing", "profiles",
-    "shared",
+    "configs", "defaults", "docs", "icons", "mmgp", "models", "plugins", "postprocessing",
+    "preprocessing", "profiles", "shared",
 }
-BINARIES = {".gif", ".jpg", ".jpeg", ".mp3", ".mp4", ".png", ".safetensors", ".wav", ".whl", ".pyc", ".pth"}
+BINARIES = {".gif", ".jpg", ".jpeg", ".mp3", ".mp4", ".png", ".safetensors", ".wav", ".whl", ".pyc",
+            ".pth"}
 LARGEST = 4 * 1024**2  # bytes; no source file of WanGP is larger
 
 
 class NoTree(Exception):
-    """A tree cannot be made; the message says why and what would help."""
+    """A tree cannot be made. The message says why, and what would help."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job left behind: its report (JSON), its log, and the folder with the tensors."""
+    """What a job leaves: its report (JSON), its log, and the folder with its tensors."""
 
     report: dict[str, Any]
     log: str
@@ -58,17 +60,19 @@ class Outcome:
 
 
 def wanted(path: Path, size: int) -> bool:
-    """Whether WanGP may need the file at `path`, relative to its root, to run."""
+    """Whether WanGP may need the file at `path`, relative to its root, in order to run."""
     top = path.parts[0]
-    source = path.suffix == ".py" or path.name == "plugins.json" if len(path.parts) == 1 else top in FOLDERS
+    source = (path.suffix == ".py" or path.name == "plugins.json"
+              if len(path.parts) == 1 else top in FOLDERS)
     return source and path.suffix.lower() not in BINARIES and size <= LARGEST
 
 
 def copy(checkout: Path, target: Path) -> Path:
-    """Copies what WanGP needs to run; models, outputs and settings of the user stay where they are."""
+    """Copies what WanGP needs to run, but none of the user's models, outputs and settings."""
     for folder, folders, files in os.walk(checkout):
         here = Path(folder).relative_to(checkout)
-        folders[:] = [name for name in folders if name != "__pycache__" and (here.parts or name in FOLDERS)]
+        folders[:] = [name for name in folders if name != "__pycache__"
+                      and (here.parts or name in FOLDERS)]
         for name in files:
             source = Path(folder, name)
             if source.is_file() and wanted(here / name, source.stat().st_size):
@@ -78,17 +82,19 @@ def copy(checkout: Path, target: Path) -> Path:
 
 
 def export(checkout: Path, commit: str, target: Path) -> Path:
-    """Writes what WanGP needs to run, as of `commit`; objects that the clone lacks are passed over."""
+    """Writes what WanGP needs to run as of `commit`. Objects missing from the clone are skipped."""
     listing = _git(checkout, "ls-tree", "-r", "-l", "-z", commit)
     if listing is None:
-        raise NoTree(f"{checkout} has no commit {commit[:10]}: its history is needed (git fetch --unshallow)")
+        raise NoTree(f"{checkout} has no commit {commit[:10]}: its history is "
+                     "needed (git fetch --unshallow)")
     paths: dict[str, list[Path]] = {}
     for line in filter(None, listing.decode("utf-8").split("\0")):
         details, _, name = line.partition("\t")
         mode, kind, blob, size = details.split()
         if kind == "blob" and mode != "120000" and size.isdigit() and wanted(Path(name), int(size)):
             paths.setdefault(blob, []).append(Path(name))
-    stream = memoryview(_git(checkout, "cat-file", "--batch", given="\n".join(paths).encode()) or b"")
+    stream = memoryview(_git(checkout, "cat-file", "--batch", given="\n".join(paths).encode())
+                        or b"")
     for blob in paths:
         end = bytes(stream[:200]).index(b"\n")
         header, stream = bytes(stream[:end]).split(), stream[end + 1 :]
@@ -105,20 +111,23 @@ def export(checkout: Path, commit: str, target: Path) -> Path:
 
 
 def _git(checkout: Path, *arguments: str, given: bytes | None = None) -> bytes | None:
-    """The output of git, or None when it fails."""
-    environment = {**os.environ, "GIT_NO_LAZY_FETCH": "1"}  # a partial clone must not begin to download
-    done = subprocess.run(["git", "-C", checkout, *arguments], input=given, capture_output=True, env=environment)
+    """The output of git, or None if it fails."""
+    # keeps a partial clone from downloading
+    environment = {**os.environ, "GIT_NO_LAZY_FETCH": "1"}
+    done = subprocess.run(["git", "-C", checkout, *arguments], input=given, capture_output=True,
+                          env=environment)
     return done.stdout if done.returncode == 0 else None
 
 
 def lacks(python: str, *packages: str) -> str:
-    """The last line of what `python` says when it cannot import the packages; empty when it can."""
-    done = subprocess.run([python, "-c", f"import {', '.join(packages)}"], capture_output=True, encoding="utf-8")
+    """The last line of the error if `python` cannot import the packages, else empty."""
+    done = subprocess.run([python, "-c", f"import {', '.join(packages)}"], capture_output=True,
+                          encoding="utf-8")
     return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 
 
 def run(python: str, tree: Path, work: Path, job: dict[str, Any], timeout: float = 300) -> Outcome:
-    """Runs a job (see session.py) to its end; a process that fails raises an error with the end of its log."""
+    """Runs a job (see session.py). Raises RuntimeError with the end of its log if it fails."""
     process = start(python, tree, work, job)
     try:
         code: int | str = process.wait(timeout)
@@ -136,7 +145,7 @@ def run(python: str, tree: Path, work: Path, job: dict[str, Any], timeout: float
 def serve(
     python: str, tree: Path, work: Path, job: dict[str, Any] | None = None, timeout: float = 180
 ) -> Iterator[str]:
-    """The real UI with the tiny models -> its address; the server ends with the block."""
+    """Serves the real UI with the tiny models -> its address. The server ends with the block."""
     port = free_port()
     process = start(python, tree, work, {**(job or {}), "level": "ui", "port": port})
     with answering(process, port, work / "log.txt", timeout) as address:
@@ -150,8 +159,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def answering(process: subprocess.Popen[bytes], port: int, log: Path, timeout: float = 180) -> Iterator[str]:
-    """The address of a server that has been launched, once it answers; it ends with the block."""
+def answering(process: subprocess.Popen[bytes], port: int, log: Path,
+              timeout: float = 180) -> Iterator[str]:
+    """The address of a launched server once it answers. The server ends with the block."""
     try:
         address, end = f"http://127.0.0.1:{port}/", time.monotonic() + timeout
         while not _answers(address):
@@ -162,7 +172,7 @@ def answering(process: subprocess.Popen[bytes], port: int, log: Path, timeout: f
         yield address
     finally:
         with contextlib.suppress(ProcessLookupError):
-            # with the processes that it has started; Windows has no groups of them
+            # with all that it started; Windows has no process groups
             os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
         process.wait()
 
@@ -183,12 +193,13 @@ def start(python: str, tree: Path, work: Path, job: dict[str, Any]) -> subproces
 
 
 def launch(command: list[str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    """A process that runs WanGP, in a group of its own."""
+    """Starts WanGP as a process in a group of its own."""
     environment = {
-        "OMP_NUM_THREADS": "1",  # as fast for models this small, and the same frames on every machine
-        **os.environ, "HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "PYTHONIOENCODING": "utf-8",
-        "no_proxy": "127.0.0.1,localhost",
+        # as fast for models this small, and the same frames on every machine
+        "OMP_NUM_THREADS": "1",
+        **os.environ, "HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False",
+        "PYTHONIOENCODING": "utf-8", "no_proxy": "127.0.0.1,localhost",
     }
     with log.open("wb") as out:
-        return subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT,
-                                start_new_session=True)
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=out,
+                                stderr=subprocess.STDOUT, start_new_session=True)

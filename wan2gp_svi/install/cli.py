@@ -112,7 +112,7 @@ def _run(wangp: Path, options: argparse.Namespace, distribution: Distribution) -
         for file in wanted:
             print(f"would download {file.source} to {file.target}")
     elif wanted:
-        loras.fetch(wanted, _print_progress)
+        loras.fetch(wanted, print_progress)
 
 
 def _replace_old(wangp: Path, dry: bool) -> bool:
@@ -179,7 +179,7 @@ def _list(changes: Sequence[Change]) -> None:
         print(f"would {verb} {place}{files}")
 
 
-def _print_progress(progress: loras.Progress) -> None:
+def print_progress(progress: loras.Progress) -> None:
     file, here, size = progress.file, gigabytes(progress.here), gigabytes(progress.size)
     print(f"LoRA: {file.target} is complete ({size})" if progress.complete else
           f"LoRA: downloading {file.source}, {here} of {size} have arrived")

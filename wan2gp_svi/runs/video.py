@@ -24,8 +24,8 @@ from av.video.stream import VideoStream
 from .. import files
 from .record import Piece
 
-# Joining 500 pieces after each clip would write the last video 250 times over. So a video is joined
-# again when a sixteenth of it is new, which writes it 17 times over, or after 20 minutes.
+# Joined after each of 500 clips, a video would be written 250 times over. Joined when a sixteenth
+# of it is new, it is written 17 times over, and once more every 20 minutes to show the progress.
 _STEP = 16
 _WAIT = 20 * 60.0  # seconds
 _TRIES = 5  # a second apart, to replace a file that is in use by the finished video
@@ -121,8 +121,8 @@ class GrowingVideo:
 
     def _tell(self, error: OSError) -> None:
         if not self._told:
-            self._say(f"{self.path.name} cannot be updated now ({error.strerror}). SVI tries again "
-                      "after each clip. All clips are safe.")
+            self._say(f"{self.path.name} cannot be updated now ({error.strerror or error}). SVI "
+                      "tries again after each clip. All clips are safe.")
         self._told = True
 
     def _write_beside(self, make: Callable[[Path], object]) -> None:
@@ -141,9 +141,9 @@ class GrowingVideo:
 # ------------------------------------------------------------------------------------------ packets
 
 def _mux(pieces: Sequence[Path], video: Path, delay: int, tags: dict[str, str]) -> int:
-    """Writes one file in which each frame is decoded `delay` frames before the one shown then.
+    """Writes one file, in which frames are decoded `delay` frames before they are shown.
 
-    Returns the delay that the pieces need; if it is larger, the file is incomplete.
+    Returns the delay that the pieces need; if that is larger, the file is incomplete.
     """
     done = 0
     with av.open(str(video), "w", options=_options(pieces[0])) as target:
@@ -182,7 +182,8 @@ def _options(piece: Path) -> dict[str, str]:
 
 def _open(path: Path) -> InputContainer:
     try:
-        return av.open(str(path), metadata_errors="replace")  # WanGP's images are no text
+        # reads no frame to learn about the track; WanGP's images in the metadata are no text
+        return av.open(str(path), options={"skip_frame": "all"}, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise _unreadable(path, error) from error
 
