@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import videos
-from loop import KINDS, WanGP, in_one_go, settings, shown
+from loop import KINDS, SIDE, WanGP, in_one_go, settings, shown
 
 from wan2gp_svi import chain
 from wan2gp_svi.runs.record import StoreError
@@ -270,6 +270,28 @@ def test_a_caller_that_wants_all_frames_does_not_get_the_ends_of_clips_alone(wgp
     run = broken_off(wgp, settings("shot", 2), 2)
     asked = resuming.resumed(run) | {"api_return_video_uint8": True}
     assert not wgp.generate(asked) or sum(part.shape[1] for part in wgp.artifact) == 161
+
+
+# -------------------------------------------------------------------------------- continued videos
+
+@pytest.fixture
+def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A video that no run made, and that says nothing about itself."""
+    def none(*_: str) -> None:
+        return None
+
+    metadata = SimpleNamespace(read_metadata_from_video=none, extract_source_images=none)
+    monkeypatch.setitem(sys.modules, "shared.utils.video_metadata", metadata)
+    frames = np.random.default_rng(2).integers(0, 256, (81, SIDE, SIDE, 3), np.uint8)
+    return videos.write(tmp_path / "foreign.mp4", frames)
+
+
+def test_that_the_last_frame_is_the_reference_is_said_on_the_page(wgp: WanGP, foreign: Path):
+    asked = {"image_prompt_type": "V", "image_start": None, "video_source": str(foreign)}
+    assert wgp.generate(settings("shot", 1, **asked)), wgp.error
+    (kind, text), = [message for message in wgp.told if message[0] == "info"]
+    assert text.startswith("SVI: the reference is the LAST FRAME of the video")
+    assert wgp.run.about.seed == 7, "the user's, since the video names no seeds"
 
 
 # -------------------------------------------------------------------------------------- made longer

@@ -105,7 +105,10 @@ def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope) -
         run = Store(outputs / FOLDER).find(plan.requested_run.partition("@")[0])
         inputs = {**inputs, **required(plan, inputs)}
         asked = inputs.get("seed")
-        seed = run.about.seed if asked in (None, "") or int(asked) < 0 else int(asked)
+        # a seed that the continued video has is replaced by the next
+        continues = set(inputs.get("image_prompt_type") or "") & set("VL")
+        unknown = continues or asked in (None, "") or int(asked) < 0
+        seed = run.about.seed if unknown else int(asked)
         _check_settings(run, plan.requested_run, _changed(run, plan, inputs, server), seed)
         if any(one.run.folder == run.folder for one in _recordings if one.holds_lock):
             return  # its clips are not all made yet
