@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +19,7 @@ from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.profiles import profiles
 from wan2gp_svi.wangp.tab import tab, view
 
-PROFILE = "SVI-Shot Infinite LightX2V - 4 Steps"
+PROFILE = "SVI Shot Infinite LightX2V - 4 Steps"
 DIGESTS = Path(__file__).parents[1] / "docs/pictures.json"
 
 

@@ -26,7 +26,7 @@ from wan2gp_svi.runs.store import Store  # noqa: E402
 from wan2gp_svi.runs.video import count_frames  # noqa: E402
 
 UNIFIED, PRO, SHOT = ("SVI-2.0 Unified - 50 Steps", "SVI-2.0 Pro - 50 Steps",
-                      "SVI-Shot Infinite LightX2V - 4 Steps")
+                      "SVI Shot Infinite LightX2V - 4 Steps")
 
 
 def frames(video: str | Path) -> list[str]:
