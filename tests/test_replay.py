@@ -94,8 +94,8 @@ def test_missing_hooks_and_names_that_are_not_bound_are_found(newest, monkeypatc
         monkeypatch.undo()
         return found
 
-    assert with_name("no_such_name", "after_join") == [
-        "the hook after_join needs no_such_name (a test), which is not set there"]
+    said = "the hook after_join needs no_such_name (a test), which is not set there"
+    assert with_name("no_such_name", "after_join") == [said]
     assert with_name("num_frames_generated", "before_generate") == []
     assert with_name("generated_audio", "after_save") == []
 
