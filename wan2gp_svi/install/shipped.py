@@ -7,7 +7,7 @@ from wan2gp_svi.files import UNFINISHED
 
 PACKAGE = "wan2gp_svi"
 PROFILES = ("profiles/wan_i2v", "profiles/wan_2_2")
-OWN_PROFILES = "SVI-*.json"  # the others are WanGP's, if this was unpacked into it
+OWN_PROFILES = "SVI*.json"  # the others are WanGP's, if this was unpacked into it
 STATE = f"{PACKAGE}/state.json"
 SELFTEST = f"{PACKAGE}/selftest.json"  # the last self-test that passed
 WEIGHTS = "demo/weights/"  # not installed: 50 times the size of all other files

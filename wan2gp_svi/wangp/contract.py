@@ -209,7 +209,7 @@ def check(wangp: Path, patches: Sequence[Patch] | None = None) -> list[str]:
 
 def own_patches() -> list[Patch]:
     """The hooks of this release."""
-    from ..install.shipped import Distribution  # git's filter has its patches elsewhere
+    from ..install.shipped import Distribution  # git's filter has no such module
 
     return read_series(Distribution(Path(__file__).resolve().parents[2], "").patches)
 
