@@ -120,7 +120,7 @@ def test_a_killed_run_is_gone_on_with_and_no_file_of_the_users_names_the_tab(ver
         else:
             page.says(f"WanGP's next job is to resume run {run.name} at clip 3 of 4")
         page.logs(until="clip 4/4 done")
-        assert f"resuming run {run.name} from clip 3 of 4" in page.log
+        assert f"resuming run {run.name}, from clip 3 of 4" in page.log
         assert page.entered(run.name) == (1 if version == "10.80" else 0)
         page.open()
         page.row_says(run.name, "finished")
