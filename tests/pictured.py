@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,9 +17,9 @@ from wan2gp_svi.runs.state import State
 from wan2gp_svi.runs.store import Store
 from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.profiles import profiles
-from wan2gp_svi.wangp.tab import components, doctor, lora_files, run_panel, tab, view
+from wan2gp_svi.wangp.tab import tab, view
 
-PROFILE = "SVI-Shot Infinite LightX2V - 4 Steps"
+PROFILE = "SVI Shot Infinite LightX2V - 4 Steps"
 DIGESTS = Path(__file__).parents[1] / "docs/pictures.json"
 
 
@@ -34,11 +35,12 @@ def _form() -> list[Any]:
 
 
 def _components() -> list[str]:
-    """The tab's components in their order, with what each is given."""
+    """The tab's components in their order, with the arguments of each."""
     gradio = MagicMock()
-    with ExitStack() as patches:
-        for module in (components, doctor, lora_files, run_panel, tab):
-            patches.enter_context(patch.object(module, "gr", gradio))
+    with ExitStack() as stack:
+        for name, module in list(sys.modules.items()):
+            if name.startswith(tab.__package__) and hasattr(module, "gr"):
+                stack.enter_context(patch.object(module, "gr", gradio))
         tab.Tab(MagicMock(), {}).create()
     drawn = (call for call in gradio.mock_calls
              if re.fullmatch(r"[A-Z]\w+(\(\)\.__(enter|exit)__)?", call[0]))

@@ -465,7 +465,8 @@ def test_the_video_does_not_grow_while_wangp_writes_its_metadata(
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
     """Files that a player keeps from being replaced; the video does not wait for it."""
-    monkeypatch.setattr(video_module, "_TRIES", 0)
+    clock = SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic)
+    monkeypatch.setattr(video_module, "time", clock)
     return videos.held_by_a_player(monkeypatch)
 
 

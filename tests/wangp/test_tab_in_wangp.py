@@ -1,4 +1,4 @@
-"""The "SVI" tab in WanGP's own page: a run that was killed, gone on with; and all else that the tab can do."""
+"""The tab "SVI" in WanGP's own page: it resumes a run that was killed, and all else it can do."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ class Page:
         self.page.locator(f"#svi_{id}").click()
 
     def unfold(self, name: str) -> None:
-        self.page.get_by_role("button", name=re.compile(f"^{name}")).locator("visible=true").first.click()
+        self.page.get_by_role("button",
+                              name=re.compile(f"^{name}")).locator("visible=true").first.click()
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name, exact=True).locator("visible=true").click()
@@ -78,7 +79,8 @@ class Page:
         """Before v11, WanGP takes jobs from its form only."""
         self.says("The settings are in the form")
         self.page.wait_for_timeout(4000)  # the form is filled; nothing on the page says when
-        self.page.get_by_role("button", name="Generate", exact=True).locator("visible=true").first.click()
+        self.page.get_by_role("button", name="Generate",
+                              exact=True).locator("visible=true").first.click()
 
     def logs(self, until: str) -> None:
         for _ in range(180):
@@ -90,20 +92,23 @@ class Page:
 
 @pytest.fixture
 def killed(tmp_path: Path, wangp_at: Callable, wangp_copy: Callable) -> Callable:
-    """(version, clips) -> a WanGP with SVI, its work folder, and a run of which 2 clips are on disk."""
+    """(version, clips) -> a WanGP with SVI, its work folder, and a run with 2 clips on disk."""
     def make(version: str, clips: int):
         tree, work = wangp_copy(wangp_at(version)), tmp_path / "ui"
         install(tree)
         write_loras(tree)
-        (tree / "resolutions.json").write_text(json.dumps([["64x64 (1:1)", "64x64"]]), encoding="utf-8")
-        broken_off(tree, work, {"level": "process", "settings": task(SHOT, clips)}, f"clip 3/{clips}")
+        (tree / "resolutions.json").write_text(json.dumps([["64x64 (1:1)", "64x64"]]),
+                                               encoding="utf-8")
+        broken_off(tree, work, {"level": "process", "settings": task(SHOT, clips)},
+                   f"clip 3/{clips}")
         run, = Store(work / "outputs/svi").runs()
         return tree, work, run
     return make
 
 
 @pytest.mark.parametrize("version", ["10.80", "12.60"])
-def test_a_killed_run_is_gone_on_with_and_no_file_of_the_users_names_the_tab(version, killed, serve_wangp):
+def test_a_killed_run_is_resumed_and_no_file_of_the_users_names_the_tab(
+        version, killed, serve_wangp):
     tree, work, run = killed(version, 4)
     job = {"config": {"last_model_type": "tiny_i2v", "last_resolution_choice": "64x64",
                       "save_path": str(work / "outputs")}}
@@ -136,7 +141,8 @@ def test_a_killed_run_is_gone_on_with_and_no_file_of_the_users_names_the_tab(ver
 
 def test_all_that_the_tab_can_do(killed, serve_wangp):
     tree, work, run = killed("12.60", 9)
-    job = {"config": {"last_model_type": "tiny_i2v22", "last_resolution_choice": "64x64",  # another model is chosen
+    job = {"config": {"last_model_type": "tiny_i2v22", "last_resolution_choice": "64x64",
+                      # another model is chosen
                       "save_path": str(work / "outputs")}}
     with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
         page = Page(opened, work)
@@ -149,23 +155,26 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.fill("clip", "8")
         page.fill("seed", "7")
         page.click("redo")
-        page.says(f"Run {run.name} has 2 finished clips of 9, so it can be redone from clip 2 to 3.")
+        page.says(f"Run {run.name} has 2 finished clips of 9, so it can be redone from clip 2 to "
+                  "3.")
         assert not (run.folder / "redo-8.json").exists()
 
         page.tab("Drift report")
         page.click("drift")
         opened.locator("img[alt='drift report']").wait_for()
-        assert opened.locator("img[alt='drift report']").evaluate("image => image.decode().then(() => 1)") == 1
+        report = opened.locator("img[alt='drift report']")
+        assert report.evaluate("image => image.decode().then(() => 1)") == 1
         assert Path(run.about.video).with_suffix(".drift.png").is_file()
 
         page.unfold("Doctor")
-        opened.wait_for_function("document.querySelector('#svi_doctor textarea')?.value.includes('WanGP:')")
+        text = "document.querySelector('#svi_doctor textarea')?.value"
+        opened.wait_for_function(f"{text}.includes('WanGP:')")
         said = opened.locator("#svi_doctor textarea").input_value()
         assert "SVI for WanGP: " in said and "version 12.60" in said
         page.unfold("LoRA files")
         page.says("svi-film-opt-10212025.safetensors")
         page.click("download")
-        page.says(re.compile(r"could not be downloaded|is there|not \d+: delete or rename"))
+        page.says(re.compile(r"could not be downloaded|is complete|not \d+: delete or rename"))
         opened.screenshot(path=work / "tab.png", full_page=True)
 
         page.tab("Redo")
@@ -184,8 +193,10 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.says(f"Run {new.name} stops after the current clip")
         page.row_says(new.name, "stopped")
         page.says("Stopped.")
-        assert opened.locator("#svi_resume").is_enabled() and opened.locator("#svi_stop").is_disabled()
-        assert [clip.seed for clip in new.done()][1] == 99 + 42 and new.done()[1].prompt == "a storm"
+        assert (opened.locator("#svi_resume").is_enabled()
+                and opened.locator("#svi_stop").is_disabled())
+        assert ([clip.seed for clip in new.done()][1] == 99 + 42
+                and new.done()[1].prompt == "a storm")
 
         page.pick(run.name)
         page.tab("Details")

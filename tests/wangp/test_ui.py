@@ -1,4 +1,4 @@
-"""SVI as a person meets it: WanGP's own page in a browser, from the profile to the finished video."""
+"""SVI as a user meets it: WanGP's page in a browser, from the profile to the finished video."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = 3  # the fourth dropdown from the top: presets, settings files and pr
 
 @pytest.fixture
 def form(wangp, tmp_path, serve_wangp):
-    """The page with the tiny model chosen, on a WanGP with SVI and its LoRA; the server's log beside it."""
+    """The page of a WanGP with SVI and its LoRA and the tiny model chosen, and the server's log."""
     tree = Path(shutil.copytree(wangp, tmp_path / "Wän GP (1)"))
     install(tree)
     (tree / "loras/wan_i2v").mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,8 @@ def form(wangp, tmp_path, serve_wangp):
 def apply(page, profile: str) -> None:
     browser.choose(page, browser.dropdowns(page)[SETTINGS], profile)
     page.get_by_role("button", name="Apply").locator("visible=true").first.click()
-    page.get_by_text("SVI-Shot: one scene without cuts").first.wait_for()  # the profile's help pops up
+    # the profile's help pops up
+    page.get_by_text("SVI-Shot: one scene without cuts").first.wait_for()
 
 
 def fill(page, label: str, value: str) -> None:
@@ -47,20 +48,42 @@ def fill(page, label: str, value: str) -> None:
     field.press("Tab")
 
 
+def line(page, text: str):
+    """Waits for a text in the line below the number of frames."""
+    page.locator("#svi_line").get_by_text(text).first.wait_for()
+
+
 def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     page, log = form
-    assert "SVI-Shot Infinite - 50 Steps" in browser.options(page, browser.dropdowns(page)[SETTINGS])
-    apply(page, "SVI-Shot Infinite - 50 Steps")
+    shown = page.locator("#svi_line")
+    assert shown.count() == 1 and not shown.is_visible(), "SVI is off and was never on"
+    assert not page.locator("#svi_settings").is_visible(), "its settings are folded away"
+    frames = page.get_by_label("Number of frames").locator("visible=true").first
+    assert frames.get_attribute("max") == "737", "as in WanGP without SVI"
+    assert "SVI Shot Infinite - 50 Steps" in browser.options(page,
+                                                             browser.dropdowns(page)[SETTINGS])
+    apply(page, "SVI Shot Infinite - 50 Steps")
     from PIL import Image
 
+    line(page, "SVI-Shot: 5 clips, 401 frames, 25.1 s.")
+    line(page, "A start image is needed")
+    generate = page.get_by_role("button", name="Generate").locator("visible=true").first
+    generate.click()
+    page.get_by_text("SVI: a start image is needed").first.wait_for()
     picture = tmp_path / "start.png"
     Image.linear_gradient("L").convert("RGB").resize((64, 64)).save(picture)
     page.locator("input[type=file]").first.set_input_files(picture)
+    shown.get_by_text("A start image is needed").wait_for(state="detached")
+    fill(page, "Number of frames", "82")
+    line(page, "Clips are whole, so 82 frames are rounded up. Set 81 for 1 clip.")
     fill(page, "Number of frames", "162")
+    line(page, "SVI-Shot: 2 clips, 161 frames, 10.1 s.")
+    page.get_by_label("SVI settings").check()
     fill(page, "ref_pad_num", "99")
-    generate = page.get_by_role("button", name="Generate").locator("visible=true").first
+    line(page, "SVI padding (ref_pad_num) is \"99\".")
     generate.click()
-    page.get_by_text("SVI padding").and_(page.get_by_text("Set it to auto or a number from -1 to 80")).first.wait_for()
+    fix = page.get_by_text("Set it to auto or a number from -1 to 80")
+    page.get_by_text("SVI padding").and_(fix).first.wait_for()
     fill(page, "ref_pad_num", "auto")
     generate.click()
     text, progress = "", set()
@@ -68,10 +91,17 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
         text = log.read_text(encoding="utf-8", errors="replace")
         if "clip 2/2 done" in text:
             break
-        progress |= set(re.findall(r"Clip \d/2(?:, about [^|]* left)?", page.locator("body").inner_text()))
+        progress |= set(re.findall(r"Clip \d/2(?:, about [^|]* left)?",
+                                   page.locator("body").inner_text()))
         page.wait_for_timeout(200)
-    assert "Clip 1/2" in progress and any(line.startswith("Clip 2/2, about ") for line in progress), progress
-    assert "[SVI] SVI-Shot (svi-shot.safetensors): 2 clips of 81 frames, 161 frames, 10.1 s." in text, text[-3000:]
+    assert "Clip 1/2" in progress and any(line.startswith("Clip 2/2, about ")
+                                          for line in progress), progress
+    plan = "[SVI] SVI-Shot (svi-shot.safetensors): 2 clips of 81 frames, 161 frames, 10.1 s."
+    assert plan in text, text[-3000:]
     assert "[SVI] clip 2/2 done" in text
     page.locator("video").first.wait_for()
     page.screenshot(path=tmp_path / "done.png")
+    line(page, "SVI-Shot: 2 clips, 161 frames, 10.1 s.")
+    browser.choose(page, browser.dropdowns(page)[SETTINGS], "Image2Video lightx2v - 4 Steps")
+    page.get_by_role("button", name="Apply").locator("visible=true").first.click()
+    line(page, "SVI is off: no SVI LoRA is active. Apply the SVI profile last.")

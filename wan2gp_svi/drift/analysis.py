@@ -11,7 +11,6 @@ import numpy as np
 from ..text import count
 from .layout import DriftError, Layout, of_settings, reference_of
 from .metrics import NAMES, REPEATED, FrameMetrics, Pictures, mean_lab, measure
-from .trends import Trend, change, trend
 from .verdict import Curve, curves, parts
 from .video import Source, probe, read, read_image
 
@@ -132,12 +131,6 @@ class Report:
     def medians(self, name: str) -> list[float]:
         """A metric of all clips; a clip of a single frame has no motion and is left out there."""
         return [value for clip in self.clips if (value := getattr(clip.median, name)) is not None]
-
-    def trend(self, name: str) -> Trend | None:
-        return trend(self.medians(name))
-
-    def change(self, name: str) -> float:
-        return change(self.column(name))
 
     @property
     def curves(self) -> list[Curve]:

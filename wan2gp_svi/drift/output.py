@@ -18,7 +18,7 @@ from . import plot
 from .analysis import FIRST_FRAME, NEIGHBOURS, ClipMetrics, Report, Seam, Step
 from .layout import DriftError
 from .metrics import METRICS, NAMES, SHORT_SIDE
-from .trends import ENDS, Trend
+from .trends import ENDS, Trend, change, trend
 
 
 def write(report: Report, folder: Path | None = None) -> tuple[Path, Path, Path]:
@@ -113,23 +113,22 @@ def _seam(seam: Seam) -> dict[str, Any]:
 
 
 def _trend(report: Report, name: str) -> dict[str, Any]:
-    found = report.trend(name)
-    values = {} if found is None else {key: _rounded(getattr(found, key))
-                                       for key in ("slope", "low", "high")}
-    return {f"last_minus_first_{ENDS:.0%}": _rounded(report.change(name)), **values,
-            "per_clip": per_clip(report, name), "word": "" if found is None else found.word}
+    found, amount = trend(report.medians(name)), _rounded(change(report.column(name)))
+    values = {key: _rounded(getattr(found, key)) for key in ("slope", "low", "high") if found}
+    return {f"last_minus_first_{ENDS:.0%}": amount, **values, "per_clip": per_clip(report, name),
+            "word": found.word if found else ""}
 
 
 def per_clip(report: Report, name: str) -> str:
     """The slope of a metric per clip, such as `+0.8 %` or `-0.10`; "" for a single clip."""
-    trend = report.trend(name)
-    if trend is None:
+    found = trend(report.medians(name))
+    if found is None:
         return ""
     usual = float(np.median(report.medians(name)))
     relative = METRICS[name].relative and usual != 0
-    text = f"{100 * trend.slope / usual:+.1f}" if relative else f"{trend.slope:+.2f}"
+    text = f"{100 * found.slope / usual:+.1f}" if relative else f"{found.slope:+.2f}"
     if not float(text):  # what rounds to nothing has no sign
-        text = text[1:] if trend.word == "no trend" or not trend.word else f"almost {text[1:]}"
+        text = f"almost {text[1:]}" if found.word in ("rises", "falls") else text[1:]
     return f"{text} %" if relative else text
 
 

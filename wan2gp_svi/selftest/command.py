@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
-import io
 import os
 import platform
 import re
@@ -26,6 +25,7 @@ from .. import __version__, location
 from ..install import Refused, locate
 from ..install.doctor import ENVIRONMENTS, short
 from ..install.shipped import PACKAGE
+from ..text import escape_unprintable
 from ..wangp import contract, why_off
 from . import checks, copying, facts, passed, plan
 
@@ -67,9 +67,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--python", metavar="PATH", help="WanGP's Python (default: this one, or "
                         "one in WanGP's folder, if it has WanGP's packages)")
     options = parser.parse_args(argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    escape_unprintable()
     try:
         wangp = locate.find(options.wangp, location.HOME, Path.cwd())
         check_installed(wangp)

@@ -107,6 +107,11 @@ class Recording:
         self._release = weakref.finalize(self, run.lock())
         (run.folder / STOP).unlink(missing_ok=True)  # left over from an earlier session
 
+    @property
+    def holds_lock(self) -> bool:
+        """Whether the run is kept from other WanGPs; no longer, once it is closed."""
+        return self._release.alive
+
     # ------------------------------------------------------------------ in the order of a clip
 
     def begin(self, number: int, prompt: str, seed: int, conditioned_on: str,

@@ -37,11 +37,8 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
 def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> dict[str, Any]:
     """Settings that redo a run from clip `clip`, counted from 1, with another seed, or with another
     prompt for as many clips as the old one was used. Raises StoreError."""
-    about, done = run.about, len(run.done())
-    most = min(done + 1, about.clips)
-    if not 2 <= clip <= most:
-        can = f"it can be redone from clip 2 to {most}" if most > 1 else "it cannot be redone"
-        raise StoreError(f"run {run.name} has {done} finished clips of {about.clips}, so {can}")
+    about = run.about
+    check_redo(run, clip, min(len(run.done()) + 1, about.clips))
     if seed is not None and seed not in SEEDS:
         raise StoreError(f"the seed must be from 0 to {SEEDS[-1]}, not {seed}")
     asked = chain.stream(about.asked, about.clips, about.repeat)
@@ -57,6 +54,14 @@ def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> di
         asked = list(about.asked)
     seed = about.seed if seed is None else seed
     return _settings(run, about.clips, f"{run.name}@{clip}", asked, seed)
+
+
+def check_redo(run: Run, clip: int, last: int) -> None:
+    """Raises StoreError unless a run can be redone from `clip`, which is 2 to `last`."""
+    if not 2 <= clip <= last:
+        can = f"it can be redone from clip 2 to {last}" if last > 1 else "it cannot be redone"
+        raise StoreError(f"run {run.name} has {len(run.done())} finished clips of "
+                         f"{run.about.clips}, so {can}")
 
 
 def redo_from(settings: Mapping[str, Any]) -> int | None:

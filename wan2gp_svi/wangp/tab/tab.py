@@ -13,6 +13,7 @@ from typing import Any
 
 from ...runs.state import is_running
 from ...runs.store import FOLDER, Store
+from .. import form_line
 from . import doctor, lora_files, view
 from .components import gr, in_words, on
 from .run_panel import RunPanel
@@ -67,6 +68,7 @@ def add(application: Any, wgp: dict[str, Any], base: type) -> None:
     for component in COMPONENTS:
         plugin.request_component(component)
     plugin.add_tab(ID, LABEL, tab.create)
+    form_line.add(plugin, wgp)
     application.plugin_manager.plugins[ID] = plugin
     # a new list: the old one is the user's configuration, which WanGP saves
     application.enabled_plugins = [*application.enabled_plugins, ID]
