@@ -4,6 +4,7 @@ and its words."""
 import csv
 import json
 import math
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -29,6 +30,7 @@ from wan2gp_svi.drift import (  # noqa: E402
     DriftError,
     Layout,
     analysis,
+    layout,
     metrics,
     output,
     plot,
@@ -37,6 +39,7 @@ from wan2gp_svi.drift import (  # noqa: E402
     video,
 )
 from wan2gp_svi.drift.layout import of_settings  # noqa: E402
+from wan2gp_svi.runs.store import FOLDER  # noqa: E402
 from wan2gp_svi.variants import VARIANTS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -598,6 +601,29 @@ def test_the_cast_is_told_against_the_image(tmp_path, steady):
     assert first.cast == pytest.approx(np.linalg.norm(difference), abs=0.3) and first.cast > 5
     assert by_file.reference == "the image"
     assert drift.report(steady, tinted).frames[0].cast == pytest.approx(first.cast, abs=0.3)
+
+
+def test_a_run_beside_the_video_has_its_reference(tmp_path, steady, monkeypatch):
+    assert layout.RUNS == FOLDER
+    video = tmp_path / "v.mp4"
+    shutil.copyfile(steady, video)
+    made = {"custom_settings": {"svi": {"variant": "shot", "run": "20261126-7f3a"}}}
+    probe = analysis.probe
+    monkeypatch.setattr(analysis, "probe", lambda path: replace(probe(path), settings=made))
+    assert drift.report(video).reference == "the first frame"
+    picture = tmp_path / "svi/20261126-7f3a/reference.png"
+    picture.parent.mkdir(parents=True)
+    Image.new("RGB", (64, 48), "red").save(picture)
+    found = drift.report(video)
+    assert found.reference == "the image" and found.frames[0].cast > 5
+    *_, written = drift.write(found)
+    before = written.read_bytes()
+    picture.unlink()  # the user removes the run
+    with pytest.raises(drift.DriftError, match="measured against its start image, which is gone"):
+        drift.write(drift.report(video))
+    assert written.read_bytes() == before
+    made["custom_settings"]["svi"]["run"] = "../.."
+    assert layout.reference_of(video, made) is None
 
 
 def test_without_an_image_the_first_frame_is_the_reference(brighter):

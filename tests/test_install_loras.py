@@ -326,3 +326,25 @@ def test_a_disk_without_room_is_refused_before_anything_is_loaded(tmp_path, monk
     size = 1_300_000_000
     with pytest.raises(Refused, match="2.50 GB free, and 2.72 GB are needed"):
         loras.fetch([one, other], print)
+
+
+def test_a_cancelled_download_keeps_what_has_arrived(tmp_path, monkeypatch):
+    parts, one = [], loras.Download("a.safetensors", tmp_path / "L/a.safetensors")
+
+    def http_get(url, out, **options):
+        assert options["resume_size"] == out.tell() == 10 * len(parts)
+        while True:
+            out.write(bytes(10))
+            parts.append(url)
+
+    client = SimpleNamespace(
+        hf_hub_url=lambda repo, path, revision: path,
+        get_hf_file_metadata=lambda url, token: SimpleNamespace(size=99, etag="0" * 64,
+                                                                commit_hash=None))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", client)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.file_download",
+                        SimpleNamespace(http_get=http_get))
+    for most in (2, 5):  # the second resumes the first
+        with pytest.raises(Refused, match="was cancelled, and what has arrived is kept"):
+            loras.fetch([one], print, lambda most=most: len(parts) == most)
+        assert one.arrived() == 10 * most and not one.target.exists()

@@ -359,6 +359,20 @@ def test_a_clip_is_redone_with_another_seed(wgp: WanGP, id: str):
     assert len(shown(wgp)) == chain.length(3, overlap)
 
 
+def test_the_same_redo_again_is_refused_and_so_is_one_that_changes_nothing(wgp: WanGP):
+    """The name of the run stays in WanGP's form, where the user presses Generate again."""
+    assert wgp.generate(settings("film", 3))
+    old, again = wgp.run, resuming.redone(wgp.run, 2, prompt="else")
+    assert wgp.generate(again)
+    new = wgp.run
+    wgp.forget()
+    assert not wgp.generate(again) and wgp.made == []
+    assert f"Run {new.name} has exactly these clips already" in wgp.error
+    assert not wgp.generate(named(settings("film", 3), f"{old.name}@2")) and wgp.made == []
+    assert f"Run {old.name} has exactly these clips already" in wgp.error
+    assert len(list(wgp.store.runs())) == 2
+
+
 def test_a_redone_run_that_failed_is_resumed(wgp: WanGP):
     assert wgp.generate(settings("film", 4))
     again = resuming.redone(wgp.run, 2, prompt="else")

@@ -394,7 +394,7 @@ def one(tmp_path: Path) -> loras.Download:
 def test_a_download_tells_how_far_it_is(one: loras.Download):
     seen = threading.Event()
 
-    def fetch(files: list, report) -> None:
+    def fetch(files: list, report, cancelled) -> None:
         part = one.target.with_name(".svi-shot.safetensors.abc.part")
         report(loras.Progress(one, 0, 4_000_000))
         part.write_bytes(b"x" * 1_000_000)
@@ -422,7 +422,7 @@ def test_a_bar_escapes_names_and_shows_a_download_that_has_not_begun(one: loras.
 
 
 def test_a_download_that_fails_is_told_and_the_next_one_can_begin(one: loras.Download):
-    def fetch(files: list, say) -> None:
+    def fetch(*arguments) -> None:
         raise Refused("no network")
 
     for _ in range(2):
@@ -430,12 +430,26 @@ def test_a_download_that_fails_is_told_and_the_next_one_can_begin(one: loras.Dow
             list(lora_files.download([one], fetch, every=0.01))
 
 
+def test_a_cancelled_download_ends_and_the_next_one_can_begin(one: loras.Download):
+    def fetch(files: list, report, cancelled) -> None:
+        while not cancelled():
+            time.sleep(0.01)
+        raise Refused("it was cancelled")
+
+    for _ in range(2):
+        running = lora_files.download([one], fetch, every=0.01)
+        next(running)
+        lora_files.cancel()
+        with pytest.raises(Refused, match="was cancelled"):
+            list(running)
+
+
 def test_two_downloads_at_a_time_are_refused(one: loras.Download):
     end = threading.Event()
-    first: Iterator = lora_files.download([one], lambda files, say: end.wait(10), every=0.01)
+    first: Iterator = lora_files.download([one], lambda *_: end.wait(10), every=0.01)
     next(first)
     with pytest.raises(Refused, match="under way"):
-        next(lora_files.download([one], lambda files, say: None))
+        next(lora_files.download([one], lambda *_: None))
     end.set()
     list(first)
 

@@ -12,7 +12,7 @@ from . import files, location
 from .text import count, cut, escape_unprintable, sentence, size
 
 _PROGRAM = "python -m wan2gp_svi"
-_EXAMPLES = {
+EXAMPLES = {
     "runs": ("runs", "runs --remove 7f3a 81c2", "runs --remove-empty --yes"),
     "stop": ("stop", "stop 7f3a", "stop 7f3a --undo"),
     "name": ('name 7f3a "the storm, second try"', 'name 7f3a ""'),
@@ -28,9 +28,10 @@ _EXAMPLES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command -> exit code: 0 done, 1 not possible, 2 a wrong option."""
     try:
-        code = _run(sys.argv[1:] if argv is None else list(argv))
-        sys.stdout.flush()
-        return code
+        try:
+            return _run(sys.argv[1:] if argv is None else list(argv))
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough, as in `runs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more when it exits
         return 1
@@ -56,7 +57,7 @@ def _run(arguments: list[str]) -> int:
               "need WanGP's own Python.", file=sys.stderr)
         return 1
 
-    options = _parser(drift, check, demo_model).parse_args(arguments)
+    options = build_parser(drift, check, demo_model).parse_args(arguments)
     try:
         return options.work(options) or 0
     except BrokenPipeError:
@@ -66,7 +67,7 @@ def _run(arguments: list[str]) -> int:
         return 1
 
 
-def _parser(drift: Any, check: Any, demo_model: Any) -> argparse.ArgumentParser:
+def build_parser(drift: Any, check: Any, demo_model: Any) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         _PROGRAM, epilog="Each COMMAND has its own --help, with examples.",
         description="Resumes, extends and redoes runs, checks settings, and lets you try SVI.")
@@ -87,7 +88,7 @@ def _parser(drift: Any, check: Any, demo_model: Any) -> argparse.ArgumentParser:
 
 def _add_command(commands: Any, name: str, help: str, *parents: argparse.ArgumentParser
                  ) -> argparse.ArgumentParser:
-    lines = "".join(f"\n  {_PROGRAM} {example}" for example in _EXAMPLES[name])
+    lines = "".join(f"\n  {_PROGRAM} {example}" for example in EXAMPLES[name])
     command: argparse.ArgumentParser = commands.add_parser(
         name, parents=parents, help=help, description=f"{sentence(help)}.",
         epilog=f"examples, in WanGP's folder and with its Python:{lines}",

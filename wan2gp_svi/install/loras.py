@@ -99,9 +99,11 @@ def downloads(wangp: Path, ids: Iterable[str], given: str | None = None) -> list
                               for v in chosen for lora in v.loras))
 
 
-def fetch(wanted: Iterable[Download], report: Callable[[Progress], object]) -> None:
+def fetch(wanted: Iterable[Download], report: Callable[[Progress], object],
+          cancelled: Callable[[], bool] = lambda: False) -> None:
     """Downloads what is missing, all from one commit of the repository, and reports each file when
-    its download begins and when it is complete. Raises Refused; what has arrived is kept."""
+    its download begins and when it is complete. Raises Refused, also when the user has `cancelled`
+    the download; what has arrived is kept."""
     try:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
     except ImportError:
@@ -131,7 +133,7 @@ def fetch(wanted: Iterable[Download], report: Callable[[Progress], object]) -> N
             report(Progress(file, there, remote.size))
     _make_room([(_part(*one), one[1].size) for one in missing])
     for file, remote in missing:
-        _download(file, remote, report)
+        _download(file, remote, report, cancelled)
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,24 @@ def _part(file: Download, remote: _Remote) -> Path:
     return file.target.with_name(f".{file.target.name}.{remote.sha256[:12]}.part")
 
 
-def _download(file: Download, remote: _Remote, report: Callable[[Progress], object]) -> None:
+class _Cancellable:
+    """A file that takes no more bytes once the user has cancelled."""
+
+    def __init__(self, file: Any, cancelled: Callable[[], bool]):
+        self._file, self._cancelled = file, cancelled
+
+    def write(self, data: bytes) -> Any:
+        if self._cancelled():
+            raise Refused("the download was cancelled, and what has arrived is kept: download "
+                          "again to resume")
+        return self._file.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _download(file: Download, remote: _Remote, report: Callable[[Progress], object],
+              cancelled: Callable[[], bool]) -> None:
     from huggingface_hub.file_download import http_get
 
     part, size = _part(file, remote), remote.size
@@ -159,8 +178,8 @@ def _download(file: Download, remote: _Remote, report: Callable[[Progress], obje
         if here < size:
             report(Progress(file, here, size))
             # hf_hub_download does not resume since huggingface_hub 1.18 (pull request 4228)
-            _ask(file, http_get, remote.url, out, resume_size=here, expected_size=size,
-                 headers={"Accept-Encoding": "identity"})
+            _ask(file, http_get, remote.url, _Cancellable(out, cancelled), resume_size=here,
+                 expected_size=size, headers={"Accept-Encoding": "identity"})
     if part.stat().st_size != size:
         part.unlink()
         raise Refused(f"{file.source} arrived with a wrong size and was deleted: run again")
@@ -187,6 +206,8 @@ def _ask(file: Download, function: Callable[..., Any], *args: Any, **options: An
     """Calls huggingface_hub, and turns its errors, which differ by version, into one sentence."""
     try:
         return function(*args, **options)
+    except Refused:
+        raise
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status == 404:

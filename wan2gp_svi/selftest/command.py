@@ -70,6 +70,8 @@ def main(argv: Sequence[str]) -> int:
         check_installed(wangp)
         outcome = test(wangp, find_python(wangp), checks.CHECKS,
                        lambda line: print(line, flush=True))
+    except BrokenPipeError:  # `main` knows what to do
+        raise
     except (Refused, OSError) as error:
         print(f"Self-test: {' '.join(str(error).split()).rstrip('.')}.", file=sys.stderr)
         return 1

@@ -280,10 +280,9 @@ class Recording:
         shown, ended = self.shown(video_path), ""
         if current.last:
             ended = State.FINISHED if current.number + 1 >= self.total else State.STOPPED
-        change = replace(about, video=shown)
-        new = current.stored is None or current.last
+        change, new = about, current.stored is None or current.last
         if new or about.ended != State.FINISHED:  # an extension without a clip changes nothing
-            change = replace(change, ended=ended)
+            change = replace(change, video=shown, ended=ended)
         if new:
             change = replace(change, clips=self.total, asked=self.asked.asked,
                              prompts=self.asked.prompts, repeat=self.asked.repeat)

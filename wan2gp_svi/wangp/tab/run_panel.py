@@ -58,7 +58,7 @@ class RunPanel:
     def _extend_tab(self) -> None:
         with gr.Tab("Extend"):
             self.more = gr.Number(1, label="Clips to add (5 s each)", precision=0, minimum=1,
-                                  maximum=resuming.MOST_CLIPS, elem_id="svi_more")
+                                  elem_id="svi_more")
             self.prompts = gr.Textbox(
                 label="Prompts for these clips", lines=4, elem_id="svi_prompts",
                 info="Put an empty line between prompts. The last one is used for all further "
