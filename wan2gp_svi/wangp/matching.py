@@ -104,7 +104,7 @@ def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope) -
     try:
         run = Store(outputs / FOLDER).find(plan.requested_run.partition("@")[0])
         inputs = {**inputs, **required(plan, inputs)}
-        asked = inputs.get("seed")
+        asked: Any = inputs.get("seed")
         # a seed that the continued video has is replaced by the next
         continues = set(inputs.get("image_prompt_type") or "") & set("VL")
         unknown = continues or asked in (None, "") or int(asked) < 0
