@@ -516,6 +516,7 @@ def test_the_line_in_the_form_says_what_prevents_the_video():
 def test_the_line_in_the_form_says_that_svi_went_off_and_is_empty_if_it_was_never_on():
     stock = {"activated_loras": [LIGHTX2V], "loras_multipliers": "1"}
     assert line(**stock) == [] and line(activated_loras=[]) == []
+    assert line(was_on=True, image_mode=1, **stock) == []
     assert line(was_on=True, **stock) == [
         "SVI is off: no SVI LoRA is active. Apply the SVI profile last."]
 
