@@ -13,11 +13,11 @@ from types import SimpleNamespace
 import pytest
 
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp.check import command, rules, telling
+from wan2gp_svi.wangp.check import command, rules, settings_file, telling
 from wan2gp_svi.wangp.check.findings import Checked, Finding, check
 from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.form_line import words
-from wan2gp_svi.wangp.handler import prepare
+from wan2gp_svi.wangp.handler import extend, prepare
 from wan2gp_svi.wangp.plan import make_plan
 from wan2gp_svi.wangp.profiles import profiles
 
@@ -516,6 +516,7 @@ def test_the_line_in_the_form_says_what_prevents_the_video():
 def test_the_line_in_the_form_says_that_svi_went_off_and_is_empty_if_it_was_never_on():
     stock = {"activated_loras": [LIGHTX2V], "loras_multipliers": "1"}
     assert line(**stock) == [] and line(activated_loras=[]) == []
+    assert line(was_on=True, image_mode=1, **stock) == []
     assert line(was_on=True, **stock) == [
         "SVI is off: no SVI LoRA is active. Apply the SVI profile last."]
 
@@ -768,6 +769,85 @@ def ids():
 def test_the_guide_explains_every_finding():
     explained = re.findall(r'<a id="([a-z0-9-]+)"></a>', GUIDE)
     assert len(explained) == len(set(explained)) and set(explained) == set(ids())
+
+
+ERRORS = set(re.findall(r'<a id="([a-z0-9-]+)"',
+                        GUIDE.partition("\n## Errors")[2].partition("\n## ")[0]))
+PAIR = [lora.url for lora in VARIANTS["2.0-wan22"].loras]
+
+#: row of the guide -> what a user does; "profile", "model" and "server" are what is chosen before
+ROWS: dict[str, dict] = {
+    "two-variants": dict(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"]),
+    "wrong-wan": dict(model="i2v_2_2"),
+    "missing-twin": dict(profile=WAN22, activated_loras=PAIR[:1]),
+    "start-image": dict(image_start=None),
+    "source-video": dict(image_prompt_type="V", video_source="gone.mp4"),
+    "number-of-frames": dict(video_length=10**6),
+    "end-image": dict(image_prompt_type="SE", image_end="end.png"),
+    "window-commands": dict(prompt="[/duration=40] a boat"),
+    "built-in": dict(profile=WAN22, model="i2v_2_2_svi2pro"),
+    "settings": dict(custom={"ref_pad_num": "many"}),
+    "svi-run": dict(custom={"svi_run": "7f3a"}),
+    "other-model": dict(model="multitalk"),
+    "unknown-lora": dict(activated_loras=["svi_v3.safetensors"]),
+    "no-lora": dict(activated_loras=[LIGHTX2V], custom={"num_motion_frames": "5"}),
+    "override": dict(custom={"ref_pad_num": "0"}),
+    "talk-dance": dict(activated_loras=["svi-talk.safetensors"]),
+    "weights": dict(model="i2v_720p"),
+    "quantised": dict(profile=FILM, server={"transformer_quantization": "int8"}),
+    "svi-strength": dict(loras_multipliers="0.5"),
+    "accelerator": dict(profile=SHOT_FAST, loras_multipliers="1 1"),
+    "steps": dict(num_inference_steps=4),
+    "guidance": dict(guidance_scale=1),
+    "phases": dict(profile=WAN22, guidance_phases=1, loras_multipliers="1 0"),
+    "sampler": dict(sample_solver="causvid"),
+    "self-refiner": dict(self_refiner_setting=1),
+    "step-skipping": dict(skip_steps_cache_type="tea"),
+    "720p": dict(resolution="1280x720"),
+    "vertical": dict(image_start="vertical.png"),
+    "image-shape": dict(image_start="vertical.png", server={"fit_canvas": 2}),
+    "prompts": dict(profile=STREAM, prompt="a boat\n\na storm"),
+    "attention": dict(profile=PRO, server={"attention_mode": "sage"}),
+    "vae-tiles": dict(server={"vae_config": 2}),
+    "frames": dict(video_length=82),
+    "window": dict(sliding_window_size=129),
+    "colour-correction": dict(sliding_window_color_correction_strength=0.5),
+    "motion-amplitude": dict(motion_amplitude=1.3),
+}
+
+
+@pytest.mark.parametrize("id", ROWS)
+def test_a_row_of_the_guide_is_what_wangp_says_and_the_check_of_a_file(id, wangp, monkeypatch,
+                                                                       capsys):
+    pillow = pytest.importorskip("PIL.Image")
+    case = {"image_start": "start.png", **ROWS[id]}
+    profile, server = case.pop("profile", SHOT), {**SERVER, **case.pop("server", {})}
+    model = case.pop("model", PROFILES[profile].settings["model_type"])
+    pillow.new("RGB", (832, 480), "white").save(wangp / "start.png")
+    pillow.new("RGB", (480, 832), "white").save(wangp / "vertical.png")
+    (wangp / "wgp_config.json").write_text(json.dumps(server))
+    built_in = {"model": {"architecture": "i2v_2_2_svi2pro"}}
+    (wangp / "defaults/i2v_2_2_svi2pro.json").write_text(json.dumps(built_in))
+    settings = request(profile, **case) | {"model_type": model}
+    file = wangp / "settings.json"
+    file.write_text(json.dumps(settings))
+
+    assert run(file, "--wangp", wangp) == int(id in ERRORS)
+    said, = (line for line in capsys.readouterr().out.splitlines() if f"guide.md#{id})" in line)
+    running = SimpleNamespace(server_config=server, save_path=wangp / "outputs")
+    monkeypatch.setitem(sys.modules, "wgp", running)
+    wan = SimpleNamespace(query_model_def=lambda *_: {})
+    extend(wan, text_modes=True)
+    error = wan.validate_generative_prompt(*settings_file.complete(settings, wangp), "a boat")
+    if id in ERRORS:
+        assert error.lower() in f"svi: {said.lower()}".replace("  error: ", "")
+    else:
+        assert not error and said.strip() in capsys.readouterr().out
+
+
+def test_every_row_of_the_guide_was_tried():
+    """One that checks itself failing cannot be, by a user's hand."""
+    assert set(re.findall(r'<a id="([a-z0-9-]+)"', GUIDE)) == {*ROWS, "check"}
 
 
 def test_the_faults_that_were_tried_name_tests_that_are_there():

@@ -14,7 +14,7 @@ from ..text import count, duration, sentence
 from ..variants import CLIP_FRAMES
 from .check.findings import NO_LORA, Checked, check
 from .check.telling import running_config, running_outputs
-from .form import AUTO, NEW, OFF, Custom, SettingsError, custom_settings
+from .form import AUTO, DEFAULTS, NEW, OFF, Custom, SettingsError
 from .log import say
 from .plan import FPS, STOCK_MAXIMA, Plan, clips_of, required
 
@@ -27,7 +27,6 @@ COMPONENTS = ("tab_id", "main", "state", "refresh_form_trigger", "number_frames_
               "custom_settings_rows", "sliding_window_overlap", *_SETTINGS, *_IMAGES)
 _SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
-_DEFAULTS = {setting["id"]: setting["default"] for setting in custom_settings()}
 
 
 def add(plugin: Any, wgp: Mapping[str, Any]) -> None:
@@ -49,7 +48,8 @@ def words(checked: Checked, inputs: Mapping[str, Any], was_on: bool) -> list[str
     if plan is not None:
         return [*_outline(plan, inputs), *errors]
     warnings = [sentence(finding.text) for finding in checked.findings if finding.kind == "warning"]
-    return [*errors, *warnings] or [NO_LORA] * was_on
+    lost = was_on and not inputs.get("image_mode")
+    return [*errors, *warnings] or [NO_LORA] * lost
 
 
 def _outline(plan: Plan, inputs: Mapping[str, Any]) -> Iterator[str]:
@@ -147,7 +147,7 @@ class FormLine:
             elif ours and _turned_off(chosen):
                 was_on, texts = "", []
             changed = any(str(chosen.get(id, value)) != str(value)
-                          for id, value in _DEFAULTS.items())
+                          for id, value in DEFAULTS.items())
             maxima = self._maxima(model_def, checked.plan)
             return _Look(texts, was_on, ours and (bool(texts) or changed), ours, maxima)
         except Exception as error:  # the line is a service: the form works without it
@@ -176,7 +176,7 @@ class FormLine:
 
 def _has_settings(model_def: Mapping[str, Any]) -> bool:
     """Whether the model's custom settings are SVI's and no others."""
-    return [one.get("id") for one in model_def.get("custom_settings") or []] == [*_DEFAULTS]
+    return [one.get("id") for one in model_def.get("custom_settings") or []] == [*DEFAULTS]
 
 
 def _turned_off(chosen: Mapping[str, Any]) -> bool:
@@ -227,8 +227,8 @@ def _inputs(block: Any) -> Iterator[Any]:
 
 def _slot_names(components: int) -> list[str]:
     """WanGP's names of the components of custom settings: one for each kind, setting by setting."""
-    kinds = _SLOTS[: components // len(_DEFAULTS)]
-    return [f"{kind}{number}" for number in range(1, len(_DEFAULTS) + 1) for kind in kinds]
+    kinds = _SLOTS[: components // len(DEFAULTS)]
+    return [f"{kind}{number}" for number in range(1, len(DEFAULTS) + 1) for kind in kinds]
 
 
 def _html(texts: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from ..text import sentence
 from ..variants import CLIP_FRAMES, identify
 from .check.findings import Finding, check
 from .check.telling import running_config, running_outputs, tell
-from .form import custom_settings
+from .form import DEFAULTS, custom_settings
 from .log import say, without
 from .plan import ARCHITECTURES, STOCK_MAXIMA, required
 
@@ -103,12 +103,14 @@ def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, A
     if checked.plan is not None:
         inputs.update(required(checked.plan, inputs))
     else:
-        _reset_overlap(model_def, inputs)
+        _make_stock(model_def, inputs)
     return ""
 
 
-def _reset_overlap(model_def: Mapping[str, Any], inputs: dict[str, Any]) -> None:
-    """Without SVI, an overlap that only SVI's form allows, as an SVI profile leaves it behind."""
+def _make_stock(model_def: Mapping[str, Any], inputs: dict[str, Any]) -> None:
+    """Without SVI, takes out of the settings what the form has only because of it."""
+    if inputs.get("custom_settings") == DEFAULTS:
+        inputs["custom_settings"] = None
     stock = model_def.get(STOCK_MAXIMA, {}).get("sliding_window_overlap")
     if stock is not None and (inputs.get("sliding_window_overlap") or 0) > stock:
         say(f"SVI is off, so the windows overlap by {stock} instead of "

@@ -132,7 +132,8 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
             f"there is no video {video} to continue. Add another, or correct its path.",
             "source-video"))
     scheduler = inputs.get("frame_scheduler")
-    if isinstance(scheduler, Mapping) and scheduler.get("active"):
+    if scheduler.get("active") if isinstance(scheduler, Mapping) else (
+            "[/" in str(inputs.get("prompt") or "")):  # in a file of settings
         found.append(SettingsError(
             "prompt commands in [/...] change the length of windows, but SVI's clips always have "
             f"{CLIP_FRAMES} frames. Remove the commands from the prompt.", "window-commands"))
