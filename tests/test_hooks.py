@@ -287,8 +287,8 @@ def test_svi_is_off_as_a_whole_where_a_hook_is_missing(tmp_path):
 def test_the_time_left_counts_down_within_a_clip_and_wangp_names_the_window():
     gen, told = {"progress_status": "Prompt 1/2, Sliding Window 2/5"}, []
     image = torch.zeros(3, 16, 16)
-    clip = Clip(Plan(VARIANTS["shot"], 42, ()), 1, 5, 7, image, image[:, None], video=Video(gen=gen),
-                seconds=(100.0,))
+    clip = Clip(Plan(VARIANTS["shot"], 42, ()), 1, 5, 7, image, image[:, None],
+                video=Video(gen=gen), seconds=(100.0,))
 
     def step(number, passed):
         told.append((number, passed, gen["progress_status"]))
