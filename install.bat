@@ -2,6 +2,8 @@
 rem Runs install.py with the Python of WanGP. All arguments are passed on: install.bat --help
 rem No blocks in parentheses and no delayed expansion below, so that folder names may hold ( ) ! and blanks.
 setlocal EnableExtensions DisableDelayedExpansion
+rem py and python are those of PATH, not files in the current folder.
+set "NoDefaultCurrentDirectoryInExePath=1"
 set "CODE=1"
 set "RUN="
 

@@ -43,7 +43,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks/endless"
 HARNESS = ROOT / "tests/wangp"
-PROFILE = ROOT / "profiles/wan_i2v/SVI-Shot Infinite - 50 Steps.json"
+PROFILE = ROOT / "profiles/wan_i2v/SVI Shot Infinite - 50 Steps.json"
 LORA = "loras/wan_i2v/svi-shot.safetensors"
 FRAMES = 81  # of a window; neighbours share one
 STOCK, SVI = "stock", "svi"

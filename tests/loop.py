@@ -102,6 +102,7 @@ class WanGP:
     """A running WanGP; `generate` is its button."""
 
     def __init__(self, folder: Path):
+        self.told: list[tuple[Any, ...]] = []  # to the page
         self.folder = folder
         self.pipe, self.writer = Pipe(), Writer()
         self.save_video = hooks.start(self.writer)
@@ -152,7 +153,7 @@ class WanGP:
         if isinstance(start, str):
             settings["image_start"] = Image.open(start).convert("RGB")
         task = {"params": {"seed": settings["seed"]}}
-        return self._generate_media(task, lambda *_: None, **settings)
+        return self._generate_media(task, lambda *message: self.told.append(message), **settings)
 
     def _generate_media(self, task: Any, send_cmd: Any, prompt: str, seed: int, video_length: int,
                         resolution: str, image_start: Any, image_prompt_type: str,

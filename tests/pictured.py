@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock, patch
@@ -18,7 +19,7 @@ from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.profiles import profiles
 from wan2gp_svi.wangp.tab import tab, view
 
-PROFILE = "SVI-Shot Infinite LightX2V - 4 Steps"
+PROFILE = "SVI Shot Infinite LightX2V - 4 Steps"
 DIGESTS = Path(__file__).parents[1] / "docs/pictures.json"
 
 
@@ -34,9 +35,12 @@ def _form() -> list[Any]:
 
 
 def _components() -> list[str]:
-    """The tab's components in their order, with what each is given."""
+    """The tab's components in their order, with the arguments of each."""
     gradio = MagicMock()
-    with patch.dict(sys.modules, gradio=gradio):
+    with ExitStack() as stack:
+        for name, module in list(sys.modules.items()):
+            if name.startswith(tab.__package__) and hasattr(module, "gr"):
+                stack.enter_context(patch.object(module, "gr", gradio))
         tab.Tab(MagicMock(), {}).create()
     drawn = (call for call in gradio.mock_calls
              if re.fullmatch(r"[A-Z]\w+(\(\)\.__(enter|exit)__)?", call[0]))
@@ -53,5 +57,7 @@ def _words() -> list[str]:
                 prompts=["a boat"], repeat=1, decides={}, ended=ended), {})
             shown = view.look(run)
             summary = view.summary(shown).replace(run.name, "")
-            texts += [re.sub(r"[\d.]+ \w*B\b", "", summary), view.clips_table(shown)]
+            card = view.card(shown).replace(run.name, "").replace(run.about.made[:10], "")
+            texts += [re.sub(r"[\d.]+ \w*B\b|\d\d:\d\d", "", text) for text in (summary, card)]
+            texts += [view.clips_table(shown)]
     return texts

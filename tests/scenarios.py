@@ -177,7 +177,8 @@ def play(scenario: Scenario, host: Host) -> list[dict[str, Any]]:
         with watched(windows, press.event):
             success = host.generate(_settings(scenario, press, host, store))
         before = _frames(video) if press.how != "generate" else []
-        runs = [run for run in store.runs() if run.about.seed == scenario.seed]
+        seeds = {chain.seed(scenario.seed, clip) for clip in range(2)}  # the second continues one
+        runs = [run for run in store.runs() if run.about.seed in seeds]
         about, done = runs[0].about, runs[0].done()
         seen.append({
             "success": success, "windows": [asdict(window) for window in windows],
@@ -261,7 +262,7 @@ def check(scenario: Scenario, seen: list[dict[str, Any]]) -> None:
         assert [_window(one) for one in found["windows"]] == _windows(scenario, press, source)
         assert (found["variant"], found["ended"]) == (scenario.id, press.ended)
         assert (found["runs"], found["clips"]) == (press.runs, press.total)
-        assert found["done"] == [[scenario.prompt(press, clip), _seed(scenario, clip)]
+        assert found["done"] == [[scenario.prompt(press, clip), _seed(scenario, press, clip)]
                                  for clip in range(1, press.shows + 1)]
         frames = found["frames"]
         assert len(frames) == sum(_kept(scenario, press, clip, source)
@@ -288,16 +289,18 @@ def _windows(scenario: Scenario, press: Press, source: int) -> list[Window]:
         window = Window(
             number, press.clips + asked_more, CLIP_FRAMES, shares, (source, 1),
             -variant.motion_latents if variant.pro else -max(1, shares // 4) if shares else None,
-            scenario.prompt(press, number), _seed(scenario, number), made=number in press.made)
+            scenario.prompt(press, number), _seed(scenario, press, number),
+            made=number in press.made)
         if number <= press.shows:
             window.kept = _kept(scenario, press, number, source) if window.made else 0
-            window.seeds = [_seed(scenario, clip) for clip in range(1, number + 1)]
+            window.seeds = [_seed(scenario, press, clip) for clip in range(1, number + 1)]
         expected.append(window)
     return expected
 
 
-def _seed(scenario: Scenario, clip: int) -> int:
-    return chain.seed(scenario.seed, clip - 1)
+def _seed(scenario: Scenario, press: Press, clip: int) -> int:
+    """No clip has the seed of the video's one clip that it continues."""
+    return chain.seed(scenario.seed, clip - (press.how != "continue"))
 
 
 def _kept(scenario: Scenario, press: Press, clip: int, source: int) -> int:

@@ -261,6 +261,26 @@ def test_a_tree_that_is_half_updated_is_refused_and_nothing_is_written(small, ca
         assert f"{name} is empty. Update WanGP again" in contract.check(small)[0]
 
 
+DEEP = {"minus": b"x = " + b"-" * 200_000 + b"1", "attribute": b"x = a" + b".b" * 200_000,
+        "elif": b"if a: pass\n" + b"elif a: pass\n" * 5_000,
+        "less": b"if a: pass\n" + b"elif a: pass\n" * 400}
+
+
+@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize("file", [contract.WGP, contract.VIDEO])
+def test_a_file_that_is_nested_deeply_ends_in_a_sentence(small, capsys, file, name):
+    path = small / file
+    path.write_bytes(path.read_bytes() + b"\n" + DEEP[name] + b"\n")
+    code, said = install(small, capsys)
+    if name == "less":
+        assert code == 0
+    else:
+        assert code == 1 and "nested too deeply" in said and len(said.splitlines()) == 2
+    assert install(small, capsys, "--doctor")[0] == 0
+    found = contract.check(small)
+    assert found == [] if name == "less" else "nested too deeply" in found[0]
+
+
 def test_a_file_of_another_version_is_refused(small, capsys):
     change(small, A, "msk = torch.ones(1)", "video_mask = torch.ones(1)")
     change(small, contract.METADATA, "def read_metadata_from_video", "def read_metadata")

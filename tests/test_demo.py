@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import torch
 
-for package in ("diffusers", "matplotlib", "cv2", "PIL", "av", "scipy"):
-    pytest.importorskip(package, reason=f"the demo needs {package}")
+for needed in ("diffusers", "matplotlib", "cv2", "PIL", "av", "scipy"):
+    pytest.importorskip(needed, reason=f"the demo needs {needed}")
 
 import av  # noqa: E402
 import numpy as np  # noqa: E402

@@ -253,6 +253,17 @@ def test_the_weights_are_not_shipped_with_the_package(tmp_path):
     assert not [name for name in Distribution(tmp_path, "").files() if "weights" in name]
 
 
+@pytest.mark.parametrize("name", ["{outside}", "../mine.txt", "a\\..\\..\\mine.txt"])
+def test_a_record_cannot_make_it_delete_files_outside_wangp(run, wangp, tmp_path, name):
+    run()
+    write(tmp_path, {"mine.txt": "mine"})
+    entry = json.loads((wangp / record.RECORD).read_text(encoding="utf-8"))
+    entry["files"][name.format(outside=tmp_path / "mine.txt")] = record.sha256(b"mine")
+    (wangp / record.RECORD).write_text(json.dumps(entry), encoding="utf-8")
+    assert record.load(wangp) == record.Record() and run("--remove")[0] == 0
+    assert (tmp_path / "mine.txt").is_file()
+
+
 def test_a_damaged_record_is_no_record(run, wangp):
     run()
     for text in ("", "{}", "[]", '{"files": {"a": 1}, "folders": []}'):

@@ -4,6 +4,7 @@ and its words."""
 import csv
 import json
 import math
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -29,6 +30,7 @@ from wan2gp_svi.drift import (  # noqa: E402
     DriftError,
     Layout,
     analysis,
+    layout,
     metrics,
     output,
     plot,
@@ -37,6 +39,7 @@ from wan2gp_svi.drift import (  # noqa: E402
     video,
 )
 from wan2gp_svi.drift.layout import of_settings  # noqa: E402
+from wan2gp_svi.runs.store import FOLDER  # noqa: E402
 from wan2gp_svi.variants import VARIANTS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -380,7 +383,8 @@ def write_video(path, frames, settings_=None, fps=16):
             picture = np.clip(np.round(frame), 0, 255).astype(np.uint8)
             if stream is None:
                 stream = container.add_stream("libx264", rate=fps)
-                stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv444p"
+                stream.height, stream.width = picture.shape[:2]
+                stream.pix_fmt = "yuv444p"
                 stream.options = {"qp": "0", "preset": "ultrafast"}
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
@@ -413,9 +417,10 @@ def test_a_video_that_gets_1_per_cent_brighter_per_clip_measures_so(brighter):
     steps = [b / a for a, b in zip(luma, luma[1:], strict=False)]
     assert steps == pytest.approx([1.01] * 5, abs=0.001)
     assert {output.per_clip(found, name) for name in ("luma", "contrast")} == {"+1.0 %"}
-    assert (found.trend("luma").word, found.trend("contrast").word) == ("rises", "rises")
-    assert found.change("luma") == pytest.approx(100 * (1.01**5 - 1), rel=0.1)
-    assert found.trend("motion").word in ("rises", "no trend")
+    words = [trends.trend(found.medians(name)).word for name in ("luma", "contrast")]
+    assert words == ["rises", "rises"]
+    assert trends.change(found.column("luma")) == pytest.approx(100 * (1.01**5 - 1), rel=0.1)
+    assert trends.trend(found.medians("motion")).word in ("rises", "no trend")
     assert "No visible drift over 6 clips" in found.verdict, "5 % in all are not seen"
 
 
@@ -435,7 +440,7 @@ def test_a_steady_video_reads_so(steady):
     assert found.verdict == ("No visible drift over 6 clips: colours, contrast, sharpness and "
                              "motion hold, and no seam shows.")
     assert all(0.8 < seam.pixels.jump < 1.2 and seam.luma.jump < 1 for seam in found.seams)
-    assert len(found.seams) == 5 and found.trend("motion").word == "no trend"
+    assert len(found.seams) == 5 and trends.trend(found.medians("motion")).word == "no trend"
 
 
 def test_a_frozen_video_is_called_frozen(tmp_path):
@@ -596,6 +601,29 @@ def test_the_cast_is_told_against_the_image(tmp_path, steady):
     assert first.cast == pytest.approx(np.linalg.norm(difference), abs=0.3) and first.cast > 5
     assert by_file.reference == "the image"
     assert drift.report(steady, tinted).frames[0].cast == pytest.approx(first.cast, abs=0.3)
+
+
+def test_a_run_beside_the_video_has_its_reference(tmp_path, steady, monkeypatch):
+    assert layout.RUNS == FOLDER
+    video = tmp_path / "v.mp4"
+    shutil.copyfile(steady, video)
+    made = {"custom_settings": {"svi": {"variant": "shot", "run": "20261126-7f3a"}}}
+    probe = analysis.probe
+    monkeypatch.setattr(analysis, "probe", lambda path: replace(probe(path), settings=made))
+    assert drift.report(video).reference == "the first frame"
+    picture = tmp_path / "svi/20261126-7f3a/reference.png"
+    picture.parent.mkdir(parents=True)
+    Image.new("RGB", (64, 48), "red").save(picture)
+    found = drift.report(video)
+    assert found.reference == "the image" and found.frames[0].cast > 5
+    *_, written = drift.write(found)
+    before = written.read_bytes()
+    picture.unlink()  # the user removes the run
+    with pytest.raises(drift.DriftError, match="measured against its start image, which is gone"):
+        drift.write(drift.report(video))
+    assert written.read_bytes() == before
+    made["custom_settings"]["svi"]["run"] = "../.."
+    assert layout.reference_of(video, made) is None
 
 
 def test_without_an_image_the_first_frame_is_the_reference(brighter):

@@ -18,7 +18,7 @@ from wan2gp_svi import chain
 from wan2gp_svi.install.patches import hooked, read_series
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import svi, vae, why_off
-from wan2gp_svi.wangp.clip import Clip, Seam
+from wan2gp_svi.wangp.clip import Clip, Seam, Video
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.pipeline import current_clip, on
 from wan2gp_svi.wangp.plan import Plan
@@ -282,3 +282,28 @@ def test_svi_is_off_as_a_whole_where_a_hook_is_missing(tmp_path):
     assert "models/wan/modules/model.py has 1 of 2 hooks. Run install.py again" in why_off(tmp_path)
     model.unlink()
     assert "has 0 of 2 hooks" in why_off(tmp_path)
+
+
+def test_the_time_left_counts_down_within_a_clip_and_wangp_names_the_window():
+    gen, told = {"progress_status": "Prompt 1/2, Sliding Window 2/5"}, []
+    image = torch.zeros(3, 16, 16)
+    clip = Clip(Plan(VARIANTS["shot"], 42, ()), 1, 5, 7, image, image[:, None],
+                video=Video(gen=gen), seconds=(100.0,))
+
+    def step(number, passed):
+        told.append((number, passed, gen["progress_status"]))
+
+    def generate(**options):
+        clip.started -= 60
+        options["callback"](-1, passed=True)
+        clip.started -= 39
+        options["callback"](0, passed=True)
+        clip.seconds = None  # whatever goes wrong, WanGP hears of the step
+        options["callback"](1, passed=True)
+
+    pipe = SimpleNamespace(vae=SimpleNamespace(), generate=generate)
+    on(pipe).expect_generate(pipe, clip)
+    pipe.generate(callback=step)
+    line = "Prompt 1/2, Sliding Window 2/5, about {} min left"
+    assert told == [(-1, True, line.format(6)), (0, True, line.format(5)),
+                    (1, True, line.format(5))]

@@ -174,7 +174,21 @@ def test_importing_prints_nothing():
 
 def test_the_guide_which_is_copied_into_wangp_links_to_nothing_that_stays_behind():
     links = re.findall(r"\]\(([^)]+)\)", (HOME / GUIDE).read_text(encoding="utf-8"))
-    assert links and not [one for one in links if not one.startswith(("#", "https://"))]
+    assert links and not [link for link in links if not link.startswith(("#", "https://"))]
+
+
+def test_every_test_that_the_docs_name_is_there():
+    text = (HOME / "docs/faults.md").read_text(encoding="utf-8")
+    _, installer, runs = re.split(r"^## .+\n", text, flags=re.MULTILINE)[1:]
+    named, file = [], ""
+    for row in f"{installer}{runs}".splitlines():
+        for found in re.finditer(r"(test_\w+)\.py|`(\w+)`", row.rpartition(" | ")[2]):
+            file = found[1] or file
+            named += [(file, found[2])] if found[2] else []
+    texts = {file: next((HOME / "tests").rglob(f"{file}.py")).read_text("utf-8")
+             for file, _ in named}
+    assert len(named) > 40
+    assert not [one for one in named if not re.search(rf"def test_\w*{one[1]}", texts[one[0]])]
 
 
 #: tests that need only pytest and hypothesis; the first are quick enough to run here
@@ -199,12 +213,10 @@ def test_some_tests_run_without_other_packages(names: tuple[str, ...], options: 
 
 #: private names of the product that tests may use, and why
 PRIVATE = {
-    "test_drift": {"_limits"},  # drawing a whole report for each of 50 examples takes minutes
+    "test_drift": {"_curve", "_shade"},  # a whole report for each of 50 examples takes minutes
     "test_faults": {"_encode", "_grow"},  # work beside WanGP's thread, for planting faults
     "test_install_legacy": {"_ARROW", "_BLOCKS", "_PROFILES"},  # hashes that stand-ins are added to
-    "test_mp4": {"_copy", "_folded", "_movie", "_places", "_read", "_spread"},  # tables of bytes
-    "test_replay": {"_PARTS"},  # what the contract reads of a file
-    "test_selftest": {"_NEEDED", "_lacks", "_marks"},  # other Pythons and consoles than this one
+    "test_selftest": {"_NEEDED"},  # other Pythons than this one
 }
 
 

@@ -1,5 +1,6 @@
 """The installer on a small WanGP: install, uninstall, status, edits, faults, kills."""
 
+import hashlib
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import pytest
 
 from wan2gp_svi.install import Refused, cli, locate, loras
 from wan2gp_svi.install.patches import MARKER, hooked, read_series
+from wan2gp_svi.install.state import load
 from wan2gp_svi.wangp import contract
 
 REPO = Path(__file__).resolve().parents[1]
@@ -184,6 +186,60 @@ def test_state_cannot_make_the_installer_touch_other_files(run, wangp):
     assert (wangp / "loras/wan_i2v/mine.safetensors").read_bytes() == b"x"
 
 
+@pytest.mark.parametrize("key", ["hooked", "files"])
+@pytest.mark.parametrize("path", ["{outside}", "../outside.py", "a/../../outside.py", "a//b.py",
+                                  "./b.py", "", "c:b.py", "a\\..\\..\\outside.py", "a\0b", 5])
+def test_a_path_in_the_state_that_may_lead_out_of_wangp_is_not_followed(run, wangp, key, path):
+    outside = wangp.parent / "outside.py"
+    write(wangp.parent, {"outside.py": f"mine  {MARKER}\n"})
+    before = outside.read_bytes()
+    run()
+    name = path.format(outside=outside) if isinstance(path, str) else path
+    place = wangp / "wan2gp_svi/state.json"
+    state = json.loads(place.read_text(encoding="utf-8"))
+    if key == "files":
+        state["files"][f"profiles/{name}"] = hashlib.sha256(before).hexdigest()
+    else:
+        state["hooked"].append(name)
+    place.write_text(json.dumps(state), encoding="utf-8")
+    assert load(wangp) is None or (key, path) == ("files", 5)
+    assert run("--uninstall")[0] == 0 and outside.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+def test_a_link_that_leads_out_of_wangp_is_not_followed(run, wangp):
+    outside = {"there/b.py": f"mine  {MARKER}\n", "there/c.json": "{}"}
+    write(wangp.parent, outside)
+    run()
+    for name in ("models/out", "profiles/out"):
+        (wangp / name).symlink_to(wangp.parent / "there", target_is_directory=True)
+    place = wangp / "wan2gp_svi/state.json"
+    state = json.loads(place.read_text(encoding="utf-8"))
+    state["hooked"].append("models/out/b.py")
+    state["files"]["profiles/out/c.json"] = hashlib.sha256(b"{}").hexdigest()
+    for arguments in ((), ("--uninstall",)):
+        place.write_text(json.dumps(state), encoding="utf-8")
+        assert run(*arguments)[0] == 0
+        for name, content in outside.items():
+            assert (wangp.parent / name).read_text(encoding="utf-8") == content
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+@pytest.mark.parametrize("name", ["wan2gp_svi", "profiles", "profiles/wan_i2v"])
+def test_a_link_where_our_files_go_is_refused_and_kept(run, wangp, name):
+    run()
+    target = (wangp / name).rename(wangp.parent / "target")
+    (wangp / name).symlink_to(target, target_is_directory=True)
+    there = tree(target)
+    told = f"{name} is a link to {target}, and git and updates cannot work with it"
+    assert refused(run(), told, "run install.py")
+    for option in ("--status", "--doctor"):
+        assert told in run(option)[1].replace("~", str(Path.home()))
+    code, out, _ = run("--uninstall")
+    assert code == 0 and f"Kept, because it is a link to {target}: {name}" in out
+    assert tree(target) == there and MARKER not in (wangp / "wgp.py").read_text(encoding="utf-8")
+
+
 def test_state_holds_release_and_hashes(run, wangp):
     run()
     state = json.loads((wangp / "wan2gp_svi/state.json").read_text(encoding="utf-8"))
@@ -305,7 +361,7 @@ def test_status_says_what_is_there(run, wangp):
     assert "SVI for WanGP: 1 installed" in out and "wgp.py 1 of 1" in out
     assert "1 present, 1 edited, 1 missing" in out
     assert "missing: profiles/wan_2_2/SVI-Pro.json" in out
-    assert "svi-shot.safetensors (SVI-Shot, 3 MB, incomplete?)" in out
+    assert "svi-shot.safetensors (SVI-Shot, 3 MB, incomplete)" in out
     assert "Profiles: profiles/wan_2_2/SVI-Pro.json is missing: run install.py." in out
 
 

@@ -1,5 +1,6 @@
 """What `install.py --doctor` says, on a small WanGP with one fault after the other."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wan2gp_svi.install import doctor
+from wan2gp_svi.install import doctor, git_clone, programs
 from wan2gp_svi.install.doctor import NOTHING, report
 from wan2gp_svi.install.patches import hooked, read_series
 from wan2gp_svi.install.shipped import Distribution
@@ -24,6 +25,15 @@ PATCH = """Description: t
 HOOKS = {"wgp.py": "window_no = 1", "models/wan/any2video.py": "msk = 1"}
 PROFILE = "profiles/wan_i2v/SVI-Shot.json"
 LORA = "loras/wan_i2v/svi-shot.safetensors"
+DEMO_LORA = Path(doctor.__file__).parents[1] / "demo/weights/small-svi-film.safetensors"
+
+
+def lora(size):
+    """A whole file of this many bytes, with one tensor."""
+    length = 128
+    entry = {"t": {"dtype": "U8", "shape": [], "data_offsets": [0, size - length - 8]}}
+    header = json.dumps(entry).encode().ljust(length)
+    return length.to_bytes(8, "little") + header + bytes(size - length - 8)
 
 
 def write(root, files):
@@ -37,7 +47,6 @@ def home(tmp_path, monkeypatch):
     """The user's home directory, with WanGP and the distribution in it."""
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     monkeypatch.setattr(doctor, "QUERY", ("no such program",))
-    monkeypatch.setattr(doctor, "SMALLEST", 2_000_000)  # bytes of a whole LoRA file, here of 3 MB
     has(monkeypatch, "1.2")
     return tmp_path
 
@@ -77,7 +86,7 @@ def wangp(home, distribution):
         write(root, {name: path.read_bytes()})
     hashes = {name: sha256(path.read_bytes()) for name, path in distribution.files().items()}
     write(root, {"wan2gp_svi/state.json": State("2", hashes, tuple(HOOKS)).text()})
-    write(root, {LORA: bytes(3_000_000)})
+    write(root, {LORA: lora(3_000_000)})
     return root
 
 
@@ -119,7 +128,7 @@ def test_a_whole_installation(say, home):
 
 
 def test_home_is_a_tilde_everywhere_but_a_longer_name_is_another_folder(say, home, tmp_path):
-    write(home, {"LoRAs/svi-shot.safetensors": bytes(3_000_000)})
+    write(home, {"LoRAs/svi-shot.safetensors": lora(3_000_000)})
     python = str(home / "python")
     lines, _ = say(python=python, lora_dir=str(home / "LoRAs"))
     assert str(home) not in "\n".join(lines)
@@ -135,6 +144,8 @@ def test_a_git_clone_with_commit_branch_and_edits_beside_the_hooks(say, wangp, d
     git(wangp, "add", "wgp.py")
     git(wangp, "commit", "-q", "-m", "t")
     write(wangp, {"wgp.py": hooked_source.replace(b"\n", b"\r\n")})
+    assert say()[1][0].startswith("  1. git's filter is incomplete or of another release")
+    write(wangp, git_clone.clone(wangp).wanted(distribution.patches, distribution.files()))
     lines, wrong = say()
     line = next(line for line in lines if line.startswith("Git: "))
     assert line.startswith("Git: commit ") and wrong == []
@@ -222,8 +233,27 @@ FAULTS = {
     "profile missing": (lambda wangp: (wangp / PROFILE).unlink(),
                         [f"Profiles: {PROFILE} is missing: run install.py."]),
     "lora short": (
-        lambda wangp: write(wangp, {LORA: bytes(1_000_000)}),
-        ["svi-shot.safetensors has only 1 MB: delete it, and run install.py --download."],
+        lambda wangp: write(wangp, {LORA: lora(3_000_000)[:1_000_000]}),
+        ["svi-shot.safetensors is incomplete, it has only 1 MB: delete it, and run install.py "
+         "--download."],
+    ),
+    "lora without its last byte": (
+        lambda wangp: write(wangp, {LORA: lora(3_000_000)[:-1]}),
+        ["svi-shot.safetensors is incomplete, it has only 3 MB: delete it"],
+    ),
+    "no lora at all": (
+        lambda wangp: write(wangp, {LORA: b"\xff" * 3_000_000}),
+        ["svi-shot.safetensors is incomplete, it has only 3 MB: delete it"],
+    ),
+    "lora whose header is nested": (
+        lambda wangp: write(wangp, {LORA: (1 << 20).to_bytes(8, "little") + b"[" * (1 << 20)}),
+        ["svi-shot.safetensors is incomplete, it has only 1 MB: delete it"],
+    ),
+    "small loras": (  # of the demo model, and Kijai's of a small rank
+        lambda wangp: write(wangp, {
+            "loras/wan_i2v/small-svi-film.safetensors": DEMO_LORA.read_bytes(),
+            "loras/wan/SVI_v2_PRO_Wan2.2-I2V-A14B_HIGH_lora_rank_16_fp16.safetensors": lora(9000)}),
+        [],
     ),
     "download broken off": (
         lambda wangp: write(wangp, {"loras/wan_i2v/.svi-shot.safetensors.abc123.part": b""}),
@@ -265,13 +295,23 @@ def test_what_is_wrong_is_said_with_what_to_do(say, wangp, fault):
     if fault == "profile edited":
         assert f"  edited: {PROFILE}" in lines
     if fault == "lora short":
-        assert any(line.endswith("(SVI-Shot, 1 MB, incomplete?)") for line in lines)
+        assert any(line.endswith("(SVI-Shot, 1 MB, incomplete)") for line in lines)
 
 
 def test_without_huggingface_hub(say, monkeypatch):
     has(monkeypatch, "1", missing="huggingface_hub")
     _, wrong = say()
     assert len(wrong) == 1 and "pip install huggingface_hub" in wrong[0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script")
+def test_no_program_of_the_current_folder_runs(tmp_path, monkeypatch):
+    write(tmp_path, {"git": "#!/bin/sh\necho a stranger's\n"})
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    for path in ("", ".", os.pathsep + os.environ["PATH"]):
+        monkeypatch.setenv("PATH", path)
+        assert "stranger" not in programs.ask("git", "--version").text
 
 
 def test_it_writes_nothing(say, wangp):

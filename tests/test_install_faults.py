@@ -186,18 +186,7 @@ def make_wangp(root, kind):
     return root
 
 
-def filter_modules():
-    """The modules of the package that git's filter loads."""
-    code = ("import sys, wan2gp_svi.install.filter; "
-            "ours = [m for n, m in sys.modules.items() if n.split('.')[0] == 'wan2gp_svi']; "
-            "print(*(m.__file__ for m in ours), sep='\\n')")
-    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=REPO, capture_output=True,
-                          text=True, check=True)
-    return sorted(Path(line).resolve().relative_to(REPO).as_posix()
-                  for line in done.stdout.splitlines())
-
-
-def make_distribution(root, release, kind):
+def make_distribution(root, release):
     """A small one with two hooks. Release 1 has one more file and other hooks, 3 another file."""
     hook = f"pass  {MARKER}" if release != "1" else f"pass; pass  {MARKER}"
     patches = {
@@ -213,20 +202,14 @@ def make_distribution(root, release, kind):
         "patches/series": "1.patch\n0.patch\n",
     }
     write(root, {**files, **patches, **more.get(release, {})})
-    if kind == "clone":
-        write(root, {name: (REPO / name).read_bytes() for name in filter_modules()})
     return root
 
 
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory):
-    """The distribution in its releases 1, 2 and 3, for an unpacked WanGP and for a clone."""
+    """The distribution in its releases 1, 2 and 3."""
     root = tmp_path_factory.mktemp("dist")
-    return {
-        kind: {release: make_distribution(root / kind / f"svi {release}", release, kind)
-               for release in "123"}
-        for kind in ("folder", "clone")
-    }
+    return {release: make_distribution(root / f"svi {release}", release) for release in "123"}
 
 
 class Case:
@@ -281,7 +264,7 @@ def case(homes, tmp_path_factory):
 
     def get(kind, command):
         if (kind, command) not in made:
-            made[kind, command] = Case(homes[kind], tmp_path_factory.mktemp("case"), kind, command)
+            made[kind, command] = Case(homes, tmp_path_factory.mktemp("case"), kind, command)
         return made[kind, command]
 
     return get
@@ -360,10 +343,6 @@ def test_without_permission_for_a_folder_nothing_changes(case, kind, command, fo
     case = case(kind, command)
     wangp = case.fresh("denied")
     done = run(case.home, wangp, *case.command, fault="denied", at=folder)
-    if (kind, command, folder) == ("clone", "update",
-                                   ".git"):  # the filter is the same in both releases
-        assert done.code == 0
-        return
     assert done.refused() and "Permission denied" in done.err and "nothing was changed" in done.err
     assert differences(tree(wangp), case.before) == []
 
@@ -376,7 +355,7 @@ def test_a_write_protected_file_is_respected(case, kind, command, name):
     wangp = case.fresh("protected")
     if not (wangp / name).exists() or (name == ".git/config") != (kind == "clone"):
         return
-    if (kind, command) == ("clone", "update"):  # the filter is the same in both releases
+    if (kind, command, name) == ("clone", "update", ".git/config"):  # it stays the same
         return
     (wangp / name).chmod(0o444)
     before = tree(wangp)
@@ -435,7 +414,7 @@ def test_an_older_and_a_newer_release_there_before(case, homes, kind, release):
     install, uninstall = case(kind, "install"), case(kind, "uninstall")
     for last in (install, uninstall):
         wangp = install.fresh("release")
-        assert run(homes[kind][release], wangp).code == 0
+        assert run(homes[release], wangp).code == 0
         assert run(install.home, wangp, *last.command).code == 0
         assert differences(tree(wangp), last.whole) == [] and status(wangp) == install.git_before
 

@@ -190,12 +190,95 @@ def test_without_the_package_the_clone_works_on_without_hooks(wangp, upstream):
     assert_whole(wangp)
 
 
+PROOF = "import pathlib; pathlib.Path({!r}).touch()\n"
+STRANGERS = {
+    "modules of Python": ("tempfile.py", "ast.py", "re.py", "pathlib.py", "sitecustomize.py"),
+    "the package": ("wan2gp_svi/__init__.py", "wan2gp_svi/install/__init__.py",
+                    "wan2gp_svi/install/filter.py", "wan2gp_svi/install/patches.py"),
+}
+
+
+def stranger(upstream, wangp, files):
+    """The user checks out a branch with these files, and a wgp.py of another release."""
+    git(upstream, "checkout", "-q", "-b", "stranger")
+    put(upstream, files)
+    git(upstream, "add", "-f", "-A")
+    commit(upstream, 2)
+    git(wangp, "fetch", "-q")
+    said = git(wangp, "checkout", "-q", "origin/stranger")
+    assert b"last = 2" in (wangp / "wgp.py").read_bytes()
+    for name, content in files.items():
+        assert (wangp / name).read_text(encoding="utf-8") == content
+    return said
+
+
+def put(folder, files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
+        (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("names", STRANGERS.values(), ids=STRANGERS)
+def test_the_checkout_of_a_strangers_branch_runs_nothing_of_it(wangp, upstream, tmp_path, names):
+    install(wangp)
+    proof = tmp_path / "it ran"
+    assert stranger(upstream, wangp, dict.fromkeys(names, PROOF.format(str(proof)))) == ""
+    assert not proof.exists()
+    assert hooks(wangp) == [len(patch.hunks) for patch in PATCHES]
+    git(wangp, "checkout", "-q", "main")
+    assert not proof.exists()
+
+
+def test_the_patches_of_a_strangers_branch_do_not_count_nor_do_its_attributes(wangp, upstream):
+    install(wangp)
+    files = {".gitattributes": "* filter=wan2gp_svi\n", "other.py": "x = 1\n"}
+    for path in (REPO / "patches").iterdir():
+        text = path.read_text(encoding="utf-8").replace('svi("start"', 'svi("evil"')
+        files |= {f"patches/{path.name}": text, f"wan2gp_svi/patches/{path.name}": text}
+    stranger(upstream, wangp, files)
+    assert b"evil" not in (wangp / "wgp.py").read_bytes()
+    assert hooks(wangp) == [len(patch.hunks) for patch in PATCHES]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+def test_a_python_in_wangps_folder_never_runs(wangp, upstream, tmp_path, monkeypatch):
+    python = wangp / "venv/bin/python3"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    with (wangp / ".git/info/exclude").open("a", encoding="utf-8") as file:
+        file.write("venv/\n")  # as WanGP's .gitignore says, and git overwrites what it ignores
+    done = subprocess.run([python, REPO / "install.py", wangp], capture_output=True)
+    assert done.returncode == 0
+    noted = wangp / ".git/wan2gp_svi/filter.python"
+    assert not noted.read_text(encoding="utf-8").startswith(str(wangp))
+    noted.write_text("/no/such/python\n", encoding="utf-8")
+    proof = tmp_path / "it ran"
+    (tmp_path / "link").symlink_to(wangp, target_is_directory=True)
+    for place in ("link/venv/bin", wangp.name + "/venv/bin"):
+        monkeypatch.setenv("PATH", f"{tmp_path / place}{os.pathsep}{os.environ['PATH']}")
+    stranger(upstream, wangp, {"venv/bin/python3": f"#!/bin/sh\ntouch '{proof}'\n"})
+    assert not proof.exists()
+    assert hooks(wangp) == [len(patch.hunks) for patch in PATCHES]
+
+
+def test_the_filter_in_git_is_checked_byte_for_byte(wangp):
+    install(wangp)
+    path = wangp / ".git/wan2gp_svi/filter.pyz"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b" ")
+    told = "git's filter is incomplete or of another release"
+    assert told in install(wangp, "--status")
+    install(wangp)
+    assert path.read_bytes() == whole and told not in install(wangp, "--status")
+
+
 def without_python(wangp):
     """git's filter finds no Python -> its text as it was."""
     script = wangp / ".git/wan2gp_svi/filter"
     text = script.read_text(encoding="utf-8")
-    pythons = f"for python in '{Path(sys.executable).as_posix()}' python3 python py;"
-    script.write_text(text.replace(pythons, "for python in no-such-python;"), encoding="utf-8")
+    pythons = 'for name in "$known" python3 python py;'
+    script.write_text(text.replace(pythons, "for name in no-such-python;"), encoding="utf-8")
     assert script.read_text(encoding="utf-8") != text
     return text
 
@@ -246,6 +329,32 @@ def test_after_a_pull_without_any_python_wangp_says_at_its_start_what_to_do(
     assert hooks(wangp) == [len(patch.hunks) for patch in PATCHES] and why_off(wangp) == ""
     install(wangp)
     assert_whole(wangp)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+def test_a_python_that_git_does_not_find_is_told_by_git_the_doctor_and_wangp(
+        wangp, upstream, tmp_path, monkeypatch):
+    install(wangp)
+    programs = tmp_path / "programs"
+    put(programs, {"broken python": "#!/bin/sh\nexit 1\n"})
+    for name in ("git", "sh", "sed", "cat"):
+        (programs / name).symlink_to(shutil.which(name))
+    monkeypatch.setenv("PATH", str(programs))
+    noted = wangp / ".git/wan2gp_svi/filter.python"
+    noted.write_text(f"{programs / 'broken python'}\n", encoding="utf-8")
+    out = install(wangp, "--status")
+    assert "Updates: git found no Python outside WanGP's folder, run install.py again" in out
+    assert "so the next update of WanGP removes the hooks: install Python" in out
+    commit(upstream, 2)
+    said = git(wangp, "pull", "--ff-only")
+    assert said.count("[SVI]") == 1
+    assert ("[SVI] SVI is off: git found no Python outside this folder. Run install.py again.\n"
+            in said)
+    assert why_off(wangp).startswith("git's filter found no Python when it updated WanGP. Run ")
+    noted.unlink()
+    install(wangp)
+    assert_whole(wangp)
+    assert "git keeps the hooks through every update" in install(wangp, "--status")
 
 
 def test_a_wgp_that_the_contract_refuses_keeps_the_hook_at_its_start(wangp, upstream):
@@ -310,6 +419,80 @@ def test_a_folder_inside_another_repository_is_no_clone(tmp_path, upstream):
     assert "Updates: not a git clone, run install.py again after every update" in install(wangp)
     assert not (outer / ".git/info/attributes").exists()
     assert hooks(wangp) == [len(patch.hunks) for patch in PATCHES]
+
+
+#: what the doctor says in the tab, whose Python and package are WanGP's
+IN_THE_TAB = """
+from pathlib import Path
+from wan2gp_svi import __version__, location
+from wan2gp_svi.install import doctor
+from wan2gp_svi.install.shipped import Distribution
+there = Distribution(location.HOME, __version__)
+print(*doctor.report(location.HOME, there, None, "another Python"), sep="\\n")
+"""
+
+
+def diagnoses(wangp):
+    """What the doctor says in the tab, and from the repository, but for their Pythons."""
+    programs = (["-c", IN_THE_TAB], [REPO / "install.py", wangp, "--doctor"])
+    for program in programs:
+        done = subprocess.run([sys.executable, *program], cwd=wangp, capture_output=True,
+                              encoding="utf-8")
+        assert done.returncode == 0, done.stderr
+        yield [line for line in done.stdout.splitlines() if not line.startswith("Python: ")]
+
+
+def unpacked(upstream, folder):
+    return shutil.copytree(upstream, folder, ignore=shutil.ignore_patterns(".git"))
+
+
+def clone_with(*options):
+    def make(upstream, folder):
+        git(upstream.parent, *options, "clone", "-q", *options, upstream, folder)
+        return folder
+
+    return make
+
+
+def worktree(upstream, folder):
+    git(upstream, "worktree", "add", "-q", "--detach", folder)
+    return folder
+
+
+@pytest.mark.parametrize("make", [unpacked, clone_with(), clone_with("-c", "core.autocrlf=true"),
+                                  worktree], ids=["folder", "clone", "CRLF", "worktree"])
+def test_the_tab_and_the_repository_give_one_diagnosis(make, upstream, tmp_path):
+    wangp = make(upstream, tmp_path / "Wän GP")
+    install(wangp)
+    in_tab, outside = diagnoses(wangp)
+    assert in_tab == outside and not [line for line in in_tab if "filter" in line]
+    assert "Problems:" not in in_tab or "huggingface_hub" in in_tab[-1]
+    for name in ("Later.json", "SVI-mine.json"):  # of WanGP, and of the user
+        (wangp / "profiles/wan_i2v" / name).write_text("{}", encoding="utf-8")
+    in_tab, outside = diagnoses(wangp)
+    assert in_tab == outside and not [line for line in in_tab if "filter" in line]
+    next((wangp / "profiles/wan_2_2").glob("SVI-*")).unlink()
+    (wangp / "wan2gp_svi/chain.py").write_text("edited", encoding="utf-8")
+    (wangp / "wan2gp_svi/lora.py").unlink()
+    in_tab, outside = diagnoses(wangp)
+    assert in_tab == outside
+    assert sum("is missing: run install.py" in line for line in in_tab) == 2
+    assert "  edited: wan2gp_svi/chain.py" in in_tab
+
+
+def test_the_filter_of_an_earlier_release_is_named_and_replaced(wangp, upstream):
+    install(wangp)
+    folder = wangp / ".git/wan2gp_svi"
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert whole.keys() == {"filter", "filter.pyz", "filter.python"}
+    for name in ("filter.pyz", "filter.python"):
+        (folder / name).unlink()
+    (folder / "filter").write_text('exec python3 wan2gp_svi/install/filter.py "$@"\n', "utf-8")
+    for lines in diagnoses(wangp):
+        assert "Updates: git's filter is incomplete or of another release, run install.py" in lines
+    install(wangp)
+    assert whole == {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert_whole(wangp)
 
 
 @pytest.mark.parametrize("text", [None, b"a\n", b"a\nb", b"a\r\nb\r\n", b"\n", b"x = 1"])

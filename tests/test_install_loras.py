@@ -20,7 +20,6 @@ from wan2gp_svi.variants import LORA_REPO, VARIANTS
 REPO = Path(__file__).resolve().parents[1]
 SOURCE = "version-1.0/svi-shot.safetensors"
 CONTENT = hashlib.shake_128(b"svi").digest(24_000_000)  # the client reads in pieces of 10 MB
-ETAG = hashlib.sha256(CONTENT).hexdigest()
 
 needs_client = pytest.mark.skipif(
     importlib.util.find_spec("huggingface_hub") is None, reason="pip install huggingface_hub"
@@ -36,7 +35,9 @@ class Hub:
         self.stop_after = None
         self.hang = False
         self.down = False
-        self.etag = ETAG
+        self.etag = None  # another hash than the file has
+        self.commit = "c" * 40
+        self.revisions = set()  # that were downloaded from
         self.starts = []  # where each answer began
         hub = self
 
@@ -53,7 +54,8 @@ class Hub:
                 self.answer(body=True)
 
             def answer(self, body):
-                name = self.path.split("?")[0].removeprefix(f"/{LORA_REPO}/resolve/main/")
+                place = self.path.split("?")[0].removeprefix(f"/{LORA_REPO}/resolve/")
+                revision, _, name = place.partition("/")
                 data = hub.files.get(name)
                 status = 503 if body and hub.down else 404 if data is None else 200
                 if status != 200:
@@ -67,14 +69,16 @@ class Hub:
                 if start:
                     self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
                 self.send_header("Content-Length", str(len(data) - start))
-                self.send_header("ETag", f'"{hub.etag}"')
-                self.send_header("X-Repo-Commit", "0" * 40)
+                etag = hub.etag or hashlib.sha256(data).hexdigest()
+                self.send_header("ETag", f'"{etag}"')
+                self.send_header("X-Repo-Commit", hub.commit)
                 self.send_header("X-Linked-Size", str(hub.claims.get(name, len(data))))
-                self.send_header("X-Linked-Etag", f'"{hub.etag}"')
+                self.send_header("X-Linked-Etag", f'"{etag}"')
                 self.end_headers()
                 if not body:
                     return None
                 hub.starts.append(start)
+                hub.revisions.add(revision)
                 if hub.stop_after is None:
                     return self.wfile.write(data[start:])
                 self.wfile.write(data[start : start + hub.stop_after])
@@ -202,7 +206,7 @@ def test_a_killed_download_is_resumed(hub, wangp):
 def test_a_part_of_another_version_of_the_file_is_not_resumed(hub, wangp):
     hub.stop_after, hub.etag = 15_000_000, "f" * 64
     assert fetch(hub, wangp)[0] == 1
-    hub.stop_after, hub.down, hub.etag = None, False, ETAG
+    hub.stop_after, hub.down, hub.etag = None, False, None
     assert fetch(hub, wangp)[0] == 0
     assert hub.starts[-1] == 0
     assert (wangp / "loras/wan_i2v/svi-shot.safetensors").read_bytes() == CONTENT
@@ -219,6 +223,42 @@ def test_a_file_of_the_wrong_size_never_gets_its_name(hub, wangp, claim):
     hub.claims.clear()
     assert fetch(hub, wangp)[0] == 0
     assert (wangp / "loras/wan_i2v/svi-shot.safetensors").read_bytes() == CONTENT
+
+
+@needs_client
+def test_a_damaged_download_is_thrown_away_and_never_gets_its_name(hub, wangp):
+    hub.etag = "f" * 64
+    code, _, err = fetch(hub, wangp)
+    assert code == 1 and "version-1.0/svi-shot.safetensors arrived damaged" in err
+    assert "was deleted: run again" in err and names(wangp) == []
+    hub.etag = None
+    assert fetch(hub, wangp)[0] == 0 and names(wangp) == ["svi-shot.safetensors"]
+
+
+@needs_client
+def test_a_file_of_the_same_size_is_not_taken_for_the_servers(hub, wangp):
+    target = wangp / "loras/wan_i2v/svi-shot.safetensors"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(bytes(len(CONTENT)))
+    code, _, err = fetch(hub, wangp)
+    assert code == 1 and "is damaged or another file" in err and "delete or rename it" in err
+    assert target.read_bytes() == bytes(len(CONTENT)) and hub.starts == []
+
+
+@needs_client
+@pytest.mark.parametrize("etag", ["0" * 40, "W/abc"])
+def test_without_a_hash_nothing_is_downloaded(hub, wangp, etag):
+    hub.etag = etag
+    code, _, err = fetch(hub, wangp)
+    assert code == 1 and "does not say how large" in err and hub.starts == []
+
+
+@needs_client
+def test_all_files_come_from_one_commit(hub, wangp):
+    for lora in VARIANTS["2.0-pro"].loras:
+        hub.files[lora.path] = lora.name.encode()
+    assert fetch(hub, wangp, "2.0-pro")[0] == 0
+    assert hub.revisions == {hub.commit}
 
 
 @needs_client
@@ -263,9 +303,11 @@ def test_a_disk_without_room_is_refused_before_anything_is_loaded(tmp_path, monk
     def begin(*_, **__):
         raise Begun
 
-    client = SimpleNamespace(hf_hub_url=lambda repo, path: path,
-                             get_hf_file_metadata=lambda url, token:
-                             SimpleNamespace(size=size, etag="0"))
+    def facts(url, token):
+        return SimpleNamespace(size=size, etag="0" * 64, commit_hash=None)
+
+    client = SimpleNamespace(hf_hub_url=lambda repo, path, revision: path,
+                             get_hf_file_metadata=facts)
     monkeypatch.setitem(sys.modules, "huggingface_hub", client)
     monkeypatch.setitem(sys.modules, "huggingface_hub.file_download",
                         SimpleNamespace(http_get=begin))
@@ -278,9 +320,31 @@ def test_a_disk_without_room_is_refused_before_anything_is_loaded(tmp_path, monk
     size = 2_385_000_000
     with pytest.raises(Refused, match="2.50 GB free, and 2.50 GB are needed"):
         loras.fetch([one], print)
-    (tmp_path / "L/.a.safetensors.0.part").write_bytes(bytes(10_000_000))
+    (tmp_path / "L/.a.safetensors.000000000000.part").write_bytes(bytes(10_000_000))
     with pytest.raises(Refused, match="Begun"):
         loras.fetch([one], print)
     size = 1_300_000_000
     with pytest.raises(Refused, match="2.50 GB free, and 2.72 GB are needed"):
         loras.fetch([one, other], print)
+
+
+def test_a_cancelled_download_keeps_what_has_arrived(tmp_path, monkeypatch):
+    parts, one = [], loras.Download("a.safetensors", tmp_path / "L/a.safetensors")
+
+    def http_get(url, out, **options):
+        assert options["resume_size"] == out.tell() == 10 * len(parts)
+        while True:
+            out.write(bytes(10))
+            parts.append(url)
+
+    client = SimpleNamespace(
+        hf_hub_url=lambda repo, path, revision: path,
+        get_hf_file_metadata=lambda url, token: SimpleNamespace(size=99, etag="0" * 64,
+                                                                commit_hash=None))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", client)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.file_download",
+                        SimpleNamespace(http_get=http_get))
+    for most in (2, 5):  # the second resumes the first
+        with pytest.raises(Refused, match="was cancelled, and what has arrived is kept"):
+            loras.fetch([one], print, lambda most=most: len(parts) == most)
+        assert one.arrived() == 10 * most and not one.target.exists()

@@ -13,16 +13,17 @@ from types import SimpleNamespace
 import pytest
 
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp.check import command, rules, telling
+from wan2gp_svi.wangp.check import command, rules, settings_file, telling
 from wan2gp_svi.wangp.check.findings import Checked, Finding, check
 from wan2gp_svi.wangp.form import custom_settings
-from wan2gp_svi.wangp.handler import prepare
+from wan2gp_svi.wangp.form_line import words
+from wan2gp_svi.wangp.handler import extend, prepare
 from wan2gp_svi.wangp.plan import make_plan
 from wan2gp_svi.wangp.profiles import profiles
 
 HOME = Path(__file__).parents[1]
 PROFILES = {profile.name: profile for profile in profiles()}
-SHOT, SHOT_FAST = "SVI-Shot Infinite - 50 Steps", "SVI-Shot Infinite LightX2V - 4 Steps"
+SHOT, SHOT_FAST = "SVI Shot Infinite - 50 Steps", "SVI Shot Infinite LightX2V - 4 Steps"
 FILM, STREAM = "SVI-Film - 50 Steps", "SVI-2.0 Unified - 50 Steps"
 WAN22, WAN22_FAST = "SVI-2.0 - 50 Steps", "SVI-2.0 Lightning - 4 Steps"
 PRO, PRO_FAST = "SVI-2.0 Pro - 50 Steps", "SVI-2.0 Pro Lightning - 4 Steps"
@@ -79,7 +80,15 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
      "Remove one."),
     (dict(activated_loras=[VARIANTS["2.0-wan22"].loras[0].name]), "wrong-wan",
      "Choose Image2Video 14B of Wan 2.2"),
-    (dict(image_prompt_type="T"), "start-image", 'Choose "Start Video with Image"'),
+    (dict(image_prompt_type="T"), "start-image", "Choose to start with an image"),
+    (dict(image_start=None), "start-image", "add one that is not black"),
+    (dict(image_start=[]), "start-image", "add one that is not black"),
+    (dict(image_start="no/such.png"), "start-image", "there is no start image no/such.png"),
+    (dict(image_prompt_type="V", video_source="no/such.mp4"), "source-video",
+     "there is no video no/such.mp4 to continue"),
+    (dict(video_length=81 * 1501), "number-of-frames", "at most 121500 (1500 clips)"),
+    (dict(video_length=-5), "number-of-frames", "-5 frames are not possible"),
+    (dict(video_length="many"), "number-of-frames", "many frames are not possible"),
     (dict(image_prompt_type="SE", image_end=object()), "end-image", "Remove it"),
     (dict(frame_scheduler={"active": True}), "window-commands", "Remove the commands"),
     (dict(custom={"ref_pad_num": "many"}), "settings", "Set it to auto or a number from -1 to 80"),
@@ -164,7 +173,8 @@ def test_a_variant_without_its_lora_is_said():
 def test_an_svi_profile_that_another_one_replaced_is_said():
     custom = {"num_motion_frames": "5", "ref_pad_num": "auto", "svi_run": "auto"}
     text = warned(activated_loras=[LIGHTX2V], loras_multipliers="1", custom=custom)["no-lora"]
-    assert text.startswith("num_motion_frames is set") and "apply the SVI profile again" in text
+    assert text == ("num_motion_frames is set, but SVI is off: no SVI LoRA is active. Apply the "
+                    "SVI profile last.")
     assert warned(activated_loras=[LIGHTX2V]) == {}
     assert warned(activated_loras=[], custom={**custom, "svi_variant": "off"}) == {}
 
@@ -408,6 +418,15 @@ def test_a_start_image_can_be_a_path_or_a_gallery(tmp_path):
         assert warned(image_start=start) == {}
 
 
+def test_the_black_picture_that_wangp_puts_in_is_no_start_image():
+    pillow = pytest.importorskip("PIL.Image")
+    black = pillow.new("RGBA", (832, 480), (0, 0, 0, 255))
+    for given in (black, [black], black.convert("RGB")):
+        assert "start-image" in said("error", image_start=given)
+    black.putpixel((7, 7), (0, 0, 1, 255))
+    assert said("error", image_start=black) == {}
+
+
 # ------------------------------------------------------------------------------------------ prompts
 
 @pytest.mark.parametrize(("profile", "mode", "prompt", "said"), [
@@ -460,6 +479,52 @@ def test_a_check_that_fails_does_not_keep_a_run_from_starting(monkeypatch):
     text = warned(num_inference_steps=6)
     assert list(text) == ["check", "steps"] and "broken: TypeError('a surprise')" in text["check"]
     assert prepare("i2v", PLAIN, request()) == ""
+
+
+# --------------------------------------------------------------------------- the line in the form
+
+def line(was_on=False, profile=SHOT, **changes):
+    asked = request(profile, **changes)
+    return words(check(asked["model_type"], PLAIN, asked, SERVER), asked, was_on)
+
+
+def test_the_line_in_the_form_counts_clips_frames_and_seconds():
+    assert line(video_length=810) == ["SVI-Shot: 10 clips, 801 frames, 50.1 s."]
+    assert line(video_length=81) == ["SVI-Shot: 1 clip, 81 frames, 5.1 s."]
+    assert line(profile=PRO, video_length=405) == [
+        "SVI-2.0 Pro (Wan 2.2): 5 clips, 385 frames, 24.1 s."]
+
+
+@pytest.mark.parametrize(("frames", "made", "fix"), [
+    (82, 161, " Set 81 for 1 clip."), (33, 81, ""), (89, 161, " Set 81 for 1 clip."),
+    (811, 881, " Set 810 for 10 clips.")])
+def test_the_line_in_the_form_says_that_frames_are_rounded_up(frames, made, fix):
+    first, second = line(video_length=frames)
+    assert f" {made} frames" in first
+    assert second == f"Clips are whole, so {frames} frames are rounded up.{fix}"
+
+
+def test_the_line_in_the_form_says_what_prevents_the_video():
+    assert line(image_start=None)[1].startswith("A start image is needed")
+    assert "an end image" in line(image_prompt_type="SE", image_end=True)[1].lower()
+    assert line(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"])[0].startswith(
+        "Two SVI LoRAs of different variants are active")
+    pair = VARIANTS["2.0-pro"].loras
+    assert "is not active" in line(profile=PRO, activated_loras=[pair[0].url])[0]
+
+
+def test_the_line_in_the_form_says_that_svi_went_off_and_is_empty_if_it_was_never_on():
+    stock = {"activated_loras": [LIGHTX2V], "loras_multipliers": "1"}
+    assert line(**stock) == [] and line(activated_loras=[]) == []
+    assert line(was_on=True, image_mode=1, **stock) == []
+    assert line(was_on=True, **stock) == [
+        "SVI is off: no SVI LoRA is active. Apply the SVI profile last."]
+
+
+def test_the_line_in_the_form_names_the_run_that_is_resumed_or_redone():
+    assert line(custom={"svi_run": "7f3a"})[1].startswith("This continues run 7f3a.")
+    assert line(custom={"svi_run": "7f3a@3"})[1].startswith("This redoes run 7f3a from clip 3.")
+    assert len(line(custom={"svi_run": "new"})) == 1
 
 
 # ----------------------------------------------------------------------------------- how it is told
@@ -534,9 +599,12 @@ def run(*arguments):
 
 @pytest.fixture
 def saved(tmp_path):
-    """-> a file of settings; `image_start` is left out, as WanGP does."""
+    """-> a file of settings with the path of a picture."""
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"not read")
+
     def write(name="settings.json", folder=tmp_path, **changes):
-        settings = {key: value for key, value in request(**changes).items() if key != "image_start"}
+        settings = request(**{"image_start": str(picture), **changes})
         path = folder / name
         path.write_text(json.dumps(settings), encoding="utf-8")
         return path
@@ -609,6 +677,26 @@ def test_the_picture_of_the_settings_is_looked_for_in_wangp(saved, wangp, capsys
     assert "the video will be vertical" in capsys.readouterr().out
 
 
+def test_a_file_without_its_picture_is_refused_before_anything_runs(saved, wangp, tmp_path, capsys):
+    settings = json.loads(saved().read_text())
+    bare = {name: value for name, value in settings.items() if name != "image_start"}
+    path = tmp_path / "bare.json"
+    for asked in (bare, {**bare, "image_start": ""}, {**bare, "image_start": []}):
+        path.write_text(json.dumps(asked))
+        assert run(path) == 1 and "error: a start image is needed" in capsys.readouterr().out
+    path.write_text(json.dumps({**bare, "image_start": ["gone.png"]}))
+    assert run(path, "--wangp", wangp) == 1
+    assert f"there is no start image {wangp / 'gone.png'}" in capsys.readouterr().out
+    assert run(path) == 0, "where it would be is not known"
+    path.write_text(json.dumps({**bare, "image_prompt_type": "V", "video_source": "gone.mp4"}))
+    assert run(path, "--wangp", wangp) == 1 and "no video" in capsys.readouterr().out
+    for name, code in (("inside.png", 0), ("gone.png", 1)):
+        with zipfile.ZipFile(tmp_path / "queue.zip", "w") as archive:
+            archive.writestr("inside.png", b"a picture")
+            archive.writestr("queue.json", json.dumps([{"params": {**bare, "image_start": name}}]))
+        assert run(tmp_path / "queue.zip", "--wangp", wangp) == code
+
+
 def test_a_queue_and_a_list_are_checked_one_by_one(saved, tmp_path, capsys):
     good, bad = (json.loads(saved(**changes).read_text())
                  for changes in ({}, {"image_prompt_type": ""}))
@@ -665,7 +753,7 @@ GUIDE = (HOME / "docs/guide.md").read_text(encoding="utf-8")
 def ids():
     """Every id that is written in the source."""
     makers = ("Finding", "SettingsError")
-    for name in ("check/rules", "check/findings", "plan", "form"):
+    for name in ("check/rules", "check/findings", "plan", "form", "matching"):
         source = (HOME / f"wan2gp_svi/wangp/{name}.py").read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(source)):
             parts = []
@@ -681,6 +769,85 @@ def ids():
 def test_the_guide_explains_every_finding():
     explained = re.findall(r'<a id="([a-z0-9-]+)"></a>', GUIDE)
     assert len(explained) == len(set(explained)) and set(explained) == set(ids())
+
+
+ERRORS = set(re.findall(r'<a id="([a-z0-9-]+)"',
+                        GUIDE.partition("\n## Errors")[2].partition("\n## ")[0]))
+PAIR = [lora.url for lora in VARIANTS["2.0-wan22"].loras]
+
+#: row of the guide -> what a user does; "profile", "model" and "server" are what is chosen before
+ROWS: dict[str, dict] = {
+    "two-variants": dict(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"]),
+    "wrong-wan": dict(model="i2v_2_2"),
+    "missing-twin": dict(profile=WAN22, activated_loras=PAIR[:1]),
+    "start-image": dict(image_start=None),
+    "source-video": dict(image_prompt_type="V", video_source="gone.mp4"),
+    "number-of-frames": dict(video_length=10**6),
+    "end-image": dict(image_prompt_type="SE", image_end="end.png"),
+    "window-commands": dict(prompt="[/duration=40] a boat"),
+    "built-in": dict(profile=WAN22, model="i2v_2_2_svi2pro"),
+    "settings": dict(custom={"ref_pad_num": "many"}),
+    "svi-run": dict(custom={"svi_run": "7f3a"}),
+    "other-model": dict(model="multitalk"),
+    "unknown-lora": dict(activated_loras=["svi_v3.safetensors"]),
+    "no-lora": dict(activated_loras=[LIGHTX2V], custom={"num_motion_frames": "5"}),
+    "override": dict(custom={"ref_pad_num": "0"}),
+    "talk-dance": dict(activated_loras=["svi-talk.safetensors"]),
+    "weights": dict(model="i2v_720p"),
+    "quantised": dict(profile=FILM, server={"transformer_quantization": "int8"}),
+    "svi-strength": dict(loras_multipliers="0.5"),
+    "accelerator": dict(profile=SHOT_FAST, loras_multipliers="1 1"),
+    "steps": dict(num_inference_steps=4),
+    "guidance": dict(guidance_scale=1),
+    "phases": dict(profile=WAN22, guidance_phases=1, loras_multipliers="1 0"),
+    "sampler": dict(sample_solver="causvid"),
+    "self-refiner": dict(self_refiner_setting=1),
+    "step-skipping": dict(skip_steps_cache_type="tea"),
+    "720p": dict(resolution="1280x720"),
+    "vertical": dict(image_start="vertical.png"),
+    "image-shape": dict(image_start="vertical.png", server={"fit_canvas": 2}),
+    "prompts": dict(profile=STREAM, prompt="a boat\n\na storm"),
+    "attention": dict(profile=PRO, server={"attention_mode": "sage"}),
+    "vae-tiles": dict(server={"vae_config": 2}),
+    "frames": dict(video_length=82),
+    "window": dict(sliding_window_size=129),
+    "colour-correction": dict(sliding_window_color_correction_strength=0.5),
+    "motion-amplitude": dict(motion_amplitude=1.3),
+}
+
+
+@pytest.mark.parametrize("id", ROWS)
+def test_a_row_of_the_guide_is_what_wangp_says_and_the_check_of_a_file(id, wangp, monkeypatch,
+                                                                       capsys):
+    pillow = pytest.importorskip("PIL.Image")
+    case = {"image_start": "start.png", **ROWS[id]}
+    profile, server = case.pop("profile", SHOT), {**SERVER, **case.pop("server", {})}
+    model = case.pop("model", PROFILES[profile].settings["model_type"])
+    pillow.new("RGB", (832, 480), "white").save(wangp / "start.png")
+    pillow.new("RGB", (480, 832), "white").save(wangp / "vertical.png")
+    (wangp / "wgp_config.json").write_text(json.dumps(server))
+    built_in = {"model": {"architecture": "i2v_2_2_svi2pro"}}
+    (wangp / "defaults/i2v_2_2_svi2pro.json").write_text(json.dumps(built_in))
+    settings = request(profile, **case) | {"model_type": model}
+    file = wangp / "settings.json"
+    file.write_text(json.dumps(settings))
+
+    assert run(file, "--wangp", wangp) == int(id in ERRORS)
+    said, = (line for line in capsys.readouterr().out.splitlines() if f"guide.md#{id})" in line)
+    running = SimpleNamespace(server_config=server, save_path=wangp / "outputs")
+    monkeypatch.setitem(sys.modules, "wgp", running)
+    wan = SimpleNamespace(query_model_def=lambda *_: {})
+    extend(wan, text_modes=True)
+    error = wan.validate_generative_prompt(*settings_file.complete(settings, wangp), "a boat")
+    if id in ERRORS:
+        assert error.lower() in f"svi: {said.lower()}".replace("  error: ", "")
+    else:
+        assert not error and said.strip() in capsys.readouterr().out
+
+
+def test_every_row_of_the_guide_was_tried():
+    """One that checks itself failing cannot be, by a user's hand."""
+    assert set(re.findall(r'<a id="([a-z0-9-]+)"', GUIDE)) == {*ROWS, "check"}
 
 
 def test_the_faults_that_were_tried_name_tests_that_are_there():

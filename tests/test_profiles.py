@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from wan2gp_svi import chain
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp.handler import prepare
 from wan2gp_svi.wangp.plan import make_plan
@@ -26,10 +27,10 @@ def test_a_profile_is_accepted_as_its_variant_and_prepared_as_it_says(profile):
     architecture = settings["model_type"]
     assert make_plan(architecture, settings["activated_loras"],
                      settings["custom_settings"]).variant == profile.variant
-    given = {**settings, "video_length": 405}
+    given = dict(settings)
     assert prepare(architecture, {}, given) == ""
-    given.pop("video_length")
-    assert given == settings
+    frames = chain.length(5, profile.variant.overlap)
+    assert given == settings | {"video_length": frames}, "as it is but for the frames: 5 clips"
     assert settings["guidance_scale"] == (profile.variant.cfg if profile.recipe.steps == 50
                                           else profile.recipe.cfg)
 
@@ -43,14 +44,20 @@ def test_a_profile_has_one_strength_for_each_lora(profile):
 
 
 def test_the_profiles_users_look_for():
-    assert "wan_i2v/SVI-Shot Infinite - 50 Steps" in ALL
+    assert "wan_i2v/SVI Shot Infinite - 50 Steps" in ALL
     assert "wan_i2v/SVI-2.0 Unified - 50 Steps" in ALL
     used = {profile.variant.id for profile in ALL.values()}
     assert used == set(VARIANTS) - {"film", "talk", "dance"}
     pro = "wan_2_2/SVI-2.0 Pro Lightning - 4 Steps"
-    shot = "wan_i2v/SVI-Shot Infinite LightX2V - 4 Steps"
+    shot = "wan_i2v/SVI Shot Infinite LightX2V - 4 Steps"
     assert ALL[pro].settings["loras_multipliers"] == "1;0 0;1 0.5;0 0;1"
     assert ALL[shot].settings["loras_multipliers"] == "1 0.5"
+
+
+def test_the_profile_for_beginners_is_the_first_of_ours_in_wangps_list():
+    names = sorted((f"{profile.name}.json" for profile in ALL.values()
+                    if profile.folder == "wan_i2v"), key=str.lower)  # as WanGP sorts them
+    assert names[0] == "SVI Shot Infinite - 50 Steps.json"
 
 
 def test_the_readme_shows_the_table_of_the_variants():

@@ -24,9 +24,10 @@ from wan2gp_svi import chain
 from wan2gp_svi.drift.layout import provenance
 from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.runs import video as video_module
-from wan2gp_svi.runs.state import State
+from wan2gp_svi.runs.state import State, state
 from wan2gp_svi.runs.store import STOP, room, room_beside
 from wan2gp_svi.variants import VARIANTS
+from wan2gp_svi.wangp import resuming
 from wan2gp_svi.wangp.pipeline import current_clip
 
 Whole = Callable[..., np.ndarray]
@@ -286,6 +287,31 @@ def test_a_run_with_an_added_window_resumes_as_if_never_interrupted(wgp: WanGP, 
     assert np.array_equal(shown(wgp), shown(other))
 
 
+@pytest.mark.parametrize("how", ["stop", "error"])
+def test_an_extension_that_makes_nothing_leaves_the_run_as_it_was(wgp: WanGP, whole: Whole,
+                                                                  how: str):
+    assert wgp.generate(settings("shot", 2, prompt="one"))
+    before = (wgp.run.folder / "run.json").read_bytes()
+
+    def ends(at: int) -> bool:
+        if at == 3 and how == "error":
+            raise torch.OutOfMemoryError("VRAM")
+        return at != 3
+
+    wgp.pipe.before = ends
+    longer = resuming.extended(wgp.run, 3, ["two"])
+    wgp.generate(longer)
+    assert (wgp.run.folder / "run.json").read_bytes() == before
+    assert state(wgp.run, len(wgp.run.done())) is State.FINISHED
+    wgp.pipe.before = lambda at: at != 4
+    wgp.generate(longer)
+    about = wgp.run.about
+    assert (about.clips, about.ended, about.asked) == (5, "stopped", longer["prompt"].split("\n\n"))
+    wgp.pipe.before = lambda at: True
+    assert wgp.generate(longer) and wgp.run.about.ended == "finished"
+    assert np.array_equal(shown(wgp), whole(settings("shot", 5, prompt="one\n\none\n\ntwo")))
+
+
 def test_two_on_one_run_and_the_second_is_refused(wgp: WanGP, capsys: pytest.CaptureFixture):
     other = WanGP(wgp.folder)
 
@@ -439,7 +465,8 @@ def test_the_video_does_not_grow_while_wangp_writes_its_metadata(
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
     """Files that a player keeps from being replaced; the video does not wait for it."""
-    monkeypatch.setattr(video_module, "_TRIES", 0)
+    clock = SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic)
+    monkeypatch.setattr(video_module, "time", clock)
     return videos.held_by_a_player(monkeypatch)
 
 

@@ -94,9 +94,8 @@ def test_missing_hooks_and_names_that_are_not_bound_are_found(newest, monkeypatc
         monkeypatch.undo()
         return found
 
-    why = "(a test), which is not set there"
-    assert with_name("no_such_name", "after_join") == ["the hook after_join needs "
-                                                       f"no_such_name {why}"]
+    said = "the hook after_join needs no_such_name (a test), which is not set there"
+    assert with_name("no_such_name", "after_join") == [said]
     assert with_name("num_frames_generated", "before_generate") == []
     assert with_name("generated_audio", "after_save") == []
 
@@ -110,6 +109,6 @@ def test_the_outline_of_a_file_gives_what_the_whole_file_gives(newest):
 
 def test_the_earlier_distribution_is_tried_with_both_line_endings():
     diff = b"--- a/wgp.py\n+++ b/wgp.py\n@@ -1,2 +1,3 @@\n one\n+more\n two\n"
-    assert replay.applies(diff, b"one\ntwo\n", "wgp.py") and replay.applies(diff, b"one\r\ntwo\r\n",
-                                                                            "wgp.py")
+    assert replay.applies(diff, b"one\ntwo\n", "wgp.py")
+    assert replay.applies(diff, b"one\r\ntwo\r\n", "wgp.py")
     assert not replay.applies(diff, b"one\n\nthree\n", "wgp.py")

@@ -4,21 +4,24 @@ extended, or redone from a clip."""
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import videos
-from loop import KINDS, WanGP, in_one_go, settings, shown
+from loop import KINDS, SIDE, WanGP, in_one_go, settings, shown
 
 from wan2gp_svi import chain
 from wan2gp_svi.runs.record import StoreError
 from wan2gp_svi.runs.store import Run
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import resuming
+from wan2gp_svi.wangp.handler import prepare
 
 Whole = Callable[..., np.ndarray]
 
@@ -185,12 +188,74 @@ def test_a_run_by_its_name_is_refused_where_prompts_of_clips_that_are_there_chan
 
 @pytest.mark.parametrize(("wish", "said"), [
     ("nobody", "There is no run"), ("{}@1", "a redo starts from clip 2 or later"),
-    ("{}@x", "a redo starts from clip 2 or later"), ("{}@9", "so clip 9 cannot be redone"),
-    ("{}", "has all of its 2 clips")])
+    ("{}@x", "a redo starts from clip 2 or later"),
+    ("{}@9", "so it can be redone from clip 2 to 3"), ("{}", "has all of its 2 clips")])
 def test_what_cannot_be_is_said(wgp: WanGP, wish: str, said: str):
     wgp.generate(settings("shot", 2))
     assert (not wgp.generate(named(settings("shot", 2), wish.format(wgp.run.name)))
             and said in wgp.error)
+
+
+@pytest.fixture
+def before_loading(wgp: WanGP, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict], str]:
+    """What WanGP is told when it asks whether a request is possible; no model is loaded then."""
+    running = SimpleNamespace(save_path=str(wgp.folder), server_config=wgp.server)
+    monkeypatch.setitem(sys.modules, "wgp", running)
+    return lambda asked: prepare("i2v", {}, dict(asked))
+
+
+@pytest.mark.parametrize(("change", "wish", "said"), [
+    ({}, "nobody", "SVI: There is no run 'nobody'"),
+    ({}, "{}@1", "a redo starts from clip 2 or later"),
+    ({}, "{}@x", "a redo starts from clip 2 or later"),
+    ({}, "{}@9", "has 2 finished clips of 2, so it can be redone from clip 2 to 3"),
+    ({}, "{}", "has all of its 2 clips. Ask for more frames"),
+    ({"seed": 8, "video_length": 243}, "{}", "seed 8 (it has 7)"),
+    ({"num_inference_steps": 8, "video_length": 243}, "{}", "num_inference_steps 8 (it has 4)"),
+    ({"custom_settings": {"ref_pad_num": "3"}}, "{}@2", "SVI padding 3 (it has -1)"),
+])
+def test_what_cannot_be_is_said_before_the_model_is_loaded(
+        wgp: WanGP, before_loading: Callable[[dict], str], change: dict, wish: str, said: str):
+    assert wgp.generate(settings("shot", 2))
+    wish = wish.format(wgp.run.name[-4:])
+    custom = {**change.get("custom_settings", {}), "svi_run": wish}
+    asked = settings("shot", 2) | change | {"custom_settings": custom}
+    message = before_loading(asked)
+    assert said in message
+    wgp.forget()
+    assert not wgp.generate(asked) and message == f"SVI: {wgp.error}", "the same words later on"
+
+
+def test_what_can_be_is_let_through_before_the_model_is_loaded(
+        wgp: WanGP, before_loading: Callable[[dict], str]):
+    assert wgp.generate(settings("shot", 2))
+    run, about = wgp.run, wgp.run.about
+    run.change(replace(about, settings={**about.settings, "motion_amplitude": 1},
+                       decides={**about.decides, "motion_amplitude": 1}))
+    adjusted = named(settings("shot", 3, motion_amplitude=1.3), run.name)  # to 1, for SVI
+    for asked in (adjusted, resuming.extended(wgp.run, 1), resuming.redone(wgp.run, 2, seed=5),
+                  named(settings("shot", 3), wgp.run.name), settings("shot", 2)):
+        assert before_loading(asked) == ""
+    run = broken_off(wgp, settings("shot", 3, seed=-1), 3)
+    assert before_loading(named(settings("shot", 3, seed=-1), run.name)) == ""
+    wgp.server |= {"vae_precision": "32"}
+    assert 'server vae_precision "32" (it has "16")' in before_loading(resuming.resumed(run))
+
+
+def test_a_run_that_is_running_is_refused_elsewhere_and_can_be_queued_here(
+        wgp: WanGP, before_loading: Callable[[dict], str]):
+    said: list[str] = []
+
+    def queue(at: int) -> None:
+        if at == 2:
+            said.append(before_loading(named(settings("shot", 2), wgp.run.name)))
+
+    wgp.at_window = queue
+    assert wgp.generate(settings("shot", 2)) and said == [""]
+    release = wgp.run.lock()  # as another WanGP would
+    assert "is running in another WanGP" in before_loading(named(settings("shot", 3),
+                                                                 wgp.run.name))
+    release()
 
 
 def test_a_run_that_has_no_clip_cannot_be_gone_on_with_and_says_so(wgp: WanGP):
@@ -205,6 +270,28 @@ def test_a_caller_that_wants_all_frames_does_not_get_the_ends_of_clips_alone(wgp
     run = broken_off(wgp, settings("shot", 2), 2)
     asked = resuming.resumed(run) | {"api_return_video_uint8": True}
     assert not wgp.generate(asked) or sum(part.shape[1] for part in wgp.artifact) == 161
+
+
+# -------------------------------------------------------------------------------- continued videos
+
+@pytest.fixture
+def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A video that no run made, and that says nothing about itself."""
+    def none(*_: str) -> None:
+        return None
+
+    metadata = SimpleNamespace(read_metadata_from_video=none, extract_source_images=none)
+    monkeypatch.setitem(sys.modules, "shared.utils.video_metadata", metadata)
+    frames = np.random.default_rng(2).integers(0, 256, (81, SIDE, SIDE, 3), np.uint8)
+    return videos.write(tmp_path / "foreign.mp4", frames)
+
+
+def test_that_the_last_frame_is_the_reference_is_said_on_the_page(wgp: WanGP, foreign: Path):
+    asked = {"image_prompt_type": "V", "image_start": None, "video_source": str(foreign)}
+    assert wgp.generate(settings("shot", 1, **asked)), wgp.error
+    (kind, text), = [message for message in wgp.told if message[0] == "info"]
+    assert text.startswith("SVI: the reference is the LAST FRAME of the video")
+    assert wgp.run.about.seed == 7, "the user's, since the video names no seeds"
 
 
 # -------------------------------------------------------------------------------------- made longer
@@ -270,6 +357,20 @@ def test_a_clip_is_redone_with_another_seed(wgp: WanGP, id: str):
     assert (np.array_equal(shown(wgp)[:same], frames[:same])
             and not np.array_equal(shown(wgp)[same], frames[same]))
     assert len(shown(wgp)) == chain.length(3, overlap)
+
+
+def test_the_same_redo_again_is_refused_and_so_is_one_that_changes_nothing(wgp: WanGP):
+    """The name of the run stays in WanGP's form, where the user presses Generate again."""
+    assert wgp.generate(settings("film", 3))
+    old, again = wgp.run, resuming.redone(wgp.run, 2, prompt="else")
+    assert wgp.generate(again)
+    new = wgp.run
+    wgp.forget()
+    assert not wgp.generate(again) and wgp.made == []
+    assert f"Run {new.name} has exactly these clips already" in wgp.error
+    assert not wgp.generate(named(settings("film", 3), f"{old.name}@2")) and wgp.made == []
+    assert f"Run {old.name} has exactly these clips already" in wgp.error
+    assert len(list(wgp.store.runs())) == 2
 
 
 def test_a_redone_run_that_failed_is_resumed(wgp: WanGP):

@@ -174,6 +174,26 @@ def test_wangp_is_taught_the_overlap_and_the_custom_settings():
     assert handler().query_model_def("none", {}) is None
 
 
+def test_an_overlap_for_svi_alone_is_wangps_own_again_once_svi_is_off(capsys):
+    """As when another profile replaces that of SVI-Film."""
+    wangp = handler()
+    model_def = wangp.query_model_def("i2v", {})
+    off = inputs(activated_loras=[LIGHTX2V], sliding_window_overlap=5)
+    assert not wangp.validate_generative_prompt("i2v", model_def, off, "a boat")
+    assert off == inputs(activated_loras=[LIGHTX2V], sliding_window_overlap=1)
+    assert "the windows overlap by 1 instead of 5" in capsys.readouterr().out
+    assert not wangp.validate_generative_prompt("i2v", model_def, off, "a boat")
+    assert capsys.readouterr().out == ""
+    default = {setting["id"]: setting["default"] for setting in custom_settings()}
+    for custom, left in ((default, None), ({**default, "svi_variant": "off"},) * 2):
+        off["custom_settings"] = custom
+        assert not wangp.validate_generative_prompt("i2v", model_def, off, "a boat")
+        assert off["custom_settings"] == left, "what says nothing is not in the video's settings"
+    on = inputs(activated_loras=[FILM], sliding_window_overlap=1)
+    assert not wangp.validate_generative_prompt("i2v", model_def, on, "a boat")
+    assert on["sliding_window_overlap"] == 5
+
+
 def test_the_defaults_of_the_custom_settings_change_nothing():
     defaults = {setting["id"]: setting["default"] for setting in custom_settings()}
     assert make_plan("i2v", [FILM], defaults) == make_plan("i2v", [FILM], None)

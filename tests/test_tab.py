@@ -20,7 +20,16 @@ from wan2gp_svi import text
 from wan2gp_svi.drift import DriftError
 from wan2gp_svi.install import Refused, loras
 from wan2gp_svi.runs.record import About, Clip, StoreError
-from wan2gp_svi.runs.state import ask_to_stop, in_words, state
+from wan2gp_svi.runs.state import (
+    ask_to_stop,
+    in_words,
+    is_empty,
+    keep_running,
+    rename,
+    seconds_left,
+    state,
+    stop_is_asked,
+)
 from wan2gp_svi.runs.store import STOP, Run, Store
 from wan2gp_svi.wangp import resuming
 from wan2gp_svi.wangp.form import SettingsError
@@ -64,11 +73,16 @@ def finish(run: Run, name: str = "a boat.mp4") -> Path:
 
 def test_a_row_says_what_a_run_is(store: Store):
     run = make(store)
-    (cells,), names = view.rows(store)
-    assert names == [run.name] and len(cells) == len(view.HEADERS)
-    assert cells[0].startswith("<img src='data:image/jpeg;base64,")
-    assert cells[1:2] + cells[3:6] == [run.name, "SVI-Shot", "2 of 4", "10.1 s"]
-    assert cells[7:] == ["failed", "one"] and cells[6] == text.size(run.size)
+    ((card,),), names = view.rows(store)
+    assert names == [run.name]
+    for said in ("<img src='data:image/jpeg;base64,", f"<b>{run.name}</b> SVI-Shot", "2 of 4 clips",
+                 "10.1 s", "<b>failed</b>", "one", text.size(run.size)):
+        assert said in card
+    rename(run, " <my> storm ")
+    assert f"<b>&lt;my&gt; storm ({run.name})</b>" in view.rows(store)[0][0][0]
+    assert "### \\<my\\> storm: run" in view.summary(view.look(store.find(run.name)))
+    rename(run, "")
+    assert f"<b>{run.name}</b>" in view.card(view.look(run))
 
 
 @pytest.mark.parametrize(("done", "ended", "said"), [
@@ -77,16 +91,67 @@ def test_a_row_says_what_a_run_is(store: Store):
     (0, "", "failed")])
 def test_the_state_of_a_run(store: Store, done: int, ended: str, said: str):
     run = make(store, done, ended=ended)
-    assert in_words(run, state(run, done)) == said
+    clips = run.done()
+    assert in_words(run, state(run, done), clips) == said
     release = run.lock()
-    assert in_words(run, state(run, done)) == ("finished" if ended == "finished" else "running")
+    clip = "clip 5" if done == 4 else f"clip {done + 1} of 4"  # of an extension no length is known
+    assert in_words(run, state(run, done), clips).startswith(f"running: {clip}")
+    with pytest.raises(StoreError, match="Name it when it is finished"):
+        rename(run, "a name")
+    release()
+
+
+def test_the_time_left_is_that_between_clips_and_no_break_counts(store: Store):
+    run = make(store, 3)
+    now = time.time()
+    for number, age in enumerate((90_000, 130, 30)):
+        os.utime(run.path(number, ".json"), (now - age, now - age))
+    assert seconds_left(run, run.done()) == pytest.approx(70, abs=2)
+    assert seconds_left(run, run.done()[:1]) is None
+    copied = Run(run.folder, replace(run.about, base=("old", 2)))
+    assert seconds_left(copied, copied.done()) is None
+
+
+def test_a_run_without_a_clip_says_so_and_all_of_them_are_found_together(store: Store):
+    run, other, begun = make(store, 0), make(store, 1), make(store, 0)
+    begun.path(0, "-frames.safetensors").write_bytes(b"made, not saved")
+    assert "no clip finished" in view.card(view.look(run)) and "0 of" not in view.card(
+        view.look(run))
+    assert "**Failed.** No clip finished, seed 7" in view.summary(view.look(run))
+    assert [is_empty(one) for one in (run, other, begun)] == [True, False, False]
+    release = run.lock()
+    assert not is_empty(run)
+    release()
+
+
+def test_an_empty_list_names_the_folder_it_looked_in(store: Store):
+    assert f"There are no runs in `{store.folder}`" in view.empty(store.folder)
+
+
+def test_of_a_long_run_the_clips_around_the_next_one_are_listed(store: Store):
+    html = view.clips_table(view.look(make(store, 2, clips=100_003)))
+    assert html.count("<tr>") == 201 and "Clips 1 to 200 of 100,003." in html
+    shown = replace(view.look(make(store, 2, clips=500)))
+    middle = view.clips_table(replace(shown, done=shown.done * 125))
+    assert "Clips 151 to 350 of 500." in middle
+
+
+def test_a_stop_can_be_taken_back(store: Store):
+    run = make(store)
+    release = run.lock()
+    ask_to_stop(run)
+    assert stop_is_asked(run)
+    keep_running(run)
+    assert not stop_is_asked(run)
     release()
 
 
 def test_what_can_be_done_with_a_run(store: Store):
     shown = view.look(make(store))
     assert shown.can_resume and shown.can_extend and shown.last_redo == 3
-    shown = view.look(make(store, 4))
+    shown = view.look(make(store, 4))  # its last clip is on disk, but not in its video
+    assert shown.can_resume and shown.can_extend and shown.last_redo == 4
+    shown = view.look(make(store, 4, ended="finished"))
     assert not shown.can_resume and shown.can_extend and shown.last_redo == 4
     shown = view.look(make(store, 0))
     assert not shown.can_resume and not shown.can_extend and shown.last_redo < 2
@@ -96,6 +161,7 @@ def test_a_run_without_a_picture_is_listed(store: Store):
     run = make(store)
     (run.folder / "reference.png").unlink()
     assert view.thumbnail(run) == "" and view.rows(store)[1] == [run.name]
+    assert "<img" not in view.rows(store)[0][0][0]
 
 
 def test_the_clips_that_are_done_and_those_to_come(store: Store):
@@ -167,7 +233,11 @@ def test_settings_to_go_on(store: Store):
     (lambda run: actions.redo(run, None, "x", ""), "the clip must be a whole number"),
     (lambda run: actions.redo(run, 4, "x", ""),
      "has 2 finished clips of 4, so it can be redone from clip 2 to 3"),
-    (lambda run: actions.extend(run, 0, ""), "by 1 clip or more"),
+    (lambda run: actions.extend(run, 0, ""), "by 1 to 1,000 clips at a time, not 0"),
+    (lambda run: actions.extend(run, 100_000, ""), "by 1 to 1,000 clips at a time, not 100,000"),
+    (lambda run: actions.redo(run, 2, "", str(2**32)), "the seed must be from 0 to 4294967295"),
+    (lambda run: resuming.redone(run, 2, "two", 7), "the clips would be the same"),
+    (lambda run: resuming.redone(run, 2, seed=-5), "the seed must be from 0"),
     (lambda run: actions.extend(run, 1.5, ""), "the number of clips must be a whole number"),
     (lambda run: resuming.resumed(Run(run.folder, replace(run.about, settings={}))),
      "before its first clip was done"),
@@ -189,7 +259,12 @@ def test_stop_reaches_the_run_that_is_being_made(store: Store):
 def test_a_run_is_removed_and_its_video_stays(store: Store):
     run = make(store)
     video = finish(run)
-    assert text.size(run.size) in view.removing(view.look(run))
+    other = make(store)
+    asked = view.removing([run, other])
+    assert f"2 runs: {run.name}, {other.name} for good? This frees" in asked
+    assert text.size(run.size + other.size) in asked
+    assert f"of run {run.name} for good" in view.removing([run])
+    assert view.choice(run) == (f"{run.name}, SVI-Shot, {text.size(run.size)}", run.name)
     store.remove(run)
     assert not run.folder.exists() and video.is_file()
 
@@ -226,6 +301,32 @@ def test_settings_go_into_the_form_of_the_model_that_is_chosen(store: Store):
     assert (run.folder / "resume.json").is_file()
 
 
+def test_a_job_goes_past_the_form_which_stays_as_it_is(store: Store):
+    run, wgp = make(store), WanGP()
+    gen: dict = {}
+    state = {"model_type": "i2v_2_2", "all_settings": {"i2v": {"seed": 5}}}
+    before = json.dumps(state)
+    wgp["get_gen_info"] = lambda state: gen
+    settings = resuming.resumed(run)
+    assert actions.into_queue(wgp, state, settings)
+    assert gen["inline_queue"] == settings and json.dumps(state) == before
+    with pytest.raises(StoreError, match="has not taken the last job yet"):
+        actions.into_queue(wgp, state, settings)
+
+
+def test_a_finished_run_is_not_resumed_and_a_running_one_is_left_alone(store: Store):
+    run = make(store, 4, ended="finished")
+    with pytest.raises(StoreError, match="is finished: all 4 clips are done. Extend it, or redo"):
+        resuming.resumed(run)
+    assert actions.extend(run, 1, "")["video_length"] == 401
+    release = run.lock()
+    for settings in (resuming.resumed, lambda run: resuming.extended(run, 1),
+                     lambda run: resuming.redone(run, 2, "x")):
+        with pytest.raises(StoreError, match="is running. Stop it, or wait"):
+            settings(run)
+    release()
+
+
 def test_another_model_is_switched_to_and_its_resolution_is_the_runs(store: Store):
     run, wgp, state = make(store), WanGP(), {"model_type": "i2v_2_2", "active_form": "edit"}
     fill, switch = actions.into_form(wgp, state, run, resuming.resumed(run))
@@ -239,7 +340,8 @@ def test_another_model_is_switched_to_and_its_resolution_is_the_runs(store: Stor
 def test_a_form_that_cannot_take_the_settings_says_why(store: Store):
     run, wgp = make(store, settings={**SETTINGS, "model_type": "gone"}), WanGP()
     with pytest.raises(StoreError, match="was made with the model gone"):
-        actions.into_form(wgp, {"model_type": "i2v"}, run, resuming.resumed(run))
+        actions.check_model(wgp, run)
+    actions.check_model(wgp, make(store))
     run = make(store)
     del wgp["get_model_custom_settings"]
     with pytest.raises(StoreError, match="Update it to 10.80"):
@@ -251,11 +353,11 @@ def test_a_form_that_cannot_take_the_settings_says_why(store: Store):
 
 def test_what_happens_next_is_said(store: Store):
     run = make(store)
-    said = actions.next_step(run, resuming.resumed(run), 2)
-    assert f"Press Generate to resume run {run.name} at clip 3 of 4." in said
-    assert "at clip 3 of 7." in actions.next_step(run, actions.extend(run, 5, ""), 2)
-    said = actions.next_step(run, actions.redo(run, 2, "x", ""), 2)
-    assert f"Press Generate to redo run {run.name} from clip 2 of 4." in said
+    said = actions.what_happens(run, resuming.resumed(run), 2)
+    assert said == f"resume run {run.name} at clip 3 of 4"
+    assert actions.what_happens(run, actions.extend(run, 5, ""), 2).endswith("at clip 3 of 7")
+    said = actions.what_happens(run, actions.redo(run, 2, "x", ""), 2)
+    assert said == f"redo run {run.name} from clip 2 of 4"
 
 
 # --------------------------------------------------------------------------------------- LoRA files
@@ -292,7 +394,7 @@ def one(tmp_path: Path) -> loras.Download:
 def test_a_download_tells_how_far_it_is(one: loras.Download):
     seen = threading.Event()
 
-    def fetch(files: list, report) -> None:
+    def fetch(files: list, report, cancelled) -> None:
         part = one.target.with_name(".svi-shot.safetensors.abc.part")
         report(loras.Progress(one, 0, 4_000_000))
         part.write_bytes(b"x" * 1_000_000)
@@ -320,7 +422,7 @@ def test_a_bar_escapes_names_and_shows_a_download_that_has_not_begun(one: loras.
 
 
 def test_a_download_that_fails_is_told_and_the_next_one_can_begin(one: loras.Download):
-    def fetch(files: list, say) -> None:
+    def fetch(*arguments) -> None:
         raise Refused("no network")
 
     for _ in range(2):
@@ -328,12 +430,26 @@ def test_a_download_that_fails_is_told_and_the_next_one_can_begin(one: loras.Dow
             list(lora_files.download([one], fetch, every=0.01))
 
 
+def test_a_cancelled_download_ends_and_the_next_one_can_begin(one: loras.Download):
+    def fetch(files: list, report, cancelled) -> None:
+        while not cancelled():
+            time.sleep(0.01)
+        raise Refused("it was cancelled")
+
+    for _ in range(2):
+        running = lora_files.download([one], fetch, every=0.01)
+        next(running)
+        lora_files.cancel()
+        with pytest.raises(Refused, match="was cancelled"):
+            list(running)
+
+
 def test_two_downloads_at_a_time_are_refused(one: loras.Download):
     end = threading.Event()
-    first: Iterator = lora_files.download([one], lambda files, say: end.wait(10), every=0.01)
+    first: Iterator = lora_files.download([one], lambda *_: end.wait(10), every=0.01)
     next(first)
     with pytest.raises(Refused, match="under way"):
-        next(lora_files.download([one], lambda files, say: None))
+        next(lora_files.download([one], lambda *_: None))
     end.set()
     list(first)
 

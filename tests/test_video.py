@@ -6,7 +6,7 @@ import errno
 import itertools
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -302,13 +302,30 @@ def test_a_file_with_wrong_bits_is_read_or_refused(tmp_path: Path, kind: str):
                 assert error.args[0].startswith(("bad", "PyAV"))
 
 
+class Endless:
+    """A container whose index repeats the first frame without end."""
+
+    def __init__(self, real: Any, size: int):
+        self.streams, self.size = real.streams, real.size
+        self.packet = SimpleNamespace(size=size, is_corrupt=False)
+
+    def __enter__(self) -> Endless:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def demux(self, track: Any) -> Iterator[Any]:
+        return itertools.repeat(self.packet)
+
+
 @pytest.mark.parametrize("size", [0, 7])
-def test_an_index_that_repeats_a_frame_without_end_is_given_up(size: int):
-    packet = SimpleNamespace(size=size, is_corrupt=False)
-    track: Any = None
-    container: Any = SimpleNamespace(size=10**4, demux=lambda track: itertools.repeat(packet))
+def test_an_index_that_repeats_a_frame_without_end_is_given_up(
+        tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch):
+    path, real = write(tmp_path / "bad.mp4", noise(5)), av.open
+    monkeypatch.setattr(av, "open", lambda *name, **options: Endless(real(*name, **options), size))
     with pytest.raises(VideoError, match="bad.mp4 is damaged"):
-        list(video._packets(container, track, Path("bad.mp4")))
+        count_frames(path)
 
 
 def test_a_disk_that_is_full_is_an_error_of_the_disk(tmp_path: Path):
@@ -487,22 +504,24 @@ def test_a_disk_that_is_full_leaves_the_video_and_is_an_error_at_its_end(
 
 
 @needs_fork
-@pytest.mark.parametrize("place", ["_order", "_copy_mp4_tags"])
-def test_killed_while_it_is_joined_the_video_is_as_before(tmp_path: Path, place: str):
+@pytest.mark.parametrize("owner, name, at", [(video, "BitStreamFilterContext", 3),
+                                             (Path, "replace", 1)])
+def test_killed_while_it_is_joined_the_video_is_as_before(
+        tmp_path: Path, owner: Any, name: str, at: int):
     grown, parts, _ = growing(tmp_path)
     grown.grow(parts[:1])
     before = grown.path.read_bytes()
     child = os.fork()
     if not child:
-        real, calls = getattr(video, place), []
+        real, calls = getattr(owner, name), []
 
-        def killed(*arguments: Any) -> Any:
-            calls.append(place)
-            if len(calls) == (3 if place == "_order" else 1):
+        def killed(*given: Any) -> Any:
+            calls.append(name)
+            if len(calls) == at:
                 os._exit(9)
-            return real(*arguments)
+            return real(*given)
 
-        setattr(video, place, killed)
+        setattr(owner, name, killed)
         try:
             grown.grow(parts)
         finally:

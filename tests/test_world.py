@@ -64,7 +64,7 @@ def test_a_video_is_in_range_and_of_the_worlds_size():
 
 
 def test_scenes_drawn_together_are_those_drawn_alone():
-    scenes = [scene(1), scene(0)]  # of two things and of one
+    scenes = [scene(1), scene(0)]  # of two objects and of one
     turns = torch.stack([phases(each.action) for each in scenes])
     together = render(scenes, turns)
     for each, alone, where in zip(together, scenes, turns, strict=True):

@@ -7,10 +7,13 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import imageio_ffmpeg
 import numpy as np
-import pytest
+
+if TYPE_CHECKING:  # WanGP's Python has no pytest
+    import pytest
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 

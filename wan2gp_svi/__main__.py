@@ -2,18 +2,43 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import files, location
-from .text import cut, escape_unprintable, sentence, size
+from .text import count, cut, escape_unprintable, sentence, size
+
+_PROGRAM = "python -m wan2gp_svi"
+EXAMPLES = {
+    "runs": ("runs", "runs --remove 7f3a 81c2", "runs --remove-empty --yes"),
+    "stop": ("stop", "stop 7f3a", "stop 7f3a --undo"),
+    "name": ('name 7f3a "the storm, second try"', 'name 7f3a ""'),
+    "resume": ("resume 7f3a", "resume 7f3a --out storm.json"),
+    "extend": ("extend 7f3a --clips 5", 'extend 7f3a --clips 2 --prompt "a storm" --prompt "calm"'),
+    "redo": ('redo 7f3a --clip 4 --prompt "a storm at night"', "redo 7f3a --clip 4 --seed 99"),
+    "check": ("check settings.json", "check queue.zip"),
+    "drift": ("drift outputs/boat.mp4", "drift boat.mp4 --reference boat.png --out reports"),
+    "demo-model": ("demo-model .", "demo-model . --start", "demo-model . --remove"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command -> exit code: 0 done, 1 not possible, 2 a wrong option."""
+    try:
+        try:
+            return _run(sys.argv[1:] if argv is None else list(argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough, as in `runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more when it exits
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
     escape_unprintable()
-    arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments[:1] == ["demo"]:  # needs no packages
         from .demo import command as demo
 
@@ -32,17 +57,19 @@ def main(argv: Sequence[str] | None = None) -> int:
               "need WanGP's own Python.", file=sys.stderr)
         return 1
 
-    options = _parser(drift, check, demo_model).parse_args(arguments)
+    options = build_parser(drift, check, demo_model).parse_args(arguments)
     try:
         return options.work(options) or 0
+    except BrokenPipeError:
+        raise
     except (StoreError, OSError) as error:
         print(f"{sentence(str(error).rstrip('.'))}.", file=sys.stderr)
         return 1
 
 
-def _parser(drift: Any, check: Any, demo_model: Any) -> argparse.ArgumentParser:
+def build_parser(drift: Any, check: Any, demo_model: Any) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m wan2gp_svi", epilog="Each COMMAND has its own --help.",
+        _PROGRAM, epilog="Each COMMAND has its own --help, with examples.",
         description="Resumes, extends and redoes runs, checks settings, and lets you try SVI.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_run_commands(commands)
@@ -50,7 +77,7 @@ def _parser(drift: Any, check: Any, demo_model: Any) -> argparse.ArgumentParser:
             ("check", check, "check settings before you run them"),
             ("drift", drift, "measure a video's colours, contrast and motion"),
             ("demo-model", demo_model, "add a demo model to WanGP, to try SVI in seconds")):
-        command = commands.add_parser(name, help=help)
+        command = _add_command(commands, name, help)
         module.add_arguments(command)
         command.set_defaults(work=module.run)
     commands.add_parser("demo", add_help=False,
@@ -59,36 +86,53 @@ def _parser(drift: Any, check: Any, demo_model: Any) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_command(commands: Any, name: str, help: str, *parents: argparse.ArgumentParser
+                 ) -> argparse.ArgumentParser:
+    lines = "".join(f"\n  {_PROGRAM} {example}" for example in EXAMPLES[name])
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, parents=parents, help=help, description=f"{sentence(help)}.",
+        epilog=f"examples, in WanGP's folder and with its Python:{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    return command
+
+
 def _add_run_commands(commands: Any) -> None:
     store = argparse.ArgumentParser(add_help=False)
     store.add_argument("--outputs", metavar="FOLDER", type=Path,
                        help="WanGP's folder for videos (default: the configured one of the WanGP "
                             "with this package, or in the current folder)")
-    one = argparse.ArgumentParser(add_help=False, parents=[store])
+    one = argparse.ArgumentParser(add_help=False)
     one.add_argument("run", metavar="RUN", help="a run's name or its end, such as 7f3a")
-    one.add_argument("-o", "--out", metavar="FILE", type=Path,
+    out = argparse.ArgumentParser(add_help=False)
+    out.add_argument("-o", "--out", metavar="FILE", type=Path,
                      help="where to write the settings (default: in the run's folder)")
 
-    def add(name: str, work: Callable[[Any], None], help: str) -> argparse.ArgumentParser:
-        parent = one if work is _settings else store
-        command: argparse.ArgumentParser = commands.add_parser(name, parents=[parent], help=help)
+    def add(name: str, work: Callable[[Any], None], help: str, *parents: argparse.ArgumentParser
+            ) -> argparse.ArgumentParser:
+        command = _add_command(commands, name, help, store, *parents)
         command.set_defaults(work=work)
         return command
 
     runs = add("runs", _runs, "list the runs on disk")
-    runs.add_argument("--remove", metavar="RUN", nargs="+",
+    what = runs.add_mutually_exclusive_group()
+    what.add_argument("--remove", metavar="RUN", nargs="+",
                       help="remove the clips of these runs; the videos stay")
+    what.add_argument("--remove-empty", action="store_true",
+                      help="remove all runs that ended before their first clip was done")
     runs.add_argument("--yes", action="store_true", help="do not ask before removing")
     stop = add("stop", _stop, "stop the running run after its current clip")
     stop.add_argument("run", metavar="RUN", nargs="?", default="",
                       help="which run, if several are running")
-    add("resume", _settings, "write settings that resume a run")
-    extend = add("extend", _settings, "write settings that extend a run")
+    stop.add_argument("--undo", action="store_true", help="take it back before the clip is done")
+    name = add("name", _name, "give a run a name of your own, shown in lists", one)
+    name.add_argument("label", metavar="NAME", help='the name; "" takes it away')
+    add("resume", _settings, "write settings that resume a run", one, out)
+    extend = add("extend", _settings, "write settings that extend a run", one, out)
     extend.add_argument("--clips", metavar="M", type=int, required=True, help="clips to add")
     extend.add_argument("--prompt", metavar="TEXT", action="append", default=[],
                         help="for a new clip; repeat for the next ones, and the last one is used "
                              "for all further clips")
-    redo = add("redo", _settings, "write settings that redo a run from a clip")
+    redo = add("redo", _settings, "write settings that redo a run from a clip", one, out)
     redo.add_argument("--clip", metavar="K", type=int, required=True,
                       help="the first clip to redo (2 or later)")
     redo.add_argument("--prompt", metavar="TEXT", default="",
@@ -98,20 +142,21 @@ def _add_run_commands(commands: Any) -> None:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    store = _store(options)
-    if options.remove:
-        for run in [store.find(name) for name in options.remove]:
-            _remove(store, run, options.yes)
-        return
-    from .runs.state import in_words, state
+    from .runs.state import clips_in_words, in_words, is_empty, state
 
-    rows = [("RUN", "CREATED", "VARIANT", "CLIPS", "SIZE", "STATE", "FIRST PROMPT")]
+    store = _store(options)
+    if options.remove or options.remove_empty:
+        _remove(store, [store.find(name) for name in options.remove] if options.remove else
+                [run for run in store.runs() if is_empty(run)], options.yes)
+        return
+    rows = [("RUN", "CREATED", "VARIANT", "CLIPS", "SIZE", "STATE", "NAME OR FIRST PROMPT")]
     runs = list(store.runs())
     for run in runs:
-        about, done = run.about, len(run.done())
+        about, done = run.about, run.done()
+        now = state(run, len(done))
         rows.append((run.name, about.made.replace("T", " ")[:16], about.title,
-                     f"{done}/{about.clips}", size(run.size),
-                     cut(in_words(run, state(run, done)), 40), cut(about.asked[0], 40)))
+                     clips_in_words(run, now, done), size(run.size),
+                     cut(in_words(run, now, done), 48), cut(about.label or about.asked[0], 40)))
     if runs:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
@@ -124,32 +169,56 @@ def _runs(options: argparse.Namespace) -> None:
         print(f"{folder.name}: {why}")
 
 
-def _remove(store: Any, run: Any, sure: bool) -> None:
-    freed = size(run.size)
+def _remove(store: Any, runs: list[Any], sure: bool) -> None:
+    if not runs:
+        print(f"There are no runs to remove in {store.folder}")
+        return
+    names, freed = ", ".join(run.name for run in runs), size(sum(run.size for run in runs))
+    what = f"{count(len(runs), 'run')} ({names})"
     if not sure:
-        answer = input(f"Remove the clips of run {run.name} ({freed}) for good? [y/N] ")
+        answer = input(f"Remove the clips of {what} for good? This frees {freed}. [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
-            print(f"Run {run.name} stays.")
+            print("Nothing was removed.")
             return
-    store.remove(run)
-    video = f"Its video stays: {run.about.video}" if run.about.video else "It had no video."
-    print(f"Run {run.name} is removed, which frees {freed}. {video}")
+    for run in runs:
+        store.remove(run)
+        video = f"Its video stays: {run.about.video}" if run.about.video else "It had no video."
+        print(f"Run {run.name} is removed. {video}")
+    print(f"This frees {freed}.")
 
 
 def _stop(options: argparse.Namespace) -> None:
     from .runs.record import StoreError
-    from .runs.state import ask_to_stop, is_running
+    from .runs.state import ask_to_stop, is_running, keep_running
 
     store = _store(options)
-    running = [run for run in ([store.find(options.run)] if options.run else store.runs())
-               if is_running(run)]
+    running = [run for run in store.runs() if is_running(run)]
+    names = ", ".join(run.name for run in running)
+    if options.run:
+        wanted = store.find(options.run)
+        if wanted.name not in [run.name for run in running]:
+            others = f"Running: {names}" if running else "No run is running"
+            raise StoreError(f"run {wanted.name} is not running. {others}")
+        running = [wanted]
     if len(running) > 1:
-        names = ", ".join(run.name for run in running)
         raise StoreError(f"several runs are running: {names}. Name one of them")
     if not running:
-        raise StoreError("no run is running")
+        raise StoreError(f"no run in {store.folder} is running")
+    if options.undo:
+        keep_running(running[0])
+        print(f"Run {running[0].name} no longer stops after the current clip.")
+        return
     ask_to_stop(running[0])
     print(f"Run {running[0].name} stops after the current clip. You can resume it at any time.")
+
+
+def _name(options: argparse.Namespace) -> None:
+    from .runs.state import rename
+
+    run = _store(options).find(options.run)
+    rename(run, options.label)
+    print(f"Run {run.name} is named {run.about.label}." if run.about.label else
+          f"Run {run.name} has no name of its own.")
 
 
 def _settings(options: argparse.Namespace) -> None:
@@ -161,7 +230,8 @@ def _settings(options: argparse.Namespace) -> None:
     elif name == "extend":
         settings = resuming.extended(run, options.clips, options.prompt)
     else:
-        settings = resuming.redone(run, options.clip, options.prompt, options.seed)
+        settings = resuming.redone(run, options.clip, " ".join(options.prompt.split()),
+                                   options.seed)
         name = f"redo-{options.clip}"
     path = (options.out or run.folder / f"{name}.json").resolve()
     if options.out and path.exists():

@@ -84,8 +84,8 @@ def main() -> None:
     torch.manual_seed(0)
     pipe, offload_object, lora_seconds = build(options, wangp)
     options.pipe, rate = pipe, matrix_rate(options.tiny)
-    settings = [setting for setting in SETTINGS[options.model] if not options.only
-                or setting.name in options.only]
+    settings = [setting for setting in SETTINGS[options.model]
+                if not options.only or setting.name in options.only]
     for number, cap in enumerate(options.vram):
         costs: dict[Setting, list[Cost]] = {setting: [] for setting in settings}
         failed: dict[Setting, str] = {}
@@ -146,8 +146,7 @@ def matrix_rate(is_tiny: bool) -> float:
 
 
 def operations(pipe: Any, width: int, height: int, lora: bool) -> float:
-    """Of one step without guidance: matrix products and attention of all
-    blocks. `lora`: rank 128."""
+    """Of a step without guidance: matrix products and attention of all blocks. `lora`: rank 128."""
     model = pipe.model
     inside, outside = model.dim, model.ffn_dim
     tokens = ((FRAMES - 1) // 4 + 1) * (height // 16) * (width // 16)
@@ -204,8 +203,8 @@ def stub_missing() -> None:
         def create_module(self, spec: Any) -> Any: return Stub(spec.name)
         def exec_module(self, module: Any) -> None: ...
 
-    missing = {name for name in NOT_NEEDED if name not in sys.modules
-               and importlib.util.find_spec(name) is None}
+    missing = {name for name in NOT_NEEDED
+               if name not in sys.modules and importlib.util.find_spec(name) is None}
     sys.meta_path.append(Finder())
 
 
@@ -236,7 +235,7 @@ def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
     sys.modules["wgp"].test_class_i2v = test_class_i2v
     files = (tiny.MODELS["tiny_i2v" if architecture == "i2v" else "tiny_i2v22"][2]
              if options.tiny else
-        ["wan_random_mbf16.safetensors"] * (1 if architecture == "i2v" else 2))
+             ["wan_random_mbf16.safetensors"] * (1 if architecture == "i2v" else 2))
     if not options.tiny:
         write_weights(wangp, folder, architecture)
     files_locator.set_checkpoints_paths([str(folder)])
@@ -248,8 +247,9 @@ def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
         config=WAN_CONFIGS["i2v-14B"], checkpoint_dir=str(folder),
         model_filename=[str(folder / file) for file in files],
         submodel_no_list=[1, 2][: len(files)], model_type=architecture, model_def=definition,
-        base_model_type=architecture, text_encoder_filename="", quantizeTransformer=options.int8,
-        dtype=torch.bfloat16, VAE_dtype=torch.float32 if options.tiny else torch.float16)
+        base_model_type=architecture, text_encoder_filename="",
+        quantizeTransformer=options.int8, dtype=torch.bfloat16,
+        VAE_dtype=torch.float32 if options.tiny else torch.float16)
     pipe._interrupt = False
     parts = {"transformer": pipe.model, "vae": pipe.vae.model}
     if pipe.model2 is not None:
@@ -257,16 +257,14 @@ def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
     for model in filter(None, (pipe.model, pipe.model2)):
         model.cache = None
     budgets = {"transformer": 100, "transformer2": 100, "*": 3000}
-    offload_object = offload.profile(parts, profile_no=4, quantizeTransformer=False,
-                                     budgets=budgets, verboseLevel=0,
-                                     loras=[name for name in parts
-                                            if name.startswith("transformer")])
+    offload_object = offload.profile(
+        parts, profile_no=4, quantizeTransformer=False, budgets=budgets, verboseLevel=0,
+        loras=[name for name in parts if name.startswith("transformer")])
     begin = time.monotonic()
     loras = [str(write_lora(folder, options.tiny))]
-    offload.load_loras_into_model(pipe.model, loras, [1.0], activate_all_loras=True,
-                                  pinnedLora=not options.tiny,
-                                  preprocess_sd=lambda sd: pipe.model.preprocess_loras(
-                                      architecture, sd))
+    offload.load_loras_into_model(
+        pipe.model, loras, [1.0], activate_all_loras=True, pinnedLora=not options.tiny,
+        preprocess_sd=lambda sd: pipe.model.preprocess_loras(architecture, sd))
     if pipe.model._loras_errors:
         sys.exit(f"the LoRA was not loaded: {pipe.model._loras_errors}")
     if pipe.model2 is not None:
@@ -290,8 +288,8 @@ def write_weights(wangp: Path, folder: Path, architecture: str) -> None:
         return (torch.randn(shape, device="cuda") * scale).to(dtype).cpu()
 
     folder.mkdir(parents=True, exist_ok=True)
-    shape = json.loads((wangp / f"models/wan/configs/{architecture}.json").read_text(
-        encoding="utf-8"))
+    shape = json.loads(
+        (wangp / f"models/wan/configs/{architecture}.json").read_text(encoding="utf-8"))
     with torch.device("meta"):
         model = WanModel(**{key: value for key, value in shape.items() if not key.startswith("_")})
         vae = WanVAE_(dim=96, z_dim=16, temperal_downsample=[False, True, True])
@@ -303,18 +301,15 @@ def write_weights(wangp: Path, folder: Path, architecture: str) -> None:
                       folder / name)
             print(f"{name}: {(folder / name).stat().st_size / GIB:.1f} GiB", file=sys.stderr,
                   flush=True)
-    for name in (
-        "xlm-roberta-large/models_clip_open-clip-xlm-roberta-large-vit-huge-14-bf16.safetensors",
-        "xlm-roberta-large/tokenizer.json",
-        "umt5-xxl/tokenizer_config.json",
-    ):
+    for name in ("xlm-roberta-large/"
+                 "models_clip_open-clip-xlm-roberta-large-vit-huge-14-bf16.safetensors",
+                 "xlm-roberta-large/tokenizer.json", "umt5-xxl/tokenizer_config.json"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
 
 
 def write_lora(folder: Path, is_tiny: bool) -> Path:
-    """Writes a random LoRA like SVI's: rank 128 in 400 layers, 2.4 GB in
-    32 bit, the authors' keys."""
+    """Writes a random LoRA like SVI's: rank 128, 400 layers, 2.4 GB in 32 bit, authors' keys."""
     import tiny
 
     path = folder / "svi-shot.safetensors"
@@ -370,8 +365,8 @@ def noted(cost: Cost, vae: type) -> Iterator[None]:
 
     def encode(self: Any, videos: Any, tile_size: int = 256, *args: Any, **kwargs: Any) -> Any:
         latents = original(self, videos, tile_size, *args, **kwargs)
-        cost.encoded = f"{str(self.dtype)[6:]}, " + (f"tiles of {tile_size}"
-                                                     if tile_size else "untiled")
+        cost.encoded = f"{str(self.dtype)[6:]}, " + (
+            f"tiles of {tile_size}" if tile_size else "untiled")
         return latents
 
     vae.encode = encode  # type: ignore[method-assign]
@@ -446,12 +441,13 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
         frames = pipe.generate(
             input_prompt="a boat on a lake", n_prompt="", input_video=video, frame_num=FRAMES,
             width=width, height=height, sampling_steps=options.steps, guide_scale=1.0,
-            guide2_scale=1.0, shift=5.0, sample_solver="unipc", seed=1, joint_pass=True,
+            guide2_scale=1.0, shift=5.0,
+            sample_solver="unipc", seed=1, joint_pass=True,
             VAE_tile_size=type(pipe.vae).get_VAE_tile_size(0, memory, False), cfg_star_switch=False,
             prefix_frames_count=n, overlap_size=n, window_no=2, window_start_frame_no=80,
             model_type=options.model, offloadobj=offload_object, loras_slists=strengths,
-            color_correction_strength=0, callback=lambda *args, **kwargs: None,
-            set_header_text=lambda text: None, **phases)
+            color_correction_strength=0,
+            callback=lambda *args, **kwargs: None, set_header_text=lambda text: None, **phases)
         torch.cuda.synchronize()
         cost.total = time.perf_counter() - begin
     video = frames["x"] if isinstance(frames, dict) else frames
@@ -476,12 +472,13 @@ def report(costs: dict[Setting, list[Cost]], failed: dict[Setting, str],
     lines = [
         f"{datetime.date.today()}, {torch.cuda.get_device_name(0)}, torch {torch.__version__}, "
         f"WanGP {version}, {options.model} in {'int8' if options.int8 else 'bf16'}, "
-        f"{options.size}, {FRAMES} frames, {options.steps} steps, {options.repeats} turns, "
-        + (f"{cap:g} GiB of VRAM" if cap else "all VRAM")
+        f"{options.size}, {FRAMES} frames, {options.steps} "
+        f"steps, {options.repeats} turns, " + (f"{cap:g} GiB of VRAM" if cap else "all VRAM")
         + f", LoRA loaded in {lora_seconds:.1f} s, matrix products at {rate / 1e12:.0f} TFLOP/s",
         "",
         "| | seconds a clip (spread) | / stock | encode | a step | / floor | decode | rest | save "
-        "| GiB allocated | / stock | reserved | RAM | encoded in |",
+        "| GiB allocated "
+        "| / stock | reserved | RAM | encoded in |",
         "|---" * 14 + "|",
     ]
     first = next((setting for setting, found in costs.items() if found), None)

@@ -97,7 +97,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tile", type=int, default=256, help="WanGP's tile size, in pixels")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--feedback", type=int, default=0,
-                        help="clips to feed back into themselves")
+                        help="clips to encode and decode one after the other")
     parser.add_argument("--weights", default="",
                         help="a safetensors file (default: random weights)")
     parser.add_argument("--shape", type=json.loads, default={},
@@ -190,8 +190,8 @@ def costs(models: dict[torch.dtype, Any], options: argparse.Namespace) -> str:
         lines.append(f"| {way.name} | {seconds:.2f} | {peak / GIB:.2f} | "
                      f"{peak / (height * width):,.0f} | {distance(latents, exact):.1e} |")
     lines += ["", "A video that moves to its end, in stripes of so many pixels:", "",
-              "| stripe | seconds | peak GiB | bytes a pixel | wanted free, GiB | distance to 32 "
-              "bit, untiled |",
+              "| stripe | seconds | peak GiB | bytes a pixel | wanted free, GiB | "
+              "distance to 32 bit, untiled |",
               "|---|---|---|---|---|---|"]
     exact = Way("", tf32=True).run(models, moving)
     for share in (20, 10, 5, 2, 1):
@@ -229,8 +229,8 @@ def floor(models: dict[torch.dtype, Any], options: argparse.Namespace) -> str:
     """The least that 81 frames cost: bytes over bandwidth, or operations over rate."""
     width, height = map(int, options.size.split("x"))
     video = clip(picture(height, width, 1), picture(height, width))
-    lines = ["| | seconds | bytes | bytes / bandwidth | operations | operations / rate "
-             "| seconds / floor |",
+    lines = ["| | seconds | bytes | bytes / bandwidth | operations | operations / rate | "
+             "seconds / floor |",
              "|---|---|---|---|---|---|---|"]
     bandwidth = copy_rate()
     latents = None
@@ -243,10 +243,10 @@ def floor(models: dict[torch.dtype, Any], options: argparse.Namespace) -> str:
                 make()
             seconds, _, _ = measure(make, options.repeats)
             least = max(count["bytes"] / bandwidth, count["operations"] / rate)
-            lines.append(f"| {part}, {name}, untiled | {seconds:.2f} | {count['bytes'] / 1e9:.0f} "
-                         f"GB | {count['bytes'] / bandwidth:.3f} s | "
-                         f"{count['operations'] / 1e12:.0f} T | {count['operations'] / rate:.3f} s "
-                         f"| {seconds / least:.1f} |")
+            lines.append(f"| {part}, {name}, untiled | {seconds:.2f} | "
+                         f"{count['bytes'] / 1e9:.0f} GB | {count['bytes'] / bandwidth:.3f} s | "
+                         f"{count['operations'] / 1e12:.0f} T | "
+                         f"{count['operations'] / rate:.3f} s | {seconds / least:.1f} |")
     return "\n".join([f"Measured: a copy moves {bandwidth / 1e12:.2f} TB/s, and a matrix product "
                       f"of 8192 does {matrix_rate(torch.float32) / 1e12:.0f} TFLOP/s in TF32, "
                       f"{matrix_rate(torch.float16) / 1e12:.0f} in fp16. Bytes are what the "
@@ -293,9 +293,8 @@ def matrix_rate(dtype: torch.dtype) -> float:
 # ---------------------------------------------------------------------------------------- exactness
 
 def exactness(options: argparse.Namespace) -> str:
-    """`encode_in_stripes` against WanGP's own `encode`, with tiny random VAEs:
-    landscape and portrait, in stripes and whole, videos that freeze early, late or at
-    the start, single frames."""
+    """`encode_in_stripes` against WanGP's own `encode`, with tiny random VAEs: landscape and
+    portrait, in stripes and whole, videos that freeze early, late or at once, single frames."""
     kinds = load_classes(options.wangp)
     shape = {"dim": 4, "z_dim": 16, "temperal_downsample": [False, True, True]}
     scale = [torch.linspace(-1, 1, 16, device=DEVICE), torch.linspace(0.5, 2, 16, device=DEVICE)]
@@ -327,18 +326,18 @@ def feedback(models: dict[torch.dtype, Any], options: argparse.Namespace) -> Ite
     with which nothing corrects errors. Decodes in 32 bit, untiled."""
     width, height = map(int, options.size.split("x"))
     reference = picture(height, width)
-    tile = (options.tile if min(height, width) > options.tile else min(height, width) // 64 * 32
-            or 32)
+    tile = (options.tile if min(height, width) > options.tile else
+            min(height, width) // 64 * 32 or 32)
     shown = sorted({1, 2, 5, 10, 15, options.feedback} & set(range(1, options.feedback + 1)))
     for padding in ("the reference", "the motion frame"):
         exact: list[tuple[Tensor, Tensor]] = []
         for way in ways(tile):
             motion, made = picture(height, width, 1), []
             for _ in range(options.feedback):
-                latents = way.run(models,
-                                  clip(motion, reference if padding == "the reference" else motion))
-                motion = models[torch.float32].decode(latents,
-                                                      _scale(torch.float32))[0, :, -1].clamp(-1, 1)
+                latents = way.run(models, clip(motion, reference if padding == "the reference" else
+                                               motion))
+                motion = models[torch.float32].decode(
+                    latents, _scale(torch.float32))[0, :, -1].clamp(-1, 1)
                 motion = (motion + 1).mul(127.5).round().div(127.5).sub(1)  # to 8 bit
                 made.append((latents, motion))
             if not exact:
@@ -368,14 +367,14 @@ def distance(value: Tensor, exact: Tensor) -> float:
 # ------------------------------------------------------------------------------------------ helpers
 
 def header(options: argparse.Namespace) -> str:
-    version = next((line.split('"')[1]
-                    for line in (options.wangp / "wgp.py").read_text(encoding="utf-8").splitlines()
+    version = next((line.split('"')[1] for line
+                    in (options.wangp / "wgp.py").read_text(encoding="utf-8").splitlines()
                     if line.startswith("WanGP_version")), "?")
     card = torch.cuda.get_device_name(0) if DEVICE == "cuda" else "CPU"
-    kind = (f"weights {Path(options.weights).name}, {options.shape}"
-            if options.weights else "random weights")
-    return (f"{datetime.date.today()}, {card}, torch {torch.__version__}, WanGP {version}, VAE "
-            f"with {kind}, {options.size}, {FRAMES} frames")
+    kind = (f"weights {Path(options.weights).name}, {options.shape}" if options.weights else
+            "random weights")
+    return (f"{datetime.date.today()}, {card}, torch {torch.__version__}, WanGP {version}, "
+            f"VAE with {kind}, {options.size}, {FRAMES} frames")
 
 
 def _scale(dtype: torch.dtype) -> list[Tensor]:

@@ -21,11 +21,12 @@ from test_svi import SEED, install, task, write_loras  # noqa: E402
 
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.drift.layout import provenance  # noqa: E402
+from wan2gp_svi.files import UNFINISHED  # noqa: E402
 from wan2gp_svi.runs.store import Store  # noqa: E402
 from wan2gp_svi.runs.video import count_frames  # noqa: E402
 
 UNIFIED, PRO, SHOT = ("SVI-2.0 Unified - 50 Steps", "SVI-2.0 Pro - 50 Steps",
-                      "SVI-Shot Infinite LightX2V - 4 Steps")
+                      "SVI Shot Infinite LightX2V - 4 Steps")
 
 
 def frames(video: str | Path) -> list[str]:
@@ -81,11 +82,11 @@ def test_a_killed_run_goes_on_and_gives_the_same_frames(profile, svi, run_wangp,
     run, = Store(tmp_path / "outputs/svi").runs()
     done = run.done()
     assert 2 <= len(done) <= 3
-    left, = (tmp_path / "outputs").glob("*.mp4")
+    left, = (path for path in (tmp_path / "outputs").glob("*.mp4") if UNFINISHED not in path.name)
     playable = frames(left)
     assert playable == whole[:len(playable)] and len(playable) >= done[0].frames
     outcome = trees.run(PYTHON, svi, tmp_path, job)
-    assert f"resuming run {run.name} from clip {len(done) + 1} of 4" in outcome.log
+    assert f"resuming run {run.name}, from clip {len(done) + 1} of 4" in outcome.log
     assert len(outcome.report["tasks"][0]["windows"]) == 1, ("clips that were made "
                                                              "are not made again")
     assert video(outcome) == str(left), "the video grows on"
@@ -181,7 +182,7 @@ def test_sound_lies_under_the_whole_video_also_when_it_is_made_in_two_goes(svi, 
     whole = run_wangp(svi, job)
     broken_off(svi, tmp_path, job, "clip 3/3")
     outcome = trees.run(PYTHON, svi, tmp_path, job)
-    assert "going on with run" in outcome.log or len(outcome.report["tasks"][0]["windows"]) == 3
+    assert "resuming run" in outcome.log or len(outcome.report["tasks"][0]["windows"]) == 3
     for one in (whole, outcome):
         probe = subprocess.run(["ffprobe", "-v", "error", "-show_entries",
                                 "stream=codec_type,duration", "-of", "json", video(one)],

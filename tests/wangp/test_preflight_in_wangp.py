@@ -14,7 +14,7 @@ import browser  # noqa: E402
 import tiny  # noqa: E402
 from test_svi import PROMPTS, install, task, write_loras  # noqa: E402
 
-SHOT = "SVI-Shot Infinite - 50 Steps"
+SHOT = "SVI Shot Infinite - 50 Steps"
 STRENGTH = ("svi-shot.safetensors has a strength of 0.5, but was trained with 1. Set the LoRA "
             "multipliers to: 1")
 

@@ -46,10 +46,8 @@ _mask = mask
 def mask(num_frames, like, kept=1):
     return _mask(num_frames, like, 5)
 """, {"mask"}, "chain-5"),
-    "a frame too many at a seam": ("chain.py", """
-_kept = kept
-def kept(clip, clips, overlap, keep_new):
-    return _kept(clip, clips, max(overlap - 1, 0), keep_new)
+    "a frame too many at a seam": ("wangp/clip.py", """
+Seam.given_up = property(lambda self: max(self.overlap - 1, 0) if self.keep_new else 0)
 """, {"seam-new", "length"}, "seam-old"),
     "a run is resumed from other motion frames": ("runs/store.py", """
 _state = Run.state

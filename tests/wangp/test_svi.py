@@ -169,7 +169,7 @@ def test_the_metadata_bring_the_run_back(all_profiles, run_wangp, svi):
         assert again.tensors[f"task0.window{window}.frames"].equal(frames)
 
 
-SHOT = "SVI-Shot Infinite - 50 Steps"
+SHOT = "SVI Shot Infinite - 50 Steps"
 
 
 @pytest.fixture(scope="module")

@@ -43,10 +43,19 @@ class Page:
         self.page.locator("#svi_runs tbody tr", has_text=name).click()
         self.says(f"Run {name}")
 
-    def cells(self, name: str) -> list[str]:
-        texts = self.page.locator("#svi_runs tbody tr",
-                                  has_text=name).locator("td").all_inner_texts()
-        return [text.strip() for text in texts]
+    def row(self, name: str) -> str:
+        return self.page.locator("#svi_runs tbody tr", has_text=name).inner_text()
+
+    def row_says(self, name: str, text: str) -> None:
+        """Waits for it; nobody clicks on Refresh."""
+        row = self.page.locator("#svi_runs tbody tr", has_text=name)
+        row.filter(has_text=text).wait_for()
+
+    def entered(self, text: str) -> int:
+        """How many fields hold this text, outside of the SVI tab."""
+        return self.page.evaluate(
+            "text => [...document.querySelectorAll('input, textarea')].filter(field =>"
+            " field.value.includes(text) && !field.closest('#svi_run')).length", text)
 
     def click(self, id: str) -> None:
         self.page.locator(f"#svi_{id}").click()
@@ -66,14 +75,14 @@ class Page:
     def says(self, text: str | re.Pattern[str]) -> None:
         self.page.get_by_text(text).locator("visible=true").first.wait_for()
 
-    def generate(self, run: str, until: str) -> None:
-        """Presses Generate when the form has the run's name under "SVI run"."""
+    def generate(self) -> None:
+        """Before v11, WanGP takes jobs from its form only."""
         self.says("The settings are in the form")
-        self.page.wait_for_function("""name => [...document.querySelectorAll("textarea, input")]
-            .some(box => box.value === name)""", arg=run)
-        self.page.wait_for_timeout(1000)
+        self.page.wait_for_timeout(4000)  # the form is filled; nothing on the page says when
         self.page.get_by_role("button", name="Generate",
                               exact=True).locator("visible=true").first.click()
+
+    def logs(self, until: str) -> None:
         for _ in range(180):
             if until in self.log:
                 return
@@ -106,17 +115,23 @@ def test_a_killed_run_is_resumed_and_no_file_of_the_users_names_the_tab(
     with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
         page = Page(opened, work)
         page.open()
-        assert page.cells(run.name)[3:8:2] == ["SVI-Shot", "10.1 s", "failed"]
-        assert "2 of 4" in page.cells(run.name)
+        for said in ("SVI-Shot", "failed", "2 of 4 clips, 10.1 s"):
+            assert said in page.row(run.name)
         page.pick(run.name)
         opened.locator("#svi_run video").wait_for()
         page.click("resume")
-        page.generate(run.name, until="clip 4/4 done")
-        assert re.search(f"resuming run {run.name},? from clip 3 of 4", page.log)
+        if version == "10.80":
+            page.generate()
+        else:
+            page.says(f"WanGP's next job is to resume run {run.name} at clip 3 of 4")
+        page.logs(until="clip 4/4 done")
+        assert f"resuming run {run.name}, from clip 3 of 4" in page.log
+        assert page.entered(run.name) == (1 if version == "10.80" else 0)
         page.open()
-        page.click("refresh")
-        opened.locator("#svi_runs tbody tr", has_text="finished").wait_for()
-        assert page.cells(run.name)[4:6] == ["4 of 4", "20.1 s"]
+        page.row_says(run.name, "finished")
+        assert "4 of 4 clips, 20.1 s" in page.row(run.name)
+        page.says("Finished.")
+        assert opened.locator("#svi_resume").is_disabled()
     again, = Store(work / "outputs/svi").runs()
     assert len(again.done()) == 4 and again.name == run.name
     config = json.loads((work / "config/wgp_config.json").read_text(encoding="utf-8"))
@@ -167,30 +182,32 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.fill("prompt", "a storm")
         page.fill("seed", "99")
         page.click("redo")
-        page.generate(f"{run.name}@2", until="clip 2/9")
+        page.says(f"WanGP's next job is to redo run {run.name} from clip 2 of 9")
+        page.logs(until="clip 2/9")
         page.open()
-        page.click("refresh")
-        opened.locator("#svi_runs tbody tr", has_text="running").wait_for()
+        opened.locator("#svi_runs tbody tr", has_text="running: clip").wait_for()
         new = next(one for one in Store(work / "outputs/svi").runs() if one.name != run.name)
         page.pick(new.name)
         page.tab("Resume")
         page.click("stop")
         page.says(f"Run {new.name} stops after the current clip")
-        for _ in range(60):
-            if "as asked. Press Generate again" in page.log:
-                break
-            opened.wait_for_timeout(1000)
-        page.click("refresh")
-        opened.locator("#svi_runs tbody tr", has_text="stopped").wait_for()
-        assert [clip.seed for clip in new.done()][1] == 99 + 42
-        assert new.done()[1].prompt == "a storm"
+        page.row_says(new.name, "stopped")
+        page.says("Stopped.")
+        assert (opened.locator("#svi_resume").is_enabled()
+                and opened.locator("#svi_stop").is_disabled())
+        assert ([clip.seed for clip in new.done()][1] == 99 + 42
+                and new.done()[1].prompt == "a storm")
 
         page.pick(run.name)
+        page.tab("Details")
+        page.fill("label", "the storm")
+        page.click("rename")
+        page.row_says(run.name, "the storm")
         page.tab("Remove")
         page.click("remove")
         page.says(f"Remove the clips of run {run.name} for good?")
         page.click("yes")
-        page.says(f"Run {run.name} is removed")
+        page.says("Removed 1 run, which frees")
         assert not run.folder.exists() and Path(run.about.video).is_file()
     assert "Traceback" not in page.log, page.log[-4000:]
 

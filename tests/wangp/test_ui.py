@@ -48,19 +48,39 @@ def fill(page, label: str, value: str) -> None:
     field.press("Tab")
 
 
+def line(page, text: str):
+    """Waits for a text in the line below the number of frames."""
+    page.locator("#svi_line").get_by_text(text).first.wait_for()
+
+
 def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     page, log = form
-    assert "SVI-Shot Infinite - 50 Steps" in browser.options(page,
+    shown = page.locator("#svi_line")
+    assert shown.count() == 1 and not shown.is_visible(), "SVI is off and was never on"
+    assert not page.locator("#svi_settings").is_visible(), "its settings are folded away"
+    frames = page.get_by_label("Number of frames").locator("visible=true").first
+    assert frames.get_attribute("max") == "737", "as in WanGP without SVI"
+    assert "SVI Shot Infinite - 50 Steps" in browser.options(page,
                                                              browser.dropdowns(page)[SETTINGS])
-    apply(page, "SVI-Shot Infinite - 50 Steps")
+    apply(page, "SVI Shot Infinite - 50 Steps")
     from PIL import Image
 
+    line(page, "SVI-Shot: 5 clips, 401 frames, 25.1 s.")
+    line(page, "A start image is needed")
+    generate = page.get_by_role("button", name="Generate").locator("visible=true").first
+    generate.click()
+    page.get_by_text("SVI: a start image is needed").first.wait_for()
     picture = tmp_path / "start.png"
     Image.linear_gradient("L").convert("RGB").resize((64, 64)).save(picture)
     page.locator("input[type=file]").first.set_input_files(picture)
+    shown.get_by_text("A start image is needed").wait_for(state="detached")
+    fill(page, "Number of frames", "82")
+    line(page, "Clips are whole, so 82 frames are rounded up. Set 81 for 1 clip.")
     fill(page, "Number of frames", "162")
+    line(page, "SVI-Shot: 2 clips, 161 frames, 10.1 s.")
+    page.get_by_label("SVI settings").check()
     fill(page, "ref_pad_num", "99")
-    generate = page.get_by_role("button", name="Generate").locator("visible=true").first
+    line(page, "SVI padding (ref_pad_num) is \"99\".")
     generate.click()
     fix = page.get_by_text("Set it to auto or a number from -1 to 80")
     page.get_by_text("SVI padding").and_(fix).first.wait_for()
@@ -81,3 +101,7 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     assert "[SVI] clip 2/2 done" in text
     page.locator("video").first.wait_for()
     page.screenshot(path=tmp_path / "done.png")
+    line(page, "SVI-Shot: 2 clips, 161 frames, 10.1 s.")
+    browser.choose(page, browser.dropdowns(page)[SETTINGS], "Image2Video lightx2v - 4 Steps")
+    page.get_by_role("button", name="Apply").locator("visible=true").first.click()
+    line(page, "SVI is off: no SVI LoRA is active. Apply the SVI profile last.")

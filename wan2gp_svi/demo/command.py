@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m wan2gp_svi demo",
-                                     description=(__doc__ or "").partition(": ")[2],
+                                     description=sentence((__doc__ or "").partition(": ")[2]),
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", metavar="N", type=int, default=CLIPS,
                         help=f"clips of five seconds (default: {CLIPS})")

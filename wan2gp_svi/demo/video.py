@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from .world import FPS, HEIGHT, WIDTH
 
 SCALE, GAP, HEAD, FOOT = 5, 16, 48, 44  #: pixels for one of a take; around the takes
 PAPER, INK, FAINT = "#ffffff", "#222222", "#666666"
+LETTER = 12  #: pixels of a letter of the prompt
 COLUMNS = 2
 
 
@@ -78,18 +80,9 @@ def _page(names: tuple[str, ...], clips: tuple[str, ...], prompt: str) -> Image.
     for (x, y), name, clip in zip(places, names, clips, strict=True):
         draw.text((x, y - 10), name, INK, _font(24, "bold"), anchor="ls")
         draw.text((x + SCALE * WIDTH, y - 10), clip, FAINT, _font(20), anchor="rs")
-    line = _fitting(prompt, width - 2 * GAP)
+    line = textwrap.shorten(prompt, (width - 2 * GAP) // LETTER, placeholder=" …")
     draw.text((GAP, height - FOOT / 2), line, FAINT, _font(20), anchor="lm")
     return page
-
-
-def _fitting(text: str, width: int) -> str:
-    font, line = _font(20), " ".join(text.split())
-    if font.getlength(line) <= width:
-        return line
-    while line and font.getlength(f"{line}…") > width:
-        line = line[:-1]
-    return f"{line}…"
 
 
 @cache

@@ -48,7 +48,8 @@ def write(report: Report, folder: Path | None = None) -> tuple[Path, Path, Path]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("video", type=Path, help="a finished video, such as WanGP's mp4")
     parser.add_argument("--reference", type=Path, metavar="IMAGE", help="the start image, which "
-                        "colour casts are measured against (default: the first frame)")
+                        "colour casts are measured against (default: that of the run that made "
+                        "the video, or else the first frame)")
     parser.add_argument("--clips", metavar="FRAMES/SHARED", help="frames of a clip, and frames "
                         "that two clips share, such as 81/1; 81/5/old if the video shows the "
                         "shared frames of the old clip (default: what WanGP wrote into the video)")

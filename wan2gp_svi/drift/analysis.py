@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ..text import count
-from .layout import DriftError, Layout, of_settings
+from .layout import DriftError, Layout, of_settings, reference_of
 from .metrics import NAMES, REPEATED, FrameMetrics, Pictures, mean_lab, measure
-from .trends import Trend, change, trend
 from .verdict import Curve, curves, parts
 from .video import Source, probe, read, read_image
 
+FIRST_FRAME = "the first frame"  #: a report's reference, where there is no image
 NEIGHBOURS = 8  #: steps on either side of a seam that say what is usual there: half a second
 
 
@@ -132,12 +132,6 @@ class Report:
         """A metric of all clips; a clip of a single frame has no motion and is left out there."""
         return [value for clip in self.clips if (value := getattr(clip.median, name)) is not None]
 
-    def trend(self, name: str) -> Trend | None:
-        return trend(self.medians(name))
-
-    def change(self, name: str) -> float:
-        return change(self.column(name))
-
     @property
     def curves(self) -> list[Curve]:
         """What a viewer sees change, the worst first."""
@@ -153,13 +147,16 @@ def report(video: Path | str, reference: Path | str | Pictures | None = None,
            clips: Layout | str | None = None) -> Report:
     """Measures a video, 16 frames at a time.
 
-    `reference`  the user's image, a file or uint8 [H, W, 3]; default: the first frame
+    `reference`  the user's image, a file or uint8 [H, W, 3]; default: that of the run that made
+                 the video, or else the first frame
     `clips`      a Layout or what `Layout.parse` reads; default: what WanGP wrote into the video
 
     Raises DriftError for what the user can fix.
     """
     given = Layout.parse(clips) if isinstance(clips, str) else clips
     source = probe(Path(video))
+    if reference is None:
+        reference = reference_of(source.path, source.settings)
     picture = None if reference is None else read_image(reference, source)
     layout = given or of_settings(source.settings, source.frames)
     wanted = {frame for _, frame in shown(layout.spans(max(1, source.frames)))}
@@ -176,7 +173,7 @@ def report(video: Path | str, reference: Path | str | Pictures | None = None,
     clips_ = tuple(clip_metrics(number, span, rows) for number, span in enumerate(spans, 1))
     seams = tuple(seam(number, span.start, rows) for number, span in enumerate(spans[1:], 1))
     return Report(source.path, source.width, source.height, source.fps, layout,
-                  "the first frame" if picture is None else "the image", tuple(rows), clips_,
+                  FIRST_FRAME if picture is None else "the image", tuple(rows), clips_,
                   seams if layout.seams else (), tuple(notes), pictures, picture)
 
 

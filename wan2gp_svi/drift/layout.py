@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from .. import chain
 from ..variants import CLIP_FRAMES, VARIANTS, Variant
+
+RUNS = "svi"  #: the folder of runs beside the videos, as in runs.store
 
 
 class DriftError(Exception):
@@ -87,6 +90,14 @@ def provenance(settings: Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(place, Mapping) and isinstance(place.get("svi"), Mapping):
             return place["svi"]
     return {}
+
+
+def reference_of(video: Path, settings: Mapping[str, Any]) -> Path | None:
+    """The reference of the run that made a video, by the settings that WanGP wrote into it; None if
+    the run is not beside the video."""
+    run = Path(str(provenance(settings).get("run") or "")).name
+    path = video.parent / RUNS / run / "reference.png"
+    return path if run and path.is_file() else None
 
 
 def of_settings(settings: Mapping[str, Any], frames: int) -> Layout:

@@ -13,20 +13,27 @@ from uuid import uuid4
 
 import numpy as np
 
-from .. import __version__
+from .. import __version__, files
 from . import plot
-from .analysis import NEIGHBOURS, ClipMetrics, Report, Seam, Step
+from .analysis import FIRST_FRAME, NEIGHBOURS, ClipMetrics, Report, Seam, Step
 from .layout import DriftError
 from .metrics import METRICS, NAMES, SHORT_SIDE
-from .trends import ENDS, Trend
+from .trends import ENDS, Trend, change, trend
 
 
 def write(report: Report, folder: Path | None = None) -> tuple[Path, Path, Path]:
     """Writes the report into `folder`, or beside its video, and replaces an earlier one.
 
-    All three are complete before the first one is put in its place. Raises DriftError.
+    All three are complete before the first one is put in its place. Raises DriftError, also where
+    the earlier one knew the user's image, which is worth more than one that does not.
     """
     folder = report.video.parent if folder is None else folder
+    earlier = files.read_json(folder / f"{report.video.stem}.drift.json")
+    if (report.reference == FIRST_FRAME and isinstance(earlier, dict)
+            and earlier.get("reference", FIRST_FRAME) != FIRST_FRAME):
+        raise DriftError(
+            f"{report.video.name} has a report that was measured against its start image, which is "
+            "gone. Give the image with --reference, or another folder with --out.")
     writers: dict[str, Callable[[Report, Path], None]] = {"csv": write_csv, "json": write_json,
                                                           "png": plot.write_png}
     paths = [folder / f"{report.video.stem}.drift.{kind}" for kind in writers]
@@ -106,23 +113,22 @@ def _seam(seam: Seam) -> dict[str, Any]:
 
 
 def _trend(report: Report, name: str) -> dict[str, Any]:
-    found = report.trend(name)
-    values = {} if found is None else {key: _rounded(getattr(found, key))
-                                       for key in ("slope", "low", "high")}
-    return {f"last_minus_first_{ENDS:.0%}": _rounded(report.change(name)), **values,
-            "per_clip": per_clip(report, name), "word": "" if found is None else found.word}
+    found, amount = trend(report.medians(name)), _rounded(change(report.column(name)))
+    values = {key: _rounded(getattr(found, key)) for key in ("slope", "low", "high") if found}
+    return {f"last_minus_first_{ENDS:.0%}": amount, **values, "per_clip": per_clip(report, name),
+            "word": found.word if found else ""}
 
 
 def per_clip(report: Report, name: str) -> str:
     """The slope of a metric per clip, such as `+0.8 %` or `-0.10`; "" for a single clip."""
-    trend = report.trend(name)
-    if trend is None:
+    found = trend(report.medians(name))
+    if found is None:
         return ""
     usual = float(np.median(report.medians(name)))
     relative = METRICS[name].relative and usual != 0
-    text = f"{100 * trend.slope / usual:+.1f}" if relative else f"{trend.slope:+.2f}"
+    text = f"{100 * found.slope / usual:+.1f}" if relative else f"{found.slope:+.2f}"
     if not float(text):  # what rounds to nothing has no sign
-        text = text[1:] if trend.word == "no trend" or not trend.word else f"almost {text[1:]}"
+        text = f"almost {text[1:]}" if found.word in ("rises", "falls") else text[1:]
     return f"{text} %" if relative else text
 
 

@@ -61,7 +61,8 @@ def write_png(report: Report, path: Path) -> None:
 def draw(report: Report) -> Page:
     headline, *others = parts(report)
     title = textwrap.fill(headline, 76)
-    rest = "\n".join(textwrap.fill(line, 116) for line in [*others, *report.notes])
+    notes = [f"Note: {note}." for note in report.notes]
+    rest = "\n".join(textwrap.fill(line, 116) for line in [*others, *notes])
     shape, pictures = report.width / report.height, _pictures(report)
     column = (WIDTH - 2 * MARGIN + GAP) / max(COLUMNS, len(pictures))
     tall = min((column - GAP) / shape, TALLEST)
@@ -102,8 +103,7 @@ def _pictures(report: Report) -> list[tuple[str, Pictures]]:
     image = report.reference_picture
     found = [] if image is None else [("your image", image)]
     for clip, frame in shown([clip.frames for clip in report.clips]):
-        # of a broken file, the frame itself may not be there
-        nearest = sorted(report.pictures, key=lambda at: abs(at - frame))[0]  # noqa: B023
+        _, nearest = min((abs(at - frame), at) for at in report.pictures)  # if the file is broken
         found.append((name(report, clip), report.pictures[nearest]))
     return found
 

@@ -16,7 +16,7 @@ from wan2gp_svi.install.transaction import alone, carry_out, remove_if_empty
 from wan2gp_svi.text import count, escape_unprintable, gigabytes
 
 NAME = "SVI for WanGP"
-NEXT = ('Next: restart WanGP, choose Image2Video 14B, pick "SVI-Shot Infinite - 50 Steps" under '
+NEXT = ('Next: restart WanGP, choose Image2Video 14B, pick "SVI Shot Infinite - 50 Steps" under '
         "Settings, add a start image, and set the number of frames.")
 EXAMPLES = """examples:
   python install.py                                find WanGP around or beside this folder
@@ -104,7 +104,7 @@ def _run(wangp: Path, options: argparse.Namespace, distribution: Distribution) -
                 print("git is busy (.git/index.lock) and shows the hooked files as modified: run "
                       "install.py again when git is done")
     if options.uninstall:
-        _uninstalled(plan, options.dry_run)
+        _uninstalled(wangp, plan, options.dry_run)
     else:
         _installed(wangp, distribution, plan, options.dry_run)
     wanted = loras.downloads(wangp, options.download, options.lora_dir)
@@ -150,8 +150,10 @@ def _installed(wangp: Path, distribution: Distribution, plan: Plan, dry: bool) -
           f"{NAME} {distribution.release} is installed.", NEXT, sep="\n")
 
 
-def _uninstalled(plan: Plan, dry: bool) -> None:
+def _uninstalled(wangp: Path, plan: Plan, dry: bool) -> None:
     _kept(plan.kept, "Kept, because you edited it")
+    for name, target in locate.links(wangp).items():
+        print(f"Kept, because it is a link to {target}: {name}")
     if plan.in_place:
         print("Kept, because this distribution is in WanGP's folder: its package and profiles")
     if not plan.changes:

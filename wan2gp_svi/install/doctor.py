@@ -8,6 +8,7 @@ import platform
 import re
 import stat
 from collections.abc import Iterator
+from enum import Enum
 from importlib import metadata
 from pathlib import Path
 
@@ -15,26 +16,33 @@ from wan2gp_svi import files
 from wan2gp_svi.install import Refused, legacy, locate, loras
 from wan2gp_svi.install.git_clone import Filter, filter_state
 from wan2gp_svi.install.patches import Patch, PatchError, hooked, present, read_series, unhooked
-from wan2gp_svi.install.plan import compare
+from wan2gp_svi.install.plan import compare, ignored
 from wan2gp_svi.install.programs import ask
 from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
-from wan2gp_svi.install.state import load
+from wan2gp_svi.install.state import State, load, sha256
 from wan2gp_svi.text import count, gigabytes
 from wan2gp_svi.wangp import contract
 
 PACKAGES = ("torch", "mmgp", "gradio", "huggingface_hub")
 ENVIRONMENTS = ("env", "venv", ".venv", "env_venv", "env_uv", "env_conda")  # of WanGP's installer
-SMALLEST = 100_000_000  # bytes; all of SVI's LoRA files are larger, even in 16 bit
 WAIT = 20  # seconds for a program that should answer at once
 QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version",
          "--format=csv,noheader,nounits")
 NOTHING = "No problems found."
+_File = Enum("_File", "WHOLE MISSING EDITED OLD")  # how a file of ours is
 _AGAIN = "run install.py again after every update of WanGP"
 _UPDATES = {
     Filter.NO_CLONE: f"not a git clone, {_AGAIN}",
     Filter.NO_GIT: f"git was not found, {_AGAIN}",
-    Filter.BROKEN: "git's filter for the hooks is incomplete, run install.py",
+    Filter.BROKEN: "git's filter is incomplete or of another release, run install.py",
+    Filter.NO_PYTHON: f"git found no Python outside WanGP's folder, {_AGAIN}",
     Filter.WHOLE: "git keeps the hooks through every update",
+}
+_NEXT_UPDATE = {
+    Filter.BROKEN: "git's filter is incomplete or of another release, so the next update of WanGP "
+                   "may remove the hooks: run install.py.",
+    Filter.NO_PYTHON: "git found no Python outside WanGP's folder, so the next update of WanGP "
+                      "removes the hooks: install Python, or run install.py after each update.",
 }
 
 
@@ -53,12 +61,14 @@ def report(wangp: Path, distribution: Distribution, lora_dir: str | None, python
         *_releases(wangp, distribution, wrong),
         *machine,
         *_hooks(wangp, patches, wrong),
-        f"Updates: {updates(wangp, distribution)}",
+        *_updates(wangp, distribution, wrong),
         *_contract(wangp, patches, wrong),
         *copies(wangp),
         *_files(wangp, distribution, wrong),
         *_loras(wangp, lora_dir, wrong),
     ]
+    wrong += [f"{name} is a link to {target}, and git and updates cannot work with it: "
+              f"{locate.UNLINK}." for name, target in locate.links(wangp).items()]
     wrong += [*_earlier(wangp, patches), *_protected(wangp, patches), *_unfinished(wangp)]
     lines += ["Problems:" if wrong else NOTHING]
     lines += [f"  {number}. {what}" for number, what in enumerate(wrong, 1)]
@@ -75,8 +85,19 @@ def short(line: str, wangp: Path) -> str:
 
 def updates(wangp: Path, distribution: Distribution) -> str:
     """What an update of WanGP does to the hooks."""
-    hooked = [patch.path for patch in read_series(distribution.patches)]
-    return _UPDATES[filter_state(wangp, hooked, distribution.files())]
+    return _UPDATES[_filter(wangp, distribution)]
+
+
+def _updates(wangp: Path, distribution: Distribution, wrong: list[str]) -> list[str]:
+    state = _filter(wangp, distribution)
+    if state in _NEXT_UPDATE and load(wangp):
+        wrong.append(_NEXT_UPDATE[state])
+    return [f"Updates: {_UPDATES[state]}"]
+
+
+def _filter(wangp: Path, distribution: Distribution) -> Filter:
+    hidden = ignored(wangp, distribution, load(wangp) or State())
+    return filter_state(wangp, distribution.patches, hidden)
 
 
 def copies(wangp: Path) -> list[str]:
@@ -226,21 +247,35 @@ def _gpus() -> list[str]:
     return [f"GPU: {gpu[0]}, {gpu[1]} MiB, driver {gpu[2]}" for gpu in gpus if len(gpu) == 3]
 
 
+def _conditions(wangp: Path, distribution: Distribution) -> dict[str, _File]:
+    """How each of our files is. The package in WanGP and the distribution that it came from give
+    the same answer."""
+    writes, edited = compare(wangp, distribution)
+    found = {change.path: _File.MISSING if change.before is None else
+             _File.WHOLE if change.before == change.after else _File.OLD for change in writes}
+    found |= dict.fromkeys(edited, _File.EDITED)
+    for name, known in (load(wangp) or State()).files.items():
+        if name not in found:  # it is in its place, or another release's
+            content = files.read(wangp / name)
+            found[name] = (_File.MISSING if content is None else
+                           _File.WHOLE if sha256(content) == known else _File.EDITED)
+    return dict(sorted(found.items()))
+
+
 def _files(wangp: Path, distribution: Distribution, wrong: list[str]) -> list[str]:
     lines = []
-    if distribution.in_place(wangp):
+    if distribution.unpacked_into(wangp):
         lines.append(f"Package and profiles: used where they are, in {distribution.root}")
-    writes, edited = compare(wangp, distribution)
+    conditions = _conditions(wangp, distribution)
     folders = {"Package": (f"{PACKAGE}/",), "Profiles": tuple(f"{name}/" for name in PROFILES)}
     for title, places in folders.items():
-        ours = [change for change in writes if change.path.startswith(places)]
-        lost = [change.path for change in ours if change.before is None]
-        old = [change.path for change in ours if change.before not in (None, change.after)]
-        mine = [name for name in edited if name.startswith(places)]
-        if ours or mine:
+        ours = {name: how for name, how in conditions.items() if name.startswith(places)}
+        lost, old, mine = ([name for name, how in ours.items() if how is one]
+                           for one in (_File.MISSING, _File.OLD, _File.EDITED))
+        if ours:
             other = f", {len(old)} of another release" if old else ""
-            lines.append(f"{title}: {len(ours) - len(lost)} present, {len(mine)} edited, "
-                         f"{len(lost)} missing{other}")
+            lines.append(f"{title}: {len(ours) - len(lost) - len(mine)} present, {len(mine)} "
+                         f"edited, {len(lost)} missing{other}")
         lines += [f"  edited: {name}" for name in mine]
         if load(wangp):
             lines += [f"  missing: {name}" for name in lost]
@@ -259,10 +294,11 @@ def _names(names: list[str]) -> str:
 def _loras(wangp: Path, lora_dir: str | None, wrong: list[str]) -> list[str]:
     lines = []
     for path, title in loras.found(wangp, lora_dir):
-        size, small = gigabytes(path.stat().st_size), path.stat().st_size < SMALLEST
-        lines.append(f"LoRA: {path} ({title}, {size}{', incomplete?' if small else ''})")
-        if small:
-            wrong.append(f"{path.name} has only {size}: delete it, and run install.py --download.")
+        size, whole = gigabytes(path.stat().st_size), loras.is_complete(path)
+        lines.append(f"LoRA: {path} ({title}, {size}{'' if whole else ', incomplete'})")
+        if not whole:
+            wrong.append(f"{path.name} is incomplete, it has only {size}: delete it, and run "
+                         "install.py --download.")
     folders = dict.fromkeys(loras.folder(wangp, wan, lora_dir) for wan in ("2.1", "2.2"))
     for part in (part for folder in folders for part in loras.unfinished(folder)):
         lines.append(f"LoRA: {part} ({gigabytes(part.stat().st_size)}, incomplete download)")

@@ -3,29 +3,35 @@
 git sees the hooked files without their hooks (clean), so every pull, reset, stash and checkout goes
 through. It adds the hooks to each version that it writes (smudge). If one does not fit, the file
 stays as upstream wrote it, except for the hook at WanGP's start, which says that SVI is off and
-why. `git_clone` sets the filter up, as: python filter.py clean|smudge PATH < FILE > FILE
+why. `archive` makes one file of this and what it needs, and `git_clone` sets that up in .git, as:
+python filter.pyz clean|smudge PATH < FILE > FILE
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-
-if __name__ == "__main__":  # git runs it by its path; the package is in WanGP's folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+from zipimport import zipimporter
 
 from wan2gp_svi.install import patches
-from wan2gp_svi.install.patches import Patch, PatchError, fault, hooked, unhooked
-from wan2gp_svi.install.shipped import Distribution
-from wan2gp_svi.wangp import contract
+from wan2gp_svi.install.patches import Patch, PatchError, fault, hooked, parse_series, unhooked
+
+FOLDER = "patches"  #: in the archive
 
 
-def filtered(mode: str, path: str, source: bytes, home: Path) -> tuple[bytes, str]:
-    """What the filter makes of a file, and why it has no hooks ("" if it has, or needs none)."""
+def filtered(
+    mode: str, path: str, source: bytes, read: Callable[[str], str]
+) -> tuple[bytes, str]:
+    """What the filter makes of a file, and why it has no hooks ("" if it has, or needs none).
+
+    `read` returns the text of a patch, as in `parse_series`.
+    """
     if mode == "clean":
         return unhooked(source), ""
+    from wan2gp_svi.wangp import contract  # git status cleans, and waits for it
+
     patch = None
     try:
-        series = patches.read_series(Distribution(home, "").patches)
-        patch = next((patch for patch in series if patch.path == path), None)
+        patch = next((patch for patch in parse_series(read) if patch.path == path), None)
         if patch is None:
             return source, ""
         result = hooked(source, patch)
@@ -53,7 +59,7 @@ def _started(bare: bytes, patch: Patch) -> bytes:
 def main(mode: str, path: str) -> int:
     source = sys.stdin.buffer.read()
     try:
-        result, why = filtered(mode, path, source, Path(__file__).resolve().parents[2])
+        result, why = filtered(mode, path, source, _read)
     except Exception as error:  # whatever happens, git must get a file
         result, why = source, f"{type(error).__name__}: {error}. Please report this line"
     sys.stdout.buffer.write(result)
@@ -62,5 +68,7 @@ def main(mode: str, path: str) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3]))
+def _read(name: str) -> str:
+    """The text of a patch in the archive that this module is in."""
+    archive = zipimporter(str(Path(__file__).parents[2]))
+    return archive.get_data(f"{FOLDER}/{name}").decode("utf-8")

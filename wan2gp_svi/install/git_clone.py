@@ -1,10 +1,14 @@
 """A git clone of WanGP: sets the filter up in its own .git, and removes it.
 
-The set-up is a block in each of config, info/attributes and info/exclude, and a shell script that
-finds a Python for the filter. If it finds none, sed adds the hook at WanGP's start.
+The set-up is a block in each of config, info/attributes and info/exclude, the filter, and a shell
+script that finds a Python for it. If it finds none, sed adds the hook at WanGP's start.
+
+A checkout can put any file into WanGP's folder, and git runs the filter while it does. So nothing
+in that folder runs here: no module, no patch, and no Python.
 """
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,24 +17,43 @@ from pathlib import Path
 
 from wan2gp_svi import files
 from wan2gp_svi.install import Refused
-from wan2gp_svi.install.patches import MARKER, NO_PYTHON, START, Patch, hook_name
+from wan2gp_svi.install.archive import archive
+from wan2gp_svi.install.patches import MARKER, NO_PYTHON, START, Patch, hook_name, read_series
 from wan2gp_svi.install.programs import ask
 from wan2gp_svi.install.shipped import PACKAGE
 from wan2gp_svi.wangp import contract
 
 _BEGIN, _END = b"# wan2gp_svi: begin\n", b"# wan2gp_svi: end\n"
 _JOINED = b"# wan2gp_svi: begin, after a line without end\n"
-Filter = Enum("Filter", "NO_CLONE NO_GIT BROKEN WHOLE")  #: how the filter stands in a WanGP
+#: how the filter stands in a WanGP
+Filter = Enum("Filter", "NO_CLONE NO_GIT BROKEN NO_PYTHON WHOLE")
+_SUFFIXES = ("", ".pyz", ".python")  # of the script, the filter, and the path of a Python for it
 _SCRIPT = """\
 # SVI for WanGP. git runs this on hooked files, to remove the hooks for git and add them for WanGP.
 # Without the package it adds none, and without a Python only the one that says so at WanGP's start.
-for python in {python} python3 python py; do
-    if [ -f {filter} ] && "$python" -c "" </dev/null >/dev/null 2>&1; then
-        exec "$python" {filter} "$@"
-    fi
-done
+# A checkout can change any file in WanGP's folder: nothing there may run.
+is_elsewhere() {{
+    case $1 in /* | [A-Za-z]:*) ;; *) return 1 ;; esac
+    folder=$(CDPATH= cd "${{1%/*}}/" && pwd -P) || return 1
+    while [ "$folder" ]; do
+        if [ "$folder" -ef . ]; then return 1; fi
+        folder=${{folder%/*}}
+    done
+}}
+unset VIRTUAL_ENV  # py would run the Python there
+known=
+if [ -f "$0.python" ]; then IFS= read -r known <"$0.python"; fi
+if [ -f {package}/__init__.py ]; then
+    for name in "$known" python3 python py; do
+        python=$(command -v "$name") && is_elsewhere "$python" || continue
+        if "$python" -I -S -c "" </dev/null >/dev/null 2>&1; then
+            exec "$python" -I -S "$0.pyz" "$@"
+        fi
+    done
+fi
 if [ "$1" = clean ]; then exec sed '/{marker}[[:space:]]*$/d'; fi
-if [ "$2" = {started} ] && [ -f {filter} ]; then
+if [ "$2" = {started} ] && [ -f {package}/__init__.py ]; then
+    echo "[SVI] SVI is off: git found no Python outside this folder. Run install.py again." >&2
     exec sed {start}
 fi
 exec cat
@@ -48,13 +71,13 @@ class Clone:
     def script(self) -> str:
         return f"{self.git}/{PACKAGE}/filter"
 
-    def wanted(self, hooked: Iterable[str], ours: Iterable[str]) -> dict[str, bytes | None]:
-        """The content of each file in .git once the filter is set up for the files `hooked`, and
-        git ignores the files `ours`."""
+    def wanted(self, patches: Path, ours: Iterable[str]) -> dict[str, bytes | None]:
+        """The content of each file in .git once the filter is set up for the patches in a folder,
+        and git ignores the files `ours`."""
+        hooked = [patch.path for patch in read_series(patches)]
         started, start = _by_sed(contract.own_patches())
-        python = _quoted(Path(sys.executable).as_posix())
-        script = _SCRIPT.format(python=python, marker=MARKER, started=started,
-                                filter=f"{PACKAGE}/install/filter.py", start=_quoted(start))
+        script = _SCRIPT.format(marker=MARKER, started=_quoted(started), package=PACKAGE,
+                                start=_quoted(start))
         quoted = _quoted(self.script)
         # a second worktree has no .git in which to find the script
         command = _escaped(f"test -f {quoted} || exec cat; exec sh {quoted}")
@@ -65,7 +88,11 @@ class Clone:
             "config": [f'[filter "{PACKAGE}"]', *commands],
             "info/attributes": [f"/{name} filter={PACKAGE}" for name in hooked],
         }
-        wanted: dict[str, bytes | None] = {self.script: script.encode("utf-8")}
+        wanted: dict[str, bytes | None] = {
+            self.script: script.encode("utf-8"),
+            f"{self.script}.pyz": archive(patches),
+            f"{self.script}.python": self._python(),
+        }
         for name, lines in blocks.items():
             place = f"{self.git}/{name}"
             wanted[place] = with_block(files.read(self.root / place), lines)
@@ -75,7 +102,19 @@ class Clone:
         """The content of the same files without the filter."""
         names = [f"{self.git}/{name}" for name in ("info/attributes", "config", "info/exclude")]
         bare = {name: without_block(files.read(self.root / name)) for name in names}
-        return {**bare, self.script: None}
+        return {**bare, **dict.fromkeys(f"{self.script}{suffix}" for suffix in _SUFFIXES)}
+
+    def _python(self) -> bytes | None:
+        """The path of a Python outside WanGP's folder, in a line: the one noted before, this one,
+        the one that its environment was made from, or conda's. None if there is none."""
+        noted = files.read(self.root / f"{self.script}.python") or b""
+        for place in (noted.decode("utf-8", "replace").strip(), sys.executable,
+                      getattr(sys, "_base_executable", ""), os.path.realpath(sys.executable),
+                      os.environ.get("CONDA_PYTHON_EXE")):
+            path = Path(place or self.root)
+            if path.is_file() and not path.parent.resolve().is_relative_to(self.root.resolve()):
+                return f"{path.as_posix()}\n".encode()
+        return None
 
     def settle(self, paths: Iterable[str]) -> bool:
         """Makes git look at these files again, because it takes a changed size for an edit.
@@ -115,16 +154,18 @@ def usable(wangp: Path) -> bool:
     return bool(top) and Path(top).is_dir() and Path(top).samefile(wangp)
 
 
-def filter_state(wangp: Path, hooked: Iterable[str], ours: Iterable[str]) -> Filter:
+def filter_state(wangp: Path, patches: Path, ours: Iterable[str]) -> Filter:
     """How the filter stands. The arguments are those of `Clone.wanted`."""
     git = clone(wangp)
     if git is None:
         return Filter.NO_CLONE
     if not usable(wangp):
         return Filter.NO_GIT
-    wanted = git.wanted(hooked, ours).items()
-    whole = all(content == files.read(wangp / name) for name, content in wanted)
-    return Filter.WHOLE if whole else Filter.BROKEN
+    wanted = git.wanted(patches, ours).items()
+    if any(content != files.read(wangp / name) for name, content in wanted):
+        return Filter.BROKEN
+    smudged = _git(wangp, "cat-file", "--filters", f"HEAD:./{contract.WGP}")
+    return Filter.NO_PYTHON if NO_PYTHON in smudged else Filter.WHOLE
 
 
 def with_block(text: bytes | None, lines: Iterable[str]) -> bytes:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from wan2gp_svi import files
 from wan2gp_svi.install import Refused, legacy
+from wan2gp_svi.install.shipped import PACKAGE, PROFILES
 from wan2gp_svi.wangp import contract
 
 SIGNS = ("wgp.py", "models/wan/any2video.py")
 HOW = "python install.py PATH/TO/Wan2GP"
+UNLINK = "put a folder in its place, or delete it, and run install.py"
 
 
 def _missing(folder: Path) -> list[str]:
@@ -58,8 +60,32 @@ def copies(wangp: Path) -> dict[Path, str]:
     return found
 
 
+def links(wangp: Path) -> dict[str, Path]:
+    """The folders for our files that are links, and where they lead."""
+    found: dict[str, Path] = {}
+    for name in (PACKAGE, "profiles", *PROFILES):
+        target = (wangp / name).resolve()
+        straight = os.path.normcase(target) == os.path.normcase(wangp.resolve() / name)
+        if not straight and not any(name.startswith(f"{other}/") for other in found):
+            found[name] = target
+    return found
+
+
+def is_here(wangp: Path, name: str) -> bool:
+    """Whether a file of WanGP is in its folder, and no link leads out of it."""
+    return (wangp / name).resolve().is_relative_to(wangp.resolve())
+
+
 def check(wangp: Path) -> None:
-    """Raises Refused if WanGP is too old, or has the hooks of the earlier distribution."""
+    """Raises Refused if WanGP is too old, has the hooks of the earlier distribution, or has links
+    where our files go."""
+    for name, target in links(wangp).items():
+        raise Refused(f"{name} is a link to {target}, and git and updates cannot work with it: "
+                      f"{UNLINK}")
+    for name in contract.HOOKED:
+        if not is_here(wangp, name):
+            raise Refused(f"{name} is a link to {(wangp / name).resolve()}, outside WanGP: put the "
+                          "file itself there and run this again")
     if not (wangp / "profiles").is_dir():
         raise Refused(
             f"WanGP {version(wangp)} is too old, it has no profiles folder: update WanGP first")

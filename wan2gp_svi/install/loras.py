@@ -2,11 +2,14 @@
 
 WanGP cannot resume its own download of a file in a sub-folder of a repository, and takes any file
 with the final name for complete. So a file is downloaded here under another name, which can resume,
-and renamed when its size is the server's.
+and renamed when its size and its hash are those that the server publishes.
 """
 
 import contextlib
+import hashlib
+import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from wan2gp_svi.install import Refused
 from wan2gp_svi.text import gigabytes
 
 SPARE = 1.05  # the part of a download's size that must be free
+MOST_HEADER = 10_000_000  # bytes of a safetensors header; those of SVI's files have 0.1 million
 
 
 def folder(wangp: Path, wan: str, given: str | None = None) -> Path:
@@ -95,38 +99,78 @@ def downloads(wangp: Path, ids: Iterable[str], given: str | None = None) -> list
                               for v in chosen for lora in v.loras))
 
 
-def fetch(wanted: Iterable[Download], report: Callable[[Progress], object]) -> None:
-    """Downloads what is missing, and reports each file when its download begins and when it is
-    complete. Raises Refused; what has arrived is kept."""
+def fetch(wanted: Iterable[Download], report: Callable[[Progress], object],
+          cancelled: Callable[[], bool] = lambda: False) -> None:
+    """Downloads what is missing, all from one commit of the repository, and reports each file when
+    its download begins and when it is complete. Raises Refused, also when the user has `cancelled`
+    the download; what has arrived is kept."""
     try:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
     except ImportError:
         raise Refused("downloads need huggingface_hub: pip install huggingface_hub, use WanGP's "
                       "Python, or let WanGP download the file on first use") from None
-    missing = []
+    missing, commit = [], None
     for file in wanted:
-        url = hf_hub_url(variants.LORA_REPO, file.source)
+        url = hf_hub_url(variants.LORA_REPO, file.source, revision=commit)
         facts = _ask(file, get_hf_file_metadata, url, token=False)
-        if facts.size is None or not facts.etag:
-            raise Refused(f"the server does not say how large {file.source} is: try again later")
-        tag = "".join(letter for letter in facts.etag if letter.isalnum())[:12]
-        part = file.target.with_name(f".{file.target.name}.{tag}.part")
+        sha256 = (facts.etag or "").strip('"').lower()
+        if facts.size is None or not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise Refused(f"the server does not say how large {file.source} is or what its hash "
+                          "is: try again later")
+        if commit is None and facts.commit_hash:  # whatever is uploaded from now on, the rest fits
+            commit = facts.commit_hash
+            url = hf_hub_url(variants.LORA_REPO, file.source, revision=commit)
+        remote = _Remote(url, facts.size, sha256)
         if not file.target.exists():
-            missing.append((file, url, part, facts.size))
-        elif (there := file.target.stat().st_size) == facts.size:
-            report(Progress(file, there, facts.size))
-        else:
-            raise Refused(f"{file.target} has {there} bytes, not {facts.size}: delete or rename "
+            missing.append((file, remote))
+        elif (there := file.target.stat().st_size) != remote.size:
+            raise Refused(f"{file.target} has {there} bytes, not {remote.size}: delete or rename "
                           "it and run again")
-    _make_room([(part, size) for _, _, part, size in missing])
-    for one in missing:
-        _download(*one, report)
+        elif _sha256(file.target) != sha256:
+            raise Refused(f"{file.target} is damaged or another file, since its hash is not the "
+                          "server's: delete or rename it and run again")
+        else:
+            report(Progress(file, there, remote.size))
+    _make_room([(_part(*one), one[1].size) for one in missing])
+    for file, remote in missing:
+        _download(file, remote, report, cancelled)
 
 
-def _download(file: Download, url: str, part: Path, size: int,
-              report: Callable[[Progress], object]) -> None:
+@dataclass(frozen=True)
+class _Remote:
+    """A file on the server."""
+
+    url: str
+    size: int
+    sha256: str
+
+
+def _part(file: Download, remote: _Remote) -> Path:
+    """Where a file is while it arrives."""
+    return file.target.with_name(f".{file.target.name}.{remote.sha256[:12]}.part")
+
+
+class _Cancellable:
+    """A file that takes no more bytes once the user has cancelled."""
+
+    def __init__(self, file: Any, cancelled: Callable[[], bool]):
+        self._file, self._cancelled = file, cancelled
+
+    def write(self, data: bytes) -> Any:
+        if self._cancelled():
+            raise Refused("the download was cancelled, and what has arrived is kept: download "
+                          "again to resume")
+        return self._file.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _download(file: Download, remote: _Remote, report: Callable[[Progress], object],
+              cancelled: Callable[[], bool]) -> None:
     from huggingface_hub.file_download import http_get
 
+    part, size = _part(file, remote), remote.size
     with part.open("ab") as out:
         if out.tell() > size:
             out.truncate(0)
@@ -134,21 +178,36 @@ def _download(file: Download, url: str, part: Path, size: int,
         if here < size:
             report(Progress(file, here, size))
             # hf_hub_download does not resume since huggingface_hub 1.18 (pull request 4228)
-            _ask(file, http_get, url, out, resume_size=here, expected_size=size,
-                 headers={"Accept-Encoding": "identity"})
+            _ask(file, http_get, remote.url, _Cancellable(out, cancelled), resume_size=here,
+                 expected_size=size, headers={"Accept-Encoding": "identity"})
     if part.stat().st_size != size:
         part.unlink()
         raise Refused(f"{file.source} arrived with a wrong size and was deleted: run again")
+    if _sha256(part) != remote.sha256:
+        part.unlink()
+        raise Refused(f"{file.source} arrived damaged, since its hash is not the server's, and was "
+                      "deleted: run again")
     part.replace(file.target)
     for stale in unfinished(file.target.parent, file.target.name):
         stale.unlink()
     report(Progress(file, size, size))
 
 
+def _sha256(path: Path) -> str:
+    """The hash of a large file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def _ask(file: Download, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """Calls huggingface_hub, and turns its errors, which differ by version, into one sentence."""
     try:
         return function(*args, **options)
+    except Refused:
+        raise
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status == 404:
@@ -178,3 +237,15 @@ def found(wangp: Path, given: str | None = None) -> list[tuple[Path, str]]:
         path for place in folders for path in sorted(place.rglob("*.safetensors")))
     named = [(path, variants.identify(path.name)) for path in paths if path.is_file()]
     return [(path, variant.title) for path, variant in named if variant is not None]
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a safetensors file has as many bytes as its header says, whatever its rank."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            tensors = json.loads(file.read(length)) if length <= MOST_HEADER else {}
+        ends = [one["data_offsets"][1] for name, one in tensors.items() if name != "__metadata__"]
+        return bool(ends) and path.stat().st_size == 8 + length + max(ends)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return False

@@ -19,15 +19,18 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from functools import lru_cache, partial
+from pathlib import Path
 
 from wan2gp_svi.install import Refused
 
 MARKER = "# wan2gp_svi"
 NO_PYTHON = "# git found no Python"  # before the marker, if git's filter had no Python to run
+SERIES = "series"  # the name of the list of patches
 START = "start"  # the hook that runs when WanGP starts
+TOO_DEEP = "it is nested too deeply"
 BOM = b"\xef\xbb\xbf"
 MOST_LINES = 3  # of a hook
 HUNK_HEAD = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@ ?(.*)")
@@ -76,27 +79,37 @@ class Patch:
 
 
 def read_series(folder: Path) -> list[Patch]:
-    """The patches that `folder`/series lists, one name a line; `#` begins a comment."""
+    """The patches that the file `series` in a folder lists."""
+    return parse_series(partial(read, folder))
+
+
+def read(folder: Path, name: str) -> str:
+    """The text of a file of patches. Raises PatchError if it cannot be read."""
+    try:
+        return (folder / name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PatchError(f"{folder / name} cannot be read ({error}): unpack SVI for WanGP again"
+                         ) from None
+
+
+def listed(series: str) -> list[str]:
+    """The names in a series, one a line; `#` begins a comment."""
+    names = [line.split("#")[0].strip() for line in series.splitlines()]
+    return [name for name in names if name]
+
+
+def parse_series(read: Callable[[str], str]) -> list[Patch]:
+    """The patches that the text `series` lists. `read` returns the text of a name."""
     patches: list[Patch] = []
-    for line in _read(folder / "series").splitlines():
-        name = line.split("#")[0].strip()
-        if not name:
-            continue
+    for name in listed(read(SERIES)):
         try:
-            patch = parse_patch(_read(folder / name))
+            patch = parse_patch(read(name))
         except PatchError as error:
             raise PatchError(f"{name}: {error}") from None
         if any(patch.path == other.path for other in patches):
             raise PatchError(f"{name}: another patch of the series is for {patch.path} too")
         patches.append(patch)
     return patches
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PatchError(f"{path} cannot be read ({error}): unpack SVI for WanGP again") from None
 
 
 def parse_patch(text: str) -> Patch:
@@ -129,10 +142,16 @@ def parse_patch(text: str) -> Patch:
 
 def _path(line: str) -> str:
     path = line[4:].split("\t")[0].strip().removeprefix("b/")
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or ":" in path or "\\" in path:
+    if not is_inside(path):
         raise PatchError(f"a patch must name a file inside WanGP, not {path!r}")
     return path
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path, as stored in a file, is relative, has forward slashes only, and stays below
+    its folder: on Windows too, where `a:b` and `\\` lead elsewhere and NUL ends a name."""
+    parts = path.split("/")
+    return not {"", ".", ".."} & set(parts) and not set(":\\\0") & set(path)
 
 
 def _statement(path: str, heading: str, at: int, before: bool) -> Statement | None:
@@ -224,6 +243,8 @@ def fault(source: bytes) -> str:
             compile(source, "?", "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         return f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
+    except (RecursionError, MemoryError):
+        return TOO_DEEP
     return ""
 
 
@@ -330,7 +351,7 @@ def outline(source: bytes, keep: frozenset[str]) -> ast.Module:
     """The syntax tree of a file without the functions and classes that are not in `keep`.
 
     Line numbers stay. Parsing all of wgp.py and walking over it takes half a second; its loop is a
-    seventh of it. Raises SyntaxError as ast.parse does.
+    seventh of it. Raises SyntaxError and ValueError as ast.parse does.
     """
     text = source.decode("utf-8-sig")
     kept: list[str] = []
@@ -345,9 +366,12 @@ def outline(source: bytes, keep: frozenset[str]) -> ast.Module:
 
 
 def _parsed(text: str) -> ast.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # WanGP's own matter
-        return ast.parse(text)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # WanGP's own matter
+            return ast.parse(text)
+    except (RecursionError, MemoryError):
+        raise ValueError(TOO_DEEP) from None
 
 
 def _ending(line: bytes) -> bytes:

@@ -50,17 +50,25 @@ def install_plan(wangp: Path, distribution: Distribution) -> Plan:
     hooks = _hooks(wangp, patches, state)
     if facts := contract.check(wangp, patches):
         raise PatchError("; ".join([facts[0], contract.UNAFFECTED, "nothing was changed"]))
-    git = clone(wangp) if usable(wangp) else None
-    outside = _git_changes(wangp, git.wanted(names, shipped) if git else {})
     writes, kept = compare(wangp, distribution)
     old = {name: state.files[name] for name in (*kept, *in_place) if name in state.files}
     ours = old | {change.path: sha256(change.after or b"") for change in writes}
+    new = State(distribution.release, ours, names)
+    git = clone(wangp) if usable(wangp) else None
+    hidden = ignored(wangp, distribution, new)
+    outside = _git_changes(wangp, git.wanted(distribution.patches, hidden) if git else {})
     gone, edited = _removals(wangp, state.files.keys() - shipped.keys(), {}, state)
     litter = _unfinished(wangp, [*shipped, *names, *(change.path for change in outside)], state)
-    new = State(distribution.release, ours, names).text()
-    changes = [*litter, *outside, *writes, *hooks, *gone, Change(STATE, _read(wangp / STATE), new)]
+    written = Change(STATE, _read(wangp / STATE), new.text())
+    changes = [*litter, *outside, *writes, *hooks, *gone, written]
     folders = _folders([change.path for change in gone]) + _ours(wangp)
     return Plan(_real(changes), (*kept, *edited), folders, in_place, names, git)
+
+
+def ignored(wangp: Path, distribution: Distribution, state: State) -> set[str]:
+    """The files that git is told to ignore: those of ours, with this state."""
+    unpacked = distribution.files() if distribution.unpacked_into(wangp) else {}
+    return state.files.keys() | unpacked.keys()
 
 
 def compare(wangp: Path, distribution: Distribution) -> tuple[list[Change], list[str]]:
@@ -84,14 +92,15 @@ def uninstall_plan(wangp: Path, distribution: Distribution) -> Plan:
     shipped, in_place = distribution.files(), distribution.in_place(wangp)
     names = [patch.path for patch in read_series(distribution.patches)]
     hooked = dict.fromkeys([*reversed(names), *state.hooked])
-    sources = {name: _read(wangp / name) for name in hooked}
+    sources = {name: _read(wangp / name) for name in hooked if locate.is_here(wangp, name)}
     hooks = [Change(name, source, unhooked(source)) for name, source in sources.items()
              if source is not None]
     gone, kept = _removals(wangp, (shipped.keys() | state.files.keys()) - in_place, shipped, state)
     git = clone(wangp)
     outside = _git_changes(wangp, git.without() if git else {})
     litter = _unfinished(wangp, [*shipped, *names, *(change.path for change in outside)], state)
-    written = [Change(name, _read(wangp / name), None) for name in (SELFTEST, STATE)]
+    written = [Change(name, _read(wangp / name), None) for name in (SELFTEST, STATE)
+               if locate.is_here(wangp, name)]
     changes = [*litter, *hooks, *outside, *gone, *written]
     folders = _ours(wangp) + _folders([*(shipped.keys() - in_place), *state.files, STATE])
     folders += (str(PurePosixPath(git.script).parent),) if git else ()
@@ -122,7 +131,7 @@ def _hooks(wangp: Path, patches: list[Patch], state: State) -> list[Change]:
         changes.append(Change(patch.path, before, after))
     # an older release may have hooked other files
     for name in sorted(set(state.hooked) - {patch.path for patch in patches}):
-        before = _read(wangp / name)
+        before = _read(wangp / name) if locate.is_here(wangp, name) else None
         changes += [] if before is None else [Change(name, before, unhooked(before))]
     return changes
 
@@ -134,7 +143,7 @@ def _removals(
     gone: list[Change] = []
     kept: list[str] = []
     for name in sorted(names, key=lambda name: (_packaged(name), name)):
-        before = _read(wangp / name)
+        before = _read(wangp / name) if locate.is_here(wangp, name) else None
         if before is None:
             continue
         if sha256(before) == state.files.get(name) or (
@@ -151,8 +160,9 @@ def _packaged(name: str) -> bool:
 
 def _unfinished(wangp: Path, names: Iterable[str], state: State) -> list[Change]:
     """Removes what a killed run left half written."""
-    names = {name + UNFINISHED for name in (*names, *state.files, *state.hooked, STATE)}
-    return [Change(name, _read(wangp / name), None) for name in sorted(names)]
+    ours = {name for name in (*state.files, *state.hooked, STATE) if locate.is_here(wangp, name)}
+    return [Change(name, _read(wangp / name), None)
+            for name in sorted(name + UNFINISHED for name in ours.union(names))]
 
 
 def _folders(names: Iterable[str]) -> tuple[str, ...]:
@@ -163,10 +173,10 @@ def _folders(names: Iterable[str]) -> tuple[str, ...]:
 
 def _ours(wangp: Path) -> tuple[str, ...]:
     """All folders in the package's, innermost first; a killed run may have left one empty."""
-    package = wangp / PACKAGE
-    if package.is_symlink():
+    if PACKAGE in locate.links(wangp):
         return ()
-    folders = [path for path in package.rglob("*") if path.is_dir() and path.name != "__pycache__"]
+    folders = [path for path in (wangp / PACKAGE).rglob("*")
+               if path.is_dir() and path.name != "__pycache__"]
     return tuple(path.relative_to(wangp).as_posix() for path in sorted(folders, reverse=True))
 
 

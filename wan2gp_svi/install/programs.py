@@ -23,10 +23,10 @@ class Answer:
 def ask(
     program: str, *arguments: str, folder: Path | None = None, seconds: float | None = None
 ) -> Answer:
-    """Runs a program in `folder`, for `seconds` at most. Never raises."""
+    """Runs a program of PATH in `folder`, for `seconds` at most. Never raises."""
     environment = {name: value for name, value in os.environ.items() if name not in _GIT_ELSEWHERE}
     try:
-        done = subprocess.run([program, *arguments], cwd=folder, env=environment,
+        done = subprocess.run([_found(program), *arguments], cwd=folder, env=environment,
                               capture_output=True, timeout=seconds)
     except OSError:
         return Answer(b"", f"{program} was not found")
@@ -36,3 +36,13 @@ def ask(
         said = " ".join(done.stderr.decode("utf-8", "replace").split())
         return Answer(b"", said or f"{program} failed")
     return Answer(done.stdout)
+
+
+def _found(program: str) -> Path:
+    """The place of a program. Windows would look in the current folder first, and the files in
+    WanGP's folder may be a stranger's. Raises FileNotFoundError."""
+    name = f"{program}.exe" if os.name == "nt" and not program.endswith(".exe") else program
+    for folder in map(Path, os.get_exec_path()):
+        if folder.is_absolute() and os.access(folder / name, os.X_OK):
+            return folder / name
+    raise FileNotFoundError(program)

@@ -7,6 +7,7 @@ from wan2gp_svi.files import UNFINISHED
 
 PACKAGE = "wan2gp_svi"
 PROFILES = ("profiles/wan_i2v", "profiles/wan_2_2")
+OWN_PROFILES = "SVI*.json"  # the others are WanGP's, if this was unpacked into it
 STATE = f"{PACKAGE}/state.json"
 SELFTEST = f"{PACKAGE}/selftest.json"  # the last self-test that passed
 WEIGHTS = "demo/weights/"  # not installed: 50 times the size of all other files
@@ -36,11 +37,15 @@ class Distribution:
             guide = self.root / GUIDE
             files |= {f"{PACKAGE}/{GUIDE}": guide} if guide.is_file() else {}
         for folder in PROFILES:
-            profiles = sorted((self.root / folder).glob("*.json"))
+            profiles = sorted((self.root / folder).glob(OWN_PROFILES))
             files |= {f"{folder}/{path.name}": path for path in profiles}
         for name in (STATE, SELFTEST):  # written here, not shipped
             files.pop(name, None)
         return files
+
+    def unpacked_into(self, wangp: Path) -> bool:
+        """Whether it was unpacked into WanGP, and is not the package that was installed there."""
+        return self.patches.parent == self.root and self.root.resolve() == wangp.resolve()
 
     def in_place(self, wangp: Path) -> frozenset[str]:
         """The files that are in their place already, if the distribution was unpacked into WanGP.

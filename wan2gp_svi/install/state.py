@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from wan2gp_svi.install.patches import is_inside
 from wan2gp_svi.install.shipped import PACKAGE, STATE
 
 
@@ -35,9 +36,8 @@ def load(wangp: Path) -> State | None:
         texts = [*state.files.values(), *state.hooked, state.release]
         # whatever the file says, nothing outside our own folders is ours
         foreign = [name for name in state.files if name.split("/")[0] not in (PACKAGE, "profiles")]
-        foreign += [name for name in (*state.files, *state.hooked)
-                    if ".." in name.split("/") or ":" in name]
-    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        foreign += [name for name in (*state.files, *state.hooked) if not is_inside(name)]
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None
     return None if foreign or not all(isinstance(text, str) for text in texts) else state
 

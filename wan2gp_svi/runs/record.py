@@ -51,6 +51,7 @@ class About:
     `base`        the run whose first clips were taken over, and how many
     `ended`       "finished", "stopped" by the user, why the run failed, or "" if unknown
     `video`       the file that the user sees
+    `label`       the user's own name for the run, "" if there is none
     """
 
     variant: str
@@ -68,6 +69,7 @@ class About:
     video: str = ""
     made: str = ""
     version: str = __version__
+    label: str = ""
 
 
 Record = TypeVar("Record", Clip, About)

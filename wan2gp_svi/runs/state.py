@@ -1,12 +1,19 @@
-"""How a run stands: running, finished, stopped or failed, and why it failed."""
+"""How a run stands: running, finished, stopped or failed, why it failed, and how long it takes."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
+from statistics import median_low
 
 from .. import files
-from .record import About, StoreError
+from ..text import cut, roughly
+from .record import About, Clip, StoreError
 from .store import STOP, Run
+
+_LONGEST_LABEL = 60  # characters: it is a cell of a table
 
 
 class State(str, Enum):
@@ -22,10 +29,10 @@ class State(str, Enum):
 
 def state(run: Run, done: int) -> State:
     """How a run with `done` finished clips stands. An extended one is not finished."""
-    if run.about.ended == State.FINISHED and done >= run.about.clips:
-        return State.FINISHED
     if is_running(run):
         return State.RUNNING
+    if run.about.ended == State.FINISHED and done >= run.about.clips:
+        return State.FINISHED
     return State.STOPPED if run.about.ended == State.STOPPED else State.FAILED
 
 
@@ -38,15 +45,59 @@ def is_running(run: Run) -> bool:
     return False
 
 
+def is_empty(run: Run) -> bool:
+    """Whether the run ended before it had a clip, so that nothing is lost when it is removed."""
+    return not run.begun() and not is_running(run)
+
+
 def reason(about: About) -> str:
     """Why a run failed; "" if it did not fail or the reason is unknown."""
     return "" if about.ended in (State.FINISHED, State.STOPPED) else about.ended
 
 
-def in_words(run: Run, state: State) -> str:
-    """A state, and why the run failed if that is known."""
+def in_words(run: Run, state: State, done: Sequence[Clip]) -> str:
+    """A state, with why the run failed, or how far it is, if that is known."""
+    if state is State.RUNNING:
+        return f"{state}: {_progress(run, done)}"
     why = reason(run.about) if state is State.FAILED else ""
     return f"{state}: {why}" if why else str(state)
+
+
+def clips_in_words(run: Run, state: State, done: Sequence[Clip]) -> str:
+    """How many clips a run has: "2 of 5"."""
+    if not done:
+        return "no clip finished"
+    return f"{len(done)} of {max(run.about.clips, len(done))}"
+
+
+def _progress(run: Run, done: Sequence[Clip]) -> str:
+    number, clips = len(done) + 1, run.about.clips
+    if number > clips:  # an extension: its length is recorded with its first clip
+        return f"clip {number}"
+    left = seconds_left(run, done)
+    return f"clip {number} of {clips}" + (f", about {roughly(left)} left" if left else "")
+
+
+def seconds_left(run: Run, done: Sequence[Clip]) -> float | None:
+    """How long the clips to come take, by the time between the newest of those on disk.
+
+    None if fewer than two clips say so. A break between two clips, for which nobody knows the
+    length, does not count: the median takes the shorter time.
+    """
+    own = done[run.about.base[1] if run.about.base else 0 :][-6:]
+    written = [run.path(clip.number, ".json").stat().st_mtime for clip in own]
+    if len(written) < 2:
+        return None
+    each = median_low([after - before for before, after in zip(written, written[1:], strict=False)])
+    passed = min(time.time() - written[-1], each)  # a clip that takes longer than usual
+    return max(0.0, each * (run.about.clips - len(done)) - passed)
+
+
+def rename(run: Run, label: str) -> None:
+    """Gives a run the user's own name; an empty one takes it away. Raises StoreError."""
+    if is_running(run):  # the program that makes it writes the record, too
+        raise StoreError(f"run {run.name} is running. Name it when it is finished")
+    run.change(replace(run.about, label=cut(label, _LONGEST_LABEL)))
 
 
 def ask_to_stop(run: Run) -> None:
@@ -54,3 +105,12 @@ def ask_to_stop(run: Run) -> None:
     if not is_running(run):
         raise StoreError(f"run {run.name} is not running")
     files.write(run.folder / STOP, b"")
+
+
+def stop_is_asked(run: Run) -> bool:
+    return (run.folder / STOP).exists()
+
+
+def keep_running(run: Run) -> None:
+    """Takes `ask_to_stop` back, for a run whose current clip is not done yet."""
+    (run.folder / STOP).unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from .. import files
 from .record import Piece
 
 # Joined after each of 500 clips, a video would be written 250 times over. Joined when a sixteenth
-# of it is new, it is written 17 times over, and once more every 20 minutes to show the progress.
+# of it is new, it is written 15 times over, and once more every 20 minutes to show the progress.
 _STEP = 16
 _WAIT = 20 * 60.0  # seconds
 _TRIES = 5  # a second apart, to replace a file that is in use by the finished video

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
-import io
 import os
 import platform
 import re
@@ -26,6 +24,7 @@ from .. import __version__, location
 from ..install import Refused, locate
 from ..install.doctor import ENVIRONMENTS, short
 from ..install.shipped import PACKAGE
+from ..text import escape_unprintable
 from ..wangp import contract, why_off
 from . import checks, copying, facts, passed, plan
 
@@ -64,17 +63,15 @@ def main(argv: Sequence[str]) -> int:
         "folder, and leaves nothing behind.")
     parser.add_argument("wangp", nargs="?", metavar="WANGP_FOLDER",
                         help="the folder with wgp.py (default: search around this one)")
-    parser.add_argument("--python", metavar="PATH", help="WanGP's Python (default: this one, or "
-                        "one in WanGP's folder, if it has WanGP's packages)")
     options = parser.parse_args(argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    escape_unprintable()
     try:
         wangp = locate.find(options.wangp, location.HOME, Path.cwd())
         check_installed(wangp)
-        outcome = test(wangp, find_python(wangp, options.python), checks.CHECKS,
+        outcome = test(wangp, find_python(wangp), checks.CHECKS,
                        lambda line: print(line, flush=True))
+    except BrokenPipeError:  # `main` knows what to do
+        raise
     except (Refused, OSError) as error:
         print(f"Self-test: {' '.join(str(error).split()).rstrip('.')}.", file=sys.stderr)
         return 1
@@ -111,35 +108,24 @@ def check_installed(wangp: Path) -> None:
                           "itself is not affected")
 
 
-def find_python(wangp: Path, given: str | None) -> str:
-    """WanGP's Python. Raises Refused if none has its packages."""
-    if given:
-        if shutil.which(given) is None:
-            raise Refused(f"there is no Python {given}")
-        if lacks := _lacks(given):
-            raise Refused(f"{given} lacks {lacks}: give the path of WanGP's Python, --python PATH")
-        return given
-    if all(importlib.util.find_spec(name) for name in _NEEDED):
-        return sys.executable
-    for name in ENVIRONMENTS:
-        for program in ("Scripts/python.exe", "python.exe", "bin/python"):
-            python = wangp / name / program
-            if python.is_file() and not _lacks(str(python)):
-                return str(python)
+def find_python(wangp: Path) -> str:
+    """WanGP's Python: this one, or one in its folder. Raises Refused if none has its packages."""
+    programs = ("Scripts/python.exe", "python.exe", "bin/python")
+    inside = (wangp / name / program for name in ENVIRONMENTS for program in programs)
+    for python in (sys.executable, *(str(path) for path in inside if path.is_file())):
+        if has_packages(python):
+            return python
     raise Refused(f"{sys.executable} lacks WanGP's packages, and no Python in {wangp} has them: "
-                  "run this with WanGP's Python, or give its path, --python PATH")
+                  "run this with WanGP's Python")
 
 
-def _lacks(python: str) -> str:
-    """The packages of WanGP that a Python lacks."""
-    code = ("import importlib.util as u; "
-            f"print(*[name for name in {_NEEDED!r} if u.find_spec(name) is None])")
+def has_packages(python: str) -> bool:
+    """Whether a Python has WanGP's packages. They are looked for, not imported."""
+    code = f"from importlib.util import find_spec\nassert all(map(find_spec, {_NEEDED!r}))"
     try:
-        done = subprocess.run([python, "-c", code], capture_output=True, encoding="utf-8",
-                              errors="replace", timeout=60)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return done.stdout.strip() if done.returncode == 0 else "Python"
+        return subprocess.run([python, "-c", code], capture_output=True, timeout=60).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 # ------------------------------------------------------------------------------------------ the run
@@ -165,7 +151,7 @@ def test(wangp: Path, python: str, wanted: Sequence[checks.Check], say: Say) -> 
         videos = plan.needed(id for check in wanted for id in check.videos)
         ended = _run_session(python, wangp, work, [video.id for video in videos], say)
         log = telling((work / "log.txt").read_text(encoding="utf-8", errors="replace"))
-        seen = _read_facts(work, ended or (log or ["it wrote nothing"])[-1])
+        seen = facts.read(work / "facts.json") or facts.Facts(error=ended or log[-1])
     finally:
         _remove(work)
     lines = [short(line.replace(str(work), "COPY"), wangp) for line in log[-_LOG_LINES:]]
@@ -174,11 +160,11 @@ def test(wangp: Path, python: str, wanted: Sequence[checks.Check], say: Say) -> 
 
 
 def telling(log: str) -> list[str]:
-    """The lines of WanGP's log without progress bars."""
+    """The lines of WanGP's log without progress bars, at least one."""
     lines = (re.sub(r"^.*(?=\[SVI\])", "", line.split("\r")[-1]).rstrip()
              for line in log.split("\n"))
-    return [line for line in lines
-            if line.strip(" =") and not re.match(r"\s*(\[\d+/\d+\]|\d+%\|)", line)]
+    return [line for line in lines if line.strip(" =")
+            and not re.match(r"\s*(\[\d+/\d+\]|\d+%\|)", line)] or ["it said nothing"]
 
 
 def _run_session(python: str, wangp: Path, work: Path, videos: Sequence[str], say: Say) -> str:
@@ -226,14 +212,6 @@ def _environment(wangp: Path, work: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False",
         "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1",
     }
-
-
-def _read_facts(work: Path, ended: str) -> facts.Facts:
-    """ended: what to say if the session wrote no facts"""
-    try:
-        return facts.read((work / "facts.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, KeyError):
-        return facts.Facts(error=ended)
 
 
 def _remove(folder: Path) -> None:

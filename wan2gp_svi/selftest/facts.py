@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+from .. import files
 
 
 @dataclass
@@ -58,13 +61,15 @@ class Facts:
     videos: dict[str, VideoFacts] = field(default_factory=dict)
     error: str = ""
 
-    def text(self) -> str:
-        return json.dumps(asdict(self), indent=1)
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
-def read(text: str) -> Facts:
-    """Raises ValueError or TypeError."""
-    found: dict[str, Any] = json.loads(text)
+def read(path: Path) -> Facts | None:
+    """None if the session did not write them."""
+    found = files.read_json(path)
+    if found is None:
+        return None
     for video in found["videos"].values():
         video["clips"] = [ClipFacts(**clip) for clip in video["clips"]]
     found["videos"] = {id: VideoFacts(**video) for id, video in found["videos"].items()}

@@ -30,7 +30,7 @@ def changed_since(wangp: Path) -> str:
     """A line for the log if WanGP or SVI changed since the last self-test that passed, else "".
     Never raises."""
     try:
-        passed = json.loads((wangp / SELFTEST).read_text(encoding="utf-8"))
+        passed = files.read_json(wangp / SELFTEST)
         when = f"passed on WanGP {passed['wangp']} on {passed['when']}"
         if passed["release"] != __version__:
             what = f"SVI changed from release {passed['release']} to {__version__}"

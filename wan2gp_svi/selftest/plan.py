@@ -71,7 +71,7 @@ class Video:
         return self.chain.length(self.clips)
 
 
-_SHOT, _TWO = "SVI-Shot Infinite - 50 Steps", "SVI-2.0 Unified - 50 Steps"
+_SHOT, _TWO = "SVI Shot Infinite - 50 Steps", "SVI-2.0 Unified - 50 Steps"
 #: SVI LoRAs with the same weights, by the spelling of their keys
 LORAS = {"authors": "svi-shot-authors.safetensors", "plain": "svi-shot-plain.safetensors"}
 _PLAIN = {"activated_loras": [LORAS["plain"]], "loras_multipliers": "1"}

@@ -28,7 +28,7 @@ from unittest.mock import patch
 
 import torch
 
-from .. import location
+from .. import files, location
 from . import copying, measure, plan
 from .facts import Facts, VideoFacts
 from .plan import FRAMES, SEED, SIZE, VIDEOS, Video
@@ -56,7 +56,7 @@ def main(work: Path, ids: Sequence[str]) -> int:
     except BaseException as error:  # WanGP may also end by SystemExit
         traceback.print_exc()
         facts.error = _name(error)
-    (work / "facts.json").write_text(facts.text(), encoding="utf-8")
+    facts.write(work / "facts.json")
     return 1 if facts.error else 0
 
 
@@ -102,8 +102,8 @@ class Session:
         self._configure(root)
         from . import model
 
-        self.profiles = {path.stem: json.loads(path.read_text(encoding="utf-8"))
-                         for path in root.glob("profiles/*/*.json")}
+        self.profiles = {
+            path.stem: files.read_json(path) for path in root.glob("profiles/*/*.json")}
         with _CPU:
             model.install(root, self.profiles)
             self.reference = model.write_start_image(work / "start.png")

@@ -9,18 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import chain
 from ..drift.layout import provenance
 from ..runs.record import StoreError
 from ..runs.store import FOLDER, Store
 
 
-def source(scope: Mapping[str, Any], frames: int, say: Callable[[str], None]
-           ) -> tuple[Tensor, Tensor, Tensor | None]:
+def source(scope: Mapping[str, Any], frames: int, say: Callable[[str], None],
+           warn: Callable[[str], None]) -> tuple[Tensor, Tensor, Tensor | None]:
     """What the first clip after a video needs.
 
     Returns the reference [3, H, W], the video's last `frames` frames [3, N, H, W], both float32 in
     [-1, 1], and its last latents if its run has them. The reference is that of the run that made
-    the video, or else the start image in its metadata, or else its last frame; `say` reports which.
+    the video, or else the start image in its metadata, or else its last frame; `say` reports which,
+    and `warn` the last.
     """
     video = scope["prefix_video"][:, -frames:].float().cpu()
     if scope["prefix_video"].dtype == torch.uint8 or video.max() > 1.5:
@@ -43,10 +45,19 @@ def source(scope: Mapping[str, Any], frames: int, say: Callable[[str], None]
         picture = _embedded(scope["video_source"], size)
         say("the reference is the start image in the video's metadata.")
         return picture, video, None
-    say("the reference is the LAST FRAME of the video, with all its drift, because neither its run "
-        "nor its start image was found. WanGP can keep the start image in each video "
-        "(Configuration, Outputs).")
+    warn("the reference is the LAST FRAME of the video, with all its drift, because neither its "
+         "run nor its start image was found. WanGP can keep the start image in each video "
+         "(Configuration, Outputs).")
     return video[:, -1], video, None
+
+
+def first_seed(scope: Mapping[str, Any], step: int) -> int:
+    """The seed of the first clip after a video: the user's, unless a clip of the video has it; then
+    the seed after that of the video's last clip. Neighbours with equal noise drift."""
+    seeds = provenance(_metadata(scope["video_source"])).get("seeds")
+    if isinstance(seeds, list) and scope["seed"] in seeds:
+        return chain.seed(int(seeds[-1]), 1, step)
+    return int(scope["seed"])
 
 
 def _picture(path: Any, size: Sequence[int] | None = None) -> Tensor:

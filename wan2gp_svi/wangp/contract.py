@@ -16,10 +16,12 @@ import ast
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
 from ..install.patches import (
+    TOO_DEEP,
     Hunk,
     Patch,
     PatchError,
@@ -31,7 +33,6 @@ from ..install.patches import (
     statements_with,
     unhooked,
 )
-from ..install.shipped import Distribution
 from ..install.syntax import NONE, SET, UNSET, Place, bound, held_at, places, stores
 
 #: The newest WanGP that was run with SVI, and the newest whose source was read.
@@ -200,6 +201,7 @@ def check(wangp: Path, patches: Sequence[Patch] | None = None) -> list[str]:
     faults = [one for patch in patches for one in of_file(sources.get(patch.path), patch)]
     faults += of_others(sources, patches)
     outline.cache_clear()
+    _names_in.cache_clear()
     of = version(sources.get(WGP))
     return [f"WanGP {of} does not fit: {one}. "
             f"{'Update WanGP again' if one.half_updated else ADVICE}" for one in faults]
@@ -207,6 +209,8 @@ def check(wangp: Path, patches: Sequence[Patch] | None = None) -> list[str]:
 
 def own_patches() -> list[Patch]:
     """The hooks of this release."""
+    from ..install.shipped import Distribution  # git's filter has no such module
+
     return read_series(Distribution(Path(__file__).resolve().parents[2], "").patches)
 
 
@@ -248,7 +252,7 @@ def of_file(source: bytes | None, patch: Patch) -> list[Fault]:
         return [Fault(f"{patch.path}: {one}") for one in misplaced(outlined(whole, patch), patch)]
     except PatchError as error:
         return [Fault(str(error))]
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError):
         return [_unreadable(patch.path, source)]
 
 
@@ -319,7 +323,7 @@ def _absent(file: str, source: bytes | None) -> Fault:
 
 
 def _unreadable(file: str, source: bytes) -> Fault:
-    return Fault(f"{file}: this Python cannot read it ({fault(source)})")
+    return Fault(f"{file}: this Python cannot read it ({fault(source) or TOO_DEEP})")
 
 
 def _find(tree: ast.Module, name: str) -> ast.AST | None:
@@ -342,7 +346,8 @@ def misplaced(tree: ast.Module, patch: Patch) -> list[str]:
     hunks = {name: hunk for hunk in patch.hunks if (name := hook_name(hunk)) in RULES}
     if sorted(place.hook for place in standing) != sorted(hunks):
         return [f"its hooks are {', '.join(place.hook for place in standing)}"]
-    imports = [one.lineno for one in tree.body if ast.unparse(one).startswith(_IMPORT)]
+    imports = [one.lineno for one in tree.body
+               if isinstance(one, ast.Try) and ast.unparse(one).startswith(_IMPORT)]
     if len(imports) != 1 or any(place.statement.lineno < imports[0] for place in standing):
         return ["svi is not imported once, before the hooks"]
     wrong = [place.hook for place in standing if not _is_right(place, hunks[place.hook])]
@@ -385,10 +390,15 @@ def _is_beside_anchor(place: Place, hunk: Hunk) -> bool:
 def _is_used(place: Place) -> bool:
     if place.function is None:
         return True
-    names = [node for node in ast.walk(place.function) if isinstance(node, ast.Name)]
+    names = _names_in(place.function)
     line = place.statement.lineno
     stored = {name.id for name in names if stores(name) and name.lineno == line}
     return stored <= {name.id for name in names if not stores(name) and name.lineno > line}
+
+
+@lru_cache(maxsize=1)  # a function with several hooks is long
+def _names_in(function: ast.FunctionDef) -> list[ast.Name]:
+    return [node for node in ast.walk(function) if isinstance(node, ast.Name)]
 
 
 def lacking(place: Place, shared: Container[str]) -> Iterator[tuple[Name, str]]:

@@ -98,3 +98,6 @@ _NAMES = {
 def _setting(name: str, kind: str, hint: str = "", **options: Any) -> dict[str, Any]:
     label = _NAMES[name] + hint
     return {"id": name, "name": name, "label": label, "type": kind, "default": AUTO, **options}
+
+
+DEFAULTS = {setting["id"]: setting["default"] for setting in custom_settings()}

@@ -12,13 +12,14 @@ from .. import __version__
 from ..text import sentence
 from ..variants import CLIP_FRAMES, identify
 from .check.findings import Finding, check
-from .check.telling import running_config, tell
-from .form import custom_settings
+from .check.telling import running_config, running_outputs, tell
+from .form import DEFAULTS, custom_settings
 from .log import say, without
-from .plan import ARCHITECTURES, required
+from .plan import ARCHITECTURES, STOCK_MAXIMA, required
 
 _MAX_CUSTOM_SETTINGS = 5  # that WanGP draws
 _MAX_FRAMES = CLIP_FRAMES * 125  # for the slider: ten minutes at 16 frames a second
+_STOCK_FRAMES = 737  # of WanGP's slider, where a model says nothing
 
 
 def extend(handler: Any, text_modes: bool) -> None:
@@ -67,10 +68,13 @@ def extend(handler: Any, text_modes: bool) -> None:
 def _definition(extra: Mapping[str, Any]) -> dict[str, Any]:
     """What SVI adds to a model definition."""
     own, ours = extra.get("custom_settings") or [], custom_settings()
+    overlap = (extra.get("sliding_window_defaults") or {}).get("overlap_max", 1)
+    frames = extra.get("frames_selection_maximum")
     return {
         "sliding_window_defaults": {"overlap_min": 1, "overlap_max": 5, "overlap_step": 4,
                                     "overlap_default": 1},
-        "frames_selection_maximum": extra.get("frames_selection_maximum", _MAX_FRAMES),
+        "frames_selection_maximum": frames or _MAX_FRAMES,
+        STOCK_MAXIMA: {"sliding_window_overlap": overlap, "video_length": frames or _STOCK_FRAMES},
         **({"custom_settings": [*own, *ours]}
            if len(own) + len(ours) <= _MAX_CUSTOM_SETTINGS else {}),
     }
@@ -91,11 +95,24 @@ def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, A
             show: Callable[[list[Finding]], None] = tell) -> str:
     """Sets WanGP's settings for SVI, in place -> an error for the user, or "". `show` gets other
     findings; by default, it puts them into the log and onto the page."""
-    checked = check(architecture, model_def, inputs, running_config())
+    checked = check(architecture, model_def, inputs, running_config(), running_outputs())
     if checked.errors:
         first, *rest = checked.errors
         return f"SVI: {' '.join([first, *map(sentence, rest)])}"
     show(checked.findings)
     if checked.plan is not None:
         inputs.update(required(checked.plan, inputs))
+    else:
+        _make_stock(model_def, inputs)
     return ""
+
+
+def _make_stock(model_def: Mapping[str, Any], inputs: dict[str, Any]) -> None:
+    """Without SVI, takes out of the settings what the form has only because of it."""
+    if inputs.get("custom_settings") == DEFAULTS:
+        inputs["custom_settings"] = None
+    stock = model_def.get(STOCK_MAXIMA, {}).get("sliding_window_overlap")
+    if stock is not None and (inputs.get("sliding_window_overlap") or 0) > stock:
+        say(f"SVI is off, so the windows overlap by {stock} instead of "
+            f"{inputs['sliding_window_overlap']}: WanGP allows no more for this model.")
+        inputs["sliding_window_overlap"] = stock

@@ -110,7 +110,7 @@ def before_generate(asked: tuple[str, Any], pipe: Any, scope: Mapping[str, Any]
     on(pipe).clip = clip
     prompt = window.begin(clip, asked[0], scope)
     on(pipe).expect_generate(pipe, clip)
-    page.tell_progress(clip, scope["gen"])
+    page.tell_progress(clip)
     variant = plan.variant
     return prompt, slice(-variant.motion_latents, None) if variant.pro else asked[1]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,11 @@ from ..runs.record import About, Clip, StoreError
 from ..runs.state import State, reason
 from ..runs.store import FOLDER, Run, Store
 from ..text import cut, sentence
-from .form import SettingsError
+from .form import AUTO, NEW, SettingsError
 from .frames import to_uint8
-from .plan import Plan
+from .plan import Plan, clips_of, required
 from .recorder import Recording
+from .resuming import check_redo
 
 _START, _OF_SERVER = "start image", "server "
 
@@ -50,6 +52,8 @@ _SERVER = {
 
 _Scope = Mapping[str, Any]
 
+_recordings: weakref.WeakSet[Recording] = weakref.WeakSet()  # that this WanGP has begun
+
 
 def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
           say: Callable[[str], None]) -> Recording | None:
@@ -67,30 +71,62 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
     in_memory = bool(scope.get("api_return_video_uint8"))  # the caller wants all frames
     try:
         run = None
-        if wish not in ("", "auto", "new"):
+        if wish not in (AUTO, NEW):
             if in_memory:
                 raise StoreError("a run on disk cannot be resumed by a caller that wants all "
                                  "frames in memory. Clear \"SVI run\"")
             run = _named(store, wish, about, random)
-        elif wish != "new" and scope["repeat_no"] == 1 and not in_memory:
+        elif wish != NEW and scope["repeat_no"] == 1 and not in_memory:
             run = _same(store, about, random, say)
         run = run or store.new(about, _images(scope, reference))
         recording = Recording(run, total, reference.shape[1] * reference.shape[2], say)
-        change = replace(run.about, clips=total)
-        if change.asked != about.asked:
-            change = replace(change, asked=about.asked, prompts=about.prompts, repeat=about.repeat)
-        if change != run.about:
-            run.change(change)
+        if run.about.asked != about.asked:
+            recording.asked = replace(run.about, asked=about.asked, prompts=about.prompts,
+                                      repeat=about.repeat)
     except StoreError as error:
-        raise SettingsError(f"{sentence(str(error))}.") from error
+        raise _in_words(error) from error
     except OSError as error:
         raise SettingsError(
             f"SVI cannot keep clips in {store.folder} ({error}). Free some disk space, allow "
             "writing there, or choose another folder for videos in WanGP's configuration."
         ) from error
+    _recordings.add(recording)
     if recording.taken_over:
         say(_resuming(run, recording.taken_over, total))
     return recording
+
+
+def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope) -> None:
+    """Before the model is loaded: whether the run that the user names can be resumed or redone, as
+    far as the settings tell; `begin` compares the rest. Raises SettingsError."""
+    try:
+        run = Store(outputs / FOLDER).find(plan.requested_run.partition("@")[0])
+        inputs = {**inputs, **required(plan, inputs)}
+        asked, seed = inputs.get("seed"), run.about.seed
+        # a seed that the continued video has is replaced by the next
+        continues = set(inputs.get("image_prompt_type") or "") & set("VL")
+        if asked is not None and asked != "" and int(asked) >= 0 and not continues:
+            seed = int(asked)
+        _check_settings(run, plan.requested_run, _changed(run, plan, inputs, server), seed)
+        if any(one.run.folder == run.folder for one in _recordings if one.holds_lock):
+            return  # its clips are not all made yet
+        run.lock()()
+        _check_clips(run, plan.requested_run, clips_of(plan, inputs))
+    except StoreError as error:
+        raise _in_words(error) from error
+
+
+def _changed(run: Run, plan: Plan, inputs: _Scope, server: _Scope) -> dict[str, Any]:
+    """What decides the picture and is not as in the settings that the run was made with. WanGP's
+    loop may hold other values than its settings, so these are compared with settings alone."""
+    kept = run.about.settings
+    changed = {name: inputs[name] for name in _DECIDING
+               if name in inputs and name in kept and inputs[name] != kept[name]}
+    return changed | _of_plan(plan) | (_of_server(server) if server else {})
+
+
+def _in_words(error: StoreError) -> SettingsError:
+    return SettingsError(f"{sentence(str(error))}.", "svi-run")
 
 
 def _resuming(run: Run, done: int, total: int) -> str:
@@ -113,7 +149,7 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
         other_seed = had.ended == State.STOPPED if random else had.seed != about.seed
         if had.base is not None or other_seed:
             continue
-        done, different = run.done(), _differences(had, about)
+        done, different = run.done(), _differences(had.decides, about.decides)
         wanted = min(had.clips, about.clips) if random else about.clips
         unfinished = len(done) == wanted and had.ended != State.FINISHED
         lacks_clips = len(done) < wanted and run.begun() or unfinished
@@ -144,41 +180,66 @@ def _named(store: Store, wish: str, about: About, random: bool) -> Run:
     """
     name, _, clip = wish.partition("@")
     run = store.find(name)
-    different = _differences(run.about, about)
-    if not clip and not random and run.about.seed != about.seed:
-        different.append(f"seed {about.seed} (it has {run.about.seed})")
-    if different:
-        raise StoreError(
-            f"run {run.name} was made with other settings, and the clips would not fit together: "
-            f"{'; '.join(different)}. Set them back, or clear \"SVI run\" to start over")
+    _check_settings(run, wish, about.decides, run.about.seed if random else about.seed)
+    if clip.isdecimal() and (begun := _begun_redo(store, run, int(clip) - 1, about)):
+        return begun
+    _check_clips(run, wish, about.clips)
     if clip:
-        if not clip.isdecimal() or int(clip) < 2:
-            raise StoreError(f"\"SVI run\" is {wish}, but a redo starts from clip 2 or later")
-        return _redone(store, run, int(clip) - 1, about)
-    done = run.done()
-    if not done:
-        raise StoreError(f"run {run.name} has no finished clip to resume from")
-    complete = len(done) == about.clips and run.about.ended == State.FINISHED
-    if len(done) > about.clips or complete:
-        raise StoreError(
-            f"run {run.name} has all of its {len(done)} clips. Ask for more frames to extend it, "
-            f"write {run.name}@K to redo it from clip K, or clear \"SVI run\" to start over")
-    if not _prompts_fit(run, done, about):
+        keep = int(clip) - 1
+        return store.fork(run, keep, replace(about, base=(run.name, keep), ended=""))
+    if not _prompts_fit(run, run.done(), about):
         raise StoreError(
             f"the prompts differ from those that the clips of run {run.name} were made with. Set "
             f"them back, or write {run.name}@K to redo it from clip K")
     return run
 
 
-def _redone(store: Store, run: Run, keep: int, about: About) -> Run:
-    """A run with the first `keep` clips of another: one that was begun, or a new one."""
+def _check_settings(run: Run, wish: str, decides: Mapping[str, Any], seed: int) -> None:
+    """Raises StoreError if the clips of `run` would not fit to others that are made so."""
+    different = _differences(run.about.decides, decides)
+    if "@" not in wish and run.about.seed != seed:
+        different.append(f"seed {seed} (it has {run.about.seed})")
+    if different:
+        raise StoreError(
+            f"run {run.name} was made with other settings, and the clips would not fit together: "
+            f"{'; '.join(different)}. Set them back, or clear \"SVI run\" to start over")
+
+
+def _check_clips(run: Run, wish: str, clips: int) -> None:
+    """Raises StoreError if there is nothing to resume, or no such clip to redo."""
+    clip = wish.partition("@")[2]
+    if "@" in wish:
+        if not clip.isdecimal() or int(clip) < 2:
+            raise StoreError(f"\"SVI run\" is {wish}, but a redo starts from clip 2 or later")
+        return check_redo(run, int(clip), len(run.done()) + 1)
+    done = len(run.done())
+    if not done:
+        raise StoreError(f"run {run.name} has no finished clip to resume from")
+    if done > clips or done == clips and run.about.ended == State.FINISHED:
+        raise StoreError(
+            f"run {run.name} has all of its {done} clips. Ask for more frames to extend it, "
+            f"write {run.name}@K to redo it from clip K, or clear \"SVI run\" to start over")
+
+
+def _begun_redo(store: Store, run: Run, keep: int, about: About) -> Run | None:
+    """A run with the first `keep` clips of another that was begun and is not finished.
+
+    Raises StoreError if a run has all these clips already: the form keeps what made them.
+    """
     for other in store.runs():
         done, had = other.done(), other.about
-        if (tuple(had.base or ()) == (run.name, keep) and had.ended != State.FINISHED
-                and len(done) <= about.clips and had.seed == about.seed
-                and not _differences(had, about) and _prompts_fit(other, done[keep:], about)):
+        redone = tuple(had.base or ()) == (run.name, keep)
+        if (not redone and other.name != run.name or had.seed != about.seed
+                or _differences(had.decides, about.decides)
+                or not _prompts_fit(other, done[keep:], about)):
+            continue
+        if len(done) >= max(about.clips, keep + 1) and had.prompts == about.prompts:
+            raise StoreError(
+                f"run {other.name} has exactly these clips already. Enter another prompt or seed, "
+                "or set \"SVI run\" to auto for a new video")
+        if redone and had.ended != State.FINISHED and len(done) <= about.clips:
             return other
-    return store.fork(run, keep, replace(about, base=(run.name, keep), ended=""))
+    return None
 
 
 def _prompts_fit(run: Run, done: Sequence[Clip], about: About) -> bool:
@@ -193,19 +254,19 @@ def _prompts_fit(run: Run, done: Sequence[Clip], about: About) -> bool:
         prompt_of(had, clip.number) == prompt_of(about, clip.number) for clip in done)
 
 
-def _differences(had: About, now: About) -> list[str]:
+def _differences(had: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What decides the picture and differs, in words.
 
     WanGP spells one value in several ways: None, "" or nothing at all; in its configuration, a
     missing key stands for its default. What one side does not know is no difference.
     """
     found = []
-    for name, value in had.decides.items():
-        if name not in now.decides:
+    for name, value in had.items():
+        if name not in now:
             continue
         of_server = name.startswith(_OF_SERVER)
         default = _SERVER.get(name.removeprefix(_OF_SERVER)) if of_server else None
-        before, after = (default if one is None else one for one in (value, now.decides[name]))
+        before, after = (default if one is None else one for one in (value, now[name]))
         unknown = of_server and None in (before, after)
         if (before or None) != (after or None) and not unknown:
             found.append(f"{name} {_short(after)} (it has {_short(before)})")
@@ -214,7 +275,7 @@ def _differences(had: About, now: About) -> list[str]:
 
 def _about(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor) -> About:
     """The run that WanGP's loop asks for."""
-    variant, server = plan.variant, scope.get("server_config") or {}
+    variant = plan.variant
     asked = non_empty(scope.get("original_prompts") or scope["prompts"]) or [""]
     prompts = non_empty(scope["prompts"]) or [""]
     total = scope["total_windows"]
@@ -223,11 +284,9 @@ def _about(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor) 
     decides |= {  # these names have a blank, which WanGP's have not
         "model type": scope["model_type"],
         "video size": f"{reference.shape[2]}x{reference.shape[1]}",
-        "SVI variant": variant.id, "motion frames": variant.motion_frames,
-        "SVI padding": variant.ref_pad_num, "SVI mask": variant.ref_pad_cfg,
-        "SVI seed step": plan.seed_step, _START: _digest(start),
+        **_of_plan(plan), _START: _digest(start),
         "LoRA files": [_file(Path(path)) for path in scope.get("loras_selected") or []],
-        **{f"{_OF_SERVER}{name}": server.get(name) for name in _SERVER},
+        **_of_server(scope.get("server_config") or {}),
     }
     return About(
         variant=variant.id, title=variant.title, clips=total, seed=scope["seed"],
@@ -235,6 +294,17 @@ def _about(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor) 
         repeat=max(1, min(variant.prompt_repeat, total // len(prompts))),
         decides=json.loads(json.dumps(decides, default=str)),
     )
+
+
+def _of_plan(plan: Plan) -> dict[str, Any]:
+    variant = plan.variant
+    return {"SVI variant": variant.id, "motion frames": variant.motion_frames,
+            "SVI padding": variant.ref_pad_num, "SVI mask": variant.ref_pad_cfg,
+            "SVI seed step": plan.seed_step}
+
+
+def _of_server(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{_OF_SERVER}{name}": config.get(name) for name in _SERVER}
 
 
 def _images(scope: _Scope, reference: Tensor) -> dict[str, bytes]:

@@ -1,6 +1,10 @@
 """What WanGP's page shows of a run: its progress, and its one video in the gallery."""
 
+import contextlib
 import re
+import time
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -9,14 +13,27 @@ from ..text import roughly
 from .clip import Clip
 
 
-def tell_progress(clip: Clip, gen: dict[str, Any]) -> None:
-    """Which clip of how many, and the time left for all of them, in WanGP's progress line."""
-    told = f"Clip {clip.number + 1}/{clip.total}"
-    if clip.seconds:
-        left = median(clip.seconds) * (clip.total - clip.number)
-        told += f", about {roughly(left)} left"
-    status, window = gen.get("progress_status") or "", r"Sliding Window \d+/\d+"
-    gen["progress_status"] = re.sub(window, told, status) if re.search(window, status) else told
+def tell_progress(clip: Clip) -> None:
+    """Adds the time left for all clips to WanGP's progress line, which says which window it is."""
+    if not clip.seconds:
+        return
+    each = median(clip.seconds)
+    passed = min(time.monotonic() - clip.started, each)
+    left = roughly(each * (clip.total - clip.number) - passed)
+    gen = clip.video.gen
+    status = re.sub(r"(, )?about [^,]* left$", "", gen.get("progress_status") or "")
+    gen["progress_status"] = f"{status}, about {left} left".removeprefix(", ")
+
+
+def counting_down(callback: Callable[..., Any], clip: Clip) -> Callable[..., Any]:
+    """WanGP's progress callback, which now updates the time left at each step of the model."""
+    @wraps(callback)
+    def told(*arguments: Any, **options: Any) -> Any:
+        with contextlib.suppress(Exception):  # a line on the page must not cost a clip
+            tell_progress(clip)
+        return callback(*arguments, **options)
+
+    return told
 
 
 def only_once(path: str, clip: Clip) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from ..runs.state import State
+from . import page
 from .clip import Clip, frames_and_latents
 
 
@@ -63,6 +64,8 @@ class OnPipeline:
             return None
         new = result is None
         if new:
+            if callable(callback := keywords.get("callback")):
+                keywords["callback"] = page.counting_down(callback, clip)
             try:
                 result = pipe.generate(*arguments, **keywords)
             except Ended:

@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .. import chain
@@ -17,6 +18,11 @@ ARCHITECTURES = {"i2v": "2.1", "i2v_2_2": "2.2"}
 
 BUILT_IN = "i2v_2_2_svi2pro"  #: WanGP's own SVI 2 Pro
 SMALL = "svi_small"  #: the demo model's type in WanGP, and the mark of its definition
+
+STOCK_MAXIMA = "svi_stock_maxima"  #: in model definitions: the form's limits without SVI
+
+FPS = 16  #: of Wan's videos, for their length in seconds
+MAX_CLIPS = 1500  #: two hours of video, and months of work for most graphics cards
 
 
 @dataclass(frozen=True)
@@ -103,20 +109,60 @@ def _check_experts(variant: Variant, loras: list[str]) -> None:
 def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
     """What no variant of SVI can do."""
     prompt_type, found = inputs.get("image_prompt_type") or "", []
-    if "E" in prompt_type and inputs.get("image_end") is not None:
+    if not _possible_frames(inputs.get("video_length")):
+        found.append(SettingsError(
+            f"{inputs['video_length']} frames are not possible. Set {CLIP_FRAMES} for each clip, "
+            f"and at most {CLIP_FRAMES * MAX_CLIPS} ({MAX_CLIPS} clips).", "number-of-frames"))
+    if "E" in prompt_type and first_image(inputs.get("image_end")) is not None:
         found.append(SettingsError(
             "an end image does not work with SVI yet. Remove it, or remove the SVI LoRA to make a "
             "video without SVI.", "end-image"))
-    if not any(letter in prompt_type for letter in "SVL"):
+    image, video = first_image(inputs.get("image_start")), inputs.get("video_source")
+    if not set(prompt_type) & set("SVL") or (
+            "S" in prompt_type and "image_start" in inputs and _is_blank(image)):
         found.append(SettingsError(
-            "a start image is needed, because every clip returns to it. Choose \"Start Video with "
-            "Image\" and add one.", "start-image"))
+            "a start image is needed, because every clip returns to it. Choose to start with an "
+            "image, and add one that is not black (in a file of settings: image_start).",
+            "start-image"))
+    elif "S" in prompt_type and _is_missing(image):
+        found.append(SettingsError(
+            f"there is no start image {image}. Add another, or correct its path.", "start-image"))
+    if "V" in prompt_type and _is_missing(video):
+        found.append(SettingsError(
+            f"there is no video {video} to continue. Add another, or correct its path.",
+            "source-video"))
     scheduler = inputs.get("frame_scheduler")
-    if isinstance(scheduler, Mapping) and scheduler.get("active"):
+    if scheduler.get("active") if isinstance(scheduler, Mapping) else (
+            "[/" in str(inputs.get("prompt") or "")):  # in a file of settings
         found.append(SettingsError(
             "prompt commands in [/...] change the length of windows, but SVI's clips always have "
             f"{CLIP_FRAMES} frames. Remove the commands from the prompt.", "window-commands"))
     return found
+
+
+def first_image(images: Any) -> Any:
+    """A picture or a path: the first of a gallery's pairs of a picture and its caption, of a list,
+    or the only one; None if there is none."""
+    while isinstance(images, (list, tuple)):
+        images = images[0] if images else None
+    return images if images != "" else None
+
+
+def _is_blank(image: Any) -> bool:
+    """Whether there is no image. WanGP starts from a black one then, which it may have put in
+    already."""
+    return image is None or hasattr(image, "convert") and image.convert("RGB").getbbox() is None
+
+
+def _is_missing(path: Any) -> bool:
+    return isinstance(path, (str, Path)) and not Path(path).is_file()
+
+
+def _possible_frames(frames: Any) -> bool:
+    try:
+        return 1 <= int(frames or CLIP_FRAMES) <= CLIP_FRAMES * MAX_CLIPS
+    except (TypeError, ValueError):
+        return False
 
 
 def clips_of(plan: Plan, inputs: Mapping[str, Any]) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant
 from .form import AUTO
 
+_CLIPS = 5  # that a profile sets; with one, SVI has nothing to do
 _LORAS = "https://huggingface.co/DeepBeepMeep/Wan{}/resolve/main/loras_accelerators/"
 
 
@@ -43,8 +44,9 @@ _LIGHTNING = Recipe(
     ((_SEKO.format("HIGH"), "0.5;0"), (_SEKO.format("LOW"), "0;1")), "euler")
 
 #: title, variant, accelerators; none for Film Transitions, because they swallow its transitions
+#: WanGP sorts profiles by name: the blank puts the one for beginners before all other SVI profiles
 _SETS = (
-    ("SVI-Shot Infinite", "shot", (_LIGHTX2V, _FUSIONIX)),
+    ("SVI Shot Infinite", "shot", (_LIGHTX2V, _FUSIONIX)),
     ("SVI-Film", "film-opt", (_LIGHTX2V, _FUSIONIX)),
     ("SVI-Film Transitions", "film-transitions", ()),
     ("SVI-Tom", "tom", (_LIGHTX2V, _FUSIONIX)),
@@ -95,6 +97,7 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
         "flow_shift": variant.shift,
         "sample_solver": recipe.solver,
         "image_mode": 0,
+        "video_length": CLIP_FRAMES * _CLIPS,
         "image_prompt_type": "S",
         "multi_prompts_gen_type": "PW",
         "sliding_window_size": CLIP_FRAMES,
@@ -124,8 +127,8 @@ def _help(variant: Variant, recipe: Recipe) -> str:
         prompts = "Write one prompt for the whole video."
     film = (" Film suffers most from accelerators and quantised weights."
             if variant.id.startswith("film") else "")
-    return (f"{variant.title}: {variant.about}. Add a start image, and set more than {CLIP_FRAMES} "
-            f"frames: every {CLIP_FRAMES} frames are one clip of 5 seconds. {prompts} {recipe.help}"
+    return (f"{variant.title}: {variant.about}. Add a start image, and set the number of frames: "
+            f"every {CLIP_FRAMES} frames are one clip of 5 seconds. {prompts} {recipe.help}"
             f"{film} Prompts, warnings and fixes: wan2gp_svi/docs/guide.md.")
 
 

@@ -94,6 +94,7 @@ class Recording:
 
     def __init__(self, run: Run, total: int, pixels: int, say: Callable[[str], None]):
         self.run, self.total, self.say, self._pixels = run, total, say, pixels
+        self.asked = run.about  #: with the prompts of this time; recorded with the first new clip
         self.clips: list[Clip] = [*takewhile(run.is_intact, run.done()[:total])]
         self.taken_over = len(self.clips)
         self._pieces = [piece for clip in self.clips for piece in run.pieces(clip, last=False)]
@@ -105,6 +106,11 @@ class Recording:
         self._worker = ThreadPoolExecutor(1, "svi-clips")
         self._release = weakref.finalize(self, run.lock())
         (run.folder / STOP).unlink(missing_ok=True)  # left over from an earlier session
+
+    @property
+    def holds_lock(self) -> bool:
+        """Whether the run is kept from other WanGPs; no longer, once it is closed."""
+        return self._release.alive
 
     # ------------------------------------------------------------------ in the order of a clip
 
@@ -274,7 +280,12 @@ class Recording:
         shown, ended = self.shown(video_path), ""
         if current.last:
             ended = State.FINISHED if current.number + 1 >= self.total else State.STOPPED
-        change = replace(about, video=shown, ended=ended, clips=self.total)
+        change, new = about, current.stored is None or current.last
+        if new or about.ended != State.FINISHED:  # an extension without a clip changes nothing
+            change = replace(change, video=shown, ended=ended)
+        if new:
+            change = replace(change, clips=self.total, asked=self.asked.asked,
+                             prompts=self.asked.prompts, repeat=self.asked.repeat)
         if not about.settings:  # what WanGP leaves out of the metadata does not decide the picture
             decides = {name: value for name, value in about.decides.items()
                        if name in configs or " " in name}
@@ -349,9 +360,10 @@ class Recording:
                 self._later(self._let_go, ended)
 
     def _let_go(self, ended: str) -> None:
-        if ended and self.run.about.settings:
+        about = self.run.about
+        if ended and about.settings and about.ended != State.FINISHED:
             with contextlib.suppress(OSError):
-                self.run.change(replace(self.run.about, ended=ended))
+                self.run.change(replace(about, ended=ended))
         self._release()
 
     def _later(self, work: Callable[..., Any], *arguments: Any) -> None:

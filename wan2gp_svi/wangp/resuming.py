@@ -1,23 +1,31 @@
-"""WanGP's settings that resume, extend or redo a run."""
+"""WanGP's settings that resume, extend or redo a run. The tab and the command line share them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import chain
 from ..runs.record import StoreError
+from ..runs.state import State, state
 from ..runs.store import Run
+
+MOST_CLIPS = 1000  # to add in one go: 80 minutes of video, and days on any GPU
+SEEDS = range(2**32)
 
 
 def resumed(run: Run) -> dict[str, Any]:
-    """Settings that resume a run, for `--process` or the form. Raises StoreError."""
+    """Settings that resume a run, for `--process` or WanGP's queue. Raises StoreError."""
+    done = len(run.done())
+    if state(run, done) is State.FINISHED:
+        raise StoreError(f"run {run.name} is finished: all {done} clips are done. Extend it, or "
+                         "redo it from a clip")
     return _settings(run, run.about.clips, run.name, run.about.asked, run.about.seed)
 
 
 def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any]:
     """Settings that extend a run by `clips` clips with these prompts. Raises StoreError."""
     about, done = run.about, run.done()
-    if clips < 1:
-        raise StoreError(f"a run is extended by 1 clip or more, not {clips}")
+    if not 1 <= clips <= MOST_CLIPS:
+        raise StoreError(f"a run is extended by 1 to {MOST_CLIPS:,} clips at a time, not {clips:,}")
     if not done:
         raise StoreError(f"run {run.name} has no finished clip to resume from")
     asked = list(about.asked)
@@ -29,20 +37,31 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
 def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> dict[str, Any]:
     """Settings that redo a run from clip `clip`, counted from 1, with another seed, or with another
     prompt for as many clips as the old one was used. Raises StoreError."""
-    about, done = run.about, len(run.done())
-    most = min(done + 1, about.clips)
-    if not 2 <= clip <= most:
-        can = f"it can be redone from clip 2 to {most}" if most > 1 else "it cannot be redone"
-        raise StoreError(f"run {run.name} has {done} finished clips of {about.clips}, so {can}")
-    asked = list(about.asked)
+    about = run.about
+    check_redo(run, clip, min(len(run.done()) + 1, about.clips))
+    if seed is not None and seed not in SEEDS:
+        raise StoreError(f"the seed must be from 0 to {SEEDS[-1]}, not {seed}")
+    asked = chain.stream(about.asked, about.clips, about.repeat)
+    old, at = asked[clip - 1], clip - 1
+    if prompt in ("", old) and seed in (None, about.seed):
+        raise StoreError("enter a new prompt or a new seed, or both: with the old ones, the clips "
+                         "would be the same")
     if prompt:
-        asked = chain.stream(asked, about.clips, about.repeat)
-        old, at = asked[clip - 1], clip - 1
         while at < len(asked) and asked[at] == old:
             asked[at] = prompt
             at += 1
+    else:
+        asked = list(about.asked)
     seed = about.seed if seed is None else seed
     return _settings(run, about.clips, f"{run.name}@{clip}", asked, seed)
+
+
+def check_redo(run: Run, clip: int, last: int) -> None:
+    """Raises StoreError unless a run can be redone from `clip`, which is 2 to `last`."""
+    if not 2 <= clip <= last:
+        can = f"it can be redone from clip 2 to {last}" if last > 1 else "it cannot be redone"
+        raise StoreError(f"run {run.name} has {len(run.done())} finished clips of "
+                         f"{run.about.clips}, so {can}")
 
 
 def redo_from(settings: Mapping[str, Any]) -> int | None:
@@ -53,6 +72,8 @@ def redo_from(settings: Mapping[str, Any]) -> int | None:
 
 def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) -> dict[str, Any]:
     about = run.about
+    if state(run, len(run.done())) is State.RUNNING:
+        raise StoreError(f"run {run.name} is running. Stop it, or wait until it is finished")
     if not about.settings:
         raise StoreError(f"run {run.name} failed before its first clip was done: generate the "
                          "video again")

@@ -76,7 +76,9 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
         reference = scope["image_start_tensor"].float().cpu().clone()
         motion_frames = on_grid(reference[:, None])
     else:
-        reference, motion_frames, latents = continuing.source(scope, variant.overlap, say)
+        reference, motion_frames, latents = continuing.source(
+            scope, variant.overlap, say, lambda line: _warn(line, scope))
+        scope = {**scope, "seed": continuing.first_seed(scope, plan.seed_step)}
     video, seam = video_of(scope), Seam()
     if video.source_frames > 1:
         seam = Seam(variant.overlap, variant.keep_new, video.source_overlap)
@@ -88,6 +90,13 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
     say(plan.describe(seeds, scope["fps"]))
     return Clip(plan, 0, total, seed, reference, motion_frames,
                 None if latents is None else latents[0], seam, video)
+
+
+def _warn(line: str, scope: _Scope) -> None:
+    """Writes a line to WanGP's log and onto its page."""
+    say(line)
+    with contextlib.suppress(Exception):  # the log has it
+        scope["send_cmd"]("info", f"SVI: {line}")
 
 
 def next_clip(plan: Plan, scope: _Scope, before: Clip | None) -> Clip:
@@ -103,7 +112,7 @@ def next_clip(plan: Plan, scope: _Scope, before: Clip | None) -> Clip:
             recording.follow()
     if not before.stored:
         seconds = (*seconds, time.monotonic() - before.started)
-    return Clip(plan, number, total, chain.seed(scope["seed"], number, plan.seed_step),
+    return Clip(plan, number, total, chain.seed(before.seed, 1, plan.seed_step),
                 before.reference, before.next_motion_frames, before.next_latents,
                 before.next_seam, before.video, seconds=seconds)
 
@@ -115,7 +124,7 @@ def begin(clip: Clip, prompt: str, scope: _Scope) -> str:
         prompts = matching.non_empty(scope["prompts"]) or [prompt]
         return prompts[chain.prompt_index(clip.number, len(prompts), variant.prompt_repeat,
                                           clip.total)]
-    about = recording.run.about
+    about = recording.asked
     prompt = about.prompts[chain.prompt_index(clip.number, len(about.prompts), about.repeat)]
     clip.seed = chain.seed(about.seed, clip.number, clip.plan.seed_step)
     clip.stored = recording.begin(clip.number, prompt, clip.seed, clip.conditioned_on,

@@ -45,6 +45,8 @@ def run(options: argparse.Namespace) -> int:
             else:
                 _add(wangp, options.weights, options.lora_dir)
         return 0 if options.start is None else _start(wangp, options.start)
+    except BrokenPipeError:  # `main` knows what to do
+        raise
     except (Refused, OSError) as error:
         print(f"The demo model: {' '.join(str(error).split())}", file=sys.stderr)
     except KeyboardInterrupt:

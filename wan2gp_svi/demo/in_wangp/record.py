@@ -11,10 +11,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from wan2gp_svi.install import Refused
+from wan2gp_svi.install.locate import is_here
+from wan2gp_svi.install.patches import is_inside
 from wan2gp_svi.install.plan import Change, Plan
 from wan2gp_svi.install.state import sha256
 
 RECORD = "finetunes/svi_small/written.json"
+_OURS = ("small-svi-", "svi_small_")  # how our LoRAs and checkpoints begin, wherever WanGP has them
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,12 @@ def load(wangp: Path) -> Record:
     except (OSError, ValueError, TypeError, KeyError):
         return Record()
     texts = (*record.files.values(), *record.folders)
-    return record if all(isinstance(one, str) for one in texts) else Record()
+    if not all(isinstance(one, str) for one in texts):
+        return Record()
+    # whatever the record says, no other file outside WanGP is ours
+    foreign = [name for name in record.files if not Path(name).name.startswith(_OURS)
+               and not (is_inside(name) and is_here(wangp, name))]
+    return Record() if foreign else record
 
 
 def added(wangp: Path, files: Mapping[str, bytes]) -> list[Change]:

@@ -9,12 +9,10 @@ from typing import Any
 
 from ... import chain, location
 from ...text import sentence
-from ..plan import clips_of
+from ..plan import FPS, clips_of
 from . import settings_file
 from .findings import Checked, check
 from .request import AUTO_ATTENTION
-
-_FPS = 16  # of Wan's videos, for their length in seconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,12 +29,13 @@ def run(options: argparse.Namespace) -> int:
     try:
         wangp = settings_file.find_wangp(options.wangp)
         config = location.config(wangp) if wangp is not None else None
+        outputs = wangp / ((config or {}).get("save_path") or "outputs") if wangp else None
         if config is not None:
             sage = importlib.util.find_spec("sageattention")
             config[AUTO_ATTENTION] = "sage" if sage else "sdpa"
         for name, settings in settings_file.read(options.file):
             architecture, model_def, inputs = settings_file.complete(settings, wangp)
-            checked = check(architecture, model_def, inputs, config)
+            checked = check(architecture, model_def, inputs, config, outputs)
             failed |= bool(checked.errors)
             print(f"{name}: {_outline(checked, inputs)}")
             for finding in checked.findings:
@@ -58,6 +57,6 @@ def _outline(checked: Checked, inputs: Mapping[str, Any]) -> str:
     plan, seed = checked.plan, inputs.get("seed")
     clips = clips_of(plan, inputs)
     if seed in (None, "") or int(seed) < 0:  # a new one each time
-        return plan.outline(clips, _FPS)
+        return plan.outline(clips, FPS)
     seeds = [chain.seed(int(seed), clip, plan.seed_step) for clip in range(clips)]
-    return plan.describe(seeds, _FPS)
+    return plan.describe(seeds, FPS)

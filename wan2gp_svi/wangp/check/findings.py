@@ -7,6 +7,7 @@ those about settings in a file. None of this needs torch or WanGP.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from ...text import count
@@ -18,6 +19,7 @@ from . import rules
 from .request import Request
 
 GUIDE = "wan2gp_svi/docs/guide.md"  #: its place in WanGP
+NO_LORA = "SVI is off: no SVI LoRA is active. Apply the SVI profile last."
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,12 @@ class Checked:
 
 
 def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mapping[str, Any],
-          server_config: Mapping[str, Any] | None = None) -> Checked:
+          server_config: Mapping[str, Any] | None = None, outputs: Path | None = None) -> Checked:
     """Checks a request, and changes nothing.
 
     architecture, model_def, inputs: as WanGP gives them to `validate_generative_prompt`
     server_config: WanGP's wgp_config.json; without it, nothing in it is checked
+    outputs: WanGP's folder for videos, with the runs; without it, "SVI run" is not checked
     """
     model_def = model_def or {}
     if (inputs.get("image_mode") or 0) > 0:
@@ -71,8 +74,21 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
     unknown = list(_unknown_lora(chosen, plan, Custom(custom)))
     if plan is None:
         return Checked(None, [*unknown, *_lost_lora(Custom(custom))])
+    if any(error.id == "number-of-frames" for error in errors):  # then nothing can be counted
+        return Checked(None, errors)
     request = Request(plan, architecture, model_def, inputs, server_config or {})
+    if outputs is not None and plan.requested_run not in (AUTO, NEW):
+        errors.extend(_unfit_run(request, outputs))
     return Checked(plan, [*errors, *unknown, *_warnings(request), *_adjustments(request)])
+
+
+def _unfit_run(request: Request, outputs: Path) -> Iterator[Finding]:
+    from .. import matching  # loads torch, which WanGP has and the check of a file can do without
+
+    try:
+        matching.check_requested(outputs, request.plan, request.inputs, request.server)
+    except SettingsError as error:
+        yield Finding("error", error.id, str(error))
 
 
 def _other_model(architecture: str, model_def: Mapping[str, Any], loras: list[str]) -> Finding:
@@ -102,9 +118,7 @@ def _lost_lora(custom: Custom) -> Iterator[Finding]:
             if custom.text(name) not in ("", "none", AUTO, NEW)]
     if left and custom.variant != OFF:
         yield Finding("warning", "no-lora", (
-            f"{' and '.join(left)} {'is' if len(left) == 1 else 'are'} set, but SVI is off, "
-            "because no SVI LoRA is active. If another profile replaced the LoRAs, apply the SVI "
-            "profile again."))
+            f"{' and '.join(left)} {'is' if len(left) == 1 else 'are'} set, but {NO_LORA}"))
 
 
 def _warnings(request: Request) -> Iterator[Finding]:

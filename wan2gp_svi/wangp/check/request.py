@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...variants import VARIANTS, Variant, identify, noise
-from ..plan import ARCHITECTURES, Plan, active_loras, file_name
+from ..plan import ARCHITECTURES, Plan, active_loras, file_name, first_image
 
 #: our key in the server's configuration: the attention mode that "auto" means on this machine
 AUTO_ATTENTION = "auto attention"
@@ -155,8 +155,7 @@ class Request:
 
 def _size(image: Any) -> tuple[int, int] | None:
     """The size of a PIL image, a path, or the first of a list of these."""
-    while isinstance(image, (list, tuple)):  # a gallery holds pairs of a picture and its caption
-        image = image[0] if image else None
+    image = first_image(image)
     if isinstance(image, (str, Path)):
         with contextlib.suppress(Exception):  # no such file, no picture, no PIL
             from PIL import Image

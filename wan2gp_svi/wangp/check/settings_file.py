@@ -12,10 +12,11 @@ from typing import Any
 
 from ... import location
 from ...files import read_json
-from ..plan import ARCHITECTURES
+from ..plan import ARCHITECTURES, first_image
 
 _KEY = b'"model_type"'  # in all settings that WanGP writes
 _REACH = 2**18  # bytes of settings before and after that key
+_MEDIA = ("image_start", "video_source")
 
 
 class SavedError(Exception):
@@ -23,23 +24,38 @@ class SavedError(Exception):
 
 
 def read(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """The requests in a file, each with a name. Raises SavedError."""
+    """The requests in a file, each with a name. Raises SavedError.
+
+    None for media that a settings file does not name; no key for those that a queue or a video
+    carries inside.
+    """
+    inside: set[str] | None = set()
     try:
         if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
                 found = json.loads(archive.read("queue.json"))
+                inside = set(archive.namelist())
         elif path.suffix.lower() == ".json":
             found = json.loads(path.read_text(encoding="utf-8-sig"))
         else:
-            found = _in_video(path)
+            found, inside = _in_video(path), None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise SavedError(f"cannot read {path}: {error}") from error
     tasks = [one.get("params", one) for one in (found if isinstance(found, list) else [found])
              if isinstance(one, dict)]
     if not tasks:
         raise SavedError(f"there are no WanGP settings in {path}")
-    return [(path.name if len(tasks) == 1 else f"{path.name}, {number}", task)
+    return [(path.name if len(tasks) == 1 else f"{path.name}, {number}", _media(task, inside))
             for number, task in enumerate(tasks, 1)]
+
+
+def _media(settings: dict[str, Any], inside: set[str] | None) -> dict[str, Any]:
+    """The settings, without media that are in the same file: its names `inside`, or None for a
+    video, which may hold its images."""
+    named = {name: first_image(settings.get(name)) for name in _MEDIA}
+    others = {name: value for name, value in settings.items() if name not in _MEDIA}
+    return others | {name: value for name, value in named.items()
+                     if inside is not None and value not in inside}
 
 
 def _in_video(path: Path) -> dict[str, Any]:
@@ -87,8 +103,12 @@ def complete(settings: Mapping[str, Any], wangp: Path | None
         other = _definition(model["URLs"], wangp) or {}
         model["URLs"] = (other.get("model") or {}).get("URLs")
     inputs = {name: value for name, value in found.items() if name != "model"} | dict(settings)
-    if wangp is not None and isinstance(inputs.get("image_start"), str):
-        inputs["image_start"] = str(wangp / inputs["image_start"])  # as WanGP reads it
+    for name in inputs.keys() & set(_MEDIA):
+        path = Path(inputs[name] or "")
+        if inputs[name] and wangp is not None:
+            inputs[name] = str(wangp / path)  # as WanGP reads it
+        elif inputs[name] and not path.is_absolute():
+            del inputs[name]  # it is in a WanGP that nobody named
     return str(model.get("architecture") or model_type), model, inputs
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import html
 import sys
+from pathlib import Path
 from typing import Any
 
 from ..log import say
@@ -12,16 +13,27 @@ from .request import AUTO_ATTENTION
 
 def running_config() -> dict[str, Any] | None:
     """The configuration of the WanGP that this process runs; None if it runs none."""
-    for name in ("wgp", "__main__"):
-        module = sys.modules.get(name)
-        config = getattr(module, "server_config", None)
-        if module is not None and isinstance(config, dict):
-            mode = getattr(module, "attention_mode", config.get("attention_mode"))
-            known = {**config, "attention_mode": mode}
-            with contextlib.suppress(Exception):
-                known[AUTO_ATTENTION] = module.get_auto_attention()
-            return known
-    return None
+    module = _running_wangp()
+    if module is None:
+        return None
+    config = module.server_config
+    known = {**config, "attention_mode": getattr(module, "attention_mode",
+                                                 config.get("attention_mode"))}
+    with contextlib.suppress(Exception):
+        known[AUTO_ATTENTION] = module.get_auto_attention()
+    return known
+
+
+def running_outputs() -> Path | None:
+    """The folder for videos of the WanGP that this process runs; None if it runs none."""
+    folder = getattr(_running_wangp(), "save_path", None)
+    return Path(folder) if isinstance(folder, (str, Path)) else None
+
+
+def _running_wangp() -> Any:
+    modules = (sys.modules.get(name) for name in ("wgp", "__main__"))
+    return next((module for module in modules
+                 if isinstance(getattr(module, "server_config", None), dict)), None)
 
 
 def tell(findings: list[Finding]) -> None:

@@ -31,11 +31,6 @@ def redo(run: Run, clip: Any, prompt: str, seed: str) -> dict[str, Any]:
     """Settings from what the user entered; an empty seed is the run's. Raises StoreError."""
     text, prompt = (seed or "").strip(), " ".join((prompt or "").split())
     number = _whole("the seed", text) if text else None
-    if number is not None and not 0 <= number < 2**32:
-        raise StoreError(f"the seed must be from 0 to {2**32 - 1}, not {text}")
-    if not prompt and number is None:
-        raise StoreError("enter a new prompt or a new seed, or both: with the old ones, the clips "
-                         "would be the same")
     return resuming.redone(run, _whole("the clip", clip), prompt, number)
 
 
@@ -55,6 +50,19 @@ def paragraphs(text: str) -> list[str]:
     return [" ".join(part.split()) for part in parts if part.strip()]
 
 
+def into_queue(wgp: Mapping[str, Any], state: dict[str, Any], settings: Mapping[str, Any]) -> str:
+    """Hands a job to WanGP as its own assistant does, past the form, which stays as it is.
+
+    Returns a new text for the page's hidden box that makes WanGP take the job and start.
+    Raises StoreError.
+    """
+    gen = wgp["get_gen_info"](state)
+    if gen.get("inline_queue") is not None:
+        raise StoreError("WanGP has not taken the last job yet. Try again in a few seconds")
+    gen["inline_queue"] = dict(settings)
+    return str(time.time())
+
+
 def into_form(wgp: Mapping[str, Any], state: dict[str, Any], run: Run, settings: Mapping[str, Any]
               ) -> tuple[str | None, str | None]:
     """Puts settings into WanGP's form, as its "Load Settings" does, but always for their own model.
@@ -67,9 +75,6 @@ def into_form(wgp: Mapping[str, Any], state: dict[str, Any], run: Run, settings:
     the model. Raises StoreError.
     """
     model = settings.get("model_type")
-    if wgp["get_base_model_type"](model) is None:
-        raise StoreError(f"run {run.name} was made with the model {model}, which this WanGP does "
-                         "not have")
     clip = resuming.redo_from(settings)
     if clip and "get_model_custom_settings" not in wgp:
         raise StoreError("this WanGP cannot redo a run from a clip. Update it to 10.80 or later")
@@ -92,11 +97,18 @@ def into_form(wgp: Mapping[str, Any], state: dict[str, Any], run: Run, settings:
     return None, f"{model}|{now}" if "_model_choice_target_model_type" in wgp else model
 
 
-def next_step(run: Run, settings: Mapping[str, Any], done: int) -> str:
-    """What happens when the user presses Generate, for a run with so many finished clips."""
+def check_model(wgp: Mapping[str, Any], run: Run) -> None:
+    """Raises StoreError if this WanGP does not have the model of a run."""
+    model = run.about.settings.get("model_type")
+    if wgp["get_base_model_type"](model) is None:
+        raise StoreError(f"run {run.name} was made with the model {model}, which this WanGP does "
+                         "not have")
+
+
+def what_happens(run: Run, settings: Mapping[str, Any], done: int) -> str:
+    """What these settings do with a run of so many finished clips, as the end of a sentence."""
     clip = resuming.redo_from(settings)
     clips = chain.clips_of(int(settings["video_length"]), int(settings["sliding_window_overlap"]))
     what = (f"redo run {run.name} from clip {clip}" if clip else
-            f"resume run {run.name} at clip {done + 1}")
-    return (f"The settings are in the form. Press Generate to {what} of {clips}. Afterwards, set "
-            "\"SVI run\" back to auto.")
+            f"resume run {run.name} at clip {min(done + 1, clips)}")
+    return f"{what} of {clips}"

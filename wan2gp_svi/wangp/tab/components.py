@@ -23,9 +23,10 @@ _EXPECTED = (StoreError, SettingsError, Refused, DriftError, OSError)
 
 
 def on(event: Callable[..., Any], work: Callable[..., Any], inputs: Sequence[Any] | None,
-       outputs: Sequence[Any] | None, progress: str = "hidden") -> None:
-    """Has an event of gradio call `work`; an error is shown and leaves the page as it is."""
-    event(guarded(work), inputs, outputs, show_progress=progress)
+       outputs: Sequence[Any] | None, progress: str = "hidden") -> Any:
+    """Has an event of gradio call `work`; an error is shown and leaves the page as it is. Returns
+    what comes after."""
+    return event(guarded(work), inputs, outputs, show_progress=progress)
 
 
 def guarded(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,11 +69,11 @@ def in_words(error: Exception) -> str:
             "with what the doctor says.")
 
 
-def text_to_copy(**options: Any) -> Any:
+def text_to_copy(lines: int = 12, **options: Any) -> Any:
     """A text box with a button that copies it, in gradio 5 and 6."""
     new = "buttons" in inspect.signature(gr.Textbox).parameters
     button: dict[str, Any] = {"buttons": ["copy"]} if new else {"show_copy_button": True}
-    return gr.Textbox(lines=12, interactive=False, **button, **options)
+    return gr.Textbox(lines=lines, interactive=False, **button, **options)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

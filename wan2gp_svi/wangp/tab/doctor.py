@@ -61,7 +61,7 @@ def self_test(wangp: Path, generating: bool, command: Sequence[str] = _COMMAND) 
         raise Refused("a self-test is under way already: wait until it is done")
     said = ""
     try:
-        with subprocess.Popen([*command, str(wangp), "--python", sys.executable], cwd=wangp,
+        with subprocess.Popen([*command, str(wangp)], cwd=wangp,
                               env={**os.environ, "PYTHONIOENCODING": "utf-8"},
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"

@@ -23,7 +23,8 @@ def create(wgp: Mapping[str, Any]) -> None:
             titles = [(f"{variant.title}: {variant.about}", id) for id, variant in VARIANTS.items()]
             variant = gr.Dropdown(titles, value=next(iter(VARIANTS)), label="Variant", scale=3,
                                   elem_id="svi_variant")
-            button = gr.Button("Download", scale=1, elem_id="svi_download")
+            button = gr.Button("Download", scale=1, min_width=120, elem_id="svi_download")
+            stop = gr.Button("Cancel", scale=1, min_width=120, elem_id="svi_cancel")
         progress = gr.HTML()
 
     def show() -> str:
@@ -37,6 +38,7 @@ def create(wgp: Mapping[str, Any]) -> None:
 
     on(part.expand, show, None, [listed])
     on(button.click, load, [variant], [progress, listed])
+    on(stop.click, cancel, None, None)
 
 
 def folders(wgp: Mapping[str, Any]) -> dict[str, str | None]:
@@ -63,6 +65,7 @@ def rows(wangp: Path, folders: Mapping[str, str | None]) -> list[list[str]]:
 
 
 _running = threading.Lock()  # two downloads of one file would write into each other
+_cancelled = threading.Event()
 
 
 def download(wanted: Iterable[Download], fetch: Callable[..., None] = loras.fetch,
@@ -70,13 +73,14 @@ def download(wanted: Iterable[Download], fetch: Callable[..., None] = loras.fetc
     """Downloads what is missing, even if the page is closed, and yields how far it is, None until
     it begins. Raises Refused."""
     if not _running.acquire(blocking=False):
-        raise Refused("a download is under way already: wait until it is done")
+        raise Refused("a download is under way already: cancel it, or wait until it is done")
+    _cancelled.clear()
     reports: list[Progress] = []
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
-            fetch(wanted, reports.append)
+            fetch(wanted, reports.append, _cancelled.is_set)
         except BaseException as error:
             errors.append(error)
         finally:
@@ -90,6 +94,11 @@ def download(wanted: Iterable[Download], fetch: Callable[..., None] = loras.fetc
     if errors:
         raise errors[0]
     yield reports[-1] if reports else None
+
+
+def cancel() -> None:
+    """Ends the download that is under way, if there is one, within seconds."""
+    _cancelled.set()
 
 
 def bar(progress: Progress | None) -> str:

@@ -3,12 +3,21 @@
 from collections.abc import Callable
 from typing import Any
 
-from ...runs.state import State, ask_to_stop
+from ...runs.record import StoreError
+from ...runs.state import (
+    State,
+    ask_to_stop,
+    is_empty,
+    is_running,
+    keep_running,
+    rename,
+    stop_is_asked,
+)
 from ...runs.store import Run
-from ...text import size
+from ...text import plural, size
 from .. import resuming
 from . import actions, view
-from .components import gr, on
+from .components import gr, on, text_to_copy
 
 
 class RunPanel:
@@ -16,30 +25,35 @@ class RunPanel:
 
     def __init__(self, tab: Any):
         self.tab, self.chosen = tab, gr.State("")
-        with gr.Row(visible=False, elem_id="svi_run") as self.row:
-            with gr.Column(scale=2):
-                self.video = gr.HTML()
-            with gr.Column(scale=3):
-                self.summary = gr.Markdown()
-                with gr.Tabs():
-                    self._resume_tab()
-                    self._extend_tab()
-                    self._redo_tab()
-                    self._drift_tab()
-                    self._remove_tab()
-                with gr.Accordion("Clips"):
-                    self.clips = gr.HTML()
+        with gr.Column(visible=False, elem_id="svi_run") as self.panel:
+            with gr.Row():
+                with gr.Column(scale=2, min_width=240) as self.left:
+                    self.video = gr.HTML()
+                with gr.Column(scale=3, min_width=300):
+                    self.summary = gr.Markdown()
+            with gr.Tabs():
+                self._resume_tab()
+                self._extend_tab()
+                self._redo_tab()
+                self._drift_tab()
+                self._details_tab()
+                self._remove_tab()
+            with gr.Accordion("Clips"):
+                self.clips = gr.HTML()
         self.outputs = [
-            self.chosen, self.row, self.video, self.summary, self.clips, self.resume, self.stop,
-            self.extend, self.redo, self.clip, self.drift, self.measure, self.remove, self.sure]
+            self.chosen, self.panel, self.left, self.video, self.summary, self.clips, self.resume,
+            self.stop, self.extend, self.redo, self.clip, self.drift, self.measure, self.label,
+            self.folder, self.victims, self.no_clip, self.sure]
         self._connect()
 
     def _resume_tab(self) -> None:
         with gr.Tab("Resume"):
             gr.Markdown("Resume the run at its first missing clip.")
             with gr.Row():
-                self.resume = gr.Button("Resume", variant="primary", elem_id="svi_resume")
-                self.stop = gr.Button("Stop after this clip", variant="stop", elem_id="svi_stop")
+                self.resume = gr.Button("Resume", variant="primary", min_width=120,
+                                        elem_id="svi_resume")
+                self.stop = gr.Button("Stop after this clip", variant="stop", min_width=120,
+                                      elem_id="svi_stop")
 
     def _extend_tab(self) -> None:
         with gr.Tab("Extend"):
@@ -56,9 +70,9 @@ class RunPanel:
             gr.Markdown("Make a new run that keeps the clips before this one. The old run and its "
                         "video stay.")
             with gr.Row():
-                self.clip = gr.Number(2, label="From clip", precision=0, minimum=2,
+                self.clip = gr.Number(2, label="From clip", precision=0, minimum=2, min_width=120,
                                       elem_id="svi_clip")
-                self.seed = gr.Textbox(label="New seed", placeholder="unchanged",
+                self.seed = gr.Textbox(label="New seed", placeholder="unchanged", min_width=120,
                                        elem_id="svi_seed")
             self.prompt = gr.Textbox(label="New prompt", placeholder="unchanged", lines=2,
                                      info="Used for as many clips as the old one.",
@@ -70,82 +84,148 @@ class RunPanel:
             self.measure = gr.Button("Measure colours, contrast and motion", elem_id="svi_drift")
             self.drift = gr.HTML()
 
+    def _details_tab(self) -> None:
+        with gr.Tab("Details"):
+            with gr.Row(equal_height=True):
+                self.label = gr.Textbox(label="Name of your own", scale=3, min_width=200,
+                                        elem_id="svi_label")
+                self.rename = gr.Button("Save name", scale=1, min_width=120, elem_id="svi_rename")
+            self.folder = text_to_copy(1, label="Folder of its clips, where WanGP runs",
+                                       elem_id="svi_folder")
+
     def _remove_tab(self) -> None:
         with gr.Tab("Remove"):
-            self.remove = gr.Button("Remove", variant="stop", elem_id="svi_remove")
+            self.victims = gr.Dropdown([], multiselect=True, label="Runs to remove",
+                                       elem_id="svi_victims")
+            with gr.Row():
+                self.no_clip = gr.Button("Add all without a clip", min_width=120,
+                                         elem_id="svi_no_clip")
+                self.remove = gr.Button("Remove", variant="stop", min_width=120,
+                                        elem_id="svi_remove")
             with gr.Column(visible=False) as self.sure:
                 self.question = gr.Markdown()
                 with gr.Row():
-                    self.yes = gr.Button("Yes, remove", variant="stop", elem_id="svi_yes")
-                    self.no = gr.Button("Cancel")
+                    self.yes = gr.Button("Yes, remove", variant="stop", min_width=120,
+                                         elem_id="svi_yes")
+                    self.no = gr.Button("Cancel", min_width=120)
 
     def _connect(self) -> None:
         plugin, chosen = self.tab.plugin, self.chosen
         state = plugin.state
-        form = [plugin.refresh_form_trigger, plugin.model_choice_target, plugin.main_tabs]
-        on(self.resume.click, self._to_form(resuming.resumed), [state, chosen], form)
-        on(self.extend.click, self._to_form(actions.extend),
-           [state, chosen, self.more, self.prompts], form)
-        on(self.redo.click, self._to_form(actions.redo),
-           [state, chosen, self.clip, self.prompt, self.seed], form)
-        on(self.stop.click, self._stop, [chosen], [self.stop])
+        starts = getattr(plugin, "load_queue_trigger", None)  # since WanGP 11
+        form = [plugin.refresh_form_trigger, plugin.model_choice_target]
+        into = [plugin.main_tabs, *([starts] if starts is not None else form)]
+        work = self._start if starts is not None else self._fill_form
+        on(self.resume.click, work(resuming.resumed), [state, chosen], into)
+        on(self.extend.click, work(actions.extend), [state, chosen, self.more, self.prompts], into)
+        on(self.redo.click, work(actions.redo),
+           [state, chosen, self.clip, self.prompt, self.seed], into)
+        on(self.stop.click, self._stop, [chosen], self.tab.all_outputs(self))
         on(self.measure.click, self._measure, [chosen], [self.drift], progress="full")
-        on(self.remove.click, self._ask, [chosen], [self.sure, self.question])
+        on(self.rename.click, self._rename, [chosen, self.label], self.tab.all_outputs(self))
+        on(self.no_clip.click, self._add_empty, [self.victims], [self.victims])
+        on(self.remove.click, self._ask, [self.victims], [self.sure, self.question])
         on(self.no.click, lambda: gr.update(visible=False), None, [self.sure])
-        on(self.yes.click, self._remove, [chosen], [*self.tab.outputs, *self.outputs])
+        on(self.yes.click, self._remove, [self.victims], self.tab.all_outputs(self))
 
-    def show(self, name: str) -> dict[Any, Any]:
-        """The components' values for a run; they hide the panel if it is gone."""
+    def show(self, name: str, clicked: bool = True) -> dict[Any, Any]:
+        """The components' values for a run; they hide the panel if it is gone. What the user may
+        be entering or watching stays unless the run was `clicked`."""
         if not name or not (self.tab.store.folder / name).is_dir():
-            return {self.chosen: "", self.row: gr.update(visible=False)}
+            return {self.chosen: "", self.panel: gr.update(visible=False)}
         shown = view.look(self._run(name))
         running, last = shown.state == State.RUNNING, shown.last_redo
+        stopping = running and stop_is_asked(shown.run)
 
-        def usable(possible: bool) -> Any:
-            return gr.update(interactive=possible)
+        def usable(possible: bool, **options: Any) -> Any:
+            return gr.update(interactive=possible, **options)
 
-        return {
-            self.chosen: name, self.row: gr.update(visible=True), self.video: view.video(shown),
+        values = {
+            self.chosen: name, self.panel: gr.update(visible=True),
             self.summary: view.summary(shown), self.clips: view.clips_table(shown),
-            self.resume: usable(shown.can_resume), self.stop: usable(running),
+            self.resume: usable(shown.can_resume),
+            self.stop: usable(running, value="Do not stop" if stopping else "Stop after this clip"),
             self.extend: usable(shown.can_extend), self.redo: usable(not running and last > 1),
-            self.clip: gr.update(label=f"From clip (2 to {last})", value=max(2, last)),
             self.drift: view.drift(shown.drift), self.measure: usable(shown.video is not None),
-            self.remove: usable(not running), self.sure: gr.update(visible=False),
+            self.clip: gr.update(label=f"From clip (2 to {last})" if last > 1 else "From clip"),
         }
+        if clicked or not running:
+            values[self.video] = view.video(shown)
+            values[self.left] = gr.update(visible=shown.video is not None)
+        if clicked:
+            runs = list(self.tab.store.runs())
+            empty = sum(map(is_empty, runs))
+            values |= {
+                self.clip: gr.update(label=values[self.clip]["label"], value=max(2, last)),
+                self.label: shown.run.about.label, self.folder: str(shown.run.folder),
+                self.victims: gr.update(choices=[view.choice(run) for run in runs], value=[name]),
+                self.no_clip: gr.update(
+                    value=f"Add {empty} {plural(empty, 'run')} without a clip",
+                    visible=bool(empty)),
+                self.sure: gr.update(visible=False),
+            }
+        return values
 
     def _run(self, name: str) -> Run:
         return self.tab.store.find(name)
 
-    def _to_form(self, make: Callable[..., dict[str, Any]]) -> Callable[..., tuple[Any, ...]]:
-        """The work of a button: puts the settings that `make` returns into WanGP's form.
-
-        Not into its queue, which changes every few versions; and users can check the form first.
-        """
+    def _start(self, make: Callable[..., dict[str, Any]]) -> Callable[..., tuple[Any, ...]]:
+        """The work of a button: puts the settings that `make` returns into WanGP's queue, which
+        starts. WanGP's form stays as it is, so that no later video belongs to this run."""
         def work(state: dict[str, Any], name: str, *entered: Any) -> tuple[Any, ...]:
             run = self._run(name)
             settings = make(run, *entered)
-            fill, switch = actions.into_form(self.tab.wgp, state, run, settings)
-            gr.Info(actions.next_step(run, settings, len(run.done())), duration=20)
-            # the form is on the first tab: `video_gen`, later `media_gen`
-            form = self.tab.plugin.main_tabs.children[0].id
-            return fill or gr.skip(), switch or gr.skip(), gr.Tabs(selected=form)
+            actions.check_model(self.tab.wgp, run)
+            trigger = actions.into_queue(self.tab.wgp, state, settings)
+            what = actions.what_happens(run, settings, len(run.done()))
+            gr.Info(f"WanGP's next job is to {what}.", duration=20)
+            return gr.Tabs(selected=self._form_tab()), trigger
         return work
 
-    def _stop(self, name: str) -> Any:
+    def _fill_form(self, make: Callable[..., dict[str, Any]]) -> Callable[..., tuple[Any, ...]]:
+        """The same for a WanGP before 11, which takes jobs from its form only."""
+        def work(state: dict[str, Any], name: str, *entered: Any) -> tuple[Any, ...]:
+            run = self._run(name)
+            settings = make(run, *entered)
+            actions.check_model(self.tab.wgp, run)
+            fill, switch = actions.into_form(self.tab.wgp, state, run, settings)
+            what = actions.what_happens(run, settings, len(run.done()))
+            gr.Info(f"The settings are in the form. Press Generate to {what}. Afterwards, set "
+                    "\"SVI run\" back to auto.", duration=20)
+            return gr.Tabs(selected=self._form_tab()), fill or gr.skip(), switch or gr.skip()
+        return work
+
+    def _form_tab(self) -> Any:
+        """The form is on the first tab: `video_gen`, later `media_gen`."""
+        return self.tab.plugin.main_tabs.children[0].id
+
+    def _stop(self, name: str) -> dict[Any, Any]:
         run = self._run(name)
-        ask_to_stop(run)
-        gr.Info(f"Run {run.name} stops after the current clip. You can resume it at any time.")
-        return gr.update(interactive=False)
+        if is_running(run) and stop_is_asked(run):
+            keep_running(run)
+            gr.Info(f"Run {run.name} no longer stops after the current clip.")
+        else:
+            ask_to_stop(run)
+            gr.Info(f"Run {run.name} stops after the current clip. You can resume it at any time.")
+        return self.tab.refreshed(name)
 
     def _measure(self, name: str) -> str:
         return view.drift(actions.make_drift(view.look(self._run(name))))
 
-    def _ask(self, name: str) -> tuple[Any, str]:
-        return gr.update(visible=True), view.removing(view.look(self._run(name)))
+    def _rename(self, name: str, label: str) -> dict[Any, Any]:
+        rename(self._run(name), label or "")
+        return self.tab.refreshed(name)
 
-    def _remove(self, name: str) -> dict[Any, Any]:
-        run, store = self._run(name), self.tab.store
-        freed = size(store.remove(run))
-        gr.Info(f"Run {run.name} is removed, which frees {freed}.")
-        return {**self.tab.listed(), **self.show("")}
+    def _add_empty(self, names: list[str]) -> list[str]:
+        empty = [run.name for run in self.tab.store.runs() if is_empty(run)]
+        return [*names, *(name for name in empty if name not in names)]
+
+    def _ask(self, names: list[str]) -> tuple[Any, str]:
+        if not names:
+            raise StoreError("choose the runs to remove first")
+        return gr.update(visible=True), view.removing([self._run(name) for name in names])
+
+    def _remove(self, names: list[str]) -> dict[Any, Any]:
+        freed = sum(self.tab.store.remove(self._run(name)) for name in names)
+        gr.Info(f"Removed {len(names)} {plural(len(names), 'run')}, which frees {size(freed)}.")
+        return self.tab.refreshed("")

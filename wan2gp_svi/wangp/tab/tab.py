@@ -4,26 +4,33 @@ It is a plugin as in WanGP's docs/PLUGINS.md, but without a folder of its own or
 user's configuration: `offer` adds it to the plugins that WanGP loads.
 """
 
+import time
 import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from ...runs.state import is_running
 from ...runs.store import FOLDER, Store
+from .. import form_line
 from . import doctor, lora_files, view
-from .components import gr, guarded, in_words, on
+from .components import gr, in_words, on
 from .run_panel import RunPanel
 
 ID, LABEL = "wan2gp_svi", "SVI"
-COMPONENTS = ("state", "main_tabs", "refresh_form_trigger", "model_choice_target")
+COMPONENTS = ("state", "main_tabs", "refresh_form_trigger", "model_choice_target",
+              "load_queue_trigger")
 FUNCTIONS = ("get_settings_from_file", "set_model_settings", "get_default_settings",
-             "get_base_model_type")
+             "get_base_model_type", "get_gen_info")
 
-EMPTY = ("There are no runs yet. In the Media Generator, apply a profile that begins with **SVI**, "
-         "and generate a video: its clips are saved one by one, and the run appears here.")
 ABOUT = ("Each clip is saved as soon as it is done. So you can resume a run that failed or was "
          "stopped, extend it, or redo it from any clip. **Click a run.**")
+# gradio greys text while it waits for news, which would flicker every few seconds
+STEADY = "<style>#svi_run .pending, #svi_runs .pending {opacity: 1 !important}</style>"
+EVERY = 5  # seconds between two looks at a running run
+SCROLL = """() => setTimeout(() => document.querySelector("#svi_run")
+            ?.scrollIntoView({block: "nearest", behavior: "smooth"}), 200)"""
 
 
 def offer(plugins: Any, say: Callable[[str], None]) -> None:
@@ -55,12 +62,13 @@ def add(application: Any, wgp: dict[str, Any], base: type) -> None:
     """Adds the tab to those of the plugins. Raises LookupError if this WanGP lacks a function."""
     if missing := [name for name in FUNCTIONS if not callable(wgp.get(name))]:
         raise LookupError(f"it has no {', '.join(missing)}")
-    plugin: Any = type("SVITab", (base,), {"on_tab_select": lambda self, _: self.show_runs()})()
+    plugin: Any = type("SVITab", (base,), {"on_tab_select": lambda self, _: str(time.time())})()
     tab = Tab(plugin, wgp)
-    plugin.name, plugin.show_runs = "SVI for WanGP", guarded(tab.listed)
+    plugin.name = "SVI for WanGP"
     for component in COMPONENTS:
         plugin.request_component(component)
     plugin.add_tab(ID, LABEL, tab.create)
+    form_line.add(plugin, wgp)
     application.plugin_manager.plugins[ID] = plugin
     # a new list: the old one is the user's configuration, which WanGP saves
     application.enabled_plugins = [*application.enabled_plugins, ID]
@@ -86,25 +94,46 @@ class Tab:
             gr.Markdown(in_words(error))
 
     def _create(self) -> None:
-        with gr.Row(equal_height=True):
+        gr.HTML(STEADY)
+        with gr.Row():
             gr.Markdown(ABOUT)
             refresh = gr.Button("Refresh", scale=0, min_width=120, elem_id="svi_refresh")
-        names = gr.State([])
-        text_cells = [gr.Textbox(visible=False, render=False) for _ in view.HEADERS[1:]]
-        runs = gr.Dataset(
-            components=[gr.HTML(visible=False, render=False), *text_cells], headers=view.HEADERS,
-            samples=[], type="index", samples_per_page=8, label="Runs, newest first",
-            elem_id="svi_runs")
-        self.outputs = self.plugin.on_tab_outputs = [runs, names, gr.Markdown(EMPTY)]
-        panel = RunPanel(self)
-        on(runs.click, lambda index, names: panel.show(names[index]), [runs, names], panel.outputs)
-        on(refresh.click, lambda name: {**self.listed(), **panel.show(name)}, [panel.chosen],
-           [*self.outputs, *panel.outputs])
+        self.names, self.shown = gr.State([]), gr.State([])
+        self.timer = gr.Timer(EVERY, active=False)
+        opened = gr.Textbox(visible=False)
+        self.plugin.on_tab_outputs = [opened]
+        with gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                self.runs = gr.Dataset(
+                    components=[gr.HTML(visible=False, render=False)], headers=["Newest first"],
+                    layout="table", samples=[], type="index", samples_per_page=6, label="Runs",
+                    visible=False, elem_id="svi_runs")
+                self.empty = gr.Markdown(visible=False)
+            with gr.Column(scale=3, min_width=320):
+                self.panel = panel = RunPanel(self)
+        on(self.runs.click, lambda index, names: panel.show(names[index]), [self.runs, self.names],
+           panel.outputs).then(None, None, None, js=SCROLL)
+        for event in (opened.change, refresh.click, self.timer.tick):
+            on(event, self.refreshed, [panel.chosen, self.shown], self.all_outputs(panel))
+        on(self.plugin.main_tabs.select, self._left, None, [self.timer])
         lora_files.create(self.wgp)
         doctor.create(self.wgp)
 
-    def listed(self) -> dict[Any, Any]:
-        """The list of runs, their names, and a line if there are none, for `on_tab_outputs`."""
+    def all_outputs(self, panel: RunPanel) -> list[Any]:
+        """What `refreshed` updates."""
+        return [self.runs, self.names, self.shown, self.empty, self.timer, *panel.outputs]
+
+    def refreshed(self, chosen: str, shown: list[Any] | None = None) -> dict[Any, Any]:
+        """The list of runs and the panel of the chosen one, as they are now. Rows that are `shown`
+        already are not sent again."""
         rows, names = view.rows(self.store)
-        values = gr.Dataset(samples=rows, visible=bool(rows)), names, gr.update(visible=not rows)
-        return dict(zip(self.outputs, values, strict=True))
+        values = {self.names: names, self.shown: rows, **self.panel.show(chosen, clicked=False),
+                  self.empty: gr.update(value=view.empty(self.store.folder), visible=not rows),
+                  self.timer: gr.Timer(active=any(map(is_running, self.store.runs())))}
+        if rows != shown:
+            values[self.runs] = gr.Dataset(samples=rows, visible=bool(rows))
+        return values
+
+    def _left(self, event: "gr.SelectData") -> Any:
+        """Nobody looks at the list on another tab of WanGP."""
+        return gr.skip() if event.value == LABEL else gr.Timer(active=False)

@@ -13,14 +13,14 @@ from urllib.parse import quote
 from ... import chain
 from ...files import read_json
 from ...runs.record import Clip
-from ...runs.state import State, in_words, state
+from ...runs.state import State, clips_in_words, in_words, state
 from ...runs.store import Run, Store
 from ...text import cut, duration, sentence, size
 from ...variants import SEED_STEP, VARIANTS
 from .components import table
 
-HEADERS = ["", "Run", "Created", "Variant", "Clips", "Length", "On disk", "State", "First prompt"]
 _THUMBNAIL = (112, 72)
+_MOST_ROWS = 200  # of the table of clips; a browser takes seconds for thousands
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Shown:
 
     @property
     def can_resume(self) -> bool:
-        return self.can_extend and len(self.done) < self.run.about.clips
+        return self.can_extend and self.state != State.FINISHED
 
     @property
     def can_extend(self) -> bool:
@@ -61,31 +61,53 @@ def seconds(run: Run, clips: int) -> float:
 
 
 def rows(store: Store) -> tuple[list[list[str]], list[str]]:
-    """The cells of the list of runs, under HEADERS, and the names of the runs."""
+    """The cells of the list of runs, one in each row, and the names of the runs."""
     cells, names = [], []
     for run in store.runs():
         try:
-            cells.append(_row(run))
+            cells.append([card(look(run))])
         except OSError:  # just being removed
             continue
         names.append(run.name)
     return cells, names
 
 
-def _row(run: Run) -> list[str]:
-    about, done = run.about, len(run.done())
-    return [thumbnail(run), run.name, about.made.replace("T", " ")[:16], about.title,
-            f"{done} of {about.clips}", duration(seconds(run, done)), size(run.size),
-            cut(in_words(run, state(run, done)), 50), cut("".join(about.asked[:1]), 70)]
+def card(shown: Shown) -> str:
+    """A run in the list, in HTML: its picture, and beside it all that tells it from others."""
+    run, about = shown.run, shown.run.about
+    title = f"{about.label} ({run.name})" if about.label else run.name
+    facts = [*_amount(shown), size(run.size), about.made.replace("T", " ")[:16]]
+    lines = (f"<b>{escape(title)}</b> {escape(about.title)}",
+             f"<b>{escape(cut(in_words(run, shown.state, shown.done), 60))}</b>",
+             escape(", ".join(facts)), escape(cut("".join(about.asked[:1]), 70)))
+    text = "".join(f"<div>{line}</div>" for line in lines)
+    return (f"<div style='display:flex;gap:12px;text-align:left;white-space:normal'>"
+            f"<div style='flex:0 0 {_THUMBNAIL[0]}px'>{thumbnail(run)}</div>"
+            f"<div style='overflow-wrap:anywhere;line-height:1.4'>{text}</div></div>")
+
+
+def _amount(shown: Shown) -> list[str]:
+    """How many clips there are, and the length of the video that they make."""
+    clips = clips_in_words(shown.run, shown.state, shown.done)
+    return [f"{clips} clips", duration(seconds(shown.run, len(shown.done)))] if shown.done else [
+        clips]
+
+
+def empty(folder: Path) -> str:
+    """What stands in place of an empty list, in Markdown."""
+    return (f"There are no runs in `{folder}`. In the Media Generator, apply a profile that begins "
+            "with **SVI**, and generate a video: its clips are saved one by one, and the run "
+            "appears here.")
 
 
 def summary(shown: Shown) -> str:
     """The chosen run, in Markdown."""
     run, about = shown.run, shown.run.about
-    lines = [f"### Run {run.name}: {about.title}",
-             f"**{sentence(_plain(in_words(run, shown.state)))}.** {len(shown.done)} of "
-             f"{about.clips} clips, {duration(seconds(run, len(shown.done)))}, seed {about.seed}, "
-             f"{size(run.size)} on disk."]
+    name = f"{_plain(about.label)}: run {run.name}" if about.label else f"Run {run.name}"
+    lines = [f"### {name}, {about.title}",
+             f"**{sentence(_plain(in_words(run, shown.state, shown.done)))}.** "
+             f"{sentence(', '.join(_amount(shown)))}, seed {about.seed}, {size(run.size)} on "
+             "disk."]
     if about.base:
         lines.append(f"It begins with the first {about.base[1]} clips of run {about.base[0]}.")
     if shown.video is None:
@@ -95,23 +117,36 @@ def summary(shown: Shown) -> str:
 
 
 def clips_table(shown: Shown) -> str:
-    """Every clip with its prompt and seed, finished or to come, in HTML."""
+    """The clips with their prompts and seeds, finished or to come, in HTML. Of a long run, those
+    around the first that is to come."""
     about, cells = shown.run.about, []
     step = int(about.decides.get("SVI seed step", SEED_STEP))
     prompts = chain.stream(about.asked or [""], about.clips, about.repeat)
-    for number, prompt in enumerate(prompts):
+    first = max(0, min(len(shown.done) - _MOST_ROWS // 2, len(prompts) - _MOST_ROWS))
+    last = min(first + _MOST_ROWS, len(prompts))
+    for number, prompt in enumerate(prompts[first:last], first):
         clip = shown.done[number] if number < len(shown.done) else None
         seed = clip.seed if clip else chain.seed(about.seed, number, step)
         cells.append([str(number + 1), "on disk" if clip else "to come", str(seed),
                       clip.prompt if clip else prompt])
-    return table(["Clip", "", "Seed", "Prompt"], cells)
+    left_out = "" if len(cells) == len(prompts) else (
+        f"<p>Clips {first + 1:,} to {last:,} of {len(prompts):,}.</p>")
+    return left_out + table(["Clip", "", "Seed", "Prompt"], cells)
 
 
-def removing(shown: Shown) -> str:
-    run = shown.run
-    return (f"Remove the clips of run {run.name} for good? This frees {size(run.size)}, but you "
-            "can then no longer resume, extend or redo the run. "
-            f"{'Its video stays.' if shown.video else 'It has no video.'}")
+def removing(runs: list[Run]) -> str:
+    """The question before runs are removed."""
+    names, freed = ", ".join(run.name for run in runs), size(sum(run.size for run in runs))
+    which, them = ("run", "it") if len(runs) == 1 else (f"{len(runs)} runs:", "them")
+    return (f"Remove the clips of {which} {names} for good? This frees {freed}, but you can then "
+            f"no longer resume, extend or redo {them}. Videos stay.")
+
+
+def choice(run: Run) -> tuple[str, str]:
+    """A run in a drop-down list, and its name."""
+    about = run.about
+    words = (run.name, about.label or about.title, size(run.size))
+    return ", ".join(words), run.name
 
 
 def thumbnail(run: Run) -> str:

@@ -1,0 +1,138 @@
+"""The command line of runs: as strict as the tab, and plain in what it says."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from wan2gp_svi import __main__ as command
+from wan2gp_svi.runs.record import About, Clip
+from wan2gp_svi.runs.store import STOP, Run, Store
+
+SETTINGS = {"model_type": "i2v", "sliding_window_overlap": 1, "multi_prompts_gen_type": "PW",
+            "prompt": "one", "video_length": 241, "seed": 7}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "svi")
+
+
+def make(store: Store, done: int = 3, ended: str = "finished") -> Run:
+    """A run of 3 clips, of which `done` are on disk."""
+    about = About("shot", "SVI-Shot", 3, 7, 16.0, ["one"], ["one"], 1, {},
+                  SETTINGS if done else {}, ended=ended)
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 16), "red").save(picture, format="PNG")
+    run = store.new(about, {"start.png": picture.getvalue()})
+    for number in range(done):
+        piece = run.path(number, ".mp4")
+        piece.write_bytes(b"a video")
+        run.add(Clip(number, "one", 7 + 42 * number, 80, 1), [piece], {"m": torch.zeros(1)})
+    return run
+
+
+@pytest.fixture
+def svi(store: Store, capsys: pytest.CaptureFixture):
+    """The arguments of a command -> its exit code, and what it printed."""
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = command.main([*arguments, "--outputs", str(store.folder.parent)])
+        return code, *capsys.readouterr()
+    return run
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["resume"], "is finished: all 3 clips are done. Extend it, or redo it from a clip."),
+    (["redo", "--clip", "2"], "Enter a new prompt or a new seed, or both"),
+    (["redo", "--clip", "2", "--prompt", " one "], "Enter a new prompt or a new seed, or both"),
+    (["redo", "--clip", "2", "--seed", "-5"], "The seed must be from 0 to 4294967295, not -5."),
+    (["redo", "--clip", "2", "--seed", str(2**32)], "The seed must be from 0 to 4294967295"),
+    (["redo", "--clip", "4", "--seed", "1"], "so it can be redone from clip 2 to 3."),
+    (["extend", "--clips", "100000"], "by 1 to 1,000 clips at a time, not 100,000."),
+])
+def test_what_the_tab_refuses_is_refused_and_nothing_is_written(store: Store, svi, arguments, said):
+    run = make(store)
+    before = sorted(run.folder.iterdir())
+    code, out, error = svi(arguments[0], run.name, *arguments[1:])
+    assert (code, out) == (1, "") and said in error and error.count("\n") == 1
+    assert sorted(run.folder.iterdir()) == before
+
+
+def test_settings_are_written_and_the_next_command_is_said(store: Store, svi):
+    run = make(store)
+    code, out, error = svi("extend", run.name, "--clips", "2", "--prompt", "two")
+    assert (code, error) == (0, "") and "3 of 3 clips are on disk" in out
+    assert f'python wgp.py --process "{run.folder / "extend.json"}"' in out
+
+
+def test_stop_names_the_run_that_is_running(store: Store, svi):
+    idle, run = make(store), make(store, 2, "")
+    assert svi("stop")[::2] == (1, f"No run in {store.folder} is running.\n")
+    assert svi("stop", idle.name)[2] == f"Run {idle.name} is not running. No run is running.\n"
+    release = run.lock()
+    assert svi("stop", idle.name)[::2] == (
+        1, f"Run {idle.name} is not running. Running: {run.name}.\n")
+    assert not (idle.folder / STOP).exists()
+    assert svi("stop")[0] == 0 and (run.folder / STOP).exists()
+    assert svi("stop", run.name, "--undo")[0] == 0 and not (run.folder / STOP).exists()
+    other = make(store, 1, "")
+    release_other = other.lock()
+    assert "Several runs are running" in svi("stop")[2]
+    release(), release_other()
+
+
+def test_runs_without_a_clip_are_removed_together(store: Store, svi):
+    kept, empty = make(store), [make(store, 0, "OutOfMemoryError") for _ in range(2)]
+    out = svi("runs")[1]
+    assert out.count("no clip finished") == 2 and "0/3" not in out
+    code, out, _ = svi("runs", "--remove-empty", "--yes")
+    assert code == 0 and out.count("is removed") == 2 and "This frees" in out
+    assert [run.name for run in store.runs()] == [kept.name]
+    assert not any(run.folder.exists() for run in empty)
+    assert "There are no runs to remove" in svi("runs", "--remove-empty", "--yes")[1]
+
+
+def test_a_run_is_given_a_name_that_lists_show(store: Store, svi):
+    run = make(store)
+    assert svi("name", run.name, "the storm")[1] == f"Run {run.name} is named the storm.\n"
+    assert "the storm" in svi("runs")[1] and store.find(run.name).about.label == "the storm"
+    svi("name", run.name, "")
+    assert "the storm" not in svi("runs")[1]
+
+
+def test_an_empty_list_names_its_folder(store: Store, svi):
+    store.folder.mkdir()
+    assert svi("runs")[:2] == (0, f"There are no runs in {store.folder}\n")
+
+
+@pytest.mark.parametrize("arguments", [["runs", "--outputs", "."], ["redo", "--help"],
+                                       ["demo", "--help"], ["selftest", "--help"]])
+def test_a_reader_that_has_seen_enough_gets_no_traceback(arguments: list[str]):
+    process = subprocess.Popen([sys.executable, "-m", "wan2gp_svi", *arguments],
+                               cwd=Path(__file__).parents[1], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    process.stdout.close()  # as `head` does
+    assert process.stderr.read() == b"" and process.wait() in (0, 1)
+    process.stderr.close()
+
+
+@pytest.mark.parametrize("name", command.EXAMPLES)
+def test_help_has_examples_that_can_be_pasted(name: str, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        command.main([name, "--help"])
+    lines = re.findall(r"^  python -m wan2gp_svi (.*)$", capsys.readouterr().out, re.M)
+    assert len(lines) >= 2 and all(line.startswith(name) for line in lines)
+    from wan2gp_svi import drift
+    from wan2gp_svi.demo.in_wangp import command as demo_model
+    from wan2gp_svi.wangp.check import command as check
+
+    parser = command.build_parser(drift, check, demo_model)
+    assert all(parser.parse_args(shlex.split(line)).command == name for line in lines)

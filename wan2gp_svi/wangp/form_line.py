@@ -1,0 +1,236 @@
+"""The line in WanGP's form that says what SVI will do, and what else of the form depends on it.
+
+`add` puts both there by WanGP's plugin interface (`shared/utils/plugins.py`, since 10.52). WanGP
+names used here: the variables of `generate_media_tab` in COMPONENTS, and functions of wgp.py.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from .. import chain
+from ..text import count, duration, sentence
+from ..variants import CLIP_FRAMES
+from .check.findings import NO_LORA, Checked, check
+from .check.telling import running_config, running_outputs
+from .form import AUTO, DEFAULTS, NEW, OFF, Custom, SettingsError
+from .log import say
+from .plan import FPS, STOCK_MAXIMA, Plan, clips_of, required
+
+#: the form's components -> WanGP's settings that they hold
+_SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
+             "loras_multipliers": "loras_multipliers", "image_prompt_type": "image_prompt_type",
+             "image_mode": "image_mode", "seed": "seed"}
+_IMAGES = ("image_start", "image_end")
+COMPONENTS = ("tab_id", "main", "state", "refresh_form_trigger", "number_frames_row",
+              "custom_settings_rows", "sliding_window_overlap", *_SETTINGS, *_IMAGES)
+_SLIDERS = ("video_length", "sliding_window_overlap")
+_SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
+
+
+def add(plugin: Any, wgp: Mapping[str, Any]) -> None:
+    """Has a plugin put the line into WanGP's form. `wgp` are the variables of wgp.py."""
+    for name in COMPONENTS:
+        plugin.request_component(name)
+
+    def post_ui_setup(components: dict[str, Any]) -> dict[Any, Any]:
+        if components.get("tab_id", "generate") == "generate":
+            FormLine(wgp).create(components)
+        return {}
+
+    plugin.post_ui_setup = post_ui_setup
+
+
+def words(checked: Checked, inputs: Mapping[str, Any], was_on: bool) -> list[str]:
+    """What the line says, a sentence or two each; nothing where SVI is off and was never on."""
+    plan, errors = checked.plan, [sentence(text) for text in checked.errors]
+    if plan is not None:
+        return [*_outline(plan, inputs), *errors]
+    warnings = [sentence(finding.text) for finding in checked.findings if finding.kind == "warning"]
+    lost = was_on and not inputs.get("image_mode")
+    return [*errors, *warnings] or [NO_LORA] * lost
+
+
+def _outline(plan: Plan, inputs: Mapping[str, Any]) -> Iterator[str]:
+    clips = clips_of(plan, inputs)
+    frames = chain.length(clips, plan.variant.overlap)
+    yield (f"{plan.variant.title}: {count(clips, 'clip')}, {frames} frames, "
+           f"{duration(frames / FPS)}.")
+    asked = int(inputs.get("video_length") or CLIP_FRAMES)
+    if required(plan, inputs)["video_length"] > asked:
+        fewer = (f" Set {CLIP_FRAMES * (clips - 1)} for {count(clips - 1, 'clip')}."
+                 if clips > 1 else "")
+        yield f"Clips are whole, so {asked} frames are rounded up.{fewer}"
+    if plan.requested_run not in (AUTO, NEW):
+        name, _, clip = plan.requested_run.partition("@")
+        yield (f"This redoes run {name} from clip {clip}." if clip else
+               f"This continues run {name}.") + " For a new video, set \"SVI run\" to auto."
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How the form looks.
+
+    `texts`   of the line
+    `was_on`  the model on which SVI was on last, ""
+    `folds`   SVI's settings can be opened
+    `shut`    they are shut until then; never those of other models
+    `maxima`  of the form's sliders
+    """
+
+    texts: Sequence[str] = ()
+    was_on: str = ""
+    folds: bool = False
+    shut: bool = False
+    maxima: Mapping[str, int] = field(default_factory=dict)
+
+
+class FormLine:
+    """The line below the number of frames; the box around SVI's custom settings, which is open for
+    other models and on request; the sliders' limits, which are WanGP's own while SVI is off."""
+
+    def __init__(self, wgp: Mapping[str, Any]):
+        self._wgp = wgp
+        self._slots: list[str] = []  # WanGP's names of the custom settings' components
+
+    def create(self, components: Mapping[str, Any]) -> None:
+        """Called by WanGP once its form is there. Without some components there is no line."""
+        import gradio as gr
+
+        if not {"main", "state", "refresh_form_trigger", "number_frames_row"} <= components.keys():
+            return
+        rows = components.get("custom_settings_rows") or []
+        box = _wrap(rows, visible=not _has_settings(self._model(components["state"].value)[1]))
+        row, line, opened = _below(components["number_frames_row"])
+        settings = [name for name in _SETTINGS if name in components]
+        custom = [part for one in rows for part in _inputs(one)]
+        self._slots = _slot_names(len(custom))
+        sliders = {name: components[name] for name in _SLIDERS if name in components}
+        was_on, images = gr.State(""), {name: gr.State(False) for name in _IMAGES}
+        values = [*(components[name] for name in settings), *custom[: len(self._slots)]]
+
+        def update(state: Any, was_on: str, opened: bool, start: bool, end: bool, *values: Any
+                   ) -> tuple[Any, ...]:
+            inputs = dict(zip([*settings, *self._slots], values, strict=True))
+            given = dict(zip(_IMAGES, (start, end), strict=True))
+            look = self._look(state, was_on, inputs | given)
+            return (gr.update(visible=bool(look.texts) or look.folds), _html(look.texts),
+                    look.was_on, gr.update(visible=look.folds),
+                    gr.update(visible=not look.shut or opened and look.folds),
+                    *(gr.update(maximum=look.maxima[name]) if name in look.maxima else gr.update()
+                      for name in sliders))
+
+        work = {"fn": update, "show_progress": "hidden", "queue": False,
+                "inputs": [components["state"], was_on, opened, *images.values(), *values],
+                "outputs": [row, line, was_on, opened, box, *sliders.values()]}
+        gr.on([components["main"].load, components["refresh_form_trigger"].change,
+               *(one.change for one in (opened, *values))], trigger_mode="always_last", **work)
+        for name in images.keys() & components.keys():
+            gallery = components[name]
+            gr.on([components["main"].load, gallery.change], lambda images: bool(images), [gallery],
+                  [images[name]], show_progress="hidden", queue=False).then(**work)
+
+    def _look(self, state: Any, was_on: str, values: Mapping[str, Any]) -> _Look:
+        try:
+            architecture, model_def = self._model(state)
+            ours = _has_settings(model_def)
+            inputs = {_SETTINGS.get(name, name): value for name, value in values.items()}
+            images = {name: True if inputs.pop(name) else None for name in _IMAGES}
+            collect = self._wgp.get("collect_custom_settings_from_inputs")
+            chosen = (collect(model_def, dict(inputs))[0] or {}) if callable(collect) else {}
+            inputs |= {**images, "custom_settings": chosen}
+            checked = check(architecture, model_def, inputs, running_config(), running_outputs())
+            texts = words(checked, inputs, was_on == architecture)
+            if checked.plan is not None:
+                was_on = architecture
+            elif ours and _turned_off(chosen):
+                was_on, texts = "", []
+            changed = any(str(chosen.get(id, value)) != str(value)
+                          for id, value in DEFAULTS.items())
+            maxima = self._maxima(model_def, checked.plan)
+            return _Look(texts, was_on, ours and (bool(texts) or changed), ours, maxima)
+        except Exception as error:  # the line is a service: the form works without it
+            say(f"the line in the form does not work ({type(error).__name__}: {error}). "
+                "Everything else does. Please report this line.")
+            return _Look(was_on=was_on)
+
+    def _maxima(self, model_def: Mapping[str, Any], plan: Plan | None) -> dict[str, int]:
+        """The limits of the form's sliders: with SVI those of the model definition, else WanGP's
+        own; none for other models."""
+        stock = model_def.get(STOCK_MAXIMA)
+        if stock is None:
+            return {}
+        allowed = self._wgp["get_max_frames"]  # the user may have raised it
+        if plan is None:
+            return {**stock, "video_length": allowed(stock["video_length"])}
+        return {"sliding_window_overlap": model_def["sliding_window_defaults"]["overlap_max"],
+                "video_length": allowed(model_def["frames_selection_maximum"])}
+
+    def _model(self, state: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The architecture and the definition of the form's model."""
+        find = self._wgp.get("get_state_model_type")
+        model = find(state) if callable(find) else state["model_type"]
+        return self._wgp["get_base_model_type"](model), self._wgp["get_model_def"](model) or {}
+
+
+def _has_settings(model_def: Mapping[str, Any]) -> bool:
+    """Whether the model's custom settings are SVI's and no others."""
+    return [one.get("id") for one in model_def.get("custom_settings") or []] == [*DEFAULTS]
+
+
+def _turned_off(chosen: Mapping[str, Any]) -> bool:
+    try:
+        return Custom(chosen).variant == OFF
+    except SettingsError:
+        return False
+
+
+def _wrap(rows: Sequence[Any], visible: bool) -> Any:
+    """A column around rows of the form, in their place."""
+    import gradio as gr
+
+    if not rows:
+        return gr.Column(visible=False)
+    parent = rows[0].parent
+    with parent:
+        box = gr.Column(visible=visible, elem_id="svi_settings")
+    parent.children.remove(box)
+    parent.children.insert(parent.children.index(rows[0]), box)
+    for row in rows:
+        parent.children.remove(row)
+        box.children.append(row)
+        row.parent = box
+    return box
+
+
+def _below(target: Any) -> tuple[Any, Any, Any]:
+    """A row below a row of the form, with the line and the switch for the settings."""
+    import gradio as gr
+
+    with target.parent, gr.Row(visible=False, elem_id="svi_line") as row:
+        line = gr.HTML()
+        opened = gr.Checkbox(label="SVI settings", scale=0, min_width=150)
+    target.parent.children.remove(row)
+    target.parent.children.insert(target.parent.children.index(target) + 1, row)
+    return row, line, opened
+
+
+def _inputs(block: Any) -> Iterator[Any]:
+    """The components that a row of the form holds, in their order."""
+    children = getattr(block, "children", None)
+    if children is None:
+        yield block
+    for child in children or []:
+        yield from _inputs(child)
+
+
+def _slot_names(components: int) -> list[str]:
+    """WanGP's names of the components of custom settings: one for each kind, setting by setting."""
+    kinds = _SLOTS[: components // len(DEFAULTS)]
+    return [f"{kind}{number}" for number in range(1, len(DEFAULTS) + 1) for kind in kinds]
+
+
+def _html(texts: Sequence[str]) -> str:
+    lines = [escape(text, quote=False) for text in texts]
+    return "<br>".join([f"<b>{lines[0]}</b>", *lines[1:]]) if lines else ""
