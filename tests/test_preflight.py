@@ -80,7 +80,7 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
      "Remove one."),
     (dict(activated_loras=[VARIANTS["2.0-wan22"].loras[0].name]), "wrong-wan",
      "Choose Image2Video 14B of Wan 2.2"),
-    (dict(image_prompt_type="T"), "start-image", "Choose to start with an image"),
+    (dict(image_prompt_type="T"), "start-image", "start with an image, and add one"),
     (dict(image_start=None), "start-image", "add one that is not black"),
     (dict(image_start=[]), "start-image", "add one that is not black"),
     (dict(image_start="no/such.png"), "start-image", "there is no start image no/such.png"),

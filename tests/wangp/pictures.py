@@ -68,7 +68,7 @@ def main() -> None:
         server = trees.serve(options.python, tree, work / "ui", job)
         with server as address, browser.open_page(address) as page:
             page.wait_for_timeout(3000)
-            page.set_viewport_size({"width": 1400, "height": 1620})  # to the number of frames
+            page.set_viewport_size({"width": 1400, "height": 1330})  # to the line of SVI
             form(page, work / "start.png")
             page.screenshot(path=options.out / "wangp.png")
             page.set_viewport_size({"width": 1400, "height": 1200})

@@ -209,7 +209,8 @@ def _below(target: Any) -> tuple[Any, Any, Any]:
     import gradio as gr
 
     with target.parent, gr.Row(visible=False, elem_id="svi_line") as row:
-        line = gr.HTML()
+        with gr.Column(min_width=240):  # a row of its own on a phone
+            line = gr.HTML()
         opened = gr.Checkbox(label="SVI settings", scale=0, min_width=150)
     target.parent.children.remove(row)
     target.parent.children.insert(target.parent.children.index(target) + 1, row)
