@@ -311,7 +311,7 @@ def test_the_clips_that_are_shown_begin_with_the_first_and_end_with_the_last():
 @pytest.mark.parametrize("ends", [(1, 8), (5, 5, 5), (9, 9.5, 10)])
 def test_names_that_would_lie_upon_each_other_are_moved_apart(pair, ends):
     curve = takes.Curve("a number", None, tuple((0.0, 0.0, end) for end in ends))
-    axes = picture.draw(None, (pair * 2)[: len(ends)], [curve]).axes[-1]
+    axes = picture.draw(None, (pair * 2)[: len(ends)], [curve]).figure.axes[-1]
     highest = axes.get_ylim()[1]
     places = sorted(name.xy[1] for name in axes.texts)
     assert places == [1, 8] if ends == (1, 8) else np.diff(places) == pytest.approx(0.3 * highest)
@@ -587,7 +587,7 @@ def test_a_python_without_packages_can_be_asked():
                             capture_output=True, encoding="utf-8")
              for arguments in (["demo", "--clips", "0"], ["runs"])]
     assert found[0].stderr == "--clips is 0; choose 1 to 60.\n"
-    assert "all but `demo` and `selftest` need WanGP's own Python" in found[1].stderr
+    assert "All commands but demo and selftest need WanGP's own Python." in found[1].stderr
     assert {each.returncode for each in found} == {1}
 
 

@@ -52,18 +52,18 @@ def _run(arguments: list[str]) -> int:
         from .demo.in_wangp import command as demo_model
         from .runs.record import StoreError
         from .wangp.check import command as check
+
+        options = build_parser(drift, check, demo_model).parse_args(arguments)
+        try:
+            return options.work(options) or 0
+        except BrokenPipeError:
+            raise
+        except (StoreError, OSError) as error:
+            print(f"{sentence(str(error).rstrip('.'))}.", file=sys.stderr)
+            return 1
     except ModuleNotFoundError as error:
         print(f"This Python lacks the package {error.name}. All commands but demo and selftest "
               "need WanGP's own Python.", file=sys.stderr)
-        return 1
-
-    options = build_parser(drift, check, demo_model).parse_args(arguments)
-    try:
-        return options.work(options) or 0
-    except BrokenPipeError:
-        raise
-    except (StoreError, OSError) as error:
-        print(f"{sentence(str(error).rstrip('.'))}.", file=sys.stderr)
         return 1
 
 
