@@ -86,7 +86,7 @@ class RunPanel:
 
     def _details_tab(self) -> None:
         with gr.Tab("Details"):
-            with gr.Row(equal_height=True):
+            with gr.Row():
                 self.label = gr.Textbox(label="Name of your own", scale=3, min_width=200,
                                         elem_id="svi_label")
                 self.rename = gr.Button("Save name", scale=1, min_width=120, elem_id="svi_rename")
