@@ -9,14 +9,15 @@ import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
 from wan2gp_svi.variants import VARIANTS
+from wan2gp_svi.wangp import form_line
 from wan2gp_svi.wangp.check import command, rules, settings_file, telling
 from wan2gp_svi.wangp.check.findings import Checked, Finding, check
 from wan2gp_svi.wangp.form import custom_settings
-from wan2gp_svi.wangp.form_line import words
 from wan2gp_svi.wangp.handler import extend, prepare
 from wan2gp_svi.wangp.plan import make_plan
 from wan2gp_svi.wangp.profiles import profiles
@@ -485,7 +486,7 @@ def test_a_check_that_fails_does_not_keep_a_run_from_starting(monkeypatch):
 
 def line(was_on=False, profile=SHOT, **changes):
     asked = request(profile, **changes)
-    return words(check(asked["model_type"], PLAIN, asked, SERVER), asked, was_on)
+    return form_line.words(check(asked["model_type"], PLAIN, asked, SERVER), asked, was_on)
 
 
 def test_the_line_in_the_form_counts_clips_frames_and_seconds():
@@ -525,6 +526,52 @@ def test_the_line_in_the_form_names_the_run_that_is_resumed_or_redone():
     assert line(custom={"svi_run": "7f3a"})[1].startswith("This continues run 7f3a.")
     assert line(custom={"svi_run": "7f3a@3"})[1].startswith("This redoes run 7f3a from clip 3.")
     assert len(line(custom={"svi_run": "new"})) == 1
+
+
+@pytest.fixture
+def form(monkeypatch):
+    """As much of WanGP's form as the line needs -> (LoRAs, frames, SVI was on) -> what is shown."""
+    gradio = MagicMock(update=lambda **changes: changes)
+    monkeypatch.setitem(sys.modules, "gradio", gradio)
+    wan = SimpleNamespace(query_model_def=lambda *_: {
+        "sliding_window_defaults": {"overlap_max": 1}})
+    extend(wan, text_modes=True)
+    definitions = {"i2v": wan.query_model_def("i2v", {}), "t2v": {}}
+    wgp = {"get_base_model_type": str, "get_model_def": definitions.__getitem__,
+           "get_max_frames": int}
+    components = {name: MagicMock() for name in form_line.COMPONENTS}
+    components |= {"tab_id": "generate", "custom_settings_rows": []}
+    components["state"].value = {"model_type": "i2v"}
+    plugin = SimpleNamespace(request_component=lambda name: None)
+    form_line.add(plugin, wgp)
+    assert plugin.post_ui_setup(components) == {}
+    update = gradio.on.call_args_list[0].kwargs["fn"]
+
+    def look(loras, frames, was_on="", model="i2v"):
+        shown = update({"model_type": model}, was_on, False, True, False, frames, loras, "1", "S",
+                       0, -1)
+        return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
+                        strict=True))
+
+    return look
+
+
+def test_the_form_is_wangps_own_while_svi_is_off(form, capsys):
+    off, on = form([LIGHTX2V], 81), form(["svi-shot.safetensors"], 810)
+    assert off["row"] == {"visible": False} and off["line"] == ""
+    assert (off["frames"], off["overlap"]) == ({"maximum": 737}, {"maximum": 1})
+    assert on["row"] == {"visible": True} and "10 clips, 801 frames" in on["line"]
+    assert (on["frames"], on["overlap"]) == ({"maximum": 10125}, {"maximum": 5})
+    assert off["settings"] == on["settings"] == {"visible": False}, "folded away"
+    lost = form([LIGHTX2V], 810, on["was_on"])
+    assert lost["line"] == "<b>SVI is off: no SVI LoRA is active. Apply the SVI profile last.</b>"
+    other = form([LIGHTX2V], 81, on["was_on"], model="t2v")
+    assert other["row"] == {"visible": False} and other["frames"] == other["overlap"] == {}
+    assert other["settings"] == {"visible": True}, "another model's settings"
+    assert capsys.readouterr().out == ""
+    broken = form([LIGHTX2V], 81, model="unknown")
+    assert broken["row"] == {"visible": False} and broken["settings"] == {"visible": True}
+    assert "the line in the form does not work" in capsys.readouterr().out
 
 
 # ----------------------------------------------------------------------------------- how it is told

@@ -15,7 +15,7 @@ from ..variants import CLIP_FRAMES
 from .check.findings import NO_LORA, Checked, check
 from .check.telling import running_config, running_outputs
 from .form import AUTO, DEFAULTS, NEW, OFF, Custom, SettingsError
-from .log import say
+from .log import without
 from .plan import FPS, STOCK_MAXIMA, Plan, clips_of, required
 
 #: the form's components -> WanGP's settings that they hold
@@ -132,7 +132,7 @@ class FormLine:
                   [images[name]], show_progress="hidden", queue=False).then(**work)
 
     def _look(self, state: Any, was_on: str, values: Mapping[str, Any]) -> _Look:
-        try:
+        with without("the line in the form"):
             architecture, model_def = self._model(state)
             ours = _has_settings(model_def)
             inputs = {_SETTINGS.get(name, name): value for name, value in values.items()}
@@ -150,10 +150,7 @@ class FormLine:
                           for id, value in DEFAULTS.items())
             maxima = self._maxima(model_def, checked.plan)
             return _Look(texts, was_on, ours and (bool(texts) or changed), ours, maxima)
-        except Exception as error:  # the line is a service: the form works without it
-            say(f"the line in the form does not work ({type(error).__name__}: {error}). "
-                "Everything else does. Please report this line.")
-            return _Look(was_on=was_on)
+        return _Look(was_on=was_on)
 
     def _maxima(self, model_def: Mapping[str, Any], plan: Plan | None) -> dict[str, int]:
         """The limits of the form's sliders: with SVI those of the model definition, else WanGP's
