@@ -12,7 +12,8 @@ colour     mean distance of the background to the true one, in RGB of [0, 1]
 PSNR       of the background, dB; its slope after clip 5, by least squares
 there      scenes whose object is there, in its colour and about its size (half to twice its pixels)
 motion     how far the object moves; 1 is as far as it should
-jump       its longest step between frames at the seam with the clip before; 1 to 3 pixels is usual
+jump       its longest step between frames at the seam with the previous
+           clip; 1 to 3 pixels is usual
 
 Writes RESULTS.md, drift.csv (a row per scene and clip) and drift.png.
 """

@@ -199,7 +199,7 @@ class Camera:
         return self.picture[:, y : y + self.height, x : x + self.width]
 
     def clip(self, number: int) -> Any:
-        """uint8 [3, 81, H, W]; its first frame is the last of the clip before."""
+        """uint8 [3, 81, H, W]; its first frame is the last of the previous clip."""
         import torch
 
         frames = torch.empty(3, FRAMES, self.height, self.width, dtype=torch.uint8)

@@ -139,7 +139,7 @@ def test_a_change_of_the_host_is_found_and_named(real, what):
     plant(real)
     found = contract.check(real)
     assert bool(found) == bool(words)
-    assert all(one.startswith("WanGP 12.60 does not fit: ") for one in found)
+    assert all(one.startswith("WanGP 12.60 is not compatible with SVI: ") for one in found)
     assert all(one.endswith(". Get a newer release of SVI for WanGP") for one in found)
     assert not words or any(words in one for one in found), found
 
@@ -298,9 +298,9 @@ def test_a_fault_at_the_start_of_an_installed_wangp_is_said(small, capsys):
     assert install(small, capsys)[0] == 0 and why_off(small) == ""
     change(small, contract.VAE, "tile_size", "tiles")
     assert why_off(small) == (
-        "WanGP 12.60 does not fit: models/wan/modules/vae.py: WanVAE.encode takes (self, videos, "
-        "tiles) instead of (self, videos, tile_size), needed for encoding the conditioning video. "
-        "Get a newer release of SVI for WanGP")
+        "WanGP 12.60 is not compatible with SVI: models/wan/modules/vae.py: WanVAE.encode takes "
+        "(self, videos, tiles) instead of (self, videos, tile_size), needed for encoding the "
+        "conditioning video. Get a newer release of SVI for WanGP")
     code, said = install(small, capsys, "--status")
     assert code == 0 and "WanVAE.encode takes" in said
     assert "Contract: broken in 1 place, so SVI is off" in said

@@ -298,7 +298,7 @@ def test_a_video_whose_chain_is_not_done_has_seams_too():
 def test_where_nothing_is_known_there_are_sections_and_a_reason(found):
     layout = of_settings(found, 241)
     assert not layout.seams and layout.noun == "section"
-    assert "where clips meet is not known" in layout.origin
+    assert "clip boundaries are unknown" in layout.origin
 
 
 # -------------------------------------------------------------------------------------------- seams
@@ -787,7 +787,7 @@ def test_the_command_ends_with_the_verdict(tmp_path, brighter, capsys):
 def test_the_command_says_what_it_does_not_know(tmp_path, capsys):
     path = write_video(tmp_path / "v.mp4", map(scene, range(100)))
     assert main(["drift", str(path)]) == 0
-    told = "Note: where clips meet is not known, because the video does not say that SVI made it"
+    told = "Note: clip boundaries are unknown, because the video does not say that SVI made it"
     assert told in capsys.readouterr().out
 
 

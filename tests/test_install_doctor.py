@@ -144,14 +144,14 @@ def test_a_git_clone_with_commit_branch_and_edits_beside_the_hooks(say, wangp, d
     git(wangp, "add", "wgp.py")
     git(wangp, "commit", "-q", "-m", "t")
     write(wangp, {"wgp.py": hooked_source.replace(b"\n", b"\r\n")})
-    assert say()[1][0].startswith("  1. git's filter is incomplete or of another release")
+    assert say()[1][0].startswith("  1. git's filter is incomplete or from another release")
     write(wangp, git_clone.clone(wangp).wanted(distribution.patches, distribution.files()))
     lines, wrong = say()
     line = next(line for line in lines if line.startswith("Git: "))
     assert line.startswith("Git: commit ") and wrong == []
-    assert ", branch main; edited, hooks aside: models/wan/any2video.py (not in git)" in line
+    assert ", branch main; edited besides the hooks: models/wan/any2video.py (not in git)" in line
     write(wangp, {"wgp.py": b"# mine\n" + hooked_source})
-    assert "edited, hooks aside: wgp.py, models" in "\n".join(say()[0])
+    assert "edited besides the hooks: wgp.py, models" in "\n".join(say()[0])
     (wangp / ".git/HEAD").write_text("broken")
     assert "Git: a clone that git cannot read" in say()[0]
 
@@ -218,8 +218,8 @@ FAULTS = {
     "hook moved": (move_hook, ["Hooks in wgp.py are misplaced, so SVI is off: run install.py."]),
     "does not fit": (
         lambda wangp: write(wangp, {"wgp.py": "nothing\n"}),
-        ["WanGP ? does not fit: wgp.py: the line 'window_no = 1' was found 0 times, not once. "
-         "Get a newer release of SVI for WanGP."],
+        ["WanGP ? is not compatible with SVI: wgp.py: the line 'window_no = 1' was found 0 times, "
+         "not once. Get a newer release of SVI for WanGP."],
     ),
     "package missing": (
         lambda wangp: (wangp / "wan2gp_svi/a.py").unlink(),
@@ -278,7 +278,7 @@ FAULTS = {
     ),
     "too old": (
         lambda wangp: shutil.rmtree(wangp / "profiles"),
-        ["WanGP 12.60 is too old, it has no profiles folder: update WanGP.",
+        ["WanGP 12.60 is too old (it has no profiles folder): update WanGP.",
          f"Profiles: {PROFILE} is missing"],
     ),
 }

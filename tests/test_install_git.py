@@ -267,7 +267,7 @@ def test_the_filter_in_git_is_checked_byte_for_byte(wangp):
     path = wangp / ".git/wan2gp_svi/filter.pyz"
     whole = path.read_bytes()
     path.write_bytes(whole + b" ")
-    told = "git's filter is incomplete or of another release"
+    told = "git's filter is incomplete or from another release"
     assert told in install(wangp, "--status")
     install(wangp)
     assert path.read_bytes() == whole and told not in install(wangp, "--status")
@@ -368,7 +368,7 @@ def test_a_wgp_that_the_contract_refuses_keeps_the_hook_at_its_start(wangp, upst
     assert hooks(wangp) == [5, 2, 1]
     assert PATCHES[-1].hunks[0].texts[-1].encode() in (wangp / "wgp.py").read_bytes()
     why = why_off(wangp)
-    assert why.startswith("WanGP 12.60 does not fit: wgp.py: the hook "
+    assert why.startswith("WanGP 12.60 is not compatible with SVI: wgp.py: the hook "
                           "before_generate needs window_no")
     assert "Get a newer release of SVI for WanGP" in why
     refused = subprocess.run([sys.executable, REPO / "install.py", wangp], capture_output=True,
@@ -388,7 +388,7 @@ def test_hooks_of_another_release_are_named_at_the_start_and_replaced_by_an_inst
     new = path.read_bytes()
     path.write_bytes(new.replace(b'svi("after_save", (configs, video_path), wan_model)',
                                  b'svi("saved", (configs, video_path), wan_model, locals())'))
-    assert why_off(wangp) == "wgp.py has hooks of another release of SVI. Run install.py again"
+    assert why_off(wangp) == "wgp.py has hooks from another release of SVI. Run install.py again"
     install(wangp)
     assert path.read_bytes() == new and why_off(wangp) == ""
     assert_whole(wangp)
@@ -489,7 +489,8 @@ def test_the_filter_of_an_earlier_release_is_named_and_replaced(wangp, upstream)
         (folder / name).unlink()
     (folder / "filter").write_text('exec python3 wan2gp_svi/install/filter.py "$@"\n', "utf-8")
     for lines in diagnoses(wangp):
-        assert "Updates: git's filter is incomplete or of another release, run install.py" in lines
+        assert ("Updates: git's filter is incomplete or from another release, run install.py"
+                in lines)
     install(wangp)
     assert whole == {path.name: path.read_bytes() for path in folder.iterdir()}
     assert_whole(wangp)

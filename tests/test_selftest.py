@@ -127,7 +127,7 @@ def spoil(id: str, number: int = -1, **changes):
      "what follows the motion frames is not the reference (128 of 255 off)"),
     (spoil("film", padding=90.0), {"chain-grey"}, "is not grey"),
     (spoil("two", motion=3.0), {"chain-5"},
-     "the motion frames are not the last 5 of the clip before (3 of 255 off)"),
+     "the motion frames are not the last 5 of the previous clip (3 of 255 off)"),
     (spoil("two", 0, motion=3.0), {"chain-5"}, "clip 1: it does not begin with the reference"),
     (spoil("wan22", latents=0.5), {"chain-wan22"}, "did not get what the VAE encoded"),
     (spoil("continued", motion=None), {"continue"}, "(nothing was seen)"),
@@ -139,7 +139,7 @@ def spoil(id: str, number: int = -1, **changes):
      "the mask keeps frames 0 to 4, not frame 0 alone"),
     (spoil("two", kept=[]), {"mask"}, "the mask keeps no frame"),
     (spoil("pro", anchor=0.3), {"pro"}, "does not begin with the latent of the reference"),
-    (spoil("pro", handed=None), {"pro"}, "its second latent is not the last of the clip before"),
+    (spoil("pro", handed=None), {"pro"}, "its second latent is not the last of the previous clip"),
     (spoil("pro", rest=0.3), {"pro"}, "the latents after those are not zero"),
     (spoil("pro", experts=[1, 1]), {"experts"}, "its steps ran on the experts [1, 1]"),
     (spoil("film", prompt="a boat"), {"prompts"},
@@ -153,7 +153,7 @@ def spoil(id: str, number: int = -1, **changes):
     (spoil("continued", None, frames=229), {"continue"}, "its file has 229 frames, not 233"),
     (spoil("continued", None, misplaced=[9]), {"continue"}, "1 frames are not where they belong"),
     (spoil("continued", encodes=2), {"continue"}, "the VAE encoded 2 times"),
-    (spoil("resumed", motion=40.0), {"resume"}, "are not the last 5 of the clip before"),
+    (spoil("resumed", motion=40.0), {"resume"}, "are not the last 5 of the previous clip"),
     (spoil("stopped", None, frames=157), {"resume"}, "its file has 157 frames, not 81"),
     (spoil("stopped", None, clips=[]), {"resume", "gallery"}, "0 clips were made, not 1"),
     (spoil("resumed", None, difference=8.0), {"resume"},
@@ -347,7 +347,8 @@ def test_it_says_what_to_do_where_there_is_no_wangp_or_no_svi_in_it(wangp, tmp_p
     (wangp / "wan2gp_svi/selftest").mkdir()
     (wangp / "wan2gp_svi/selftest/session.py").touch()
     (wangp / "wan2gp_svi/__init__.py").write_text('__version__ = "0.1"\n', encoding="utf-8")
-    assert f"release 0.1 is installed in {wangp}, this is {wan2gp_svi.__version__}" in says(wangp)
+    assert (f"release 0.1 is installed in {wangp}, but this is {wan2gp_svi.__version__}"
+            in says(wangp))
 
 
 def test_it_says_which_hooks_are_missing(installed):

@@ -99,8 +99,8 @@ def _add_command(commands: Any, name: str, help: str, *parents: argparse.Argumen
 def _add_run_commands(commands: Any) -> None:
     store = argparse.ArgumentParser(add_help=False)
     store.add_argument("--outputs", metavar="FOLDER", type=Path,
-                       help="WanGP's folder for videos (default: the configured one of the WanGP "
-                            "with this package, or in the current folder)")
+                       help="WanGP's folder for videos (default: the one configured in the WanGP "
+                            "that contains this package, or in the current folder's)")
     one = argparse.ArgumentParser(add_help=False)
     one.add_argument("run", metavar="RUN", help="a run's name or its end, such as 7f3a")
     out = argparse.ArgumentParser(add_help=False)
@@ -123,20 +123,20 @@ def _add_run_commands(commands: Any) -> None:
     stop = add("stop", _stop, "stop the running run after its current clip")
     stop.add_argument("run", metavar="RUN", nargs="?", default="",
                       help="which run, if several are running")
-    stop.add_argument("--undo", action="store_true", help="take it back before the clip is done")
+    stop.add_argument("--undo", action="store_true", help="cancel the stop before the clip is done")
     name = add("name", _name, "give a run a name of your own, shown in lists", one)
-    name.add_argument("label", metavar="NAME", help='the name; "" takes it away')
+    name.add_argument("label", metavar="NAME", help='the name; "" removes it')
     add("resume", _settings, "write settings that resume a run", one, out)
     extend = add("extend", _settings, "write settings that extend a run", one, out)
     extend.add_argument("--clips", metavar="M", type=int, required=True, help="clips to add")
     extend.add_argument("--prompt", metavar="TEXT", action="append", default=[],
-                        help="for a new clip; repeat for the next ones, and the last one is used "
-                             "for all further clips")
+                        help="prompt for a new clip; repeat the option for more clips, and the "
+                             "last one is used for the rest")
     redo = add("redo", _settings, "write settings that redo a run from a clip", one, out)
     redo.add_argument("--clip", metavar="K", type=int, required=True,
                       help="the first clip to redo (2 or later)")
     redo.add_argument("--prompt", metavar="TEXT", default="",
-                      help="replaces clip K's, for as many clips as that was used")
+                      help="new prompt, for as many clips as clip K's old one was used")
     redo.add_argument("--seed", metavar="N", type=int,
                       help="replaces the run's seed; clip K gets N + 42 (K - 1)")
 
@@ -206,7 +206,7 @@ def _stop(options: argparse.Namespace) -> None:
         raise StoreError(f"no run in {store.folder} is running")
     if options.undo:
         keep_running(running[0])
-        print(f"Run {running[0].name} no longer stops after the current clip.")
+        print(f"Run {running[0].name} will not stop after the current clip.")
         return
     ask_to_stop(running[0])
     print(f"Run {running[0].name} stops after the current clip. You can resume it at any time.")

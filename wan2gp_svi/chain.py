@@ -61,7 +61,7 @@ def kept(clip: int, clips: int, overlap: int, keep_new: bool) -> slice:
     """The frames of a clip that go into the video. Joined, they are `length(clips, overlap)`.
 
     With `keep_new` a clip loses its last `overlap` frames to the next clip, otherwise its first
-    ones to the clip before.
+    ones to the previous clip.
     """
     _check(clips, overlap)
     if not 0 <= clip < clips:

@@ -24,7 +24,7 @@ def condition(motion_frames: Tensor, reference: Tensor, encode: Encode, *,
               out: Tensor | None = None) -> Tensor:
     """`y` of a clip of SVI 1.0 or 2.0: motion frames, then padding, in ONE encode.
 
-    `motion_frames`  [3, N, H, W], the last frames of the clip before; for the first clip, the
+    `motion_frames`  [3, N, H, W], the last frames of the previous clip; for the first clip, the
                      reference
     `reference`      [3, H, W], the user's image
     `ref_pad_num`    as in `pad_`
@@ -42,7 +42,7 @@ def condition(motion_frames: Tensor, reference: Tensor, encode: Encode, *,
 def condition_pro(reference: Tensor, encode: Encode, *, num_frames: int = CLIP_FRAMES,
                   previous_latents: Tensor | None = None, num_motion_latent: int = 1) -> Tensor:
     """`y` of a clip of SVI 2.0 Pro: the reference's latent, the last `num_motion_latent` latents of
-    the clip before, then latent zeros.
+    the previous clip, then latent zeros.
 
     `previous_latents` [16, t', H/8, W/8] are the denoised clip before, never decoded; None in the
     first clip.

@@ -33,14 +33,14 @@ class Lora:
 class Variant:
     """How the clips of an SVI variant are conditioned, chained and sampled.
 
-    `motion_frames`  frames of the clip before that open the conditioning video (the authors'
+    `motion_frames`  frames of the previous clip that open the conditioning video (the authors'
                      `num_motion_frames`)
     `ref_pad_num`    what fills the rest: -1 the reference, 0 grey, k the reference k times, then
                      grey
     `ref_pad_cfg`    the mask keeps every motion frame instead of only the first
     `overlap`        frames that two neighbouring clips share
     `keep_new`       whether a seam shows the new clip's version of them, or the old clip's
-    `motion_latents` latents of the clip before, which replace motion frames (SVI 2.0 Pro only)
+    `motion_latents` latents of the previous clip, which replace motion frames (SVI 2.0 Pro only)
     `stream`         made for a stream of prompts
     `prompt_repeat`  clips for each prompt of a stream (the authors' `prompt_repeat_times`)
     """

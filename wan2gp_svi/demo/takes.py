@@ -149,7 +149,7 @@ def _jumps(takes: Sequence[Take]) -> Curve:
         starts = map(Layout.of(each.variant).start, range(1, len(each.clips)))
         found.append((math.nan, *(seam(number, start, rows).pixels.jump
                                   for number, start in enumerate(starts, 1))))
-    return Curve("Jump from the clip before, times the usual step from frame to frame", 1,
+    return Curve("Jump from the previous clip, times the usual step from frame to frame", 1,
                  tuple(found))
 
 

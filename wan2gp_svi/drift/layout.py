@@ -102,7 +102,7 @@ def reference_of(video: Path, settings: Mapping[str, Any]) -> Path | None:
 
 def of_settings(settings: Mapping[str, Any], frames: int) -> Layout:
     """The layout of a video of `frames` frames by the settings that WanGP wrote into it."""
-    unknown = "where clips meet is not known"
+    unknown = "clip boundaries are unknown"
     svi = provenance(settings)
     variant = VARIANTS.get(str(svi.get("variant")))
     if variant is None:

@@ -126,7 +126,7 @@ def _told(report: Report) -> Iterator[tuple[str, str]]:
     """What is visible, the worst first: in full and in brief."""
     frozen = [clip.number - 1 for clip in report.clips if clip.frozen]
     if len(frozen) == len(report.clips):
-        yield ("the whole video stands still, so its steady look means nothing",) * 2
+        yield ("nothing moves in the video, so the lack of drift means nothing",) * 2
         return
     if frozen:
         yield (f"the picture freezes {_in(report, frozen)}",) * 2

@@ -55,7 +55,7 @@ def read(path: Path, chunk: int = CHUNK) -> Iterator[Pictures]:
         for frame in container.decode(stream):
             held.append(small(frame.to_ndarray(format="rgb24")))
             if (frame.width, frame.height) != (stream.width, stream.height):
-                raise DriftError(f"The picture of {path.name} changes its size on the way.")
+                raise DriftError(f"The frame size of {path.name} changes partway through.")
             if len(held) == chunk:
                 yield np.stack(held)
                 held = []

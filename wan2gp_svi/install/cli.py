@@ -123,7 +123,7 @@ def _replace_old(wangp: Path, dry: bool) -> bool:
         print(f"Earlier SVI distribution: {name} {'would be ' if dry else ''}{done}")
     _kept(edited, "Kept, because you edited it; it no longer does anything")
     if dry and contents:
-        print("Dry run: nothing is written. What would be installed shows once this is done.")
+        print("Dry run: nothing is written. Remove the earlier distribution, then try again.")
         return False
     carry_out(wangp, [Change(name, (wangp / name).read_bytes(), content)
                       for name, content in contents.items()])
@@ -184,4 +184,4 @@ def _list(changes: Sequence[Change]) -> None:
 def print_progress(progress: loras.Progress) -> None:
     file, here, size = progress.file, gigabytes(progress.here), gigabytes(progress.size)
     print(f"LoRA: {file.target} is complete ({size})" if progress.complete else
-          f"LoRA: downloading {file.source}, {here} of {size} have arrived")
+          f"LoRA: downloading {file.source}, {here} of {size}")

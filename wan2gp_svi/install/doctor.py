@@ -34,13 +34,13 @@ _AGAIN = "run install.py again after every update of WanGP"
 _UPDATES = {
     Filter.NO_CLONE: f"not a git clone, {_AGAIN}",
     Filter.NO_GIT: f"git was not found, {_AGAIN}",
-    Filter.BROKEN: "git's filter is incomplete or of another release, run install.py",
+    Filter.BROKEN: "git's filter is incomplete or from another release, run install.py",
     Filter.NO_PYTHON: f"git found no Python outside WanGP's folder, {_AGAIN}",
     Filter.WHOLE: "git keeps the hooks through every update",
 }
 _NEXT_UPDATE = {
-    Filter.BROKEN: "git's filter is incomplete or of another release, so the next update of WanGP "
-                   "may remove the hooks: run install.py.",
+    Filter.BROKEN: "git's filter is incomplete or from another release, so the next update of "
+                   "WanGP may remove the hooks: run install.py.",
     Filter.NO_PYTHON: "git found no Python outside WanGP's folder, so the next update of WanGP "
                       "removes the hooks: install Python, or run install.py after each update.",
 }
@@ -116,7 +116,7 @@ def _releases(wangp: Path, distribution: Distribution, wrong: list[str]) -> list
         wrong.append(f"Release {state.release} is installed, and this is {distribution.release}: "
                      "run install.py.")
     if not (wangp / "profiles").is_dir():
-        wrong.append(f"WanGP {version} is too old, it has no profiles folder: update WanGP.")
+        wrong.append(f"WanGP {version} is too old (it has no profiles folder): update WanGP.")
     return [f"SVI for WanGP: {there} (this folder: {distribution.release})",
             f"WanGP: {wangp} (version {version})"]
 
@@ -167,7 +167,7 @@ def _git(wangp: Path, patches: list[Patch]) -> list[str]:
             edited.append(f"{patch.path} (not in git)")
     name = branch.text.strip()
     of = "no branch" if name == "HEAD" else f"branch {name}"
-    return [f"Git: commit {commit}, {of}; edited, hooks aside: {', '.join(edited) or 'none'}"]
+    return [f"Git: commit {commit}, {of}; edited besides the hooks: {', '.join(edited) or 'none'}"]
 
 
 def _pythons(wangp: Path, python: str, wrong: list[str]) -> list[str]:
@@ -208,7 +208,7 @@ def _own_mmgp(wangp: Path) -> str:
     for name in ("__init__.py", "_version.py", "version.py"):
         if found := re.search(pattern, files.read(folder / name) or b""):
             return f"{found[1].decode('utf-8', 'replace')} (WanGP's own)"
-    return "of WanGP's own"
+    return "WanGP's own copy"
 
 
 def _site_packages(environment: Path) -> Path | None:
@@ -273,14 +273,15 @@ def _files(wangp: Path, distribution: Distribution, wrong: list[str]) -> list[st
         lost, old, mine = ([name for name, how in ours.items() if how is one]
                            for one in (_File.MISSING, _File.OLD, _File.EDITED))
         if ours:
-            other = f", {len(old)} of another release" if old else ""
+            other = f", {len(old)} from another release" if old else ""
             lines.append(f"{title}: {len(ours) - len(lost) - len(mine)} present, {len(mine)} "
                          f"edited, {len(lost)} missing{other}")
         lines += [f"  edited: {name}" for name in mine]
         if load(wangp):
             lines += [f"  missing: {name}" for name in lost]
             wrong += [f"{title}: {_names(lost)} missing: run install.py."] if lost else []
-            wrong += [f"{title}: {_names(old)} of another release: run install.py."] if old else []
+            wrong += ([f"{title}: {_names(old)} from another release: run install.py."]
+                      if old else [])
             if mine and title == "Package":
                 wrong.append(f"Package: {_names(mine)} edited: to undo the edit, rename or delete "
                              "the file, and run install.py.")
@@ -297,14 +298,14 @@ def _loras(wangp: Path, lora_dir: str | None, wrong: list[str]) -> list[str]:
         size, whole = gigabytes(path.stat().st_size), loras.is_complete(path)
         lines.append(f"LoRA: {path} ({title}, {size}{'' if whole else ', incomplete'})")
         if not whole:
-            wrong.append(f"{path.name} is incomplete, it has only {size}: delete it, and run "
+            wrong.append(f"{path.name} is incomplete (only {size}): delete it, and run "
                          "install.py --download.")
     folders = dict.fromkeys(loras.folder(wangp, wan, lora_dir) for wan in ("2.1", "2.2"))
     for part in (part for folder in folders for part in loras.unfinished(folder)):
         lines.append(f"LoRA: {part} ({gigabytes(part.stat().st_size)}, incomplete download)")
         wrong.append(f"The download of {loras.name_of(part)} was interrupted: run install.py "
                      "--download again, it resumes.")
-    return lines or [f"LoRA: none of SVI's in {' or '.join(map(str, folders))}"]
+    return lines or [f"LoRA: no SVI LoRA in {' or '.join(map(str, folders))}"]
 
 
 def _earlier(wangp: Path, patches: list[Patch]) -> Iterator[str]:

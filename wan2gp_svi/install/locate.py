@@ -88,7 +88,7 @@ def check(wangp: Path) -> None:
                           "file itself there and run this again")
     if not (wangp / "profiles").is_dir():
         raise Refused(
-            f"WanGP {version(wangp)} is too old, it has no profiles folder: update WanGP first")
+            f"WanGP {version(wangp)} is too old (it has no profiles folder): update WanGP first")
     for name in legacy.FILES:
         if found := legacy.traces(files.read(wangp / name) or b""):
             raise Refused(f"{name} has changes of an earlier SVI distribution ({found[0]}): run "

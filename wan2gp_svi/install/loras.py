@@ -127,7 +127,7 @@ def fetch(wanted: Iterable[Download], report: Callable[[Progress], object],
             raise Refused(f"{file.target} has {there} bytes, not {remote.size}: delete or rename "
                           "it and run again")
         elif _sha256(file.target) != sha256:
-            raise Refused(f"{file.target} is damaged or another file, since its hash is not the "
+            raise Refused(f"{file.target} is damaged or a different file: its hash is not the "
                           "server's: delete or rename it and run again")
         else:
             report(Progress(file, there, remote.size))

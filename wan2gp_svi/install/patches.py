@@ -387,7 +387,7 @@ def _indented(line: tuple[int, str, str], anchor: bytes, patch: Patch, hunk: Hun
 
 
 def foreign(source: bytes, patch: Patch) -> bool:
-    """Whether `source` has hooks of another release."""
+    """Whether `source` has hooks from another release."""
     ours = {text.encode() for hunk in patch.hunks for text in hunk.texts}
     return any(is_hook(line) and line.strip() not in ours for line in source.splitlines())
 

@@ -19,7 +19,7 @@ def carry_out(wangp: Path, changes: Sequence[Change]) -> None:
     for change in changes:  # Linux would replace a write-protected file, but it is so for a reason
         path = wangp / change.path
         if change.before is not None and not path.stat().st_mode & stat.S_IWRITE:
-            raise Refused(f"{path} is write-protected, nothing was changed: allow writing to it")
+            raise Refused(f"{path} is write-protected, so nothing was changed: allow writing to it")
     litter = [change for change in changes if change.path.endswith(files.UNFINISHED)]
     # resolved, so that a link stays a link
     places = [((wangp / change.path).resolve(), change) for change in changes
@@ -49,7 +49,8 @@ def carry_out(wangp: Path, changes: Sequence[Change]) -> None:
         if isinstance(error, OSError):
             what = f"{', '.join(lost)} could not be restored" if lost else "nothing was changed"
             raise Refused(f"{error.filename or wangp}: {error.strerror or error}; {what}. Close "
-                          "what uses it, make room, allow writing, run again") from error
+                          "any program that uses it, free some disk space or allow writing, then "
+                          "run this again") from error
         raise
 
 

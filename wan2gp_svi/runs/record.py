@@ -26,7 +26,7 @@ class Clip:
     `frames`      of its first piece
     `tail`        frames of its second piece, which the last clip of a video has. The clip gives
                   them up when another clip follows, unless `tail_stays`
-    `after`       the hash of the state of the clip before
+    `after`       the hash of the state of the previous clip
     `holds`       its files: name -> SHA-256 and size in bytes
     """
 

@@ -94,7 +94,7 @@ def seconds_left(run: Run, done: Sequence[Clip]) -> float | None:
 
 
 def rename(run: Run, label: str) -> None:
-    """Gives a run the user's own name; an empty one takes it away. Raises StoreError."""
+    """Gives a run the user's own name; an empty one removes it. Raises StoreError."""
     if is_running(run):  # the program that makes it writes the record, too
         raise StoreError(f"run {run.name} is running. Name it when it is finished")
     run.change(replace(run.about, label=cut(label, _LONGEST_LABEL)))

@@ -40,7 +40,7 @@ def _off(value: float | None) -> str:
 def _conditioned(video: Video, clip: ClipFacts) -> Problems:
     chain = video.chain
     if _over(clip.motion, _HALF_STEP):
-        yield (f"the motion frames are not the last {chain.motion_frames} of the clip before "
+        yield (f"the motion frames are not the last {chain.motion_frames} of the previous clip "
                if clip.number else "it does not begin with the reference "
                ) + f"({_off(clip.motion)})"
     if _over(clip.padding, _HALF_STEP):
@@ -54,7 +54,7 @@ def _pro(video: Video, clip: ClipFacts) -> Problems:
     if _over(clip.motion, _HALF_STEP) or _over(clip.anchor, _SHARE):
         yield "it does not begin with the latent of the reference"
     if clip.number and _over(clip.handed, _SHARE):
-        yield "its second latent is not the last of the clip before"
+        yield "its second latent is not the last of the previous clip"
     if _over(clip.rest, _SHARE):
         yield "the latents after those are not zero"
 
@@ -177,7 +177,7 @@ CHECKS = (
     Check("chain-wan22", "One motion frame (2.0 for Wan 2.2)",
           "1 motion frame, then the reference, to the pixel", ("wan22",), (_conditioned,)),
     Check("pro", "Latents are chained (2.0 Pro)",
-          "reference, last latent of the clip before, zeros", ("pro",), (_pro,)),
+          "reference, last latent of the previous clip, zeros", ("pro",), (_pro,)),
     Check("experts", "Both experts of Wan 2.2", "high noise, then low noise", _WAN22, (_experts,)),
     Check("clip-image", "What CLIP sees", "CLIP sees the first motion frame", _WAN21,
           (_clip_image,)),
@@ -194,7 +194,8 @@ CHECKS = (
           _WAN21, (), (_joined,)),
     Check("seam-old", "Seams, the old clip whole", "the new clip loses its first 1 or 5 frames",
           _WAN22, (), (_joined,)),
-    Check("resume", "Stop and resume", "stopped after clip 1 and resumed: the frames of one go",
+    Check("resume", "Stop and resume",
+          "stopped after clip 1 and resumed: the same frames as without a stop",
           ("stopped", "resumed"), (_conditioned,), (_length, _same)),
     Check("continue", "Continue a video", "its run's own frames and reference; 233 frames",
           ("continued",), (_conditioned, _clip_image, _mask, _encodes), (_joined,)),
@@ -205,7 +206,8 @@ CHECKS = (
           ("lora-authors", "lora-plain", "lora-none"), (), (_lora,)),
     Check("gallery", "WanGP's gallery", "each video once, and it opens",
           ("shot", "two", "stopped", "resumed"), (), (_gallery,)),
-    Check("off", "SVI off", "the frames of WanGP without SVI", ("off", "without"), (), (_same,)),
+    Check("off", "SVI off", "the same frames as WanGP without SVI", ("off", "without"), (),
+          (_same,)),
 )
 
 

@@ -99,7 +99,8 @@ def check_installed(wangp: Path) -> None:
     found = re.search(r'__version__ = "([^"]+)"', source)
     release = found[1] if found else "?"
     if release != __version__:
-        raise Refused(f"release {release} is installed in {wangp}, this is {__version__}: {how}")
+        raise Refused(f"release {release} is installed in {wangp}, but this is {__version__}: "
+                      f"{how}")
     if why := why_off(wangp):
         raise Refused(f"SVI is off in {wangp}: {why}")
     for use, why in contract.missing_beside(contract.read(wangp, ())):

@@ -26,12 +26,12 @@ class ClipFacts:
     seed: int | None = None  # of its noise, if it is near the right one
     kept: list[int] = field(default_factory=list)  # rows of the mask, of 84: frame 0 has four
     shown: int | None = None  # the motion frame that CLIP saw, from 0
-    #: how far the opening of the conditioning video is from the last frames of the clip before (in
-    #: clip 1: from the reference), and the rest of it from what it should be
+    #: how far the opening of the conditioning video is from the last frames of the previous clip
+    #: (in clip 1: from the reference), and the rest of it from what it should be
     motion: float | None = None
     padding: float | None = None
     latents: float | None = None  # that the transformer got, from those that the VAE made
-    #: with Pro: the reference's latent, the last one of the clip before, and the zeros
+    #: with Pro: the reference's latent, the last one of the previous clip, and the zeros
     anchor: float | None = None
     handed: float | None = None
     rest: float | None = None

@@ -20,7 +20,7 @@ I2V, I2V22 = "svi_selftest_i2v", "svi_selftest_i2v22"  #: the tiny models in Wan
 class Chain:
     """How the clips of a variant are conditioned and joined."""
 
-    motion_frames: int = 1  # of the clip before, at the beginning of the conditioning video
+    motion_frames: int = 1  # of the previous clip, at the beginning of the conditioning video
     grey: bool = False  # what follows them: mid grey, or else the reference
     overlap: int = 1  # frames that two clips share
     keep_new: bool = True  # at a seam, the old clip loses frames, or else the new one

@@ -61,7 +61,7 @@ def why_off(wangp: Path) -> str:
         for patch in patches:
             found, wanted = present(sources[patch.path], patch), len(patch.hunks)
             if foreign(sources[patch.path], patch):
-                return f"{patch.path} has hooks of another release of SVI. Run install.py again"
+                return f"{patch.path} has hooks from another release of SVI. Run install.py again"
             if found < wanted:
                 return f"{patch.path} has {found} of {wanted} hooks. Run install.py again"
     except PatchError as error:

@@ -135,7 +135,7 @@ class Clip:
 
     @property
     def conditioned_on(self) -> str:
-        """The hash of what this clip gets from the clip before."""
+        """The hash of what this clip gets from the previous clip."""
         found = hashlib.sha256(to_uint8(self.motion_frames).contiguous().numpy().tobytes())
         if self.previous_latents is not None:
             data = self.previous_latents.contiguous().view(torch.uint8)

@@ -203,7 +203,7 @@ def check(wangp: Path, patches: Sequence[Patch] | None = None) -> list[str]:
     outline.cache_clear()
     _names_in.cache_clear()
     of = version(sources.get(WGP))
-    return [f"WanGP {of} does not fit: {one}. "
+    return [f"WanGP {of} is not compatible with SVI: {one}. "
             f"{'Update WanGP again' if one.half_updated else ADVICE}" for one in faults]
 
 
@@ -234,7 +234,7 @@ def version(source: bytes | None) -> str:
 def tried(of: str) -> str:
     """How far a WanGP of this version was tried. Only the number before the first dot orders
     versions: "12.3456" came before "12.60"."""
-    known = f"newest WanGP that was run: {RUN}; newest that was read: {READ}"
+    known = f"newest WanGP that SVI was run with: {RUN}; newest whose source was read: {READ}"
     number, run, read_ = (int(re.sub(r"\D.*", "", one) or 0) for one in (of, RUN, READ))
     if number > read_:
         return f"{known}. WanGP {of} is newer than both"

@@ -73,8 +73,8 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
         run = None
         if wish not in (AUTO, NEW):
             if in_memory:
-                raise StoreError("a run on disk cannot be resumed by a caller that wants all "
-                                 "frames in memory. Clear \"SVI run\"")
+                raise StoreError("this job wants all frames in memory, so it cannot resume a run "
+                                 "from disk. Clear \"SVI run\"")
             run = _named(store, wish, about, random)
         elif wish != NEW and scope["repeat_no"] == 1 and not in_memory:
             run = _same(store, about, random, say)

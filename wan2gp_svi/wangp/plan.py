@@ -121,8 +121,8 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
     if not set(prompt_type) & set("SVL") or (
             "S" in prompt_type and "image_start" in inputs and _is_blank(image)):
         found.append(SettingsError(
-            "a start image is needed, because every clip returns to it (image_start). Choose to "
-            "start with an image, and add one that is not black.", "start-image"))
+            "a start image is needed as the reference of every clip (image_start). Choose to start "
+            "with an image, and add one that is not black.", "start-image"))
     elif "S" in prompt_type and _is_missing(image):
         found.append(SettingsError(
             f"there is no start image {image}. Add another, or correct its path.", "start-image"))

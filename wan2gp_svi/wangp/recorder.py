@@ -400,7 +400,8 @@ class Recording:
             on = f" to resume at clip {number + 1}" if number else ""
             raise SettingsError(
                 f"The disk is nearly full: clip {number + 1} needs about {size(one + beside, 0)}, "
-                f"and {size(max(free, 0), 0)} are free besides a reserve of {size(_SPARE, 0)}. "
+                f"but only {size(max(free, 0), 0)} are free ({size(_SPARE, 0)} are kept in "
+                "reserve). "
                 f"Free some space on the disk of {self.run.folder} and press Generate again{on}.")
         if free < one * left + beside and number in (0, 1, self.taken_over):
             self.say(f"the disk has room for about {(free - beside) // one} of the {left} clips "

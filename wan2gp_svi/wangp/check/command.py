@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="settings (.json), a queue (.zip), "
                         "or a video made by WanGP (.mp4, .mkv)")
     parser.add_argument("--wangp", type=Path, metavar="FOLDER",
-                        help="the WanGP whose models and configuration to use (default: the one "
-                             "with this package, or the current folder)")
+                        help="use this WanGP's models and configuration (default: those of the "
+                             "WanGP that contains this package, or of the current folder)")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ def variant(request: Request) -> Advice:
     # any LoRA but an accelerator may be SVI's under another name
     if not plan.loras and all(lora.accelerates for lora in request.loras):
         yield "no-lora", (
-            f"{trained.title} is chosen, but its LoRA is not active, and its padding needs it. Add "
+            f"{trained.title} is chosen, but its LoRA is not active, and SVI needs it. Add "
             f"{' and '.join(lora.name for lora in trained.loras)}, or apply the profile.")
     if plan.loras and all(identify(name) != trained for name in plan.loras):
         yield "override", (
@@ -73,8 +73,8 @@ def strengths(request: Request) -> Advice:
 
 
 def accelerators(request: Request) -> Advice:
-    harm = ("accelerators at full strength weaken motion, ignore prompts and bring the start image "
-            "back")
+    harm = ("accelerators at full strength weaken motion and make the video ignore prompts and "
+            "snap back to the start image")
     strong = [lora for lora in request.accelerators if lora.high > _STRONG]
     if strong:
         where = " on high noise" if request.two_experts else ""
@@ -124,7 +124,7 @@ def guidance(request: Request) -> Advice:
     if not (request.accelerators or request.merged_accelerator):
         if 0 < steps < _FEW_STEPS:
             yield "steps", (
-                f"with {count(steps, 'step')} and no known accelerator, videos stay unfinished. "
+                f"with {count(steps, 'step')} and no known accelerator, videos stay noisy. "
                 f"Use {request.trained.steps} steps, or apply a profile with an accelerator.")
         if cfg is not None and cfg <= 1:
             yield "guidance", (

@@ -75,7 +75,7 @@ class RunPanel:
                 self.seed = gr.Textbox(label="New seed", placeholder="unchanged", min_width=120,
                                        elem_id="svi_seed")
             self.prompt = gr.Textbox(label="New prompt", placeholder="unchanged", lines=2,
-                                     info="Used for as many clips as the old one.",
+                                     info="For as many clips as the old one was used.",
                                      elem_id="svi_prompt")
             self.redo = gr.Button("Redo", variant="primary", elem_id="svi_redo")
 
@@ -87,10 +87,10 @@ class RunPanel:
     def _details_tab(self) -> None:
         with gr.Tab("Details"):
             with gr.Row():
-                self.label = gr.Textbox(label="Name of your own", scale=3, min_width=200,
+                self.label = gr.Textbox(label="Your name for this run", scale=3, min_width=200,
                                         elem_id="svi_label")
                 self.rename = gr.Button("Save name", scale=1, min_width=120, elem_id="svi_rename")
-            self.folder = text_to_copy(1, label="Folder of its clips, where WanGP runs",
+            self.folder = text_to_copy(1, label="Folder of its clips on WanGP's computer",
                                        elem_id="svi_folder")
 
     def _remove_tab(self) -> None:
@@ -144,7 +144,8 @@ class RunPanel:
             self.chosen: name, self.panel: gr.update(visible=True),
             self.summary: view.summary(shown), self.clips: view.clips_table(shown),
             self.resume: usable(shown.can_resume),
-            self.stop: usable(running, value="Do not stop" if stopping else "Stop after this clip"),
+            self.stop: usable(running,
+                              value="Cancel the stop" if stopping else "Stop after this clip"),
             self.extend: usable(shown.can_extend), self.redo: usable(not running and last > 1),
             self.drift: view.drift(shown.drift), self.measure: usable(shown.video is not None),
             self.clip: gr.update(label=f"From clip (2 to {last})" if last > 1 else "From clip"),
@@ -203,7 +204,7 @@ class RunPanel:
         run = self._run(name)
         if is_running(run) and stop_is_asked(run):
             keep_running(run)
-            gr.Info(f"Run {run.name} no longer stops after the current clip.")
+            gr.Info(f"Run {run.name} will not stop after the current clip.")
         else:
             ask_to_stop(run)
             gr.Info(f"Run {run.name} stops after the current clip. You can resume it at any time.")
