@@ -220,7 +220,7 @@ def test_every_name_that_the_code_reads_of_the_loop_stands_in_the_table():
 
 
 def test_versions_are_ordered_by_their_first_number_alone():
-    known = "newest WanGP that was run: 12.60; newest that was read: 17.10"
+    known = "newest WanGP that SVI was run with: 12.60; newest whose source was read: 17.10"
     assert {contract.tried(of) for of in ("12.3456", "12.61", "11.771<", "?")} == {known}
     assert contract.tried("17.20") == f"{known}. WanGP 17.20 is newer than what was run"
     assert contract.tried("18.0") == f"{known}. WanGP 18.0 is newer than both"
@@ -310,8 +310,8 @@ def test_a_fault_at_the_start_of_an_installed_wangp_is_said(small, capsys):
 
 def test_the_doctor_says_how_far_the_contract_is_kept(small, capsys):
     install(small, capsys)
-    told = ("Contract: WanGP has all that SVI needs; newest WanGP that was run: 12.60; newest that "
-            "was read: 17.10")
+    told = ("Contract: WanGP has all that SVI needs; newest WanGP that SVI was run with: 12.60; "
+            "newest whose source was read: 17.10")
     assert told in install(small, capsys, "--doctor")[1]
     change(small, W, '"12.60"', '"17.20"')
     assert "WanGP 17.20 is newer than what was run" in install(small, capsys, "--status")[1]

@@ -179,7 +179,7 @@ def test_an_mmgp_that_is_a_folder_of_wangp_is_not_missing(say, wangp, monkeypatc
     has(monkeypatch, "1", missing="mmgp")
     python = str(wangp / "env_uv/bin/python")
     assert "WanGP's Python has no mmgp" in say(python=python)[1][0]
-    for source, told in (("", "of WanGP's own"), ("VERSION = '3.8.1'\n", "3.8.1 (WanGP's own)")):
+    for source, told in (("", "(WanGP's own)"), ("VERSION = '3.8.1'\n", "3.8.1 (WanGP's own)")):
         write(wangp, {"mmgp/__init__.py": source})
         lines, wrong = say(python=python)
         assert wrong == [] and any(f"torch 1, mmgp {told}, gradio 1" in line for line in lines)
@@ -234,20 +234,20 @@ FAULTS = {
                         [f"Profiles: {PROFILE} is missing: run install.py."]),
     "lora short": (
         lambda wangp: write(wangp, {LORA: lora(3_000_000)[:1_000_000]}),
-        ["svi-shot.safetensors is incomplete, it has only 1 MB: delete it, and run install.py "
+        ["svi-shot.safetensors is incomplete (only 1 MB): delete it, and run install.py "
          "--download."],
     ),
     "lora without its last byte": (
         lambda wangp: write(wangp, {LORA: lora(3_000_000)[:-1]}),
-        ["svi-shot.safetensors is incomplete, it has only 3 MB: delete it"],
+        ["svi-shot.safetensors is incomplete (only 3 MB): delete it"],
     ),
     "no lora at all": (
         lambda wangp: write(wangp, {LORA: b"\xff" * 3_000_000}),
-        ["svi-shot.safetensors is incomplete, it has only 3 MB: delete it"],
+        ["svi-shot.safetensors is incomplete (only 3 MB): delete it"],
     ),
     "lora whose header is nested": (
         lambda wangp: write(wangp, {LORA: (1 << 20).to_bytes(8, "little") + b"[" * (1 << 20)}),
-        ["svi-shot.safetensors is incomplete, it has only 1 MB: delete it"],
+        ["svi-shot.safetensors is incomplete (only 1 MB): delete it"],
     ),
     "small loras": (  # of the demo model, and Kijai's of a small rank
         lambda wangp: write(wangp, {

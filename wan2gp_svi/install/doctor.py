@@ -208,7 +208,7 @@ def _own_mmgp(wangp: Path) -> str:
     for name in ("__init__.py", "_version.py", "version.py"):
         if found := re.search(pattern, files.read(folder / name) or b""):
             return f"{found[1].decode('utf-8', 'replace')} (WanGP's own)"
-    return "WanGP's own copy"
+    return "(WanGP's own)"
 
 
 def _site_packages(environment: Path) -> Path | None:
