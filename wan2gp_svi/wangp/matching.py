@@ -181,8 +181,10 @@ def _named(store: Store, wish: str, about: About, random: bool) -> Run:
     name, _, clip = wish.partition("@")
     run = store.find(name)
     _check_settings(run, wish, about.decides, run.about.seed if random else about.seed)
-    if clip.isdecimal() and (begun := _begun_redo(store, run, int(clip) - 1, about)):
-        return begun
+    if clip.isdecimal() and int(clip) > 1:
+        begun = _begun_redo(store, run, int(clip) - 1, about)
+        if begun is not None:
+            return begun
     _check_clips(run, wish, about.clips)
     if clip:
         keep = int(clip) - 1
