@@ -33,7 +33,7 @@ from wan2gp_svi.runs.state import (
 from wan2gp_svi.runs.store import STOP, Run, Store
 from wan2gp_svi.wangp import resuming
 from wan2gp_svi.wangp.form import SettingsError
-from wan2gp_svi.wangp.tab import actions, components, lora_files, tab, view
+from wan2gp_svi.wangp.tab import actions, helpers, lora_files, tab, view
 
 SETTINGS = {"model_type": "i2v", "sliding_window_overlap": 1, "multi_prompts_gen_type": "PW",
             "prompt": "one\n\ntwo",
@@ -466,7 +466,7 @@ def test_two_downloads_at_a_time_are_refused(one: loras.Download):
                     "the doctor says."),
 ])
 def test_errors_are_sentences(error: Exception, said: str):
-    assert components.in_words(error) == said
+    assert helpers.in_words(error) == said
 
 
 @pytest.mark.parametrize(("textbox", "button"), [
@@ -474,8 +474,8 @@ def test_errors_are_sentences(error: Exception, said: str):
     (lambda *, buttons, **others: buttons, ["copy"]),
 ], ids=["gradio 5", "gradio 6"])
 def test_text_has_a_button_that_copies_it(monkeypatch: pytest.MonkeyPatch, textbox, button):
-    monkeypatch.setattr(components, "gr", SimpleNamespace(Textbox=textbox))
-    assert components.text_to_copy(label="Doctor") == button
+    monkeypatch.setattr(helpers, "gr", SimpleNamespace(Textbox=textbox))
+    assert helpers.text_to_copy(label="Doctor") == button
 
 
 @pytest.fixture
@@ -484,7 +484,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     warnings: list[str] = []
     gradio = SimpleNamespace(skip=lambda: "skip",
                              Warning=lambda text, duration: warnings.append(text))
-    monkeypatch.setattr(components, "gr", gradio)
+    monkeypatch.setattr(helpers, "gr", gradio)
     return warnings
 
 
@@ -500,9 +500,9 @@ def test_an_error_is_shown_and_changes_nothing_and_one_that_nobody_expects_is_tr
         yield "begun"
         raise error
 
-    assert components.guarded(fail)(1, 2) == "skip"
-    assert list(components.guarded(fail_later)(1)) == ["begun", "skip"]
-    assert shown == [components.in_words(error)] * 2
+    assert helpers.guarded(fail)(1, 2) == "skip"
+    assert list(helpers.guarded(fail_later)(1)) == ["begun", "skip"]
+    assert shown == [helpers.in_words(error)] * 2
     assert ("Traceback" in capsys.readouterr().err) == traced
 
 
@@ -510,8 +510,8 @@ def test_work_without_an_error_is_as_it_is(shown: list[str]):
     def count(upto: int):
         yield from range(upto)
 
-    assert components.guarded(lambda a, b: a + b)(1, 2) == 3
-    assert list(components.guarded(count)(3)) == [0, 1, 2] and shown == []
+    assert helpers.guarded(lambda a, b: a + b)(1, 2) == 3
+    assert list(helpers.guarded(count)(3)) == [0, 1, 2] and shown == []
 
 
 def test_words_for_lengths():

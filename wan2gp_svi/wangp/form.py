@@ -7,6 +7,7 @@ from typing import Any
 from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant
 
 AUTO, OFF, NEW = "auto", "off", "new"
+_MOTION_FRAMES = tuple(sorted({variant.motion_frames for variant in VARIANTS.values()}))
 _MASKED = "5 cfg"  # 5 motion frames, all of them in the mask
 
 
@@ -42,7 +43,8 @@ class Custom:
             return variant
         pad = self._number("ref_pad_num", range(-1, CLIP_FRAMES), variant.ref_pad_num)
         masked = self.text("num_motion_frames") == _MASKED
-        n = 5 if masked else self._number("num_motion_frames", (1, 5), variant.motion_frames)
+        n = 5 if masked else self._number("num_motion_frames", _MOTION_FRAMES,
+                                             variant.motion_frames)
         return replace(variant, motion_frames=n, overlap=n, ref_pad_num=pad,
                        ref_pad_cfg=masked or variant.ref_pad_cfg)
 
@@ -78,7 +80,7 @@ def custom_settings() -> list[dict[str, Any]]:
         _setting("svi_variant", "dropdown", choices=[
             ("auto (from the active SVI LoRA)", AUTO), ("off", OFF), *variants]),
         _setting("num_motion_frames", "dropdown", choices=[
-            ("auto (from the variant)", AUTO), ("1", "1"), ("5", "5"),
+            ("auto (from the variant)", AUTO), *((f"{n}", f"{n}") for n in _MOTION_FRAMES),
             ("5, all in the mask (ref_pad_cfg)", _MASKED)]),
         _setting("ref_pad_num", "text", ": auto, -1 (image), 0 (grey), or N images"),
         _setting("seed_times", "int", **number),

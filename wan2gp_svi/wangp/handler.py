@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import __version__
 from ..text import sentence
-from ..variants import CLIP_FRAMES, identify
+from ..variants import CLIP_FRAMES, VARIANTS, identify
 from .check.findings import Finding, check
 from .check.telling import running_config, running_outputs, tell
 from .form import DEFAULTS, custom_settings
@@ -71,8 +71,9 @@ def _definition(extra: Mapping[str, Any]) -> dict[str, Any]:
     overlap = (extra.get("sliding_window_defaults") or {}).get("overlap_max", 1)
     frames = extra.get("frames_selection_maximum")
     return {
-        "sliding_window_defaults": {"overlap_min": 1, "overlap_max": 5, "overlap_step": 4,
-                                    "overlap_default": 1},
+        "sliding_window_defaults": {
+            "overlap_min": 1, "overlap_step": 4, "overlap_default": 1,
+            "overlap_max": max(variant.overlap for variant in VARIANTS.values())},
         "frames_selection_maximum": frames or _MAX_FRAMES,
         STOCK_MAXIMA: {"sliding_window_overlap": overlap, "video_length": frames or _STOCK_FRAMES},
         **({"custom_settings": [*own, *ours]}

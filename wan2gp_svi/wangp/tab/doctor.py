@@ -12,7 +12,7 @@ from ... import __version__, location
 from ...install import Refused, doctor, loras
 from ...install.shipped import Distribution
 from . import lora_files
-from .components import gr, on, text_to_copy
+from .helpers import gr, on, text_to_copy
 
 _COMMAND = (sys.executable, "-B", "-m", "wan2gp_svi", "selftest")
 

@@ -12,7 +12,7 @@ from ...install import Refused, loras
 from ...install.loras import Download, Progress
 from ...text import gigabytes
 from ...variants import VARIANTS
-from .components import gr, on, table
+from .helpers import gr, on, table
 
 
 def create(wgp: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from ...runs.store import Run
 from ...text import plural, size
 from .. import resuming
 from . import actions, view
-from .components import gr, on, text_to_copy
+from .helpers import gr, on, text_to_copy
 
 
 class RunPanel:

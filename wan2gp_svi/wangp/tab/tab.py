@@ -15,7 +15,7 @@ from ...runs.state import is_running
 from ...runs.store import FOLDER, Store
 from .. import form_line
 from . import doctor, lora_files, view
-from .components import gr, in_words, on
+from .helpers import gr, in_words, on
 from .run_panel import RunPanel
 
 ID, LABEL = "wan2gp_svi", "SVI"

@@ -17,7 +17,7 @@ from ...runs.state import State, clips_in_words, in_words, state
 from ...runs.store import Run, Store
 from ...text import cut, duration, sentence, size
 from ...variants import SEED_STEP, VARIANTS
-from .components import table
+from .helpers import table
 
 _THUMBNAIL = (112, 72)
 _MOST_ROWS = 200  # of the table of clips; a browser takes seconds for thousands
