@@ -346,7 +346,8 @@ def test_the_stand_ins_are_what_the_model_was_trained_with():
 
 
 def test_advice_for_wan_is_not_given_for_the_demo_model():
-    inputs = {**finetune.profile("shot"), **finetune.definition(), "video_length": 161}
+    inputs = {**finetune.profile("shot"), **finetune.definition(), "video_length": 161,
+              "image_start": Image.new("RGB", (480, 320), "blue")}
     findings = checked.check("i2v", DEFINITION, inputs).findings
     assert [finding.text for finding in findings if finding.kind != "adjustment"] == []
     assert checked.check("i2v", {}, inputs).findings != findings
