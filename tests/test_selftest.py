@@ -201,12 +201,19 @@ def test_a_video_that_was_not_made_fails_the_checks_that_look_at_it_with_its_err
 
 
 def test_a_session_that_ended_early_is_said_to_have():
-    found = facts.Facts(error="RuntimeError: CUDA out of memory.")
+    found = facts.Facts(wangp="12.60", error="RuntimeError: CUDA\nout of memory.")
     wrong = failed(found)
     assert set(wrong) == {check.id for check in checks.CHECKS}
     assert wrong["off"] == ("SVI off, WanGP without SVI: WanGP ended before it: RuntimeError: CUDA "
                             "out of memory")
-    assert "make a video without SVI" in command.verdict(outcome(found))
+    assert command.verdict(outcome(found)) == (
+        "No check ran on WanGP 12.60 (unknown device) in 61 s. WanGP ended early: RuntimeError: "
+        "CUDA out of memory. Start WanGP and make a video without SVI. If that works, run "
+        "install.py again, and if it still fails, send the text below with a bug report.")
+    assert command.table(outcome(found)) == []
+    found.videos = {"shot": good().videos["shot"]}
+    assert "16 more. Start WanGP and make a video without SVI" in command.verdict(outcome(found))
+    assert len(command.table(outcome(found))) == 21
 
 
 # ------------------------------------------------------------------------------- tensors to numbers
@@ -264,7 +271,7 @@ def test_the_verdict_is_one_sentence():
 def test_the_table_has_a_mark_for_every_check_also_on_an_old_console():
     found = good()
     spoil("two", seed=1275)(found)
-    lines = command.table(outcome(found).results)
+    lines = command.table(outcome(found))
     assert len(lines) == len(checks.CHECKS)
     assert [line.startswith("FAILED ") for line in lines].count(True) == 1
     old = [line.encode("cp850", "backslashreplace").decode("cp850").split()[0] for line in lines]
@@ -491,4 +498,3 @@ def test_the_button_refuses_while_wangp_generates_and_while_it_is_pressed_alread
 def test_a_video_that_was_not_made_is_said_to_be_missing():
     found = replace(good(), videos={})
     assert all(result.seen.endswith("it was not made") for result in results(found))
-    assert "Run install.py again." in command.verdict(outcome(found))

@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("Self-test: stopped; nothing is left behind.", file=sys.stderr)
         return 1
-    print("", *table(outcome.results), "", verdict(outcome), sep="\n")
+    print("", *table(outcome), "", verdict(outcome), sep="\n")
     if outcome.failed:
         print("", *report(outcome, wangp), sep="\n")
         return 1
@@ -153,6 +153,7 @@ def test(wangp: Path, python: str, wanted: Sequence[checks.Check], say: Say) -> 
         ended = _run_session(python, wangp, work, [video.id for video in videos], say)
         log = telling((work / "log.txt").read_text(encoding="utf-8", errors="replace"))
         seen = facts.read(work / "facts.json") or facts.Facts(error=ended or log[-1])
+        seen.wangp = locate.version(wangp)
     finally:
         _remove(work)
     lines = [short(line.replace(str(work), "COPY"), wangp) for line in log[-_LOG_LINES:]]
@@ -233,7 +234,9 @@ def _remove_old() -> None:
 
 # ---------------------------------------------------------------------------------- what is printed
 
-def table(results: Sequence[checks.Result]) -> list[str]:
+def table(outcome: Outcome) -> list[str]:
+    """A line for each check; none if WanGP ended before its first video."""
+    results = outcome.results if outcome.facts.videos else []
     width = max((len(result.title) for result in results), default=0)
     return [f"{'✓' if result.passed else 'FAILED'} {result.title:{width}}  {result.seen}"
             for result in results]
@@ -241,15 +244,17 @@ def table(results: Sequence[checks.Result]) -> list[str]:
 
 def verdict(outcome: Outcome) -> str:
     """One line: what passed or failed, where, and what to do."""
-    failed, count = outcome.failed, len(outcome.results)
-    where = (f"WanGP {outcome.facts.wangp or '?'} ({outcome.facts.device or 'unknown device'}) in "
-             f"{outcome.seconds:.0f} s")
+    seen, failed, count = outcome.facts, outcome.failed, len(outcome.results)
+    where = f"WanGP {seen.wangp} ({seen.device or 'unknown device'}) in {outcome.seconds:.0f} s"
+    if not seen.videos:
+        error = " ".join(seen.error.split()).rstrip(".")
+        return f"No check ran on {where}. WanGP ended early: {error}. {_IF_WANGP_ENDED}"
     if not failed:
         return f"All {count} checks passed on {where}: SVI works here."
     names = ", ".join(result.title for result in failed[:3])
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
     return (f"{len(failed)} of {count} checks failed on {where}: {names}{more}. "
-            f"{_IF_WANGP_ENDED if outcome.facts.error else _IF_IT_FAILS}")
+            f"{_IF_WANGP_ENDED if seen.error else _IF_IT_FAILS}")
 
 
 def report(outcome: Outcome, wangp: Path) -> list[str]:
@@ -259,11 +264,10 @@ def report(outcome: Outcome, wangp: Path) -> list[str]:
         "----- copy from here into a bug report -----",
         f"SVI for WanGP {__version__}, self-test: {len(outcome.failed)} of "
         f"{len(outcome.results)} checks failed",
-        f"WanGP {seen.wangp or locate.version(wangp)}, {platform.platform()}, "
-        f"{seen.device or 'unknown device'}",
+        f"WanGP {seen.wangp}, {platform.platform()}, {seen.device or 'unknown device'}",
         ", ".join(f"{name} {version}" for name, version in seen.versions.items()),
         "Settings: " + ", ".join(f"{name} {value}" for name, value in seen.settings.items()),
-        *(f"{result.id}: {result.seen}" for result in outcome.failed),
+        *(f"{result.id}: {result.seen}" for result in outcome.failed if seen.videos),
         *([f"WanGP ended early: {seen.error}"] if seen.error else []),
         "Log:",
         *(f"  {line}" for line in outcome.log),

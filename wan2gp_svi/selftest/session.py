@@ -114,7 +114,6 @@ class Session:
         if getattr(wgp, "app", None) is None:  # older ones make it only when run as a program
             wgp.app = wgp.WAN2GPApplication()
         self.wgp, self.state = wgp, _state()
-        facts.wangp = str(wgp.WanGP_version)
         gc.freeze()  # WanGP collects often, and need not search the imports each time
 
     def _configure(self, root: Path) -> None:
