@@ -447,7 +447,8 @@ def test_a_frozen_video_is_called_frozen(tmp_path):
     path = write_video(tmp_path / "f.mp4", (scene(0) for _ in range(241)))
     found = drift.report(path, clips="81/1")
     assert all(clip.frozen for clip in found.clips)
-    assert found.verdict.startswith("Nothing moves in the video, so the lack of drift means nothing. ")
+    assert found.verdict.startswith("Nothing moves in the video, so the lack of "
+                                    "drift means nothing. ")
 
 
 def test_a_clip_that_freezes_is_named(tmp_path):
