@@ -91,11 +91,11 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
         text = log.read_text(encoding="utf-8", errors="replace")
         if "clip 2/2 done" in text:
             break
-        progress |= set(re.findall(r"Clip \d/2(?:, about [^|]* left)?",
+        progress |= set(re.findall(r"Sliding Window \d/2|about [^,|]* left",
                                    page.locator("body").inner_text()))
         page.wait_for_timeout(200)
-    assert "Clip 1/2" in progress and any(line.startswith("Clip 2/2, about ")
-                                          for line in progress), progress
+    assert "Sliding Window 1/2" in progress and any(part.startswith("about ")
+                                                    for part in progress), progress
     plan = "[SVI] SVI-Shot (svi-shot.safetensors): 2 clips of 81 frames, 161 frames, 10.1 s."
     assert plan in text, text[-3000:]
     assert "[SVI] clip 2/2 done" in text

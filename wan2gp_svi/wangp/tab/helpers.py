@@ -23,10 +23,10 @@ _EXPECTED = (StoreError, SettingsError, Refused, DriftError, OSError)
 
 
 def on(event: Callable[..., Any], work: Callable[..., Any], inputs: Sequence[Any] | None,
-       outputs: Sequence[Any] | None, progress: str = "hidden") -> Any:
+       outputs: Sequence[Any] | None, progress: str = "hidden", **options: Any) -> Any:
     """Has an event of gradio call `work`; an error is shown and leaves the page as it is. Returns
     what comes after."""
-    return event(guarded(work), inputs, outputs, show_progress=progress)
+    return event(guarded(work), inputs, outputs, show_progress=progress, **options)
 
 
 def guarded(work: Callable[..., Any]) -> Callable[..., Any]:

@@ -111,10 +111,13 @@ class Tab:
                 self.empty = gr.Markdown(visible=False)
             with gr.Column(scale=3, min_width=320):
                 self.panel = panel = RunPanel(self)
+        # or a look at the run before, still on its way, would replace the one that was clicked
+        one_by_one = {"concurrency_id": ID}
         on(self.runs.click, lambda index, names: panel.show(names[index]), [self.runs, self.names],
-           panel.outputs).then(None, None, None, js=SCROLL)
+           panel.outputs, **one_by_one).then(None, None, None, js=SCROLL)
         for event in (opened.change, refresh.click, self.timer.tick):
-            on(event, self.refreshed, [panel.chosen, self.shown], self.all_outputs(panel))
+            on(event, self.refreshed, [panel.chosen, self.shown], self.all_outputs(panel),
+               **one_by_one)
         on(self.plugin.main_tabs.select, self._left, None, [self.timer])
         lora_files.create(self.wgp)
         doctor.create(self.wgp)
