@@ -361,7 +361,7 @@ def test_a_write_protected_file_is_respected(case, kind, command, name):
     before = tree(wangp)
     done = run(case.home, wangp, *case.command)
     assert done.refused()
-    assert f"{Path(name).name} is write-protected, nothing was changed" in done.err
+    assert f"{Path(name).name} is write-protected, so nothing was changed" in done.err
     assert tree(wangp) == before
 
 
