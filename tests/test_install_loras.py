@@ -241,7 +241,7 @@ def test_a_file_of_the_same_size_is_not_taken_for_the_servers(hub, wangp):
     target.parent.mkdir(parents=True)
     target.write_bytes(bytes(len(CONTENT)))
     code, _, err = fetch(hub, wangp)
-    assert code == 1 and "is damaged or another file" in err and "delete or rename it" in err
+    assert code == 1 and "is damaged or a different file" in err and "delete or rename it" in err
     assert target.read_bytes() == bytes(len(CONTENT)) and hub.starts == []
 
 
