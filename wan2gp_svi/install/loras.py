@@ -127,8 +127,8 @@ def fetch(wanted: Iterable[Download], report: Callable[[Progress], object],
             raise Refused(f"{file.target} has {there} bytes, not {remote.size}: delete or rename "
                           "it and run again")
         elif _sha256(file.target) != sha256:
-            raise Refused(f"{file.target} is damaged or a different file: its hash is not the "
-                          "server's: delete or rename it and run again")
+            raise Refused(f"{file.target} is damaged or a different file (its hash is not the "
+                          "server's): delete or rename it and run again")
         else:
             report(Progress(file, there, remote.size))
     _make_room([(_part(*one), one[1].size) for one in missing])
