@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import torch
 import videos
+from held import held
 from kills import killed, needs_fork
 
 from wan2gp_svi import files
 from wan2gp_svi.runs import store as store_module
 from wan2gp_svi.runs.record import About, Clip, StoreError
-from wan2gp_svi.runs.store import Run, Store, room, room_beside
+from wan2gp_svi.runs.store import REMOVED, Run, Store, room, room_beside
 
 BYTES = torch.arange(3 * 5 * 8 * 8).remainder(256).to(torch.uint8)
 STATES = {
@@ -419,6 +420,45 @@ def test_a_run_is_removed_with_all_that_it_takes(store: Store, run: Run):
     assert run.size == size
     assert store.remove(run) == size and not run.folder.exists()
     assert [one.name for one in store.runs()] == [other.name]
+
+
+def test_a_run_with_an_open_file_stays_whole(store: Store, run: Run, monkeypatch):
+    add(run, 0)
+    before, files_in_use = content(run.folder), held(monkeypatch)
+    files_in_use.add(run.path(0, ".mp4"))
+    with pytest.raises(StoreError, match="was not removed: another program has it or one of its"):
+        store.remove(run)
+    assert content(run.folder) == before and [one.name for one in store.runs()] == [run.name]
+    files_in_use.clear()
+    assert store.remove(run) and not [*store.folder.iterdir()]
+
+
+def test_the_rest_of_a_removed_run_is_no_run_and_goes_with_the_next_one(store: Store, run: Run):
+    add(run, 0)
+    rest = run.folder.rename(run.folder.with_name(f"{run.name}{REMOVED}"))  # killed right then
+    assert not [*store.runs()] and [folder for folder, _ in store.unreadable()] == [rest]
+    other = store.new(ABOUT, {})
+    store.remove(other)
+    assert not [*store.folder.iterdir()]
+
+
+def test_what_is_no_run_any_more_can_be_removed_by_its_name(store: Store, run: Run):
+    add(run, 0)
+    (run.folder / "run.json").unlink()
+    (_, why), = store.unreadable()
+    assert f"runs --remove {run.name}" in why
+    with pytest.raises(StoreError):
+        store.find(run.name[-4:])
+    assert store.remove_folder(store.folder_of(run.name[-4:])) and not [*store.folder.iterdir()]
+
+
+def test_a_run_that_is_being_made_cannot_be_removed(store: Store):
+    def look(new: Run) -> None:
+        assert [*store.unreadable()] == [(new.folder, "is being made")]
+        with pytest.raises(StoreError, match="is running"):
+            store.remove_folder(new.folder)
+
+    assert store.new(ABOUT, {}, look).folder.is_dir()
 
 
 def test_a_run_that_another_wangp_is_making_is_neither_removed_nor_taken(store: Store, run: Run):

@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from held import held
 from kills import killed, needs_fork
 
 from wan2gp_svi import files
@@ -98,6 +103,87 @@ def test_a_function_that_writes_nothing_is_an_error_and_the_old_file_stays(path:
     assert content(path) == before
 
 
+# ------------------------------------------------------------------------- files that are in use
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A clock that passes when somebody sleeps, and files that others have, until `free`."""
+    clock = SimpleNamespace(now=0.0, free=0.3)
+    monkeypatch.setattr(files, "PATIENCE", 1.0)
+    clock.held = held(monkeypatch, readable=False)
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+        if clock.now >= clock.free:
+            clock.held.clear()
+
+    monkeypatch.setattr(files, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep))
+    return clock
+
+
+WORK: dict[str, Callable[[Path], object]] = {
+    "write": lambda path: files.write(path, b"new"), "read": files.read, "sha256": files.sha256,
+    "stage": lambda path: files.stage(path, b"new"), "remove": files.remove,
+    "replace": lambda path: files.replace(path, path.with_name("other")),
+}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_a_file_that_is_in_use_is_tried_for_a_second(tmp_path: Path, windows: SimpleNamespace,
+                                                     name: str):
+    path, expected = tmp_path / "run.json", tmp_path / "expected"
+    for one in (path, expected):
+        one.write_bytes(b"old")
+    windows.held.add(path)
+    assert WORK[name](path) == WORK[name](expected)
+    assert content(path) == content(expected) and 0.3 <= windows.now < 0.6
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_a_file_that_stays_in_use_is_an_error_that_names_it(tmp_path: Path,
+                                                            windows: SimpleNamespace, name: str):
+    path = tmp_path / "run.json"
+    path.write_bytes(b"old")
+    windows.held.add(path)
+    windows.free = 60.0
+    with pytest.raises(PermissionError) as caught:
+        WORK[name](path)
+    there = path.with_name("other") if name == "replace" else path
+    windows.held.clear()
+    assert caught.value.filename == str(there) and 1.0 <= windows.now < 3
+    assert content(path) == b"old" and names(tmp_path) == ["run.json"]
+    assert files.explain(PermissionError(13, "Access is denied", str(path))) == (
+        f"{path}: another program uses it, or you have no permission")
+
+
+def test_json_that_stays_in_use_is_unreadable_and_what_is_not_there_needs_no_wait(
+        tmp_path: Path, windows: SimpleNamespace):
+    path = tmp_path / "run.json"
+    assert files.read(path) is None and files.remove(path) is None and windows.now == 0
+    path.write_bytes(b"[1]")
+    assert files.read_json(path) == [1]
+    windows.held.add(path)
+    windows.free = 60.0
+    assert files.read_json(path) is None
+
+
+def test_a_folder_where_a_file_should_be_is_called_one(tmp_path: Path, windows: SimpleNamespace):
+    windows.held.add(tmp_path / "folder")  # Windows says of a folder that access is denied
+    (tmp_path / "folder").mkdir()
+    windows.free = 60.0
+    with pytest.raises(IsADirectoryError, match="folder"):
+        files.read(tmp_path / "folder")
+
+
+def test_an_error_in_words_names_the_file_and_has_no_number(tmp_path: Path):
+    path = tmp_path / "a\\b.json"
+    full = OSError(28, "No space left on device", str(path))
+    assert files.explain(full) == f"{path}: No space left on device"
+    assert files.explain(full, path) == "No space left on device"
+    assert files.explain(OSError("a sentence")) == files.explain(ValueError("a sentence")) == (
+        "a sentence")
+
+
 # -------------------------------------------------------------------------------------------- locks
 
 def holder(folder: Path) -> subprocess.Popen:
@@ -155,6 +241,44 @@ def test_the_same_process_is_kept_out_too_and_other_folders_are_free(tmp_path: P
     files.lock(tmp_path)()
     release()
     files.lock(tmp_path / "a")()
+
+
+def test_looking_whether_a_folder_is_locked_keeps_nobody_out(tmp_path: Path):
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            files.is_locked(tmp_path)
+
+    lookers = [threading.Thread(target=look) for _ in range(3)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(200):
+            release = files.lock(tmp_path)
+            assert files.is_locked(tmp_path)
+            release()
+    finally:
+        done.set()
+        for looker in lookers:
+            looker.join()
+    assert not files.is_locked(tmp_path) and not files.is_locked(tmp_path / "not there")
+
+
+def test_a_lock_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder, place = tmp_path / "run", tmp_path / "temporary"
+    folder.mkdir()
+    place.mkdir()
+    for name in ("TEMP", "TMP", "TMPDIR"):
+        monkeypatch.setenv(name, str(place))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # where Windows locks
+    process = holder(folder)
+    assert said(process) == "locked" and files.is_locked(folder)
+    process.kill()
+    process.wait()
+    assert not files.is_locked(folder)
+    files.lock(folder)()
+    assert not names(place) and not names(folder)
 
 
 def test_a_folder_that_is_locked_can_be_filled_and_removed(tmp_path: Path):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import videos
+from held import held as held_files
 from kills import killed, needs_fork
 from loop import KINDS, SIDE, WanGP, in_one_go, of_pieces, settings, shown
 
@@ -467,7 +468,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
     """Files that a player keeps from being replaced; the video does not wait for it."""
     clock = SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic)
     monkeypatch.setattr(video_module, "time", clock)
-    return videos.held_by_a_player(monkeypatch)
+    return held_files(monkeypatch)
 
 
 def test_a_player_that_holds_the_video_delays_it_until_a_later_clip(
@@ -513,6 +514,50 @@ def test_a_run_that_fails_while_a_player_holds_the_video_resumes_in_the_second_f
     wgp.at_window = lambda at: None
     recover(wgp)
     assert wgp.generate(asked) and wgp.video == second and np.array_equal(shown(wgp), expected)
+
+
+def test_a_record_that_somebody_reads_delays_nothing_and_is_written_later(
+        wgp: WanGP, whole: Whole, held: set[Path], capsys: pytest.CaptureFixture):
+    expected = whole(settings("shot", 4))
+
+    def read(at: int) -> bool:
+        held.clear()
+        if at < 3:
+            held.add(wgp.run.folder / "run.json")
+        return True
+
+    wgp.pipe.before = read
+    assert wgp.generate(settings("shot", 4)) and not wgp.error
+    assert np.array_equal(shown(wgp), expected) and wgp.made == [1, 2, 3, 4]
+    about = wgp.run.about
+    assert about.ended == State.FINISHED and about.video == str(wgp.video) and about.settings
+    assert capsys.readouterr().out.count("cannot be written now") == 1
+
+
+def test_a_stop_that_somebody_reads_stops_the_run(wgp: WanGP, held: set[Path]):
+    def ask(at: int) -> None:
+        if at == 2:
+            (wgp.run.folder / STOP).write_bytes(b"")
+            held.add(wgp.run.folder / STOP)
+
+    wgp.at_window = ask
+    assert not wgp.generate(settings("shot", 4)) or len(wgp.run.done()) == 2
+    assert not wgp.error and wgp.run.about.ended == State.STOPPED
+
+
+def test_pieces_that_cannot_be_joined_now_end_nothing(
+        wgp: WanGP, whole: Whole, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    expected, real, calls = whole(settings("shot", 4)), video_module.join, []
+
+    def once_damaged(*arguments: Any, **options: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise video_module.VideoError("0002.mp4 cannot be read: Permission denied")
+        real(*arguments, **options)
+
+    monkeypatch.setattr(video_module, "join", once_damaged)
+    assert wgp.generate(settings("shot", 4)) and np.array_equal(shown(wgp), expected)
+    assert "cannot be updated now (0002.mp4 cannot be read" in capsys.readouterr().out
 
 
 def test_a_disk_that_is_full_while_the_video_grows_ends_neither_run_nor_video(

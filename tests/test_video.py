@@ -16,6 +16,7 @@ import av
 import numpy as np
 import pytest
 import videos
+from held import held as held_files
 from hypothesis import given
 from hypothesis import strategies as st
 from kills import needs_fork
@@ -403,7 +404,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
-    return videos.held_by_a_player(monkeypatch)
+    return held_files(monkeypatch)
 
 
 def growing(folder: Path, lengths: tuple[int, ...] = (5, 4, 3)

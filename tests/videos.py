@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import imageio_ffmpeg
 import numpy as np
-
-if TYPE_CHECKING:  # WanGP's Python has no pytest
-    import pytest
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 
@@ -84,20 +79,6 @@ def listed(path: Path) -> list[tuple[int, int, str]]:
                    "demux", "-f", "framemd5", "-").decode().splitlines()
     rows = [line.split(",") for line in lines if line and not line.startswith("#")]
     return [(int(row[2]), int(row[3]), row[5].strip()) for row in rows]
-
-
-def held_by_a_player(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
-    """From now on, files in the set that is returned cannot be replaced, as on Windows."""
-    held: set[Path] = set()
-    real = Path.replace
-
-    def replace(path: Path, target: Path) -> Path:
-        if Path(target) in held:
-            raise PermissionError(errno.EACCES, "Access is denied")
-        return real(path, target)
-
-    monkeypatch.setattr(Path, "replace", replace)
-    return held
 
 
 def about(path: Path) -> str:

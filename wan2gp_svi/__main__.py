@@ -59,7 +59,7 @@ def _run(arguments: list[str]) -> int:
         except BrokenPipeError:
             raise
         except (StoreError, OSError) as error:
-            print(f"{sentence(str(error).rstrip('.'))}.", file=sys.stderr)
+            print(f"{sentence(files.explain(error).rstrip('.'))}.", file=sys.stderr)
             return 1
     except ModuleNotFoundError as error:
         print(f"This Python lacks the package {error.name}. All commands but demo and selftest "
@@ -146,8 +146,8 @@ def _runs(options: argparse.Namespace) -> None:
 
     store = _store(options)
     if options.remove or options.remove_empty:
-        _remove(store, [store.find(name) for name in options.remove] if options.remove else
-                [run for run in store.runs() if is_empty(run)], options.yes)
+        _remove(store, [store.folder_of(name) for name in options.remove] if options.remove else
+                [run.folder for run in store.runs() if is_empty(run)], options.yes)
         return
     rows = [("RUN", "CREATED", "VARIANT", "CLIPS", "SIZE", "STATE", "NAME OR FIRST PROMPT")]
     runs = list(store.runs())
@@ -169,21 +169,25 @@ def _runs(options: argparse.Namespace) -> None:
         print(f"{folder.name}: {why}")
 
 
-def _remove(store: Any, runs: list[Any], sure: bool) -> None:
-    if not runs:
+def _remove(store: Any, folders: list[Path], sure: bool) -> None:
+    from .runs.store import size_of
+
+    if not folders:
         print(f"There are no runs to remove in {store.folder}")
         return
-    names, freed = ", ".join(run.name for run in runs), size(sum(run.size for run in runs))
-    what = f"{count(len(runs), 'run')} ({names})"
+    videos = {run.folder: run.about.video for run in store.runs()}
+    freed = size(sum(map(size_of, folders)))
+    what = f"{count(len(folders), 'run')} ({', '.join(folder.name for folder in folders)})"
     if not sure:
         answer = input(f"Remove the clips of {what} for good? This frees {freed}. [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
             print("Nothing was removed.")
             return
-    for run in runs:
-        store.remove(run)
-        video = f"Its video stays: {run.about.video}" if run.about.video else "It had no video."
-        print(f"Run {run.name} is removed. {video}")
+    for folder in folders:
+        store.remove_folder(folder)
+        video = videos.get(folder)
+        print(f"Run {folder.name} is removed.", f"Its video stays: {video}" if video else
+              "No video of it is known.")
     print(f"This frees {freed}.")
 
 

@@ -251,8 +251,8 @@ def _write(path: Path, write: Callable[..., object], *content: object) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> DemoError:
-    return DemoError(f"nothing can be written to {path}: {error.strerror or error}. Choose another "
-                     "folder with --out.")
+    return DemoError(f"nothing can be written to {path}: {files.explain(error, path)}. Choose "
+                     "another folder with --out.")
 
 
 def _quoted(prompts: Sequence[str]) -> str:

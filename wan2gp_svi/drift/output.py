@@ -43,14 +43,14 @@ def write(report: Report, folder: Path | None = None) -> tuple[Path, Path, Path]
         for writer, path in zip(writers.values(), unfinished, strict=True):
             writer(report, path)
         for path, final in zip(unfinished, paths, strict=True):
-            path.replace(final)
+            files.replace(path, final)
     except OSError as error:
-        raise DriftError(f"The report cannot be written to {folder} ({error.strerror or error}). "
-                         "If one of its files is open in another program, close it.") from error
+        raise DriftError(f"The report cannot be written ({files.explain(error)}). If one of its "
+                         "files is open in another program, close it.") from error
     finally:
         for path in unfinished:
             with suppress(OSError):
-                path.unlink()
+                files.remove(path)
     csv_path, json_path, png_path = paths
     return csv_path, json_path, png_path
 

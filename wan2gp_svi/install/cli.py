@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import wan2gp_svi
-from wan2gp_svi import location, variants
+from wan2gp_svi import files, location, variants
 from wan2gp_svi.install import Refused, doctor, legacy, locate, loras
 from wan2gp_svi.install.patches import read_series
 from wan2gp_svi.install.plan import Change, Plan, install_plan, uninstall_plan
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None, home: Path | None = None) -> int:
         else:
             _run(wangp, options, distribution)
     except (Refused, OSError) as error:
-        print(f"{NAME}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{NAME}: {' '.join(files.explain(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{NAME}: stopped; run it again to finish", file=sys.stderr)

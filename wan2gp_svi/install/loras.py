@@ -6,7 +6,6 @@ and renamed when its size and its hash are those that the server publishes.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -126,7 +125,7 @@ def fetch(wanted: Iterable[Download], report: Callable[[Progress], object],
         elif (there := file.target.stat().st_size) != remote.size:
             raise Refused(f"{file.target} has {there} bytes, not {remote.size}: delete or rename "
                           "it and run again")
-        elif _sha256(file.target) != sha256:
+        elif files.sha256(file.target) != sha256:
             raise Refused(f"{file.target} is damaged or a different file (its hash is not the "
                           "server's): delete or rename it and run again")
         else:
@@ -181,25 +180,16 @@ def _download(file: Download, remote: _Remote, report: Callable[[Progress], obje
             _ask(file, http_get, remote.url, _Cancellable(out, cancelled), resume_size=here,
                  expected_size=size, headers={"Accept-Encoding": "identity"})
     if part.stat().st_size != size:
-        part.unlink()
+        files.remove(part)
         raise Refused(f"{file.source} arrived with a wrong size and was deleted: run again")
-    if _sha256(part) != remote.sha256:
-        part.unlink()
+    if files.sha256(part) != remote.sha256:
+        files.remove(part)
         raise Refused(f"{file.source} arrived damaged, since its hash is not the server's, and was "
                       "deleted: run again")
-    part.replace(file.target)
+    files.replace(part, file.target)
     for stale in unfinished(file.target.parent, file.target.name):
-        stale.unlink()
+        files.remove(stale)
     report(Progress(file, size, size))
-
-
-def _sha256(path: Path) -> str:
-    """The hash of a large file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _ask(file: Download, function: Callable[..., Any], *args: Any, **options: Any) -> Any:

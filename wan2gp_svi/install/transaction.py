@@ -1,6 +1,7 @@
 """Makes all changes of a plan, or none."""
 
 import contextlib
+import errno
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ def carry_out(wangp: Path, changes: Sequence[Change]) -> None:
     """
     for change in changes:  # Linux would replace a write-protected file, but it is so for a reason
         path = wangp / change.path
-        if change.before is not None and not path.stat().st_mode & stat.S_IWRITE:
+        if files.is_protected(path):
             raise Refused(f"{path} is write-protected, so nothing was changed: allow writing to it")
     litter = [change for change in changes if change.path.endswith(files.UNFINISHED)]
     # resolved, so that a link stays a link
@@ -28,7 +29,7 @@ def carry_out(wangp: Path, changes: Sequence[Change]) -> None:
     folders: list[Path] = []
     try:
         for change in litter:
-            (wangp / change.path).unlink(missing_ok=True)
+            files.remove(wangp / change.path)
         for path, change in places:  # first all that needs room on disk: it changes nothing yet
             if change.after is not None:
                 folders += [parent for parent in path.parents if not parent.exists()]
@@ -36,22 +37,27 @@ def carry_out(wangp: Path, changes: Sequence[Change]) -> None:
         for path, change in places:
             done.append((path, change.before, _mode(path)))
             if change.after is None:
-                (wangp / change.path).unlink(missing_ok=True)
+                files.remove(wangp / change.path)
             else:
-                _part(path).replace(path)
+                files.replace(_part(path), path)
     except BaseException as error:
         lost = [path.name for path, before, mode in reversed(done)
                 if not _restored(path, before, mode)]
         for path, _ in places:
             with contextlib.suppress(OSError):
-                _part(path).unlink(missing_ok=True)
+                files.remove(_part(path))
         remove_if_empty(sorted(folders, reverse=True))
         if isinstance(error, OSError):
             what = f"{', '.join(lost)} could not be restored" if lost else "nothing was changed"
-            raise Refused(f"{error.filename or wangp}: {error.strerror or error}; {what}. Close "
-                          "any program that uses it, free some disk space or allow writing, then "
-                          "run this again") from error
+            raise Refused(f"{files.explain(error)}; {what}. {_remedy(error)}, then run this "
+                          "again") from error
         raise
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "Close WanGP and any program that uses it, or allow writing"
+    return "Free some disk space" if error.errno == errno.ENOSPC else "Check the disk"
 
 
 def _part(path: Path) -> Path:
@@ -65,7 +71,11 @@ def _mode(path: Path) -> int | None:
 
 def _stage(path: Path, data: bytes, mode: int | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.stage(_part(path), data)
+    try:
+        files.stage(_part(path), data)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     if mode is not None:
         _part(path).chmod(mode)
 
@@ -74,10 +84,10 @@ def _restored(path: Path, before: bytes | None, mode: int | None) -> bool:
     """Restores the content of `path`; whether that worked."""
     try:
         if before is None:
-            path.unlink(missing_ok=True)
-        elif not path.is_file() or path.read_bytes() != before:
+            files.remove(path)
+        elif files.read(path) != before:
             _stage(path, before, mode)
-            _part(path).replace(path)
+            files.replace(_part(path), path)
     except OSError:
         return False
     return True

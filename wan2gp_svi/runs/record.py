@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .. import __version__
+from .. import __version__, files
 
 FORMAT = 1  #: of both files; a run in another format is listed, and left alone
 
@@ -83,7 +83,7 @@ def as_json(record: Clip | About) -> bytes:
 def read(path: Path, kind: type[Record]) -> Record:
     """A record from its file. Raises StoreError if it cannot be read or has another format."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(files.patiently(path.read_bytes).decode("utf-8"))
         if data.pop("format") != FORMAT:
             raise StoreError(f"{path} was written by another version of SVI for WanGP, and this "
                              "one cannot read it")
@@ -95,4 +95,4 @@ def read(path: Path, kind: type[Record]) -> Record:
     except StoreError:
         raise
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise StoreError(f"{path} cannot be read: {error}") from None
+        raise StoreError(f"{path} cannot be read: {files.explain(error, path)}") from None

@@ -38,11 +38,7 @@ def state(run: Run, done: int) -> State:
 
 def is_running(run: Run) -> bool:
     """Whether this WanGP or another one is making the run."""
-    try:
-        run.lock()()
-    except StoreError:
-        return True
-    return False
+    return files.is_locked(run.folder)
 
 
 def is_empty(run: Run) -> bool:
@@ -113,4 +109,4 @@ def stop_is_asked(run: Run) -> bool:
 
 def keep_running(run: Run) -> None:
     """Takes `ask_to_stop` back, for a run whose current clip is not done yet."""
-    (run.folder / STOP).unlink(missing_ok=True)
+    files.remove(run.folder / STOP)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ from .record import About, Clip, Piece, StoreError, as_json, read
 
 FOLDER = "svi"  #: of the runs, in WanGP's folder for videos
 STOP = "stop"  #: a file of that name in a run's folder ends the run after the current clip
+REMOVED = ".removed"  #: ends the name of a folder that is being removed
 
 
 class Run:
@@ -51,8 +51,8 @@ class Run:
         return self.folder / f"{number + 1:04d}{ending}"
 
     def change(self, about: About) -> None:
-        self.about = about
         files.write(self.folder / "run.json", as_json(about))
+        self.about = about
 
     # --------------------------------------------------------------------------------- write a clip
 
@@ -76,11 +76,11 @@ class Run:
         data = save({name: value.contiguous() for name, value in state.items()})
         self.forget(clip.number)
         files.write(path, data)
-        holds = {one.name: (_hash(one), one.stat().st_size) for one in (*pieces, path)}
+        holds = {one.name: (files.sha256(one), one.stat().st_size) for one in (*pieces, path)}
         clip = replace(clip, holds=holds)
         self.record(clip)
         with contextlib.suppress(OSError):  # somebody is reading it, and it is useless now
-            self._unsaved(clip.number).unlink(missing_ok=True)
+            files.remove(self._unsaved(clip.number))
         return clip
 
     def record(self, clip: Clip) -> None:
@@ -88,7 +88,7 @@ class Run:
 
     def forget(self, number: int) -> None:
         """From here on there is no such clip, whatever files are left of it."""
-        self.path(number, ".json").unlink(missing_ok=True)
+        files.remove(self.path(number, ".json"))
 
     def _unsaved(self, number: int) -> Path:
         return self.path(number, "-frames.safetensors")
@@ -128,7 +128,7 @@ class Run:
     def is_intact(self, clip: Clip) -> bool:
         """Whether the state of a clip is as it was written."""
         try:
-            return _hash(self.path(clip.number, ".safetensors")) == self.seal(clip)
+            return files.sha256(self.path(clip.number, ".safetensors")) == self.seal(clip)
         except (OSError, KeyError):
             return False
 
@@ -138,7 +138,7 @@ class Run:
         if self.is_intact(clip):
             with contextlib.suppress(OSError, SafetensorError):
                 # from memory: Windows does not replace a file that is mapped
-                return load(path.read_bytes())
+                return load(files.patiently(path.read_bytes))
         raise StoreError(f"clip {clip.number + 1} of run {self.name} is damaged: {path.name} is "
                          "not as it was written")
 
@@ -153,19 +153,11 @@ class Run:
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        size = 0
-        for path in self.folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # of a run that is running
-                size += path.stat().st_size
-        return size
+        return size_of(self.folder)
 
     def lock(self) -> Callable[[], None]:
         """Keeps other WanGPs out until the returned function is called. Raises StoreError."""
-        try:
-            return files.lock(self.folder)
-        except files.Busy:
-            raise StoreError(f"run {self.name} is running in another WanGP. Wait until it is done, "
-                             "or start a new run") from None
+        return _locked(self.folder)
 
 
 class Store:
@@ -182,14 +174,17 @@ class Store:
 
     def unreadable(self) -> Iterator[tuple[Path, str]]:
         """The folders that this version cannot read as runs, and why."""
-        for folder in sorted(self.folder.glob("*/")):
-            if not (folder / "run.json").is_file():
-                yield folder, "has no run.json: the run is being made or removed, or that failed"
-                continue
-            try:
-                self.open(folder.name)
-            except StoreError as error:
-                yield folder, str(error)
+        for folder in self._folders():
+            if folder.name.endswith(REMOVED):
+                yield folder, "is the rest of a removed run, and goes when you remove the next one"
+            elif not (folder / "run.json").is_file():
+                yield folder, "is being made" if files.is_locked(folder) else (
+                    f"has no run.json and is no run. To remove it: runs --remove {folder.name}")
+            else:
+                try:
+                    self.open(folder.name)
+                except StoreError as error:
+                    yield folder, str(error)
 
     def open(self, name: str) -> Run:
         """Raises StoreError."""
@@ -198,14 +193,21 @@ class Store:
 
     def find(self, name: str) -> Run:
         """The run with that name, or the only one whose name ends in it. Raises StoreError."""
+        return self.open(self._one(name, self._names()))
+
+    def folder_of(self, name: str) -> Path:
+        """The folder of such a run, even of one that cannot be read. Raises StoreError."""
+        return self.folder / self._one(name, [folder.name for folder in self._folders()])
+
+    def _one(self, name: str, names: Sequence[str]) -> str:
         wanted = name.strip().lower()
-        found = [one for one in self._names() if wanted and one.lower().endswith(wanted)]
+        found = [one for one in names if wanted and one.lower().endswith(wanted)]
         found = [one for one in found if one.lower() == wanted] or found
         if len(found) != 1:
             what = f"{len(found)} runs have names that end in" if found else "there is no run"
-            known = ", ".join(self._names()[:5]) or "none"
+            known = ", ".join(names[:5]) or "none"
             raise StoreError(f"{what} {name!r} in {self.folder}. Runs that are there: {known}")
-        return self.open(found[0])
+        return found[0]
 
     def new(self, about: About, images: Mapping[str, bytes],
             fill: Callable[[Run], None] = lambda run: None) -> Run:
@@ -221,7 +223,7 @@ class Store:
                 break
             except FileExistsError:
                 continue
-        run = Run(folder, about)
+        run, release = Run(folder, about), files.lock(folder)
         try:
             for name, data in images.items():
                 files.write(folder / name, data)
@@ -231,6 +233,8 @@ class Store:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        finally:
+            release()
         return run
 
     def fork(self, run: Run, clips: int, about: About) -> Run:
@@ -251,20 +255,59 @@ class Store:
 
     def remove(self, run: Run) -> int:
         """Removes a run, but not its video. Returns the bytes that it took. Raises StoreError."""
-        release, size = run.lock(), run.size
+        return self.remove_folder(run.folder)
+
+    def remove_folder(self, folder: Path) -> int:
+        """Like `remove`, also for a run that cannot be read. While a program has one of its files
+        open, Windows keeps it whole."""
+        self._sweep()
+        size, release, gone = size_of(folder), _locked(folder), folder.name + REMOVED
         try:
-            (run.folder / "run.json").unlink()  # killed here, the rest is no run any more
-            shutil.rmtree(run.folder)
+            files.replace(folder, folder.with_name(gone))
+        except OSError as error:
+            why = ("another program has it or one of its files open. Close that program"
+                   if isinstance(error, PermissionError) else files.explain(error))
+            raise StoreError(f"run {folder.name} was not removed: {why}, and remove it "
+                             "again") from error
         finally:
             release()
+        self._sweep()
         return size
 
+    def _sweep(self) -> None:
+        """Removes what is left of removed runs, except for files that somebody reads now."""
+        for folder in self._folders():
+            if folder.name.endswith(REMOVED):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _folders(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("*") if path.is_dir())
+
     def _names(self) -> list[str]:
-        if not self.folder.is_dir():
-            return []
-        found = self.folder.glob("*/run.json")
-        newest_first = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
-        return [path.parent.name for path in newest_first]
+        """Of runs, the newest first."""
+        times: dict[str, float] = {}
+        for path in self.folder.glob("*/run.json"):
+            if not path.parent.name.endswith(REMOVED):
+                with contextlib.suppress(FileNotFoundError):  # just removed
+                    times[path.parent.name] = path.stat().st_mtime
+        return sorted(times, key=lambda name: times[name], reverse=True)
+
+
+def _locked(folder: Path) -> Callable[[], None]:
+    try:
+        return files.lock(folder)
+    except files.Busy:
+        raise StoreError(f"run {folder.name} is running in another WanGP. Wait until it is done, "
+                         "or start a new run") from None
+
+
+def size_of(folder: Path) -> int:
+    """Bytes on disk in the folder of a run."""
+    size = 0
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # of a run that is running
+            size += path.stat().st_size
+    return size
 
 
 def room(clips: Sequence[Clip], pixels: int) -> int:
@@ -287,10 +330,3 @@ def _size(clip: Clip, state: int, piece: int) -> int:
     return sum(size * (state if name.endswith(".safetensors") else piece)
                for name, (_, size) in clip.holds.items())
 
-
-def _hash(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while data := file.read(2**20):
-            found.update(data)
-    return found.hexdigest()

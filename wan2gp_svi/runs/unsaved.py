@@ -28,7 +28,7 @@ def write(path: Path, made_of: Mapping[str, str], tensors: Mapping[str, Tensor])
 def read(path: Path, made_of: Mapping[str, str]) -> dict[str, Tensor] | None:
     """The tensors of a clip that was made of exactly this; None if there is none, undamaged."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, SafetensorError):
-        data = path.read_bytes()
+        data = files.patiently(path.read_bytes)
         head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         made = json.loads(head["__metadata__"][_KEY])
         crc = made.pop("crc")

@@ -28,7 +28,7 @@ from .record import Piece
 # of it is new, it is written 15 times over, and once more every 20 minutes to show the progress.
 _STEP = 16
 _WAIT = 20 * 60.0  # seconds
-_TRIES = 5  # a second apart, to replace a file that is in use by the finished video
+_TRIES = 5  # more, a second apart, to replace a file that is in use by the finished video
 
 # These codecs' parameters go into the stream itself. Pieces from two releases of an encoder may
 # differ in them, and a file has room for one set only.
@@ -108,21 +108,21 @@ class GrowingVideo:
         make = partial(join, [piece for piece, _ in pieces], like=self.path)
         try:
             files.write(self.path, make)
-        except OSError as error:
+        except (OSError, VideoError) as error:
             if final and isinstance(error, PermissionError):
                 self._write_beside(make)
             elif final or not self.held:
                 raise
             else:
-                self._tell(error)
+                self._tell(files.explain(error, self.path))
                 return False
         self.held, self._joined = len(pieces), time.monotonic()
         return True
 
-    def _tell(self, error: OSError) -> None:
+    def _tell(self, why: str) -> None:
         if not self._told:
-            self._say(f"{self.path.name} cannot be updated now ({error.strerror or error}). SVI "
-                      "tries again after each clip. All clips are safe.")
+            self._say(f"{self.path.name} cannot be updated now ({why}). SVI tries again after "
+                      "each clip. All clips are safe.")
         self._told = True
 
     def _write_beside(self, make: Callable[[Path], object]) -> None:
@@ -132,7 +132,7 @@ class GrowingVideo:
         for _ in range(_TRIES):
             time.sleep(1)
             with contextlib.suppress(PermissionError):
-                beside.replace(self.path)
+                files.replace(beside, self.path)
                 return
         self._say(f"{self.path.name} is in use by another program, so the whole video is {beside}.")
         self.path = beside

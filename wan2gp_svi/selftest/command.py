@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import __version__, location
+from ..files import explain
 from ..install import Refused, locate
 from ..install.doctor import ENVIRONMENTS, short
 from ..install.shipped import PACKAGE
@@ -73,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # `main` knows what to do
         raise
     except (Refused, OSError) as error:
-        print(f"Self-test: {' '.join(str(error).split()).rstrip('.')}.", file=sys.stderr)
+        print(f"Self-test: {' '.join(explain(error).split()).rstrip('.')}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Self-test: stopped; nothing is left behind.", file=sys.stderr)

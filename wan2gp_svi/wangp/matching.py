@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import chain
+from .. import chain, files
 from ..runs.record import About, Clip, StoreError
 from ..runs.state import State, reason
 from ..runs.store import FOLDER, Run, Store
@@ -87,8 +87,9 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
         raise _in_words(error) from error
     except OSError as error:
         raise SettingsError(
-            f"SVI cannot keep clips in {store.folder} ({error}). Free some disk space, allow "
-            "writing there, or choose another folder for videos in WanGP's configuration."
+            f"SVI cannot keep clips in {store.folder} ({files.explain(error)}). Free some disk "
+            "space, allow writing there, or choose another folder for videos in WanGP's "
+            "configuration."
         ) from error
     _recordings.add(recording)
     if recording.taken_over:
@@ -349,7 +350,7 @@ def _digest(frames: Tensor) -> str:
 def _file(path: Path) -> str:
     """Name, size and a hash of both ends of a file: reading gigabytes would take too long."""
     try:
-        with path.open("rb") as file:
+        with files.patiently(lambda: path.open("rb")) as file:
             head, size = file.read(2**20), file.seek(0, 2)
             file.seek(max(0, size - 2**20))
             digest = hashlib.sha256(head + file.read()).hexdigest()[:16]

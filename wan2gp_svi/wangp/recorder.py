@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__, files
-from ..runs.record import Clip, Piece, StoreError
+from ..runs.record import About, Clip, Piece, StoreError
 from ..runs.state import State
 from ..runs.store import STOP, Run, room, room_beside
 from ..runs.video import GrowingVideo, VideoError, count_frames, holds, join
@@ -99,13 +99,14 @@ class Recording:
         self.taken_over = len(self.clips)
         self._pieces = [piece for clip in self.clips for piece in run.pieces(clip, last=False)]
         self._seeds: list[int] = []
-        self._stop = False
+        self._stop = self._told = False
         self._video: GrowingVideo | None = None
         self._current = _Current(-1, "", 0, "")
         self._jobs: list[Future[Any]] = []
         self._worker = ThreadPoolExecutor(1, "svi-clips")
         self._release = weakref.finalize(self, run.lock())
-        (run.folder / STOP).unlink(missing_ok=True)  # left over from an earlier session
+        with contextlib.suppress(OSError):
+            files.remove(run.folder / STOP)  # left over from an earlier session
 
     @property
     def holds_lock(self) -> bool:
@@ -189,9 +190,10 @@ class Recording:
             self.run.keep(current.number, current.made_of, {**current.state, "frames": exact})
         except OSError as error:
             raise StoreError(
-                f"clip {current.number + 1} cannot be written to run {self.run.name} ({error}), so "
-                "this video ends. Free some disk space and press Generate again to resume. All "
-                f"clips before it are safe in {self.run.folder}.") from error
+                f"clip {current.number + 1} cannot be written to run {self.run.name} "
+                f"({files.explain(error)}), so this video ends. Free some disk space and press "
+                "Generate again to resume. All clips before it are safe in "
+                f"{self.run.folder}.") from error
 
     def _handed_out(self, clip: Clip) -> dict[str, Any]:
         """A stored clip as `generate` would return it, as far as WanGP's loop looks at it: its last
@@ -262,7 +264,17 @@ class Recording:
         if video.grow(self._shown_pieces(), final) and send_cmd is not None:
             send_cmd("output")
         if video.path != before:
-            self.run.change(replace(self.run.about, video=str(video.path)))
+            self._change(replace(self.run.about, video=str(video.path)))
+
+    def _change(self, about: About) -> None:
+        """Changes the run's record, or else says why not. The clips are safe without it."""
+        try:
+            self.run.change(about)
+        except OSError as error:
+            if not self._told:
+                self.say(f"the record of run {self.run.name} cannot be written now "
+                         f"({files.explain(error)}). SVI tries again after each clip.")
+            self._told = True
 
     def _shown_pieces(self) -> list[Piece]:
         current, clip = self._current, self.clips[-1]
@@ -291,7 +303,7 @@ class Recording:
                        if name in configs or " " in name}
             change = replace(change, settings=settings, decides=decides)
         if change != about:
-            self.run.change(change)
+            self._change(change)
         if current.last:
             self.close()
             if self.total > 1:
@@ -314,7 +326,7 @@ class Recording:
             found = drift.report(video, self.run.folder / "reference.png")
             *_, picture = drift.write(found)
         except Exception as error:  # a failed report must not disturb the next run
-            self.say(f"cannot make a drift report of {video.name}: {error}")
+            self.say(f"cannot make a drift report of {video.name}: {files.explain(error)}")
         else:
             self.say(f"drift report: {picture}")
             self.say(found.verdict)
@@ -332,9 +344,10 @@ class Recording:
 
     def stop_asked(self) -> bool:
         """Whether the user wants the run to end with the clip that was just made."""
-        with contextlib.suppress(FileNotFoundError):
-            (self.run.folder / STOP).unlink()
+        if (self.run.folder / STOP).exists():
             self._stop = True
+            with contextlib.suppress(OSError):
+                files.remove(self.run.folder / STOP)
         return self._stop
 
     def close(self, ended: str = "") -> None:
@@ -383,9 +396,10 @@ class Recording:
                     job.cancel()
                 self.wait()
                 self._jobs.clear()
-                self._let_go(f"a clip could not be written: {error}")
+                why = files.explain(error)
+                self._let_go(f"a clip could not be written: {why}")
                 raise StoreError(
-                    f"the clips of run {self.run.name} cannot be written ({error}). Free some disk "
+                    f"the clips of run {self.run.name} cannot be written ({why}). Free some disk "
                     "space, or close the program that uses the file, and press Generate again to "
                     f"resume. All clips so far are safe in {self.run.folder}.") from error
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ... import location
+from ...files import explain
 from ...install import Refused, locate
 from ...install.shipped import PACKAGE
 from ...install.transaction import alone, carry_out, remove_if_empty
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     except BrokenPipeError:  # `main` knows what to do
         raise
     except (Refused, OSError) as error:
-        print(f"The demo model: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"The demo model: {' '.join(explain(error).split())}", file=sys.stderr)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
     return 1

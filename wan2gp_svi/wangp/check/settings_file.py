@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import location
-from ...files import read_json
+from ...files import explain, read_json
 from ..plan import ARCHITECTURES, first_image
 
 _KEY = b'"model_type"'  # in all settings that WanGP writes
@@ -40,7 +40,7 @@ def read(path: Path) -> list[tuple[str, dict[str, Any]]]:
         else:
             found, inside = _in_video(path), None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise SavedError(f"cannot read {path}: {error}") from error
+        raise SavedError(f"cannot read {path}: {explain(error, path)}") from error
     tasks = [one.get("params", one) for one in (found if isinstance(found, list) else [found])
              if isinstance(one, dict)]
     if not tasks:

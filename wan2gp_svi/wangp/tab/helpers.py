@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from ...drift import DriftError
+from ...files import explain
 from ...install import Refused
 from ...runs.record import StoreError
 from ...text import sentence
@@ -61,7 +62,7 @@ def in_words(error: Exception) -> str:
     """An error as a sentence; an unexpected one asks for a report."""
     text = str(error).strip() or type(error).__name__
     if isinstance(error, OSError):
-        return f"A file could not be read or written: {text}."
+        return f"A file could not be read or written: {explain(error)}."
     if isinstance(error, _EXPECTED):
         text = sentence(text) if text.split()[0].isalpha() else text  # a file name stays as it is
         return text if text.endswith(".") else f"{text}."
