@@ -429,6 +429,26 @@ def test_wrong_usage_exits_with_2(run, capsys, arguments):
     assert arguments[0] != "--download" or "film-opt" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["Wan2GP", "Wan 2GP"])
+def test_what_windows_makes_of_a_closing_backslash_is_understood(run, wangp, name):
+    wangp = wangp.rename(wangp.with_name(name))
+    code, out, _ = run(wangp=f'{wangp}" --status')
+    assert code == 0 and "not installed" in out and str(wangp) in out
+    assert "is installed" in run(wangp=f'{wangp}"')[1]
+
+
+def test_a_folder_with_a_quote_in_its_name_is_meant(run, wangp):
+    if sys.platform == "win32":
+        pytest.skip("Windows has no such names")
+    assert run(wangp=wangp.rename(wangp.with_name('my "best" WanGP')))[0] == 0
+
+
+def test_help_is_what_windows_users_ask_for_too(run, capsys):
+    with pytest.raises(SystemExit) as exit:
+        run(wangp="/?")
+    assert exit.value.code == 0 and "--uninstall" in capsys.readouterr().out
+
+
 def test_wangp_is_looked_for_around_the_distribution(tmp_path):
     home = tmp_path / "svi"
     home.mkdir()
@@ -437,7 +457,7 @@ def test_wangp_is_looked_for_around_the_distribution(tmp_path):
         locate.find(None, home, here)
     make_wangp(here)
     one = make_wangp(tmp_path / "one")
-    assert locate.find(str(one) + '"', home, here) == one.resolve()
+    assert locate.find(str(one), home, here) == one.resolve()
     with pytest.raises(Refused, match="several"):
         locate.find(None, home, here)
     shutil.rmtree(one)

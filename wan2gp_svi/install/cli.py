@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import wan2gp_svi
@@ -33,7 +33,7 @@ Run it again after you update this folder, and after you update a WanGP that is 
 def main(argv: Sequence[str] | None = None, home: Path | None = None) -> int:
     """Runs the installer of the distribution `home` -> 0 if it did what was asked, else 1."""
     escape_unprintable()
-    options = _parser().parse_args(argv)
+    options = _parser().parse_args([*_arguments(sys.argv[1:] if argv is None else argv)])
     distribution = Distribution(home or location.HOME, wan2gp_svi.__version__)
     try:
         wangp = locate.find(options.wangp, distribution.root, Path.cwd())
@@ -56,10 +56,24 @@ def main(argv: Sequence[str] | None = None, home: Path | None = None) -> int:
     return 0
 
 
+def _arguments(given: Sequence[str]) -> Iterator[str]:
+    """What the user meant on Windows: there, `"D:\\Wan 2GP\\" --status` arrives as one argument with
+    a quote in it, and help is asked for with `/?`."""
+    for one in given:
+        folder, quote, rest = one.partition('"')
+        if one == "/?":
+            yield "--help"
+        elif quote and not Path(one).exists():
+            yield from (folder, *rest.split())
+        else:
+            yield one
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="install.py", description="Installs Stable Video Infinity (SVI) into WanGP.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog=locate.COMMAND, description="Installs Stable Video Infinity (SVI) into WanGP.",
+        epilog=EXAMPLES.replace("python install.py", locate.COMMAND),
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wangp", nargs="?", metavar="WANGP_FOLDER",
                         help="the folder with wgp.py (default: search around this one)")
     what = parser.add_mutually_exclusive_group()

@@ -10,7 +10,8 @@ from wan2gp_svi.install.shipped import PACKAGE, PROFILES
 from wan2gp_svi.wangp import contract
 
 SIGNS = ("wgp.py", "models/wan/any2video.py")
-HOW = "python install.py PATH/TO/Wan2GP"
+COMMAND = os.environ.get("SVI_INSTALL", "python install.py")  #: what the user starts
+HOW = f"{COMMAND} PATH/TO/Wan2GP"
 UNLINK = "put a folder in its place, or delete it, and run install.py"
 
 
@@ -26,8 +27,7 @@ def find(given: str | None, home: Path, here: Path) -> Path:
     beside `home`, then at `here`. Raises Refused if none is WanGP, or if several beside `home` are.
     """
     if given is not None:
-        # 'install.bat "D:\WanGP\"' arrives with the closing quote in the name
-        folder = Path(given.rstrip('"') or ".").expanduser()
+        folder = Path(given or ".").expanduser()
         if missing := _missing(folder):
             raise Refused(f"{folder} is not a WanGP folder: it has no {' and no '.join(missing)}")
         return folder.resolve()

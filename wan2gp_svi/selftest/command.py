@@ -92,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
 
 def check_installed(wangp: Path) -> None:
     """Raises Refused unless this release of SVI is installed in WanGP and works with it."""
-    how = f'python install.py "{wangp}"'
+    how = f'{locate.COMMAND} "{wangp}"'
     package = wangp / PACKAGE
     if not (package / "selftest/session.py").is_file():
         raise Refused(f"SVI for WanGP is not installed in {wangp}, or only an older release: {how}")
