@@ -124,6 +124,31 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(arguments: list[str]):
     process.stderr.close()
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "cp850", "ascii"])
+def test_every_console_can_print_every_name(tmp_path: Path, encoding: str,
+                                            monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "视频 „ü“"
+    run = make(Store(folder / "svi"))
+    (folder / "视.json").write_text('[{"prompt": "数", "model_type": "i2v"}]', "utf-8")
+
+    def code(*arguments: object) -> int:
+        console = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", console)
+            patch.setattr(sys, "stderr", console)
+            found = command.main([*map(str, arguments)])
+        assert b"\\u89c6" in console.buffer.getvalue()
+        return found
+
+    outputs = ("--outputs", folder)
+    assert code("runs", *outputs) == 0 and code("extend", run.name, "--clips", 2, *outputs) == 0
+    assert code("drift", folder / "夜.mp4") == 1 and code("check", folder / "视.json") == 0
+    assert code("demo", "--image", folder / "夜.png") == 1
+    assert code("demo-model", folder) == 1 and code("selftest", folder) == 1
+    assert code("name", run.name, "视", *outputs) == 0
+    assert code("runs", "--remove", run.name[-4:], "--yes", "--outputs", folder / "svi") == 1
+
+
 @pytest.mark.parametrize("name", command.EXAMPLES)
 def test_help_has_examples_that_can_be_pasted(name: str, capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit):

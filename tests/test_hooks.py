@@ -1,6 +1,7 @@
 """The hooks without WanGP: they change nothing while SVI is off, and seams fit WanGP's loop."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -254,16 +255,25 @@ def test_out_of_memory_falls_back_to_wangps_own_precision(card, dtype, whole, ti
             vae.encode(pipe, video, tile_size=0)
 
 
-def test_a_package_that_is_broken_is_said_and_wangp_starts(tmp_path):
+@pytest.mark.parametrize("broken", ["a module", "a patch"])
+def test_a_package_that_is_broken_is_said_and_wangp_starts(tmp_path, broken):
+    tmp_path /= "视频"  # the log of Windows has no such letters
+    tmp_path.mkdir()
     package = Path(__file__).parents[1] / "wan2gp_svi"
     shutil.copytree(package, tmp_path / "wan2gp_svi", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "wan2gp_svi/runs/store.py").write_text("no python", encoding="utf-8")
+    if broken == "a module":
+        (tmp_path / "wan2gp_svi/runs/store.py").write_text("no python", encoding="utf-8")
+    else:
+        (tmp_path / "wgp.py").write_bytes(b"")
     code = "from wan2gp_svi.wangp import svi; print(svi('start', 'as it was'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
-                          encoding="utf-8")
+                          env={**os.environ, "PYTHONIOENCODING": "ascii"}, encoding="ascii")
     first, second = done.stdout.splitlines()
-    assert first.startswith("[SVI] SVI is off, WanGP itself is not affected: a part of "
-                            "it is missing or broken")
+    assert first.startswith("[SVI] SVI is off, WanGP itself is not affected: ")
+    if broken == "a module":
+        assert "a part of it is missing or broken" in first
+    else:
+        assert "\\u89c6\\u9891" in first and "cannot be read (No such file or directory)" in first
     assert second == "as it was"
 
 

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from held import held
 
+from wan2gp_svi import files
 from wan2gp_svi.install import Refused, cli, locate, loras
 from wan2gp_svi.install.patches import MARKER, hooked, read_series
 from wan2gp_svi.install.state import load
@@ -574,6 +576,25 @@ def test_ctrl_c_is_rolled_back(run, wangp, monkeypatch):
     broken(monkeypatch, Path, "replace", 7, KeyboardInterrupt())
     assert refused(run(), "stopped")
     assert tree(wangp) == before
+
+
+@pytest.mark.parametrize("what", ["install", "uninstall"])
+@pytest.mark.parametrize("name", ["wgp.py", "wan2gp_svi/state.json"])
+def test_a_file_in_use_is_named_with_what_to_do(run, wangp, monkeypatch, name, what):
+    if what == "uninstall" or name != "wgp.py":
+        run()
+    before = tree(wangp)
+    monkeypatch.setattr(files, "PATIENCE", 0.01)  # as on Windows
+    held(monkeypatch).add(wangp / name)
+    done = run(release="2") if what == "install" else run("--uninstall")
+    assert refused(done, f"{wangp / name}: another program uses it", "nothing was changed. Close "
+                   "WanGP and any program that uses it, or allow writing, then run this again")
+    assert tree(wangp) == before
+
+
+def test_a_folder_where_a_file_should_be_is_called_one(run, wangp):
+    (wangp / "wan2gp_svi/__init__.py").mkdir(parents=True)
+    assert refused(run(), "__init__.py is a folder where a file should be: move it away")
 
 
 def test_a_console_with_an_old_code_page_stops_nothing(wangp, home, monkeypatch):

@@ -17,7 +17,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,9 +41,6 @@ class DemoError(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # the console may lack letters of a prompt
-            stream.reconfigure(errors="replace")
     arguments = sys.argv[1:] if argv is None else list(argv)
     options = _parser().parse_args(arguments)
     try:
@@ -132,8 +128,8 @@ def show(options: argparse.Namespace) -> None:
     try:
         wans = [Wan.load(way.adapter, model.WEIGHTS) for way in chosen.values()]
     except (OSError, SafetensorError) as error:
-        raise DemoError(f"the demo model cannot be read ({error}). Run the demo in the folder of "
-                        "SVI for WanGP, or download it again.") from error
+        raise DemoError(f"the demo model cannot be read ({files.explain(error)}). Run the demo in "
+                        "the folder of SVI for WanGP, or download it again.") from error
     task = _task(options)
     with _folder(options.out) as folder:
         print(f"Prompt: {_quoted(task.prompts)}", flush=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,9 +58,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Writes the report and prints its verdict -> exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # an old code page must not stop the report
-            stream.reconfigure(errors="backslashreplace")
     try:
         found = report(options.video, options.reference, options.clips)
         paths = write(found, options.out)

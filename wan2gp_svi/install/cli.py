@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None, home: Path | None = None) -> int:
 
 
 def _arguments(given: Sequence[str]) -> Iterator[str]:
-    """What the user meant on Windows: there, `"D:\\Wan 2GP\\" --status` arrives as one argument with
-    a quote in it, and help is asked for with `/?`."""
+    """What the user meant on Windows: there, `"D:\\Wan 2GP\\" --status` arrives as one argument
+    with a quote in it, and help is asked for with `/?`."""
     for one in given:
         folder, quote, rest = one.partition('"')
         if one == "/?":

@@ -88,7 +88,8 @@ def read(folder: Path, name: str) -> str:
     try:
         return (folder / name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PatchError(f"{folder / name} cannot be read ({error}): unpack SVI for WanGP again"
+        why = getattr(error, "strerror", error)
+        raise PatchError(f"{folder / name} cannot be read ({why}): unpack SVI for WanGP again"
                          ) from None
 
 

@@ -206,7 +206,7 @@ class Store:
         if len(found) != 1:
             what = f"{len(found)} runs have names that end in" if found else "there is no run"
             known = ", ".join(names[:5]) or "none"
-            raise StoreError(f"{what} {name!r} in {self.folder}. Runs that are there: {known}")
+            raise StoreError(f'{what} "{name}" in {self.folder}. Runs that are there: {known}')
         return found[0]
 
     def new(self, about: About, images: Mapping[str, bytes],

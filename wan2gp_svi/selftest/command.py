@@ -25,7 +25,6 @@ from ..files import explain
 from ..install import Refused, locate
 from ..install.doctor import ENVIRONMENTS, short
 from ..install.shipped import PACKAGE
-from ..text import escape_unprintable
 from ..wangp import contract, why_off
 from . import checks, copying, facts, passed, plan
 
@@ -65,7 +64,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("wangp", nargs="?", metavar="WANGP_FOLDER",
                         help="the folder with wgp.py (default: search around this one)")
     options = parser.parse_args(argv)
-    escape_unprintable()
     try:
         wangp = locate.find(options.wangp, location.HOME, Path.cwd())
         check_installed(wangp)

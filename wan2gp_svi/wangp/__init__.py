@@ -32,7 +32,8 @@ def _off() -> str:
     except Exception as error:  # whatever became of this package, WanGP starts and says so
         why = f"a part of it is missing or broken ({error}). Run install.py again"
     if why:
-        print(f"[SVI] SVI is off, WanGP itself is not affected: {why}.", flush=True)
+        line = f"[SVI] SVI is off, WanGP itself is not affected: {why}."
+        print(line.encode("ascii", "backslashreplace").decode(), flush=True)  # on every console
     return why
 
 

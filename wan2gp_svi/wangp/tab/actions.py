@@ -40,7 +40,7 @@ def _whole(what: str, value: Any) -> int:
     except (TypeError, ValueError):
         number = 0.5
     if number != int(number):
-        raise StoreError(f"{what} must be a whole number, not {value!r}")
+        raise StoreError(f"{what} must be a whole number, not {value}")
     return int(number)
 
 
