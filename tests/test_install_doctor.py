@@ -272,6 +272,10 @@ FAULTS = {
         lambda wangp: (wangp / "wgp.py").chmod(0o444),
         ["wgp.py is write-protected: allow writing to it."],
     ),
+    "files of ours write-protected": (
+        lambda wangp: [(wangp / name).chmod(0o444) for name in (PROFILE, "wan2gp_svi/a.py")],
+        [f"{PROFILE} and 1 more are write-protected: allow writing to them."],
+    ),
     "run broken off": (
         lambda wangp: write(wangp, {"models/wan/any2video.py.svi-unfinished": "x"}),
         ["install.py was interrupted (any2video.py.svi-unfinished is left): run it again."],

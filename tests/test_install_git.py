@@ -94,6 +94,17 @@ def test_git_sees_nothing_of_an_install_and_everything_is_as_it_was_after_an_uni
     assert git(wangp, "status", "--porcelain", "--ignored") == ""
 
 
+def test_a_clone_that_another_user_owns_is_no_missing_git(wangp, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    out = install(wangp)
+    assert f'git config --global --add safe.directory "{wangp.as_posix()}", then install.py' in out
+    assert "git was not found" not in out
+    report = install(wangp, "--doctor")
+    assert "so the next update of WanGP may remove the hooks. To trust it, run: git" in report
+    monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
+    assert "git keeps the hooks through every update" in install(wangp)
+
+
 def test_pull_reset_stash_checkout_and_merge_leave_working_hooks(wangp, upstream):
     install(wangp)
     for release in (2, 3):

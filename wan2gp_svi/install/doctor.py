@@ -6,7 +6,6 @@ It reads files, and asks git and nvidia-smi. The user's home directory is shown 
 import os
 import platform
 import re
-import stat
 from collections.abc import Iterator
 from enum import Enum
 from importlib import metadata
@@ -14,11 +13,11 @@ from pathlib import Path
 
 from wan2gp_svi import files
 from wan2gp_svi.install import Refused, legacy, locate, loras
-from wan2gp_svi.install.git_clone import Filter, filter_state
+from wan2gp_svi.install.git_clone import Filter, clone, filter_state
 from wan2gp_svi.install.patches import Patch, PatchError, hooked, present, read_series, unhooked
 from wan2gp_svi.install.plan import compare, ignored
 from wan2gp_svi.install.programs import ask
-from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
+from wan2gp_svi.install.shipped import PACKAGE, PROFILES, STATE, Distribution
 from wan2gp_svi.install.state import State, load, sha256
 from wan2gp_svi.text import count, gigabytes
 from wan2gp_svi.wangp import contract
@@ -31,14 +30,18 @@ QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version",
 NOTHING = "No problems found."
 _File = Enum("_File", "WHOLE MISSING EDITED OLD")  # how a file of ours is
 _AGAIN = "run install.py again after every update of WanGP"
+_TRUST = 'run: git config --global --add safe.directory "{}", then install.py'
 _UPDATES = {
     Filter.NO_CLONE: f"not a git clone, {_AGAIN}",
     Filter.NO_GIT: f"git was not found, {_AGAIN}",
+    Filter.REFUSED: f"git refuses this folder, because another user owns it. To trust it, {_TRUST}",
     Filter.BROKEN: "git's filter is incomplete or from another release, run install.py",
     Filter.NO_PYTHON: f"git found no Python outside WanGP's folder, {_AGAIN}",
     Filter.WHOLE: "git keeps the hooks through every update",
 }
 _NEXT_UPDATE = {
+    Filter.REFUSED: "git refuses this folder, because another user owns it, so the next update of "
+                    f"WanGP may remove the hooks. To trust it, {_TRUST}.",
     Filter.BROKEN: "git's filter is incomplete or from another release, so the next update of "
                    "WanGP may remove the hooks: run install.py.",
     Filter.NO_PYTHON: "git found no Python outside WanGP's folder, so the next update of WanGP "
@@ -85,14 +88,14 @@ def short(line: str, wangp: Path) -> str:
 
 def updates(wangp: Path, distribution: Distribution) -> str:
     """What an update of WanGP does to the hooks."""
-    return _UPDATES[_filter(wangp, distribution)]
+    return _UPDATES[_filter(wangp, distribution)].format(wangp.as_posix())
 
 
 def _updates(wangp: Path, distribution: Distribution, wrong: list[str]) -> list[str]:
     state = _filter(wangp, distribution)
     if state in _NEXT_UPDATE and load(wangp):
-        wrong.append(_NEXT_UPDATE[state])
-    return [f"Updates: {_UPDATES[state]}"]
+        wrong.append(_NEXT_UPDATE[state].format(wangp.as_posix()))
+    return [f"Updates: {_UPDATES[state].format(wangp.as_posix())}"]
 
 
 def _filter(wangp: Path, distribution: Distribution) -> Filter:
@@ -324,10 +327,15 @@ def _earlier(wangp: Path, patches: list[Patch]) -> Iterator[str]:
 
 def _protected(wangp: Path, patches: list[Patch]) -> Iterator[str]:
     """What the installer may not write to, by its mode or by the system's word."""
-    for name in (*(patch.path for patch in patches), PACKAGE, *PROFILES, "profiles", "."):
-        path = wangp / name
-        if path.exists() and not (path.stat().st_mode & stat.S_IWRITE and os.access(path, os.W_OK)):
-            yield f"{'WanGP' if name == '.' else name} is write-protected: allow writing to it."
+    git = clone(wangp)
+    names = [*(patch.path for patch in patches), PACKAGE, *PROFILES, "profiles", ".",
+             *(load(wangp) or State()).files, STATE, *(git.without() if git else ())]
+    found = ["WanGP" if name == "." else name for name in names
+             for path in [wangp / name] if path.exists()
+             and (files.is_protected(path) or not os.access(path, os.W_OK))]
+    if found:
+        it = "it" if len(found) == 1 else "them"
+        yield f"{_names(found)} write-protected: allow writing to {it}."
 
 
 def _unfinished(wangp: Path) -> list[str]:

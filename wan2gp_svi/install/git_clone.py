@@ -19,14 +19,14 @@ from wan2gp_svi import files
 from wan2gp_svi.install import Refused
 from wan2gp_svi.install.archive import archive
 from wan2gp_svi.install.patches import MARKER, NO_PYTHON, START, Patch, hook_name, read_series
-from wan2gp_svi.install.programs import ask
+from wan2gp_svi.install.programs import Answer, ask
 from wan2gp_svi.install.shipped import PACKAGE
 from wan2gp_svi.wangp import contract
 
 _BEGIN, _END = b"# wan2gp_svi: begin\n", b"# wan2gp_svi: end\n"
 _JOINED = b"# wan2gp_svi: begin, after a line without end\n"
 #: how the filter stands in a WanGP
-Filter = Enum("Filter", "NO_CLONE NO_GIT BROKEN NO_PYTHON WHOLE")
+Filter = Enum("Filter", "NO_CLONE NO_GIT REFUSED BROKEN NO_PYTHON WHOLE")
 _SUFFIXES = ("", ".pyz", ".python")  # of the script, the filter, and the path of a Python for it
 _SCRIPT = """\
 # SVI for WanGP. git runs this on hooked files, to remove the hooks for git and add them for WanGP.
@@ -150,8 +150,12 @@ def clone(wangp: Path) -> Clone | None:
 
 def usable(wangp: Path) -> bool:
     """Whether git is installed, and sees the top of a clone in this folder."""
-    top = _git(wangp, "rev-parse", "--show-toplevel").rstrip("\n")
+    top = _top(wangp).text.rstrip("\n")
     return bool(top) and Path(top).is_dir() and Path(top).samefile(wangp)
+
+
+def _top(wangp: Path) -> Answer:
+    return ask("git", "rev-parse", "--show-toplevel", folder=wangp)
 
 
 def filter_state(wangp: Path, patches: Path, ours: Iterable[str]) -> Filter:
@@ -160,7 +164,8 @@ def filter_state(wangp: Path, patches: Path, ours: Iterable[str]) -> Filter:
     if git is None:
         return Filter.NO_CLONE
     if not usable(wangp):
-        return Filter.NO_GIT
+        refused = "safe.directory" in _top(wangp).fault  # another user owns the folder
+        return Filter.REFUSED if refused else Filter.NO_GIT
     wanted = git.wanted(patches, ours).items()
     if any(content != files.read(wangp / name) for name, content in wanted):
         return Filter.BROKEN
