@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -173,6 +174,8 @@ def make_wangp(root, kind):
     }
     write(root, files)
     if kind == "clone":
+        if shutil.which("git") is None:
+            pytest.skip("needs git")
         git(root, "init", "-q", "--template=")
         for setting in ("core.autocrlf false", "user.name t", "user.email t@example.org",
                         "gc.auto 0"):
@@ -231,6 +234,8 @@ class Case:
 
     def fresh(self, name):
         """A new copy of what is there before."""
+        for path in (self.root / name).rglob("*"):  # Windows removes nothing write-protected
+            path.chmod(path.stat().st_mode | stat.S_IWRITE)
         shutil.rmtree(self.root / name, ignore_errors=True)
         return Path(shutil.copytree(self.root / "ready", self.root / name))
 
@@ -343,7 +348,8 @@ def test_without_permission_for_a_folder_nothing_changes(case, kind, command, fo
     case = case(kind, command)
     wangp = case.fresh("denied")
     done = run(case.home, wangp, *case.command, fault="denied", at=folder)
-    assert done.refused() and "Permission denied" in done.err and "nothing was changed" in done.err
+    assert done.refused() and "permission" in done.err.lower()
+    assert "nothing was changed" in done.err
     assert differences(tree(wangp), case.before) == []
 
 
@@ -432,7 +438,8 @@ def test_the_path_may_be_long_and_have_blanks_and_umlauts_and_may_change_later(
         shutil.copytree(install.root / "ready", first)
     except OSError as error:
         pytest.skip(f"no such path here: {error}")  # Windows, unless long paths are switched on
-    assert run(install.home, first).code == 0
+    done = run(install.home, first)
+    assert done.code == 0, done.err
     assert differences(tree(first), install.whole) == [] and status(first) == install.git_before
     then.parent.mkdir(parents=True)
     first.rename(then)

@@ -11,7 +11,8 @@ from wan2gp_svi.wangp import contract
 
 SIGNS = ("wgp.py", "models/wan/any2video.py")
 COMMAND = os.environ.get("SVI_INSTALL", "python install.py")  #: what the user starts
-HOW = f"{COMMAND} PATH/TO/Wan2GP"
+HOW = "drop WanGP's folder on install.bat" if "SVI_INSTALL" in os.environ else (
+    "python install.py PATH/TO/Wan2GP")
 UNLINK = "put a folder in its place, or delete it, and run install.py"
 
 
@@ -36,8 +37,8 @@ def find(given: str | None, home: Path, here: Path) -> Path:
             return folder.resolve()
     beside = sorted(folder for folder in home.parent.iterdir() if not _missing(folder))
     if len(beside) > 1:
-        raise Refused(f"there are several WanGP folders here ({', '.join(map(str, beside))}): say "
-                      f"which one, {HOW}")
+        raise Refused(f"there are several WanGP folders here ({', '.join(map(str, beside))}): "
+                      f"say which one, {HOW}")
     if not beside and _missing(here):
         raise Refused(f"no WanGP ({' and '.join(SIGNS)}) around {home} or in {here}: say where it "
                       f"is, {HOW}")
