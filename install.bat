@@ -37,7 +37,7 @@ py -3 -c "" >nul 2>nul && set "RUN=py -3"
 if defined RUN goto run
 python -c "" >nul 2>nul && set "RUN=python"
 if defined RUN goto run
-echo No Python found. Start this with the Python of WanGP:  PATH\python.exe install.py
+echo No Python found. Drop WanGP's folder on install.bat, or run:  PATH\python.exe install.py
 goto end
 
 :run

@@ -3,6 +3,7 @@
 The first time it puts what that needs into .venv. Standard library only.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,10 +20,15 @@ def main() -> int:
     except SetUpError as error:
         print(f"The tests cannot run: {error}", file=sys.stderr)
         return 1
-    for step in (("ruff", "check", "."), ("mypy",), ("pytest", *sys.argv[1:])):
+    other = "linux" if sys.platform == "win32" else "win32"  # has other code in files.py
+    for step in (("ruff", "check", "."), ("mypy",), ("mypy", "--platform", other, "--cache-dir",
+                 f".mypy_cache/{other}", "wan2gp_svi/files.py"), ("pytest", *sys.argv[1:])):
         code = subprocess.run([python, "-m", *step], cwd=HOME).returncode
         if code:
             return code
+    if os.name != "nt":
+        print("Not run: install.bat and the locks of Windows. They need Windows, such as "
+              ".github/workflows/tests.yml has (docs/windows.md).")
     return 0
 
 

@@ -23,6 +23,7 @@ from kills import needs_fork
 from PIL import Image
 from videos import LOSSLESS, PRORES, X264, X265, ffmpeg, listed, noise, read, write
 
+from wan2gp_svi import files
 from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.runs import video
 from wan2gp_svi.runs.record import Piece
@@ -456,6 +457,22 @@ def test_while_a_player_holds_the_file_it_stays_and_then_it_grows(
     held.clear()
     assert grown.grow(parts) and pictures(grown.path) == pictures(*(part for part, _ in parts))
     assert len(said) == 1
+
+
+def test_a_piece_that_a_virus_scanner_has_is_tried_again(tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch):
+    piece, = pieces(tmp_path, lengths=(5,))
+    real, tries = video.av.open, []
+
+    def scanned(*given: Any, **options: Any) -> Any:
+        tries.append(given)
+        if len(tries) < 3:
+            raise PermissionError(errno.EACCES, "Permission denied", str(piece))
+        return real(*given, **options)
+
+    monkeypatch.setattr(video.av, "open", scanned)
+    monkeypatch.setattr(files, "PATIENCE", 5.0)  # as on Windows, and slowly
+    assert count_frames(piece) == 5 and len(tries) == 3
 
 
 def test_a_final_video_waits_a_moment_for_a_player(tmp_path: Path, clock: Clock, held: set[Path],

@@ -183,7 +183,8 @@ def _options(piece: Path) -> dict[str, str]:
 def _open(path: Path) -> InputContainer:
     try:
         # reads no frame to learn about the track; WanGP's images in the metadata are no text
-        return av.open(str(path), options={"skip_frame": "all"}, metadata_errors="replace")
+        return files.patiently(lambda: av.open(str(path), options={"skip_frame": "all"},
+                                               metadata_errors="replace"))
     except (av.FFmpegError, OSError) as error:
         raise _unreadable(path, error) from error
 
