@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -122,6 +124,17 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(arguments: list[str]):
     process.stdout.close()  # as `head` does
     assert process.stderr.read() == b"" and process.wait() in (0, 1)
     process.stderr.close()
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.EINVAL, "Invalid argument")])
+def test_a_closed_pipe_is_known_on_linux_and_windows(error: OSError, monkeypatch, store: Store):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Store, "runs", fail)
+    silenced: list[int] = []
+    monkeypatch.setattr(os, "dup2", lambda one, two: silenced.append(two))
+    assert command.main(["runs", "--outputs", str(store.folder.parent)]) == 1 and silenced == [1]
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "cp850", "ascii"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files, location
-from .text import count, cut, escape_unprintable, sentence, size
+from .text import count, cut, escape_unprintable, is_closed_pipe, sentence, size
 
 _PROGRAM = "python -m wan2gp_svi"
 EXAMPLES = {
@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(sys.argv[1:] if argv is None else list(argv))
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough, as in `runs | head`
+    except OSError as error:
+        if not is_closed_pipe(error):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more when it exits
         return 1
 
@@ -56,9 +58,9 @@ def _run(arguments: list[str]) -> int:
         options = build_parser(drift, check, demo_model).parse_args(arguments)
         try:
             return options.work(options) or 0
-        except BrokenPipeError:
-            raise
         except (StoreError, OSError) as error:
+            if is_closed_pipe(error):
+                raise
             print(f"{sentence(files.explain(error).rstrip('.'))}.", file=sys.stderr)
             return 1
     except ModuleNotFoundError as error:

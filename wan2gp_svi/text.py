@@ -1,5 +1,6 @@
 """Words for counts, sizes and times, and consoles that can print them. Standard library only."""
 
+import errno
 import io
 import sys
 
@@ -45,6 +46,13 @@ def cut(text: str, width: int) -> str:
 def sentence(text: str) -> str:
     """The message with a capital letter at its start."""
     return text[:1].upper() + text[1:]
+
+
+def is_closed_pipe(error: BaseException) -> bool:
+    """Whether the reader of our output has seen enough, as in `runs | head`. Windows calls that an
+    invalid argument."""
+    return isinstance(error, BrokenPipeError) or (
+        isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename is None)
 
 
 def escape_unprintable() -> None:

@@ -25,6 +25,7 @@ from ..files import explain
 from ..install import Refused, locate
 from ..install.doctor import ENVIRONMENTS, short
 from ..install.shipped import PACKAGE
+from ..text import is_closed_pipe
 from ..wangp import contract, why_off
 from . import checks, copying, facts, passed, plan
 
@@ -69,9 +70,9 @@ def main(argv: Sequence[str]) -> int:
         check_installed(wangp)
         outcome = test(wangp, find_python(wangp), checks.CHECKS,
                        lambda line: print(line, flush=True))
-    except BrokenPipeError:  # `main` knows what to do
-        raise
     except (Refused, OSError) as error:
+        if is_closed_pipe(error):  # `main` knows what to do
+            raise
         print(f"Self-test: {' '.join(explain(error).split()).rstrip('.')}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

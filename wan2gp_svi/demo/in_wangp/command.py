@@ -17,7 +17,7 @@ from ...files import explain
 from ...install import Refused, locate
 from ...install.shipped import PACKAGE
 from ...install.transaction import alone, carry_out, remove_if_empty
-from ...text import size
+from ...text import is_closed_pipe, size
 from . import record
 
 
@@ -46,9 +46,9 @@ def run(options: argparse.Namespace) -> int:
             else:
                 _add(wangp, options.weights, options.lora_dir)
         return 0 if options.start is None else _start(wangp, options.start)
-    except BrokenPipeError:  # `main` knows what to do
-        raise
     except (Refused, OSError) as error:
+        if is_closed_pipe(error):  # `main` knows what to do
+            raise
         print(f"The demo model: {' '.join(explain(error).split())}", file=sys.stderr)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
