@@ -592,6 +592,18 @@ def test_a_file_in_use_is_named_with_what_to_do(run, wangp, monkeypatch, name, w
     assert tree(wangp) == before
 
 
+def test_a_file_that_cannot_even_be_read_is_named_with_what_to_do(run, wangp, monkeypatch):
+    before = tree(wangp)
+    monkeypatch.setattr(files, "PATIENCE", 0.01)  # as on Windows
+    held_files = held(monkeypatch, readable=False)
+    for name in ("wgp.py", "models/wan/modules/model.py"):
+        held_files.add(wangp / name)
+        assert refused(run(), f"{wangp / name}: another program uses it, or you have no "
+                       "permission. Close WanGP and any program that uses it")
+        held_files.clear()
+    assert tree(wangp) == before
+
+
 def test_a_folder_where_a_file_should_be_is_called_one(run, wangp):
     (wangp / "wan2gp_svi/__init__.py").mkdir(parents=True)
     assert refused(run(), "__init__.py is a folder where a file should be: move it away")

@@ -12,7 +12,7 @@ from wan2gp_svi.install import Refused, doctor, legacy, locate, loras
 from wan2gp_svi.install.patches import read_series
 from wan2gp_svi.install.plan import Change, Plan, install_plan, uninstall_plan
 from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
-from wan2gp_svi.install.transaction import alone, carry_out, remove_if_empty
+from wan2gp_svi.install.transaction import alone, carry_out, remedy, remove_if_empty
 from wan2gp_svi.text import count, escape_unprintable, gigabytes
 
 NAME = "SVI for WanGP"
@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None, home: Path | None = None) -> int:
         else:
             _run(wangp, options, distribution)
     except (Refused, OSError) as error:
-        print(f"{NAME}: {' '.join(files.explain(error).split())}", file=sys.stderr)
+        how = f". {remedy(error)}" if isinstance(error, OSError) else ""
+        print(f"{NAME}: {' '.join(files.explain(error).split())}{how}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{NAME}: stopped; run it again to finish", file=sys.stderr)

@@ -49,15 +49,16 @@ def carry_out(wangp: Path, changes: Sequence[Change]) -> None:
         remove_if_empty(sorted(folders, reverse=True))
         if isinstance(error, OSError):
             what = f"{', '.join(lost)} could not be restored" if lost else "nothing was changed"
-            raise Refused(f"{files.explain(error)}; {what}. {_remedy(error)}, then run this "
-                          "again") from error
+            raise Refused(f"{files.explain(error)}; {what}. {remedy(error)}") from error
         raise
 
 
-def _remedy(error: OSError) -> str:
+def remedy(error: OSError) -> str:
+    """What the user can do about it."""
+    how = "Free some disk space" if error.errno == errno.ENOSPC else "Check the disk"
     if isinstance(error, PermissionError):
-        return "Close WanGP and any program that uses it, or allow writing"
-    return "Free some disk space" if error.errno == errno.ENOSPC else "Check the disk"
+        how = "Close WanGP and any program that uses it, or allow writing"
+    return f"{how}, then run this again"
 
 
 def _part(path: Path) -> Path:
