@@ -316,7 +316,7 @@ def test_a_newer_release_updates_and_removes_what_it_has_no_more(run, wangp, hom
     assert code == 0 and "wan2gp_svi/b.py" in out
     assert not (wangp / "wan2gp_svi/gone").exists()
     assert not (wangp / "profiles/wan_2_2/SVI-X.json").exists()
-    assert (wangp / "wan2gp_svi/chain.py").read_text() == "release = '1'\n"
+    assert (wangp / "wan2gp_svi/chain.py").read_text("utf-8") == "release = '1'\n"
     (wangp / "wan2gp_svi/b.py").unlink()
     run("--uninstall")
     assert tree(wangp) == before
@@ -330,9 +330,9 @@ def test_hooks_of_a_release_that_hooked_another_file_are_taken_out(run, wangp, t
     old = make_distribution(tmp_path / "old", "0")
     write(old, {"patches/extra.patch": patch, "patches/series": series})
     run(home=old, release="0")
-    assert MARKER in (wangp / "extra.py").read_text()
+    assert MARKER in (wangp / "extra.py").read_text("utf-8")
     run()
-    assert (wangp / "extra.py").read_text() == "x = 1\n"
+    assert (wangp / "extra.py").read_text("utf-8") == "x = 1\n"
     run("--uninstall")
     assert tree(wangp) == before
 

@@ -148,6 +148,13 @@ def differences(one, other):
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
+def remove(folder):
+    """Removes a folder, with what is write-protected, as git's objects are: Windows keeps that."""
+    for path in folder.rglob("*"):
+        path.chmod(path.stat().st_mode | stat.S_IWRITE)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def git(root, *arguments):
     when = {f"GIT_{who}_DATE": "2026-01-01T00:00:00Z"
             for who in ("AUTHOR", "COMMITTER")}  # the same commit every time
@@ -234,9 +241,7 @@ class Case:
 
     def fresh(self, name):
         """A new copy of what is there before."""
-        for path in (self.root / name).rglob("*"):  # Windows removes nothing write-protected
-            path.chmod(path.stat().st_mode | stat.S_IWRITE)
-        shutil.rmtree(self.root / name, ignore_errors=True)
+        remove(self.root / name)
         return Path(shutil.copytree(self.root / "ready", self.root / name))
 
     def check_whole(self, command):
@@ -312,7 +317,7 @@ def test_killed_at_any_operation_the_next_run_ends_whole(case, kind, command):
         # asking git takes time, and nothing here is new to it
         asking = not places[at][1].startswith((".git/", "wan2gp_svi/"))
         assert case.ends_whole(wangp, ask_git=asking), places[at]
-        shutil.rmtree(wangp)
+        remove(wangp)
 
     at_once(kill, places)
 
@@ -333,7 +338,7 @@ def test_a_full_disk_at_any_write_changes_nothing(case, kind, command, full):
         assert done.refused() and "No space left" in done.err and "nothing was changed" in done.err
         assert differences(tree(wangp), case.before) == [], at
         assert status(wangp) == case.git_before
-        shutil.rmtree(wangp)
+        remove(wangp)
 
     at_once(fill, [at for at in places if 1 <= at <= writes])
 
@@ -403,7 +408,7 @@ def test_without_its_state_or_with_one_from_the_future_it_works_on(case, kind, s
     install = case(kind, "install")
     for last in (install, case(kind, "uninstall")):
         wangp = install.fresh("state")
-        shutil.rmtree(wangp)
+        remove(wangp)
         shutil.copytree(install.root / "whole", wangp)
         (wangp / "wan2gp_svi/state.json").unlink()
         if state is not None:

@@ -706,7 +706,7 @@ def test_the_models_and_the_configuration_of_a_wangp_count(saved, wangp, capsys)
     assert "(wan2gp_svi/docs/guide.md#weights)" in out
     assert "(wan2gp_svi/docs/guide.md#vae-tiles)" in out
     assert "not checked" not in out
-    settings = json.loads(saved(model_type="i2v_720p").read_text())
+    settings = json.loads(saved(model_type="i2v_720p").read_text("utf-8"))
     settings.pop("resolution")  # then it is the model's
     bare = wangp / "bare.json"
     bare.write_text(json.dumps(settings))
@@ -719,13 +719,13 @@ def test_the_picture_of_the_settings_is_looked_for_in_wangp(saved, wangp, capsys
     pillow = pytest.importorskip("PIL.Image")
     pillow.new("RGB", (20, 40)).save(wangp / "start.png")
     path = saved()
-    path.write_text(json.dumps({**json.loads(path.read_text()), "image_start": "start.png"}))
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "image_start": "start.png"}))
     assert run(path, "--wangp", wangp) == 0
     assert "the video will be vertical" in capsys.readouterr().out
 
 
 def test_a_file_without_its_picture_is_refused_before_anything_runs(saved, wangp, tmp_path, capsys):
-    settings = json.loads(saved().read_text())
+    settings = json.loads(saved().read_text("utf-8"))
     bare = {name: value for name, value in settings.items() if name != "image_start"}
     path = tmp_path / "bare.json"
     for asked in (bare, {**bare, "image_start": ""}, {**bare, "image_start": []}):
@@ -745,7 +745,7 @@ def test_a_file_without_its_picture_is_refused_before_anything_runs(saved, wangp
 
 
 def test_a_queue_and_a_list_are_checked_one_by_one(saved, tmp_path, capsys):
-    good, bad = (json.loads(saved(**changes).read_text())
+    good, bad = (json.loads(saved(**changes).read_text("utf-8"))
                  for changes in ({}, {"image_prompt_type": ""}))
     with zipfile.ZipFile(tmp_path / "queue.zip", "w") as archive:
         archive.writestr("queue.json", json.dumps([{"id": 1, "params": bad},
@@ -759,7 +759,7 @@ def test_a_queue_and_a_list_are_checked_one_by_one(saved, tmp_path, capsys):
 
 
 def test_a_video_is_checked_by_its_metadata(saved, tmp_path, capsys):
-    settings = json.loads(saved(seed=7, prompt="“a boat” {in} a storm").read_text())
+    settings = json.loads(saved(seed=7, prompt="“a boat” {in} a storm").read_text("utf-8"))
     video = tmp_path / "video.mp4"
     noise = bytes(range(256)) * 20
     video.write_bytes(noise + b'{"model_type": {' + noise + json.dumps(
