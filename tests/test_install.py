@@ -435,7 +435,7 @@ def test_wrong_usage_exits_with_2(run, capsys, arguments):
 def test_what_windows_makes_of_a_closing_backslash_is_understood(run, wangp, name):
     wangp = wangp.rename(wangp.with_name(name))
     code, out, _ = run(wangp=f'{wangp}" --status')
-    assert code == 0 and "not installed" in out and str(wangp) in out
+    assert code == 0 and "not installed" in out and f"{name} (version" in out
     assert "is installed" in run(wangp=f'{wangp}"')[1]
 
 
@@ -553,6 +553,7 @@ def broken(monkeypatch, module, name, at, error):
 @pytest.mark.parametrize("arguments", [(), ("--uninstall",)])
 @pytest.mark.parametrize("name", ["replace", "unlink"])
 def test_an_error_at_any_write_is_rolled_back(run, wangp, monkeypatch, arguments, error, name):
+    monkeypatch.setattr(files, "PATIENCE", 0)  # or Windows tries again, and it works
     clean = tree(wangp)
     if arguments:
         run()

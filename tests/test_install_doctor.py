@@ -136,6 +136,7 @@ def test_home_is_a_tilde_everywhere_but_a_longer_name_is_another_folder(say, hom
     assert doctor.short(f"{home}2 {home}", home / "Wan GP") == f"{home}2 ~"
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_a_git_clone_with_commit_branch_and_edits_beside_the_hooks(say, wangp, distribution):
     bare = (wangp / "wgp.py").read_bytes().replace(b"pass  # wan2gp_svi\n", b"")
     hooked_source = (wangp / "wgp.py").read_bytes()
