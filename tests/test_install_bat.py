@@ -126,7 +126,7 @@ def test_the_installer_itself_runs_and_names_the_file_that_was_started(started: 
         shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
     (started.wangp / "wgp.py").unlink()
     code, said = started.typed("")
-    assert code == 1 and "say where it is, drop WanGP's folder on install.bat" in said
+    assert code == 1 and "drop WanGP's folder on install.bat" in said
     code, said = started.typed("/?")
     assert code == 0 and "--uninstall" in said
     code, said = started.typed(f'"{started.wangp}\\" --status')

@@ -12,7 +12,7 @@ from wan2gp_svi.wangp import contract
 SIGNS = ("wgp.py", "models/wan/any2video.py")
 COMMAND = os.environ.get("SVI_INSTALL", "python install.py")  #: what the user starts
 HOW = "drop WanGP's folder on install.bat" if "SVI_INSTALL" in os.environ else (
-    "python install.py PATH/TO/Wan2GP")
+    "name its folder, python install.py PATH/TO/Wan2GP")
 UNLINK = "put a folder in its place, or delete it, and run install.py"
 
 
@@ -38,10 +38,9 @@ def find(given: str | None, home: Path, here: Path) -> Path:
     beside = sorted(folder for folder in home.parent.iterdir() if not _missing(folder))
     if len(beside) > 1:
         raise Refused(f"there are several WanGP folders here ({', '.join(map(str, beside))}): "
-                      f"say which one, {HOW}")
+                      f"{HOW}")
     if not beside and _missing(here):
-        raise Refused(f"no WanGP ({' and '.join(SIGNS)}) around {home} or in {here}: say where it "
-                      f"is, {HOW}")
+        raise Refused(f"no WanGP ({' and '.join(SIGNS)}) around {home} or in {here}: {HOW}")
     return (beside or [here])[0].resolve()
 
 

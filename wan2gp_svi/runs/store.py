@@ -265,10 +265,10 @@ class Store:
         try:
             files.replace(folder, folder.with_name(gone))
         except OSError as error:
-            why = ("another program has it or one of its files open. Close that program"
-                   if isinstance(error, PermissionError) else files.explain(error))
-            raise StoreError(f"run {folder.name} was not removed: {why}, and remove it "
-                             "again") from error
+            why = ("another program has it or one of its files open. Close that program and "
+                   "remove it again" if isinstance(error, PermissionError)
+                   else files.explain(error))
+            raise StoreError(f"run {folder.name} was not removed: {why}") from error
         finally:
             release()
         self._sweep()
