@@ -181,9 +181,11 @@ def test_the_summary_has_no_markup_of_a_reason(store: Store):
 def test_a_video_is_served_from_where_it_lies(store: Store):
     run = make(store)
     assert view.video(view.look(run)) == ""
-    video = finish(run, "a boat's & #1?.mp4")
+    mark, quoted = ("", "") if os.name == "nt" else ("?", "%3F")  # Windows has no such names
+    video = finish(run, f"a boat's & #1{mark}.mp4")
     html = view.video(view.look(run))
-    assert "/gradio_api/file=/" in html and "out%20puts/a%20boat%27s%20%26%20%231%3F.mp4?" in html
+    assert f"out%20puts/a%20boat%27s%20%26%20%231{quoted}.mp4?" in html
+    assert "/gradio_api/file=" in html
     assert "boat&#x27;s &amp;" in html
     video.unlink()
     assert "Its video is gone" in view.summary(view.look(run))
