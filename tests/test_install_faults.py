@@ -24,7 +24,8 @@ ANY2VIDEO, MODEL = "models/wan/any2video.py", "models/wan/modules/model.py"
 HOOKS = {"wgp.py": "window_no = 1", MODEL: "first = next(iter(sd), None)"}
 
 PROCESS = r"""
-import json, os, signal, sys
+import json, os, signal, sys, tempfile
+tempfile.gettempdir()  # where Windows locks; Python tries it out with a file of its own
 repo, home, release, fault, at, runs = sys.argv[1:]
 sys.path.insert(0, repo)
 sys.dont_write_bytecode = True
