@@ -166,7 +166,7 @@ def _runs(options: argparse.Namespace) -> None:
     else:
         print(f"There are no runs in {store.folder}")
     for folder, why in store.unreadable():
-        print(f"{folder.name}: {why}")
+        print(f"{cut(folder.name, 60)}: {cut(why, 500)}")
 
 
 def _remove(store: Any, runs: list[Any], sure: bool) -> None:
