@@ -17,10 +17,12 @@ from wan2gp_svi.install.shipped import GUIDE
 HOME = Path(__file__).parents[1]
 PACKAGE = "wan2gp_svi"
 
-BASE = {"release", "files", "text", "location"}  # standard library; `release` is the package itself
+BASE = {"release", "files", "text", "location", "untrusted"}  # standard library; `release` is
+# the package itself
 #: room -> the rooms that its modules may import at their top, beside their own
 ARROWS = {
-    "release": set(), "files": set(), "text": set(), "location": {"files"},
+    "release": set(), "files": {"untrusted"}, "text": set(), "location": {"files"},
+    "untrusted": set(),
     "method": set(),
     "runs": {*BASE, "method"},
     "drift": {*BASE, "method"},

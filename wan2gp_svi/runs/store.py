@@ -31,7 +31,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .. import __version__, files
+from .. import __version__, files, untrusted
 from ..text import cut
 from ..variants import CLIP_FRAMES
 from . import unsaved
@@ -65,7 +65,7 @@ class Run:
         names, nor where a link leads.
         """
         path = self.folder.parent.parent / PureWindowsPath(self.about.video).name
-        known = files.is_name(path.name) and path.suffix in _VIDEOS
+        known = untrusted.is_name(path.name) and path.suffix in _VIDEOS
         return path if known and path.is_file() and not path.is_symlink() else None
 
     def change(self, about: About) -> None:
@@ -153,7 +153,7 @@ class Run:
         path = self.path(clip.number, ".safetensors")
         with contextlib.suppress(OSError, ValueError, LookupError, RuntimeError, SafetensorError):
             # from memory: Windows does not replace a file that is mapped
-            data = files.content(path, _MOST_STATE)
+            data = untrusted.content(path, _MOST_STATE)
             if hashlib.sha256(data).hexdigest() == self.seal(clip):
                 return load(data)
         raise StoreError(f"clip {clip.number + 1} of run {self.name} is damaged: {path.name} is "
@@ -208,7 +208,7 @@ class Store:
     def open(self, name: str) -> Run:
         """The run with exactly that name. Raises StoreError."""
         folder = self.folder / name
-        if not files.is_name(name):
+        if not untrusted.is_name(name):
             raise StoreError(f"{name!r} cannot be read: it is not a name of a run")
         try:
             if found := _leads_out(folder):

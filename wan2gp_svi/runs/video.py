@@ -34,7 +34,7 @@ _TRIES = 5  # a second apart, to replace a file that is in use by the finished v
 _END = 12  # bytes of a packet that tell one frame from another
 
 # What a video may be for FFmpeg: a list of other files or of addresses is one, too, if it is asked.
-_OPTIONS = {"format_whitelist": "mov,matroska,webm", "protocol_whitelist": "file",
+_OPTIONS = {"format_whitelist": "mov,matroska", "protocol_whitelist": "file",
             "skip_frame": "all"}  # reads no frame to learn about the track
 
 # These codecs' parameters go into the stream itself. Pieces from two releases of an encoder may

@@ -160,7 +160,7 @@ def _is_missing(path: Any) -> bool:
 def _possible_frames(frames: Any) -> bool:
     try:
         return 1 <= int(frames or CLIP_FRAMES) <= CLIP_FRAMES * MAX_CLIPS
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from ...files import is_name
 from ...runs.record import StoreError
 from ...runs.state import (
     State,
@@ -16,6 +15,7 @@ from ...runs.state import (
 )
 from ...runs.store import Run
 from ...text import plural, size
+from ...untrusted import is_name
 from .. import resuming
 from . import actions, view
 from .helpers import gr, on, text_to_copy
