@@ -96,7 +96,7 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
     try:
         with av.open(path, options=_OPTIONS, metadata_errors="replace") as container:
             stream = next(iter(container.streams.video), None)
-            if stream is None or not stream.width or not stream.height:
+            if stream is None or not stream.codec_context or not stream.width:
                 raise DriftError(f"{path} has no pictures.")
             if stream.width * stream.height > MOST_PIXELS:
                 raise DriftError(f"The frames of {path} are {stream.width}x{stream.height}, and "

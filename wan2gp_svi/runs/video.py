@@ -99,12 +99,12 @@ def join(pieces: Sequence[Path], video: Path, like: Path | None = None) -> None:
     try:
         while (needed := _mux(pieces, video, delay, tags)) > delay:
             delay = needed
+        if like and video.suffix != ".mkv" and not _copied_mp4_tags(like, video):
+            _mux(pieces, video, delay, tags)
     except (VideoError, OSError):
         raise
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(f"PyAV cannot write {video.name}: {error}") from error
-    if like and video.suffix != ".mkv":
-        _copy_mp4_tags(like, video)
 
 
 class GrowingVideo:
@@ -267,10 +267,18 @@ def _mkv_tags(video: Path) -> dict[str, str]:
     return {}
 
 
-def _copy_mp4_tags(old: Path, new: Path) -> None:
-    """Copies WanGP's settings and start image, with the library that WanGP wrote them with."""
-    with contextlib.suppress(Exception):  # the video counts, and WanGP writes them after each clip
+def _copied_mp4_tags(old: Path, new: Path) -> bool:
+    """Copies WanGP's settings and start image, with the library that WanGP wrote them with. False
+    if that failed halfway: the video counts, and WanGP writes its settings after each clip."""
+    try:
         from mutagen.mp4 import MP4
 
-        if tags := MP4(old).tags:
+        tags = MP4(old).tags
+    except Exception:  # mutagen has many for a file with wrong bytes
+        return True
+    try:
+        if tags:
             tags.save(new)
+    except Exception:
+        return False
+    return True

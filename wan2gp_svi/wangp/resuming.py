@@ -89,4 +89,5 @@ def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) 
     between = "\n\n" if about.settings.get("multi_prompts_gen_type") == "PW" else "\n"
     images = {"image_start": str(start)} if start.is_file() else {}
     return {**about.settings, **images, "seed": seed, "prompt": between.join(asked),
-            "custom_settings": custom, "video_length": chain.length(clips, overlap)}
+            "custom_settings": custom, "video_length": chain.length(clips, overlap),
+            "sliding_window_overlap": overlap}

@@ -157,6 +157,8 @@ def _size(image: Any) -> tuple[int, int] | None:
     """The size of a PIL image, a path, or the first of a list of these."""
     image = first_image(image)
     if isinstance(image, (str, Path)):
+        if not Path(image).is_file():  # a pipe would never end
+            return None
         with contextlib.suppress(Exception):  # no such file, no picture, no PIL
             from PIL import Image
 

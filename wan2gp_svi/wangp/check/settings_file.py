@@ -44,7 +44,7 @@ _LINE, _COUNT = line(), number(0, 100)
 _NUMBER = Kind("a number", number(-1e15, 1e15, float).fits)
 _PATH = Kind("a path or a list of paths", lambda one: all(
     isinstance(path, (str, type(None))) for path in (one if isinstance(one, list) else [one])))
-_EMPTY: tuple[Any, ...] = (None, "", False)  # which WanGP's settings may be, too
+_EMPTY = (None, False)  # which WanGP's settings may be, too
 _KINDS: dict[str, Kind] = {  # of what SVI reads in them
     "model_type": NAME, "prompt": text(2_000_000), "custom_settings": has({}),
     "activated_loras": many(_LINE, 1000),
@@ -52,10 +52,11 @@ _KINDS: dict[str, Kind] = {  # of what SVI reads in them
     "frame_scheduler": has({}), "image_end": _PATH, "image_start": _PATH, "video_source": _PATH,
     "image_mode": _COUNT, "guidance_phases": _COUNT, "model_switch_phase": _COUNT,
     "multi_prompts_gen_type": either(_LINE, _COUNT), "resolution": line(100),
+    "seed": either(_NUMBER, Kind("nothing", lambda one: one == "")),
     **dict.fromkeys(("image_prompt_type", "override_attention", "sample_solver",
                      "skip_steps_cache_type"), _LINE),
     **dict.fromkeys((
-        "guidance_scale", "motion_amplitude", "num_inference_steps", "seed",
+        "guidance_scale", "motion_amplitude", "num_inference_steps",
         "sliding_window_color_correction_strength", "sliding_window_discard_last_frames",
         "sliding_window_overlap", "sliding_window_size", "sliding_window_trim_first_frames",
         "video_length"), _NUMBER),
