@@ -133,7 +133,8 @@ FIELDS: dict[type, dict[str, Kind]] = {
                          "custom_settings": either(NOTHING, has({}))}),
         "base": Kind("a run's name and a number of clips, or nothing", _base,
                      lambda one: one and tuple(one)),
-        "ended": _TEXT, "video": _LINE, "made": _LINE, "version": _LINE, "label": _LINE,
+        "ended": _TEXT, "video": text(2**15), "made": _LINE, "version": _LINE,
+        "label": text(1000),
     },
 }
 

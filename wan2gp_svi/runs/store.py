@@ -22,7 +22,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PureWindowsPath
@@ -64,8 +64,9 @@ class Run:
         WanGP writes nowhere else, so only the name counts: not the folder that a stranger's record
         names, nor where a link leads.
         """
-        path = self.folder.parent.parent / PureWindowsPath(self.about.video).name
-        known = untrusted.is_name(path.name) and path.suffix in _VIDEOS
+        name = PureWindowsPath(self.about.video).name
+        path = self.folder.parent.parent / name
+        known = untrusted.is_name(cut(name, 255)) and path.suffix in _VIDEOS
         return path if known and path.is_file() and not path.is_symlink() else None
 
     def change(self, about: About) -> None:
@@ -197,11 +198,13 @@ class Store:
             with contextlib.suppress(StoreError):
                 yield self.open(name)
 
-    def unreadable(self) -> Iterator[tuple[Path, str]]:
-        """The folders that this version cannot read as runs, and why."""
+    def unreadable(self, but: Collection[str] = ()) -> Iterator[tuple[Path, str]]:
+        """The folders that this version cannot read as runs, and why; `but`: names of runs that it
+        can read."""
         for folder in sorted(self.folder.glob("*/")):
             try:
-                self.open(folder.name)
+                if folder.name not in but:
+                    self.open(folder.name)
             except StoreError as error:
                 yield folder, str(error)
 

@@ -147,7 +147,9 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
     a run does not mean that run.
     """
     near: dict[int, str] = {}
+    names = set()
     for run in store.runs():
+        names.add(run.name)
         had = run.about
         other_seed = had.ended == State.STOPPED if random else had.seed != about.seed
         if had.base is not None or other_seed:
@@ -171,7 +173,7 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
             near[0] = f"{error}. This is a new run."
             continue
         return run
-    for _, why in store.unreadable():
+    for _, why in store.unreadable(names):
         if why not in _told:
             _told.add(why)
             say(f"{why}. This is a new run.")

@@ -71,7 +71,7 @@ def rows(store: Store) -> tuple[list[list[str]], list[str]]:
         except OSError:  # just being removed
             continue
         names.append(run.name)
-    for folder, why in store.unreadable():
+    for folder, why in store.unreadable(names):
         cells.append([f"<b>{escape(cut(folder.name, 60))}</b><div>{escape(cut(why, 400))}</div>"])
         names.append("")
     return cells, names
@@ -220,7 +220,8 @@ def drift(path: Path | None) -> str:
         return ""
     report = read_json(path.with_suffix(".json"))
     verdict = report.get("verdict", "") if isinstance(report, dict) else ""
-    return (f"<p><b>{escape(str(verdict))}</b></p><a href='{served(path)}' target='_blank'>"
+    verdict = escape(cut(str(verdict), 2000))
+    return (f"<p><b>{verdict}</b></p><a href='{served(path)}' target='_blank'>"
             f"<img src='{served(path)}' alt='drift report' style='width:100%'></a>")
 
 
