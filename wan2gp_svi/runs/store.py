@@ -9,9 +9,8 @@
         0001.safetensors          what the next clip is conditioned on, bit for bit
         0001.json                 seed, prompt, hashes; written last: without it there is no clip
 
-Clips are counted from 1 in file names and from 0 everywhere else. Runs are passed around: what a
-run of a stranger says leads nowhere outside its folder, and of two kinds of names only one is typed
-by a person, see `find`.
+Clips are counted from 1 in file names and from 0 everywhere else. Runs are passed around, so
+nothing that a run says leads out of its folder.
 """
 
 from __future__ import annotations
