@@ -754,7 +754,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with (options.out / "fuzz.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, asdict(results[0]), lineterminator="\n")
         table.writeheader()
-        table.writerows({**asdict(one), "faults": len(one.faults)} for one in results)
+        table.writerows({**asdict(one), "slowest": round(one.slowest, 2), "peak": round(one.peak),
+                         "faults": len(one.faults)} for one in results)
     print(f"\n{text}")
     return int(any(one.faults for one in results))
 
