@@ -278,6 +278,16 @@ def test_the_video_of_a_run_is_in_wangps_folder_and_begins_as_the_run_does(
     assert video.holds(place.folder / "outputs/video.mp4", pieces) == 1
 
 
+@pytest.mark.parametrize("name", ["a" * 5000 + ".mp4", "/" * 99 + "ü" * 200 + ".mp4", "nul.mp4",
+                                  "C:..\\x\0.mp4", "..", "\\\\server\\share\\", ".mp4", "\ud800"])
+def test_a_run_whose_video_is_no_path_is_listed(place: fuzz.Place, name: str):
+    change(place.bad.folder / "run.json", video=name)
+    if "\ud800" not in name:
+        place.look()
+        assert place.store.open(place.bad.name).video is None
+    assert len(view.rows(place.store)[0]) == 2
+
+
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_run_that_names_your_video_does_not_overwrite_it(
         wgp: WanGP, tmp_path: Path, inside: bool):
@@ -522,6 +532,15 @@ def test_a_setting_of_another_type_is_said_or_does_not_matter(
         assert code == 0 or "error:" in out or "cannot be used" in out or "model" in out, out
         said.append(out)
     assert name in ("self_refiner_setting", "image_mode") or len(set(said)) > 1
+
+
+@pytest.mark.parametrize("path", ["/" + "a" * 5000, "/a\0b", "/" + "ü" * 200 + ".png"])
+def test_a_path_that_no_system_takes_is_one_of_no_file(
+        path: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    for given in ({"image_start": path}, {"image_prompt_type": "V", "video_source": path}):
+        (tmp_path / "a.json").write_text(json.dumps({**fuzz.SETTINGS, **given}))
+        code, out = check(tmp_path / "a.json", capsys)
+        assert code == 1 and "error: there is no " in out and "check failed" not in out, out
 
 
 @pytest.mark.parametrize("frames", [1e11, 10**30, -5, 0.2, 1e300])

@@ -96,8 +96,16 @@ def header(path: Path) -> tuple[dict[str, Any], int]:
 
 def is_name(text: Any) -> bool:
     """Whether this names a file in its folder and nothing elsewhere, on Windows and on Linux."""
-    return (isinstance(text, str) and 0 < len(text) <= 255 and not _NO_NAME.search(text)
-            and not _DEVICE.fullmatch(text))
+    return (isinstance(text, str) and 0 < len(text.encode("utf-8", "replace")) <= 255
+            and not _NO_NAME.search(text) and not _DEVICE.fullmatch(text))
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; no where a system does not take such a path."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 # ------------------------------------------------------------------------------------------- values

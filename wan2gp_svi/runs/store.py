@@ -65,8 +65,8 @@ class Run:
         """
         name = PureWindowsPath(self.about.video).name
         path = self.folder.parent.parent / name
-        known = untrusted.is_name(cut(name, 255)) and path.suffix in _VIDEOS
-        return path if known and path.is_file() and not path.is_symlink() else None
+        known = untrusted.is_name(cut(name, 256)) and path.suffix in _VIDEOS
+        return path if known and untrusted.is_file(path) and not path.is_symlink() else None
 
     def change(self, about: About) -> None:
         self.about = about
