@@ -205,7 +205,7 @@ def before_loading(wgp: WanGP, monkeypatch: pytest.MonkeyPatch) -> Callable[[dic
 
 
 @pytest.mark.parametrize(("change", "wish", "said"), [
-    ({}, "nobody", "SVI: There is no run \"nobody\""),
+    ({}, "nobody", "SVI: There is no run 'nobody'"),
     ({}, "{}@1", "a redo starts from clip 2 or later"),
     ({}, "{}@x", "a redo starts from clip 2 or later"),
     ({}, "{}@9", "has 2 finished clips of 2, so it can be redone from clip 2 to 3"),

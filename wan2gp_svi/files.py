@@ -7,7 +7,6 @@ open, such as a virus scanner, OneDrive or a reader of ours. So all that is trie
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import stat
 import sys
@@ -17,6 +16,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+from .untrusted import content, parse_json
 
 if sys.platform == "win32":
     import _winapi
@@ -95,7 +96,7 @@ def read(path: Path) -> bytes | None:
 def read_json(path: Path) -> Any:
     """The content of a JSON file; None if it is missing or unreadable."""
     try:
-        return json.loads((read(path) or b"").decode("utf-8"))
+        return parse_json(patiently(partial(content, path)))
     except (OSError, ValueError):
         return None
 

@@ -9,25 +9,29 @@
         0001.safetensors          what the next clip is conditioned on, bit for bit
         0001.json                 seed, prompt, hashes; written last: without it there is no clip
 
-Clips are counted from 1 in file names and from 0 everywhere else.
+Clips are counted from 1 in file names and from 0 everywhere else. Runs are passed around, so
+nothing that a run says leads out of its folder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
+import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .. import __version__, files
+from .. import __version__, files, untrusted
+from ..text import cut
 from ..variants import CLIP_FRAMES
 from . import unsaved
 from .record import About, Clip, Piece, StoreError, as_json, read
@@ -35,6 +39,9 @@ from .record import About, Clip, Piece, StoreError, as_json, read
 FOLDER = "svi"  #: of the runs, in WanGP's folder for videos
 STOP = "stop"  #: a file of that name in a run's folder ends the run after the current clip
 REMOVED = ".removed"  #: ends the name of a folder that is being removed
+_IMAGES = ("start.png", "reference.png")
+_VIDEOS = (".mp4", ".mkv", ".mov")
+_MOST_STATE = 2**29  # bytes; five frames of 4K take 0.15 GB
 
 
 class Run:
@@ -49,6 +56,18 @@ class Run:
 
     def path(self, number: int, ending: str) -> Path:
         return self.folder / f"{number + 1:04d}{ending}"
+
+    @property
+    def video(self) -> Path | None:
+        """The video that the user sees, in WanGP's folder for videos; None if it is gone.
+
+        WanGP writes nowhere else, so only the name counts: not the folder that a stranger's record
+        names, nor where a link leads.
+        """
+        name = PureWindowsPath(self.about.video).name
+        path = self.folder.parent.parent / name
+        known = untrusted.is_name(cut(name, 256)) and path.suffix in _VIDEOS
+        return path if known and untrusted.is_file(path) and not path.is_symlink() else None
 
     def change(self, about: About) -> None:
         files.write(self.folder / "run.json", as_json(about))
@@ -101,6 +120,11 @@ class Run:
         if not path.is_file():
             return None
         clip = read(path, Clip)
+        own = {f"{path.stem}{ending}" for ending in ("", "-tail")}
+        if clip.number != number or {name.partition(".")[0] for name in clip.holds} - own:
+            raise StoreError(f"{path} cannot be read: it is about another clip")
+        if clip.holds.get(f"{path.stem}.safetensors", ("", _MOST_STATE))[1] >= _MOST_STATE:
+            raise StoreError(f"{path} cannot be read: the clip has no state, or a huge one")
         for name, (_, size) in clip.holds.items():
             held = self.folder / name
             found = held.stat().st_size if held.is_file() else 0
@@ -125,20 +149,14 @@ class Run:
         """The hash of what the next clip is conditioned on."""
         return clip.holds[self.path(clip.number, ".safetensors").name][0]
 
-    def is_intact(self, clip: Clip) -> bool:
-        """Whether the state of a clip is as it was written."""
-        try:
-            return files.sha256(self.path(clip.number, ".safetensors")) == self.seal(clip)
-        except (OSError, KeyError):
-            return False
-
     def state(self, clip: Clip) -> dict[str, Tensor]:
         """What the next clip is conditioned on. Raises StoreError if it is damaged."""
         path = self.path(clip.number, ".safetensors")
-        if self.is_intact(clip):
-            with contextlib.suppress(OSError, SafetensorError):
-                # from memory: Windows does not replace a file that is mapped
-                return load(files.patiently(path.read_bytes))
+        with contextlib.suppress(OSError, ValueError, LookupError, RuntimeError, SafetensorError):
+            # from memory: Windows does not replace a file that is mapped
+            data = files.patiently(partial(untrusted.content, path, _MOST_STATE))
+            if hashlib.sha256(data).hexdigest() == self.seal(clip):
+                return load(data)
         raise StoreError(f"clip {clip.number + 1} of run {self.name} is damaged: {path.name} is "
                          "not as it was written")
 
@@ -172,27 +190,39 @@ class Store:
             with contextlib.suppress(StoreError):
                 yield self.open(name)
 
-    def unreadable(self) -> Iterator[tuple[Path, str]]:
-        """The folders that this version cannot read as runs, and why."""
+    def unreadable(self, but: Collection[str] = ()) -> Iterator[tuple[Path, str]]:
+        """The folders that this version cannot read as runs, and why; `but`: names of runs that it
+        can read."""
         for folder in self._folders():
             if folder.name.endswith(REMOVED):
                 yield folder, "is the rest of a removed run, and goes when you remove the next one"
-            elif not (folder / "run.json").is_file():
-                yield folder, "is being made" if files.is_locked(folder) else (
-                    f"has no run.json and is no run. To remove it: runs --remove {folder.name}")
-            else:
-                try:
+                continue
+            try:
+                if folder.name not in but:
                     self.open(folder.name)
-                except StoreError as error:
-                    yield folder, str(error)
+            except StoreError as error:
+                yield folder, str(error)
 
     def open(self, name: str) -> Run:
-        """Raises StoreError."""
+        """The run with exactly that name. Raises StoreError."""
         folder = self.folder / name
+        if not untrusted.is_name(name):
+            raise StoreError(f"{name!r} cannot be read: it is not a name of a run")
+        try:
+            if found := _leads_out(folder):
+                raise StoreError(f"{folder} cannot be read: {found} is not a file but a link or a "
+                                 "device, and SVI follows none in a run")
+            if not (folder / "run.json").exists():
+                raise StoreError(f"{folder} has no run.json: the run is being made"
+                                 if files.is_locked(folder) else f"{folder} has no run.json and is "
+                                 f"no run. To remove it: runs --remove {name}")
+        except OSError as error:
+            raise StoreError(f"{folder} cannot be read: {files.explain(error, folder)}") from None
         return Run(folder, read(folder / "run.json", About))
 
     def find(self, name: str) -> Run:
-        """The run with that name, or the only one whose name ends in it. Raises StoreError."""
+        """The run that a person means: that with this name, or else the only one whose name ends in
+        it. Raises StoreError."""
         return self.open(self._one(name, self._names()))
 
     def folder_of(self, name: str) -> Path:
@@ -206,7 +236,8 @@ class Store:
         if len(found) != 1:
             what = f"{len(found)} runs have names that end in" if found else "there is no run"
             known = ", ".join(names[:5]) or "none"
-            raise StoreError(f'{what} "{name}" in {self.folder}. Runs that are there: {known}')
+            raise StoreError(f"{what} {cut(name, 60)!r} in {self.folder}. Runs that are there: "
+                             f"{known}")
         return found[0]
 
     def new(self, about: About, images: Mapping[str, bytes],
@@ -250,7 +281,8 @@ class Store:
                     files.write(new.folder / name, partial(shutil.copyfile, run.folder / name))
                 new.record(clip)
 
-        images = {path.name: path.read_bytes() for path in run.folder.glob("*.png")}
+        images = {name: (run.folder / name).read_bytes() for name in _IMAGES
+                  if (run.folder / name).is_file()}
         return self.new(about, images, fill)
 
     def remove(self, run: Run) -> int:
@@ -260,6 +292,8 @@ class Store:
     def remove_folder(self, folder: Path) -> int:
         """Like `remove`, also for a run that cannot be read. While a program has one of its files
         open, Windows keeps it whole."""
+        if folder.is_symlink():
+            raise StoreError(f"{folder} is a link, and SVI follows none: remove it yourself")
         self._sweep()
         size, release, gone = size_of(folder), _locked(folder), folder.name + REMOVED
         try:
@@ -285,12 +319,12 @@ class Store:
 
     def _names(self) -> list[str]:
         """Of runs, the newest first."""
-        times: dict[str, float] = {}
+        written: dict[str, float] = {}
         for path in self.folder.glob("*/run.json"):
-            if not path.parent.name.endswith(REMOVED):
-                with contextlib.suppress(FileNotFoundError):  # just removed
-                    times[path.parent.name] = path.stat().st_mtime
-        return sorted(times, key=lambda name: times[name], reverse=True)
+            with contextlib.suppress(OSError):  # just being removed
+                if not path.parent.name.endswith(REMOVED):
+                    written[path.parent.name] = path.stat().st_mtime
+        return sorted(written, key=lambda name: written[name], reverse=True)
 
 
 def _locked(folder: Path) -> Callable[[], None]:
@@ -308,6 +342,15 @@ def size_of(folder: Path) -> int:
         with contextlib.suppress(FileNotFoundError):  # of a run that is running
             size += path.stat().st_size
     return size
+
+
+def _leads_out(folder: Path) -> str:
+    """The first thing in the folder of a run that is neither a file nor a folder itself; ""."""
+    if folder.is_symlink():
+        return folder.name
+    with os.scandir(folder) as found:
+        return next((one.name for one in found if not one.is_file(follow_symlinks=False)
+                     and not one.is_dir(follow_symlinks=False)), "")
 
 
 def room(clips: Sequence[Clip], pixels: int) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .. import files
+from .. import files, untrusted
 
 _KEY = "made of"  # of the file's metadata
 
@@ -27,12 +28,12 @@ def write(path: Path, made_of: Mapping[str, str], tensors: Mapping[str, Tensor])
 
 def read(path: Path, made_of: Mapping[str, str]) -> dict[str, Tensor] | None:
     """The tensors of a clip that was made of exactly this; None if there is none, undamaged."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, SafetensorError):
-        data = files.patiently(path.read_bytes)
-        head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        made = json.loads(head["__metadata__"][_KEY])
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError,
+                             RuntimeError, MemoryError, SafetensorError):
+        head = files.patiently(partial(untrusted.header, path))[0]
+        made = untrusted.parse_json(head["__metadata__"][_KEY].encode("utf-8"))
         crc = made.pop("crc")
-        if made == made_of and _crc(found := load(data)) == crc:
+        if made == made_of and _crc(found := load(files.patiently(path.read_bytes))) == crc:
             return found
     return None
 
