@@ -9,6 +9,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock, patch
 
@@ -41,7 +42,8 @@ def _components() -> list[str]:
         for name, module in list(sys.modules.items()):
             if name.startswith(tab.__package__) and hasattr(module, "gr"):
                 stack.enter_context(patch.object(module, "gr", gradio))
-        tab.Tab(MagicMock(), {}).create()
+        options = SimpleNamespace(listen=False, share=False, server_name="localhost")
+        tab.Tab(MagicMock(), {"args": options}).create()
     drawn = (call for call in gradio.mock_calls
              if re.fullmatch(r"[A-Z]\w+(\(\)\.__(enter|exit)__)?", call[0]))
     return [re.sub(r" id='\d+'", "", repr(call)) for call in drawn]

@@ -33,7 +33,7 @@ from wan2gp_svi.runs.state import (
 from wan2gp_svi.runs.store import STOP, Run, Store
 from wan2gp_svi.wangp import resuming
 from wan2gp_svi.wangp.form import SettingsError
-from wan2gp_svi.wangp.tab import actions, helpers, lora_files, tab, view
+from wan2gp_svi.wangp.tab import actions, helpers, lora_files, tab, view, visitors
 
 SETTINGS = {"model_type": "i2v", "sliding_window_overlap": 1, "multi_prompts_gen_type": "PW",
             "prompt": "one\n\ntwo",
@@ -267,6 +267,41 @@ def test_a_run_is_removed_and_its_video_stays(store: Store):
     assert view.choice(run) == (f"{run.name}, SVI-Shot, {text.size(run.size)}", run.name)
     store.remove(run)
     assert not run.folder.exists() and video.is_file()
+
+
+# ----------------------------------------------------------------------------------------- visitors
+
+@pytest.mark.parametrize(("options", "variables", "shared"), [
+    ({}, {}, False),
+    ({"server_name": "127.0.0.1"}, {}, False), ({"server_name": "::1"}, {}, False),
+    ({"server_name": "localhost"}, {"SERVER_NAME": "0.0.0.0"}, False),
+    ({}, {"SERVER_NAME": ""}, False),
+    ({"listen": True}, {}, True), ({"share": True}, {}, True),
+    ({"listen": True, "server_name": "localhost"}, {}, True),
+    ({"server_name": "0.0.0.0"}, {}, True), ({"server_name": "192.168.0.7"}, {}, True),
+    ({"server_name": "my-computer"}, {}, True), ({}, {"SERVER_NAME": "0.0.0.0"}, True),
+    ({}, {"SERVER_NAME": "", "GRADIO_SERVER_NAME": "0.0.0.0"}, True),
+])
+def test_who_can_open_the_page(monkeypatch: pytest.MonkeyPatch, options: dict, variables: dict,
+                               shared: bool):
+    for name in ("SERVER_NAME", "GRADIO_SERVER_NAME", visitors.TRUST):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    args = SimpleNamespace(**{"listen": False, "share": False, "server_name": "", **options})
+    wgp = {"args": args}
+    assert visitors.is_shared(wgp) == visitors.is_off(wgp) == shared
+    monkeypatch.setenv(visitors.TRUST, "1")
+    assert visitors.is_shared(wgp) == shared and not visitors.is_off(wgp)
+    visitors.check(wgp)
+
+
+def test_a_page_of_which_nobody_knows_who_can_open_it_is_taken_for_shared(
+        monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(visitors.TRUST, raising=False)
+    for wgp in ({}, {"args": SimpleNamespace(listen=False)}):
+        with pytest.raises(Refused, match=f"set the environment variable {visitors.TRUST}=1"):
+            visitors.check(wgp)
 
 
 # ------------------------------------------------------------------------------------- WanGP's form

@@ -16,7 +16,7 @@ from ...runs.state import (
 from ...runs.store import Run
 from ...text import plural, size
 from .. import resuming
-from . import actions, view
+from . import actions, view, visitors
 from .helpers import gr, on, text_to_copy
 
 
@@ -91,6 +91,7 @@ class RunPanel:
                                         elem_id="svi_label")
                 self.rename = gr.Button("Save name", scale=1, min_width=120, elem_id="svi_rename")
             self.folder = text_to_copy(1, label="Folder of its clips on WanGP's computer",
+                                       visible=not visitors.is_off(self.tab.wgp),
                                        elem_id="svi_folder")
 
     def _remove_tab(self) -> None:
@@ -101,6 +102,7 @@ class RunPanel:
                 self.no_clip = gr.Button("Add all without a clip", min_width=120,
                                          elem_id="svi_no_clip")
                 self.remove = gr.Button("Remove", variant="stop", min_width=120,
+                                        interactive=not visitors.is_off(self.tab.wgp),
                                         elem_id="svi_remove")
             with gr.Column(visible=False) as self.sure:
                 self.question = gr.Markdown()
@@ -158,7 +160,8 @@ class RunPanel:
             empty = sum(map(is_empty, runs))
             values |= {
                 self.clip: gr.update(label=values[self.clip]["label"], value=max(2, last)),
-                self.label: shown.run.about.label, self.folder: str(shown.run.folder),
+                self.label: shown.run.about.label,
+                self.folder: "" if visitors.is_off(self.tab.wgp) else str(shown.run.folder),
                 self.victims: gr.update(choices=[view.choice(run) for run in runs], value=[name]),
                 self.no_clip: gr.update(
                     value=f"Add {empty} {plural(empty, 'run')} without a clip",
@@ -227,6 +230,7 @@ class RunPanel:
         return gr.update(visible=True), view.removing([self._run(name) for name in names])
 
     def _remove(self, names: list[str]) -> dict[Any, Any]:
+        visitors.check(self.tab.wgp)
         freed = sum(self.tab.store.remove(self._run(name)) for name in names)
         gr.Info(f"Removed {len(names)} {plural(len(names), 'run')}, which frees {size(freed)}.")
         return self.tab.refreshed("")

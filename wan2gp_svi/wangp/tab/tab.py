@@ -14,7 +14,7 @@ from typing import Any
 from ...runs.state import is_running
 from ...runs.store import FOLDER, Store
 from .. import form_line
-from . import doctor, lora_files, view
+from . import doctor, lora_files, view, visitors
 from .helpers import gr, in_words, on
 from .run_panel import RunPanel
 
@@ -98,6 +98,8 @@ class Tab:
         with gr.Row():
             gr.Markdown(ABOUT)
             refresh = gr.Button("Refresh", scale=0, min_width=120, elem_id="svi_refresh")
+        if visitors.is_off(self.wgp):
+            gr.Markdown(visitors.OFF, elem_id="svi_visitors")
         self.names, self.shown = gr.State([]), gr.State([])
         self.timer = gr.Timer(EVERY, active=False)
         opened = gr.Textbox(visible=False)
