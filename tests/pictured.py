@@ -18,9 +18,8 @@ from wan2gp_svi.runs.state import State
 from wan2gp_svi.runs.store import Store
 from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.profiles import profiles
-from wan2gp_svi.wangp.tab import tab, view
+from wan2gp_svi.wangp.tab import new_video, tab, view
 
-PROFILE = "SVI Shot Infinite LightX2V - 4 Steps"
 DIGESTS = Path(__file__).parents[1] / "docs/pictures.json"
 
 
@@ -32,7 +31,7 @@ def digests() -> dict[str, str]:
 
 
 def _form() -> list[Any]:
-    return [custom_settings(), [one.settings for one in profiles() if one.name == PROFILE]]
+    return [custom_settings(), [one.settings for one in profiles() if one.name == new_video.FIRST]]
 
 
 def _components() -> list[str]:

@@ -33,8 +33,17 @@ from wan2gp_svi.runs.state import (
 from wan2gp_svi.runs.store import STOP, Run, Store
 from wan2gp_svi.wangp import resuming
 from wan2gp_svi.wangp.form import SettingsError
-from wan2gp_svi.wangp.tab import actions, helpers, lora_files, tab, view, visitors
+from wan2gp_svi.wangp.tab import (
+    actions,
+    helpers,
+    lora_files,
+    new_video,
+    tab,
+    view,
+    visitors,
+)
 
+HOME = Path(__file__).parents[1]
 SETTINGS = {"model_type": "i2v", "sliding_window_overlap": 1, "multi_prompts_gen_type": "PW",
             "prompt": "one\n\ntwo",
             "video_length": 321, "seed": 7, "custom_settings": {"ref_pad_num": "3"}}
@@ -317,7 +326,7 @@ class WanGP(dict):
                          get_model_custom_settings=None, _model_choice_target_model_type=None)
 
     def load(self, state, path, allow_json, merge, switch_to_compatible):
-        assert (allow_json, merge, switch_to_compatible) == (True, True, False)
+        assert allow_json and merge and switch_to_compatible
         self.chosen = state["model_type"]
         return json.loads(Path(path).read_text(encoding="utf-8")), False, False
 
@@ -334,6 +343,38 @@ def test_settings_go_into_the_form_of_the_model_that_is_chosen(store: Store):
     assert asked["custom_settings"]["svi_run"] == run.name
     assert asked["image_start"] == [str(run.folder / "start.png")]
     assert (run.folder / "resume.json").is_file()
+
+
+@pytest.mark.parametrize(("profile", "current", "model"), [
+    ("i2v", "my_i2v", "my_i2v"), ("i2v", "t2v", "i2v"), ("i2v", "svi_small", "i2v"),
+    ("svi_small", "i2v", "svi_small"), ("svi_small", "svi_small", "svi_small")])
+def test_a_new_video_keeps_a_model_that_fits_and_else_has_its_profiles(
+        tmp_path: Path, profile: str, current: str, model: str):
+    wgp, state = WanGP(), {"model_type": current}
+    wgp["get_base_model_type"] = {"i2v": "i2v", "my_i2v": "i2v", "svi_small": "i2v",
+                                  "t2v": "t2v"}.get
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps({"model_type": profile, "seed": 3}), encoding="utf-8")
+    fill, switch = new_video.apply(wgp, state, path)
+    assert state["all_settings"][model]["seed"] == 3
+    assert bool(fill) == (model == current) and bool(switch) == (model != current)
+
+
+def test_a_new_video_for_which_a_model_or_a_profile_is_missing_is_refused(tmp_path: Path):
+    path = tmp_path / "profile.json"
+    with pytest.raises(StoreError, match="is missing or damaged: run install.py again"):
+        new_video.apply(WanGP(), {"model_type": "i2v"}, path)
+    path.write_text('{"model_type": "gone"}', encoding="utf-8")
+    with pytest.raises(StoreError, match="does not have the model gone: add it, or update"):
+        new_video.apply(WanGP(), {"model_type": "i2v"}, path)
+
+
+def test_the_profiles_for_a_new_video_are_those_of_wangps_folder(tmp_path: Path):
+    for name in ("wan_i2v/Fast", "wan_i2v/SVI-Film - 50 Steps", "svi_small/SVI-Shot demo"):
+        (tmp_path / "profiles" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "profiles" / f"{name}.json").write_text("{}", encoding="utf-8")
+    assert [*new_video.profiles(tmp_path)] == ["SVI-Film - 50 Steps", "SVI-Shot demo"]
+    assert new_video.FIRST in new_video.profiles(HOME)
 
 
 def test_a_job_goes_past_the_form_which_stays_as_it_is(store: Store):
@@ -374,9 +415,10 @@ def test_another_model_is_switched_to_and_its_resolution_is_the_runs(store: Stor
 
 def test_a_form_that_cannot_take_the_settings_says_why(store: Store):
     run, wgp = make(store, settings={**SETTINGS, "model_type": "gone"}), WanGP()
-    with pytest.raises(StoreError, match="was made with the model gone"):
-        actions.check_model(wgp, run)
-    actions.check_model(wgp, make(store))
+    for put in (lambda run: actions.into_queue(wgp, {}, run.about.settings),
+                lambda run: actions.into_form(wgp, {}, run, run.about.settings)):
+        with pytest.raises(StoreError, match="does not have the model gone"):
+            put(run)
     run = make(store)
     del wgp["get_model_custom_settings"]
     with pytest.raises(StoreError, match="Update it to 10.80"):

@@ -67,9 +67,8 @@ def _add(wangp: Path, weights: Path | None, lora_dir: str | None) -> None:
     carry_out(wangp, changes)
     state = f"was added to {wangp}" if changes else f"is in {wangp} already, complete"
     print(f"The demo model {state} ({size(sum(map(len, files.values())), 0)}).",
-          f"Next: restart WanGP and choose Wan2.1, Image2video 14B, {finetune.TITLE}. Pick "
-          f"\"{next(iter(finetune.PROFILES))}\" in the list of settings, press Apply, then "
-          "Generate.", "Pictures to start from:",
+          f"Next: restart WanGP, open its tab SVI, choose \"{next(iter(finetune.PROFILES))}\", and "
+          "press New video, then Generate.", "Pictures to start from:",
           *(f"  {wangp / name}" for name in files if name.endswith(".png")), sep="\n", flush=True)
 
 

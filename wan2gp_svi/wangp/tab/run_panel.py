@@ -17,7 +17,7 @@ from ...runs.store import Run
 from ...text import plural, size
 from .. import resuming
 from . import actions, view, visitors
-from .helpers import gr, on, text_to_copy
+from .helpers import gr, on, text_to_copy, to_form
 
 
 class RunPanel:
@@ -179,11 +179,10 @@ class RunPanel:
         def work(state: dict[str, Any], name: str, *entered: Any) -> tuple[Any, ...]:
             run = self._run(name)
             settings = make(run, *entered)
-            actions.check_model(self.tab.wgp, run)
             trigger = actions.into_queue(self.tab.wgp, state, settings)
             what = actions.what_happens(run, settings, len(run.done()))
             gr.Info(f"WanGP's next job is to {what}.", duration=20)
-            return gr.Tabs(selected=self._form_tab()), trigger
+            return to_form(self.tab.plugin), trigger
         return work
 
     def _fill_form(self, make: Callable[..., dict[str, Any]]) -> Callable[..., tuple[Any, ...]]:
@@ -191,17 +190,12 @@ class RunPanel:
         def work(state: dict[str, Any], name: str, *entered: Any) -> tuple[Any, ...]:
             run = self._run(name)
             settings = make(run, *entered)
-            actions.check_model(self.tab.wgp, run)
             fill, switch = actions.into_form(self.tab.wgp, state, run, settings)
             what = actions.what_happens(run, settings, len(run.done()))
             gr.Info(f"The settings are in the form. Press Generate to {what}. Afterwards, set "
                     "\"SVI run\" back to auto.", duration=20)
-            return gr.Tabs(selected=self._form_tab()), fill or gr.skip(), switch or gr.skip()
+            return to_form(self.tab.plugin), fill or gr.skip(), switch or gr.skip()
         return work
-
-    def _form_tab(self) -> Any:
-        """The form is on the first tab: `video_gen`, later `media_gen`."""
-        return self.tab.plugin.main_tabs.children[0].id
 
     def _stop(self, name: str) -> dict[Any, Any]:
         run = self._run(name)
