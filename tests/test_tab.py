@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -24,14 +26,13 @@ from wan2gp_svi.runs.state import (
     ask_to_stop,
     in_words,
     is_empty,
-    keep_running,
     rename,
     seconds_left,
     state,
     stop_is_asked,
 )
 from wan2gp_svi.runs.store import STOP, Run, Store
-from wan2gp_svi.wangp import resuming
+from wan2gp_svi.wangp import resuming, stop_button
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.tab import (
     actions,
@@ -148,11 +149,42 @@ def test_of_a_long_run_the_clips_around_the_next_one_are_listed(store: Store):
 def test_a_stop_can_be_taken_back(store: Store):
     run = make(store)
     release = run.lock()
-    ask_to_stop(run)
-    assert stop_is_asked(run)
-    keep_running(run)
-    assert not stop_is_asked(run)
+    assert stop_button.label(run, True) == "Stop after this clip"
+    assert "stops after the current clip" in stop_button.press(run) and stop_is_asked(run)
+    assert stop_button.label(run, True) == "Cancel the stop"
+    assert "will not stop" in stop_button.press(run) and not stop_is_asked(run)
     release()
+    assert stop_button.label(run, False) == stop_button.label(None, False) == "Stop after this clip"
+    with pytest.raises(StoreError, match="is not running"):
+        stop_button.press(run)
+
+
+def test_the_button_beside_abort_is_there_while_a_run_of_this_page_is_made(
+        store: Store, monkeypatch: pytest.MonkeyPatch):
+    gradio, said = MagicMock(update=lambda **changes: changes), []
+    gradio.Timer = lambda *_, active, **__: SimpleNamespace(active=active, tick="tick")
+    gradio.Info = said.append
+    monkeypatch.setitem(sys.modules, "gradio", gradio)
+    abort = MagicMock()
+    abort.parent.children = [abort, gradio.Button()]
+    run, gen = make(store), {"status_display": True}
+    wgp = {"get_gen_info": lambda state: gen}
+    stop_button.create({"abort_btn": abort, "state": MagicMock(), "status_trigger": MagicMock()},
+                       wgp)
+    assert abort.parent.children == [abort, gradio.Button()]
+    look, click = gradio.on.call_args.args[1], gradio.Button().click.call_args.args[0]
+    shown = {"visible": True, "value": "Stop after this clip"}
+    hidden = {**shown, "visible": False}
+    assert look({})[0] == hidden and look({})[1].active, "WanGP generates something else"
+    gen[stop_button.RUN] = run
+    assert look({})[0] == hidden, "the run has ended"
+    release = run.lock()
+    assert look({})[0] == shown
+    assert click({})[0] == {**shown, "value": "Cancel the stop"} and len(said) == 1
+    release()
+    del gen["status_display"]
+    assert click({})[0] == hidden and not look({})[1].active and len(said) == 1
+    assert stop_button.create({}, wgp) is None, "a WanGP without an Abort button"
 
 
 def test_what_can_be_done_with_a_run(store: Store):

@@ -15,6 +15,9 @@ import browser  # noqa: E402
 import tiny  # noqa: E402
 from test_svi import install, write_loras  # noqa: E402
 
+from wan2gp_svi.runs.state import State, state  # noqa: E402
+from wan2gp_svi.runs.store import Store  # noqa: E402
+
 if not Path(browser.CHROMIUM).exists():
     pytest.skip(f"needs chromium ({browser.CHROMIUM}, or set CHROMIUM)", allow_module_level=True)
 
@@ -49,7 +52,8 @@ def fresh(wangp, tmp_path, serve_wangp):
         "URLs": ["tiny_i2v_mbf16.safetensors"],
         "text_encoder_URLs": [Path(tiny.TEXT_ENCODER_FILE).name]}, "resolution": "64x64"}),
         encoding="utf-8")
-    job = {"config": {"last_model_type": "t2v", "last_resolution_choice": "64x64"}}
+    job = {"config": {"last_model_type": "t2v", "last_resolution_choice": "64x64",
+                      "save_path": str(tmp_path / "outputs")}}
     with serve_wangp(tree, job) as address, browser.open_page(address) as page:
         page.wait_for_timeout(2000)
         yield page, tmp_path / "ui/log.txt"
@@ -90,15 +94,22 @@ def test_four_clicks_from_a_fresh_wangp_to_a_running_svi_video(fresh, tmp_path):
         page.get_by_text("Click to Upload").locator("visible=true").first.click()
     chooser.value.set_files(picture)
     page.locator("#svi_line").get_by_text("A start image is needed").wait_for(state="detached")
+    fill(page, "Number of Inference Steps", "80")  # time to see the button change
     page.get_by_role("button", name="Generate").locator("visible=true").first.click()
     assert page.evaluate("window.clicks") == 4
-    for _ in range(300):
-        text = log.read_text(encoding="utf-8", errors="replace")
-        if "clip 1/5 done" in text:
-            break
-        page.wait_for_timeout(500)
+
+    stop = page.locator("#svi_stop_here")  # beside WanGP's Abort
+    stop.get_by_text("Stop after this clip").wait_for()
+    page.screenshot(path=tmp_path / "stop.png", full_page=True)
+    stop.click()
+    page.get_by_text("stops after the current clip").first.wait_for()
+    stop.get_by_text("Cancel the stop").wait_for()
+    stop.wait_for(state="hidden")
+    run, = Store(tmp_path / "outputs/svi").runs()
+    done = run.done()
+    text = log.read_text(encoding="utf-8", errors="replace")
+    assert state(run, len(done)) is State.STOPPED and 1 <= len(done) < 5, text[-3000:]
     assert "[SVI] SVI-Shot (svi-shot.safetensors): 5 clips of 81 frames" in text, text[-3000:]
-    assert "clip 1/5 done" in text, text[-3000:]
 
 
 def test_a_new_video_keeps_what_is_in_the_form(form):

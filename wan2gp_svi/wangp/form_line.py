@@ -12,6 +12,7 @@ from typing import Any
 from .. import chain
 from ..text import count, duration, sentence
 from ..variants import CLIP_FRAMES
+from . import stop_button
 from .check.findings import NO_LORA, Checked, check
 from .check.telling import running_config, running_outputs
 from .form import AUTO, DEFAULTS, NEW, OFF, Custom, SettingsError
@@ -30,13 +31,15 @@ _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_
 
 
 def add(plugin: Any, wgp: Mapping[str, Any]) -> None:
-    """Has a plugin put the line into WanGP's form. `wgp` are the variables of wgp.py."""
-    for name in COMPONENTS:
+    """Has a plugin put the line, and the button that stops a run, into WanGP's form. `wgp` are the
+    variables of wgp.py."""
+    for name in {*COMPONENTS, *stop_button.COMPONENTS}:
         plugin.request_component(name)
 
     def post_ui_setup(components: dict[str, Any]) -> dict[Any, Any]:
         if components.get("tab_id", "generate") == "generate":
             FormLine(wgp).create(components)
+            stop_button.create(components, wgp)
         return {}
 
     plugin.post_ui_setup = post_ui_setup

@@ -4,18 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ...runs.record import StoreError
-from ...runs.state import (
-    State,
-    ask_to_stop,
-    is_empty,
-    is_running,
-    keep_running,
-    rename,
-    stop_is_asked,
-)
+from ...runs.state import State, is_empty, rename
 from ...runs.store import Run
 from ...text import plural, size
-from .. import resuming
+from .. import resuming, stop_button
 from . import actions, view, visitors
 from .helpers import gr, on, text_to_copy, to_form
 
@@ -137,7 +129,6 @@ class RunPanel:
             return {self.chosen: "", self.panel: gr.update(visible=False)}
         shown = view.look(self._run(name))
         running, last = shown.state == State.RUNNING, shown.last_redo
-        stopping = running and stop_is_asked(shown.run)
 
         def usable(possible: bool, **options: Any) -> Any:
             return gr.update(interactive=possible, **options)
@@ -146,8 +137,7 @@ class RunPanel:
             self.chosen: name, self.panel: gr.update(visible=True),
             self.summary: view.summary(shown), self.clips: view.clips_table(shown),
             self.resume: usable(shown.can_resume),
-            self.stop: usable(running,
-                              value="Cancel the stop" if stopping else "Stop after this clip"),
+            self.stop: usable(running, value=stop_button.label(shown.run, running)),
             self.extend: usable(shown.can_extend), self.redo: usable(not running and last > 1),
             self.drift: view.drift(shown.drift), self.measure: usable(shown.video is not None),
             self.clip: gr.update(label=f"From clip (2 to {last})" if last > 1 else "From clip"),
@@ -198,13 +188,7 @@ class RunPanel:
         return work
 
     def _stop(self, name: str) -> dict[Any, Any]:
-        run = self._run(name)
-        if is_running(run) and stop_is_asked(run):
-            keep_running(run)
-            gr.Info(f"Run {run.name} will not stop after the current clip.")
-        else:
-            ask_to_stop(run)
-            gr.Info(f"Run {run.name} stops after the current clip. You can resume it at any time.")
+        gr.Info(stop_button.press(self._run(name)))
         return self.tab.refreshed(name)
 
     def _measure(self, name: str) -> str:
