@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -308,6 +309,23 @@ def test_a_run_is_removed_and_its_video_stays(store: Store):
     assert view.choice(run) == (f"{run.name}, SVI-Shot, {text.size(run.size)}", run.name)
     store.remove(run)
     assert not run.folder.exists() and video.is_file()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the file manager is a command elsewhere")
+@pytest.mark.parametrize(("script", "said"), [
+    ("exit 0", ""), ("sleep 60", ""), ("exit 3", "has no file manager"),
+    (None, "has no file manager")])
+def test_a_folder_is_opened_in_the_file_manager(tmp_path: Path, monkeypatch, script, said: str):
+    opener = tmp_path / ("open" if sys.platform == "darwin" else "xdg-open")
+    if script:
+        opener.write_text(f'#!/bin/sh\necho "$1" > {tmp_path / "asked"}\nexec {script}\n'.replace(
+            "exec exit", "exit"), encoding="utf-8")
+        opener.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin" if script else str(tmp_path))
+    with pytest.raises(StoreError, match=said) if said else contextlib.nullcontext():
+        actions.open_folder(tmp_path / "a run")
+    if script:
+        assert (tmp_path / "asked").read_text("utf-8").strip() == str(tmp_path / "a run")
 
 
 # ----------------------------------------------------------------------------------------- visitors

@@ -203,6 +203,7 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
 
         page.pick(run.name)
         page.tab("Details")
+        assert opened.locator("#svi_open").is_visible()
         page.fill("label", "the storm")
         page.click("rename")
         page.row_says(run.name, "the storm")
@@ -232,6 +233,10 @@ def test_visitors_of_a_shared_page_destroy_and_cost_nothing_unless_the_user_allo
         page.open()
         assert opened.get_by_text(visitors.OFF).is_visible() != trusted
         page.pick(run.name)
+        page.tab("Details")
+        opened.locator("#svi_label").wait_for()
+        assert opened.locator("#svi_folder").is_visible() == trusted
+        assert not opened.locator("#svi_open").is_visible(), "it would open on another computer"
         page.tab("Remove")
         page.unfold("LoRA files")
         page.unfold("Doctor")
@@ -254,6 +259,7 @@ def test_visitors_of_a_shared_page_destroy_and_cost_nothing_unless_the_user_allo
         if not trusted:
             for answer in (send("download", "shot"), send("selftest")):
                 assert visitors.OFF in answer["log"], answer
+        assert "opens no folder on this one" in json.dumps(send("open", None)["log"])
         removed = send("yes", [run.name])
         assert (visitors.OFF in removed["log"]) != trusted, removed
         assert run.folder.exists() != trusted

@@ -1,7 +1,10 @@
 """What the buttons of a run do: settings to extend or redo it, WanGP's form, the drift report."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +23,24 @@ def make_drift(shown: Shown) -> Path:
         raise StoreError(f"run {shown.run.name} has no video")
     reference = shown.run.folder / "reference.png"
     return drift.write(drift.report(shown.video, reference if reference.is_file() else None))[2]
+
+
+def open_folder(folder: Path) -> None:
+    """Shows a folder in the file manager of the computer that WanGP runs on. Raises StoreError."""
+    try:
+        if sys.platform == "win32":
+            os.startfile(folder)
+            return
+        opener = "open" if sys.platform == "darwin" else "xdg-open"
+        process = subprocess.Popen([opener, str(folder)], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        code = process.wait(2)
+    except subprocess.TimeoutExpired:  # it is a file manager, and open
+        return
+    except OSError:
+        code = 1
+    if code:
+        raise StoreError(f"this computer has no file manager that opens {folder}")
 
 
 def extend(run: Run, clips: Any, prompts: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def create(wgp: Mapping[str, Any]) -> None:
             variant = gr.Dropdown(titles, value=next(iter(VARIANTS)), label="Variant", scale=3,
                                   elem_id="svi_variant")
             usable = not visitors.is_off(wgp)
-            button = gr.Button("Download", scale=1, min_width=120, interactive=usable,
+            button = gr.Button("Download (2.5 GB)", scale=1, min_width=120, interactive=usable,
                                elem_id="svi_download")
             stop = gr.Button("Cancel", scale=1, min_width=120, interactive=usable,
                              elem_id="svi_cancel")

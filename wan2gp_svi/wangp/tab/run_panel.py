@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from ...install import Refused
 from ...runs.record import StoreError
 from ...runs.state import State, is_empty, rename
 from ...runs.store import Run
@@ -82,9 +83,12 @@ class RunPanel:
                 self.label = gr.Textbox(label="Your name for this run", scale=3, min_width=200,
                                         elem_id="svi_label")
                 self.rename = gr.Button("Save name", scale=1, min_width=120, elem_id="svi_rename")
-            self.folder = text_to_copy(1, label="Folder of its clips on WanGP's computer",
-                                       visible=not visitors.is_off(self.tab.wgp),
-                                       elem_id="svi_folder")
+            with gr.Row(equal_height=True, visible=not visitors.is_off(self.tab.wgp)):
+                self.folder = text_to_copy(1, label="Folder of its clips on WanGP's computer",
+                                           scale=3, min_width=200, elem_id="svi_folder")
+                self.open = gr.Button("Open folder", scale=1, min_width=120,
+                                      visible=not visitors.is_shared(self.tab.wgp),
+                                      elem_id="svi_open")
 
     def _remove_tab(self) -> None:
         with gr.Tab("Remove"):
@@ -117,6 +121,7 @@ class RunPanel:
         on(self.stop.click, self._stop, [chosen], self.tab.all_outputs(self))
         on(self.measure.click, self._measure, [chosen], [self.drift], progress="full")
         on(self.rename.click, self._rename, [chosen, self.label], self.tab.all_outputs(self))
+        on(self.open.click, self._open, [chosen], None)
         on(self.no_clip.click, self._add_empty, [self.victims], [self.victims])
         on(self.remove.click, self._ask, [self.victims], [self.sure, self.question])
         on(self.no.click, lambda: gr.update(visible=False), None, [self.sure])
@@ -197,6 +202,11 @@ class RunPanel:
     def _rename(self, name: str, label: str) -> dict[Any, Any]:
         rename(self._run(name), label or "")
         return self.tab.refreshed(name)
+
+    def _open(self, name: str) -> None:
+        if visitors.is_shared(self.tab.wgp):
+            raise Refused("other computers can open this page, so it opens no folder on this one")
+        actions.open_folder(self._run(name).folder)
 
     def _add_empty(self, names: list[str]) -> list[str]:
         empty = [run.name for run in self.tab.store.runs() if is_empty(run)]
