@@ -226,6 +226,20 @@ def test_start_without_wangps_python(run, monkeypatch):
     assert code == 1 and "use WanGP's Python" in said
 
 
+def test_start_needs_the_weights_only_once(run, wangp, weights, monkeypatch):
+    write(wangp, {"mmgp/__init__.py": ""})
+    started = []
+    monkeypatch.setattr("subprocess.call", lambda line, cwd: started.append(line[2:]) or 0)
+    vae = weights / "small-wan-vae.safetensors"
+    away = vae.rename(weights / "away")
+    assert run("--start")[0] == 1 and not started
+    away.rename(vae)
+    assert run()[0] == 0
+    vae.unlink()
+    assert run("--start", "--process", "settings.json") == (0, "")
+    assert started == [["--process", "settings.json"]]
+
+
 def test_start_with_an_mmgp_that_is_a_folder_of_wangp(run, wangp, monkeypatch):
     (wangp / "mmgp").mkdir()
     (wangp / "mmgp/__init__.py").write_text("", encoding="utf-8")

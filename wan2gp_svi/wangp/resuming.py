@@ -7,8 +7,8 @@ from .. import chain
 from ..runs.record import StoreError
 from ..runs.state import State, state
 from ..runs.store import Run
+from .plan import MAX_CLIPS
 
-MOST_CLIPS = 1000  # to add in one go: 80 minutes of video, and days on any GPU
 SEEDS = range(2**32)
 
 
@@ -24,10 +24,11 @@ def resumed(run: Run) -> dict[str, Any]:
 def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any]:
     """Settings that extend a run by `clips` clips with these prompts. Raises StoreError."""
     about, done = run.about, run.done()
-    if not 1 <= clips <= MOST_CLIPS:
-        raise StoreError(f"a run is extended by 1 to {MOST_CLIPS:,} clips at a time, not {clips:,}")
     if not done:
         raise StoreError(f"run {run.name} has no finished clip to resume from")
+    if not 1 <= clips <= MAX_CLIPS - len(done):
+        raise StoreError(f"add 1 clip or more, and at most {MAX_CLIPS - len(done):,}: a video has "
+                         f"up to {MAX_CLIPS:,} clips, and run {run.name} has {len(done):,}")
     asked = list(about.asked)
     if prompts:
         asked = chain.stream(asked, len(done), about.repeat) + chain.stream(prompts, clips)
