@@ -78,10 +78,10 @@ class Page:
     def says(self, text: str | re.Pattern[str]) -> None:
         self.page.get_by_text(text).locator("visible=true").first.wait_for()
 
-    def generate(self) -> None:
+    def generate(self, name: str) -> None:
         """Before v11, WanGP takes jobs from its form only."""
         self.says("The settings are in the form")
-        self.page.wait_for_timeout(4000)  # the form is filled; nothing on the page says when
+        self.page.locator("#svi_line").get_by_text(f"This continues run {name}").wait_for()
         self.page.get_by_role("button", name="Generate",
                               exact=True).locator("visible=true").first.click()
 
@@ -124,7 +124,7 @@ def test_a_killed_run_is_resumed_and_no_file_of_the_users_names_the_tab(
         opened.locator("#svi_run video").wait_for()
         page.click("resume")
         if version == "10.80":
-            page.generate()
+            page.generate(run.name)
         else:
             page.says(f"WanGP's next job is to resume run {run.name} at clip 3 of 4")
         page.logs(until="clip 4/4 done")

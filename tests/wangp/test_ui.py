@@ -176,3 +176,7 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     browser.choose(page, browser.dropdowns(page)[SETTINGS], "Image2Video lightx2v - 4 Steps")
     page.get_by_role("button", name="Apply").locator("visible=true").first.click()
     line(page, "SVI is off: no SVI LoRA is active. Apply the SVI profile last.")
+    page.wait_for_timeout(5000)  # WanGP fills its form, and widens the slider, at a time of its own
+    page.wait_for_function("[...document.querySelectorAll('input[type=range]')].every("
+                           "one => one.max != '10125')")
+    assert frames.get_attribute("max") == "737", "as in WanGP without SVI"
