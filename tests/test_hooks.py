@@ -99,6 +99,9 @@ def test_a_window_that_is_no_clip_is_refused(window, changes, said):
 class Pipe(SimpleNamespace):
     """WanGP's pipeline. The frames of its clips are the moments that they show."""
 
+    def __init__(self):
+        super().__init__(vae=SimpleNamespace())
+
     def generate(self, start):
         frames = torch.arange(start, start + 81).expand(1, 81)[..., None, None]
         return {"x": frames, "latent_slice": torch.zeros(1, 16, 1, 2, 2)}

@@ -1,7 +1,9 @@
-"""The VAE alone, at full size: the cost of each way to encode a clip, and its distance to exact.
+"""The VAE alone, at full size: the cost of each way to encode and decode a clip, and its distance
+to exact.
 
     python benchmarks/gpu/vae.py WANGP                  seconds, VRAM and distance of each way
-    python benchmarks/gpu/vae.py WANGP --feedback 20    how far the ways diverge, clip after clip
+    python benchmarks/gpu/vae.py WANGP --feedback 20    how far ways to encode diverge, clip by clip
+    python benchmarks/gpu/vae.py WANGP --feedback 20 --decode     the same of ways to decode
     python benchmarks/gpu/vae.py WANGP --tiny           on a CPU with a tiny VAE, in a minute
     python benchmarks/gpu/vae.py WANGP --exact          stripes against the whole: on a CPU, tiny
 
@@ -42,7 +44,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 @dataclass(frozen=True)
 class Way:
-    """A way to encode: precision, TF32 or not, WanGP's tiles, or the stripes of this package."""
+    """A way to encode or decode: precision, TF32 or not, WanGP's tiles, or SVI's stripes."""
 
     name: str
     dtype: torch.dtype = torch.float32
@@ -50,17 +52,31 @@ class Way:
     tile: int = 0
     stripe: int = 0
 
-    def run(self, models: dict[torch.dtype, Any], video: Tensor) -> Tensor:
+    def encode(self, models: dict[torch.dtype, Any], video: Tensor) -> Tensor:
         """`video` [1, 3, T, H, W] -> latents, float32 [1, 16, t, H/8, W/8]."""
         model, scale = models[self.dtype], _scale(self.dtype)
         with _tf32(self.tf32):
             if self.stripe:
-                latents = stripes.encode_in_stripes(model, video, scale, stripe=self.stripe)
+                latents = stripes.encode_in_stripes(model, video.to(self.dtype), scale,
+                                                    stripe=self.stripe)
             elif self.tile:
                 latents = model.spatial_tiled_encode(video.to(self.dtype), scale, self.tile)
             else:
                 latents = model.encode(video.to(self.dtype), scale)
         return latents.float()
+
+    def decode(self, models: dict[torch.dtype, Any], latents: Tensor) -> Tensor:
+        """`latents` [1, 16, t, H/8, W/8] -> video, float32 [1, 3, T, H, W] in [-1, 1]."""
+        model, scale, latents = models[self.dtype], _scale(self.dtype), latents.to(self.dtype)
+        with _tf32(self.tf32):
+            if self.stripe:
+                stripe = stripes.DECODE_STRIPE if self.stripe == stripes.STRIPE else self.stripe
+                video = stripes.decode_in_stripes(model, latents, scale, stripe=stripe)
+            elif self.tile:
+                video = model.spatial_tiled_decode(latents, scale, self.tile)
+            else:
+                video = model.decode(latents, scale)
+        return video.clamp_(-1, 1).float()
 
 
 EXACT = Way("32 bit exact, untiled", tf32=False)
@@ -69,6 +85,7 @@ EXACT = Way("32 bit exact, untiled", tf32=False)
 def ways(tile: int) -> list[Way]:
     return [
         EXACT, Way("32 bit, in stripes (SVI)", stripe=stripes.STRIPE), Way("32 bit, untiled"),
+        Way("16 bit (fp16), in stripes (SVI)", torch.float16, stripe=stripes.STRIPE),
         Way("16 bit (fp16), untiled", torch.float16), Way("16 bit (bf16), untiled", torch.bfloat16),
         Way(f"32 bit, tiles of {tile}", tile=tile),
         Way(f"16 bit (fp16), tiles of {tile}", torch.float16, tile=tile),
@@ -98,6 +115,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--feedback", type=int, default=0,
                         help="clips to encode and decode one after the other")
+    parser.add_argument("--decode", action="store_true",
+                        help="with --feedback: compare ways to decode, not to encode")
     parser.add_argument("--weights", default="",
                         help="a safetensors file (default: random weights)")
     parser.add_argument("--shape", type=json.loads, default={},
@@ -131,7 +150,7 @@ def build(options: argparse.Namespace) -> dict[torch.dtype, Any]:
             state = {name: draw(name, value) for name, value in model.state_dict().items()}
         model.load_state_dict({name: value.float() for name, value in state.items()})
         models[dtype] = model.to(dtype).eval()
-    assert stripes.is_known(models[torch.float32])
+    assert stripes.encodes(models[torch.float32]) and stripes.decodes(models[torch.float32])
     return models
 
 
@@ -181,29 +200,45 @@ def costs(models: dict[torch.dtype, Any], options: argparse.Namespace) -> str:
     reference = picture(height, width)
     video = clip(picture(height, width, 1), reference)
     moving = video + 0.01 * torch.randn_like(video)
-    exact = EXACT.run(models, video)
+    exact = EXACT.encode(models, video)
     lines = ["| | seconds | peak GiB | bytes a pixel | distance to 32 bit exact |",
              "|---|---|---|---|---|"]
     weights = sum(value.nbytes for value in models[torch.float32].encoder.parameters())
     for way in ways(options.tile):
-        seconds, peak, latents = measure(partial(way.run, models, video), options.repeats)
+        seconds, peak, latents = measure(partial(way.encode, models, video), options.repeats)
         lines.append(f"| {way.name} | {seconds:.2f} | {peak / GIB:.2f} | "
                      f"{peak / (height * width):,.0f} | {distance(latents, exact):.1e} |")
     lines += ["", "A video that moves to its end, in stripes of so many pixels:", "",
               "| stripe | seconds | peak GiB | bytes a pixel | wanted free, GiB | "
               "distance to 32 bit, untiled |",
               "|---|---|---|---|---|---|"]
-    exact = Way("", tf32=True).run(models, moving)
+    exact = Way("", tf32=True).encode(models, moving)
     for share in (20, 10, 5, 2, 1):
         stripe = height * width // share
-        seconds, peak, latents = measure(partial(Way("", stripe=stripe).run, models, moving),
+        seconds, peak, latents = measure(partial(Way("", stripe=stripe).encode, models, moving),
                                          options.repeats)
         wanted = product._wanted(video[0], torch.float32, stripe) - product._BYTES_ENCODER
         lines.append(f"| {stripe:,} | {seconds:.2f} | {peak / GIB:.2f} | "
                      f"{peak / (height * width):,.0f} | {wanted / GIB:.2f} | "
                      f"{distance(latents, exact):.1e} |")
-    lines += ["", f"The encoder's weights, in 32 bit, are {weights / 2**20:.0f} MiB more."]
+    lines += ["", f"The encoder's weights, in 32 bit, are {weights / 2**20:.0f} MiB more.", "",
+              *decodes(models, latents, options)]
     return "\n".join([*lines, "", floor(models, options)])
+
+
+def decodes(models: dict[torch.dtype, Any], latents: Tensor, options: argparse.Namespace
+            ) -> list[str]:
+    width, height = map(int, options.size.split("x"))
+    exact = EXACT.decode(models, latents)
+    lines = ["Decode:", "", "| | seconds | peak GiB | bytes a pixel | distance to 32 bit exact |",
+             "|---|---|---|---|---|"]
+    narrow = [Way(f"16 bit (fp16), in stripes of {stripe:,} pixels", torch.float16, stripe=stripe)
+              for stripe in (height * width // share for share in (20, 10, 3, 2, 1))]
+    for way in (*ways(options.tile), *narrow):
+        seconds, peak, video = measure(partial(way.decode, models, latents), options.repeats)
+        lines.append(f"| {way.name} | {seconds:.2f} | {peak / GIB:.2f} | "
+                     f"{peak / (height * width):,.0f} | {distance(video, exact):.1e} |")
+    return lines
 
 
 def measure(make: Callable[[], Tensor], repeats: int) -> tuple[float, int, Tensor]:
@@ -293,28 +328,31 @@ def matrix_rate(dtype: torch.dtype) -> float:
 # ---------------------------------------------------------------------------------------- exactness
 
 def exactness(options: argparse.Namespace) -> str:
-    """`encode_in_stripes` against WanGP's own `encode`, with tiny random VAEs: landscape and
+    """Stripes against WanGP's own `encode` and `decode`, with tiny random VAEs: landscape and
     portrait, in stripes and whole, videos that freeze early, late or at once, single frames."""
     kinds = load_classes(options.wangp)
     shape = {"dim": 4, "z_dim": 16, "temperal_downsample": [False, True, True]}
     scale = [torch.linspace(-1, 1, 16, device=DEVICE), torch.linspace(0.5, 2, 16, device=DEVICE)]
-    lines = ["| blocks | size | frames | still from | stripe | distance |",
-             "|---|---|---|---|---|---|"]
+    lines = ["| blocks | size | frames | still from | stripe | encode | decode |",
+             "|---|---|---|---|---|---|---|"]
     for blocks in (1, 2):
         with torch.device(DEVICE):
             model = kinds.WanVAE_(num_res_blocks=blocks, **shape).eval()
         model.load_state_dict({name: draw(name, value)
                                for name, value in model.state_dict().items()})
-        assert stripes.is_known(model)
+        assert stripes.encodes(model) and stripes.decodes(model)
         for height, width in ((32, 112), (96, 48)):
             for frames, still in ((1, 0), (30, 29), (41, 1), (57, 5), (57, 56)):
                 video = torch.rand(1, 3, frames, height, width, device=DEVICE) * 2 - 1
                 video[:, :, still:] = video[:, :, still:still + 1]
                 exact = model.encode(video, scale)
+                frames_of_exact = model.decode(exact, scale)
                 for stripe in (height * width, 1200):
                     latents = stripes.encode_in_stripes(model, video, scale, stripe=stripe)
+                    decoded = stripes.decode_in_stripes(model, exact, scale, stripe=stripe)
                     lines.append(f"| {blocks} | {width}x{height} | {frames} | {still} | {stripe} | "
-                                 f"{distance(latents, exact):.1e} |")
+                                 f"{distance(latents, exact):.1e} | "
+                                 f"{distance(decoded, frames_of_exact):.1e} |")
     return "\n".join(lines)
 
 
@@ -322,31 +360,35 @@ def exactness(options: argparse.Namespace) -> str:
 
 def feedback(models: dict[torch.dtype, Any], options: argparse.Namespace) -> Iterator[str]:
     """Encodes and decodes clip after clip: [motion | padding] -> latents -> frames, whose last one
-    is the next clip's motion frame. The padding is the reference, as in SVI, or the motion frame,
-    with which nothing corrects errors. Decodes in 32 bit, untiled."""
+    is the next clip's motion frame. The padding is the reference, grey, or the motion frame, with
+    which nothing corrects errors. What is not compared is 32 bit, untiled."""
     width, height = map(int, options.size.split("x"))
-    reference = picture(height, width)
+    reference, whole = picture(height, width), Way("")
     tile = (options.tile if min(height, width) > options.tile else
             min(height, width) // 64 * 32 or 32)
     shown = sorted({1, 2, 5, 10, 15, options.feedback} & set(range(1, options.feedback + 1)))
-    for padding in ("the reference", "the motion frame"):
+    for padding in ("the reference", "grey", "the motion frame"):
         exact: list[tuple[Tensor, Tensor]] = []
         for way in ways(tile):
+            encodes, decodes = (whole, way) if options.decode else (way, whole)
             motion, made = picture(height, width, 1), []
             for _ in range(options.feedback):
-                latents = way.run(models, clip(motion, reference if padding == "the reference" else
-                                               motion))
-                motion = models[torch.float32].decode(
-                    latents, _scale(torch.float32))[0, :, -1].clamp(-1, 1)
+                filled = {"the reference": reference, "grey": torch.zeros_like(reference),
+                          "the motion frame": motion}[padding]
+                latents = encodes.encode(models, clip(motion, filled))
+                video = decodes.decode(models, latents)
+                # the first frame has seen the motion frame best, and nothing of the padding
+                motion = video[0, :, -1 if padding != "grey" else 0].clamp(-1, 1)
                 motion = (motion + 1).mul(127.5).round().div(127.5).sub(1)  # to 8 bit
                 made.append((latents, motion))
             if not exact:
                 exact = made
-                shown_first = reference if padding == "the reference" else picture(height, width, 1)
-                error = (made[0][1] - shown_first).square().mean().item()
+                first = reference if padding == "the reference" else picture(height, width, 1)
+                error = (made[0][1] - first).square().mean().item()
                 yield (f"Padded with {padding} (one pass through the VAE gives it back with "
                        f"{psnr(error):.1f} dB). Distance to 32 bit exact, untiled: of the latents, "
-                       "and of the last frame in 8-bit steps (mean of all pixels), in clip\n")
+                       "and of the frame that is fed back in 8-bit steps (mean of all pixels), in "
+                       "clip\n")
                 yield "| |" + "".join(f" {k} |" for k in shown) + "\n|---|" + "---|" * len(shown)
             pairs = [(made[k - 1], exact[k - 1]) for k in shown]
             yield f"| {way.name} | " + " | ".join(

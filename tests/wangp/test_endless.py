@@ -119,14 +119,14 @@ def test_a_run_is_redone_from_a_clip(svi, finished, tmp_path):
     settings = settings_of(finished, tmp_path, "redo", "--clip", "3", "--prompt", "a storm",
                            "--seed", "99")
     outcome = again(svi, finished, tmp_path, [settings, settings])
-    old = frames(video(finished))
-    for number in (0, 1):  # the second task makes it again, because the first one finished
-        report, new = outcome.report["tasks"][number], frames(video(outcome, number))
-        assert [window["arguments"]["input_prompt"] for window in report["windows"]] == ["a storm"]
-        assert (new[:152] == old[:152] and len(new) == len(old)
-                and not set(new[152:]) & set(old[152:]))
-        assert provenance(report["files"][-1]["metadata"])["seeds"] == [SEED, SEED + 42, 99 + 84]
-    assert len(list(Store(tmp_path / "outputs/svi").runs())) == 4
+    old, new = frames(video(finished)), frames(video(outcome))
+    report, again_ = outcome.report["tasks"]
+    assert [window["arguments"]["input_prompt"] for window in report["windows"]] == ["a storm"]
+    assert (new[:152] == old[:152] and len(new) == len(old)
+            and not set(new[152:]) & set(old[152:]))
+    assert provenance(report["files"][-1]["metadata"])["seeds"] == [SEED, SEED + 42, 99 + 84]
+    assert not again_["windows"] and "has exactly these clips already" in again_["errors"][0]
+    assert len(list(Store(tmp_path / "outputs/svi").runs())) == 3
 
 
 def test_a_run_with_other_settings_is_refused_and_says_which(svi, finished, tmp_path):

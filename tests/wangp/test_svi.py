@@ -216,10 +216,10 @@ def test_custom_settings_override_the_variant(overridden):
 
 @pytest.mark.parametrize(("number", "said"), [
     (2, "two SVI LoRAs of different variants are active"),
-    (3, "is made for Wan 2.2, and the model chosen is Wan 2.1"),
-    (4, "it can be auto or -1 to 80"),
+    (3, "is for Wan 2.2, but the chosen model is Wan 2.1"),
+    (4, "Set it to auto or a number from -1 to 80"),
     (5, "end image"),
-    (7, "these keys were not: pipe.dit.blocks.0.fnn.0.lora_A.default.weight"),
+    (7, "these unknown keys: pipe.dit.blocks.0.fnn.0.lora_A.default.weight"),
 ])
 def test_what_cannot_be_is_said_before_anything_is_generated(number, said, overridden):
     report = overridden.report["tasks"][number]

@@ -32,6 +32,7 @@ from .pipeline import Ended, OnPipeline, current_clip, on
 from .plan import active_loras, make_plan
 from .recorder import Frames, with_provenance
 from .start import start
+from .vae import expect_decode
 
 
 def call(hook: str, value: Any, *context: Any) -> Any:
@@ -193,12 +194,14 @@ def seed(value: int, pipe: Any) -> int:
 
 
 def clip_vision_frame(image: Tensor, pipe: Any) -> Tensor:
-    """The image that CLIP sees: the FIRST motion frame. The encode that follows is SVI's."""
+    """The image that CLIP sees: the FIRST motion frame. The encode and decode that follow are
+    SVI's."""
     clip = current_clip(pipe)
     if clip is None:
         return image
     check(clip.motion_frames, clip.reference, CLIP_FRAMES)
     expect_encode(pipe, clip)
+    expect_decode(pipe, say if clip.number == 0 else None)
     return clip.motion_frames[:, 0].to(image)
 
 

@@ -15,6 +15,9 @@ from ..runs.state import State
 from . import page
 from .clip import Clip, frames_and_latents
 
+#: methods of WanGP's VAE that SVI stands in for during `generate`; it decodes to 8 bit since 11.60
+ENCODE, DECODES = "encode", ("decode", "decode_to_cpu_uint8")
+
 
 class Ended(Exception):
     """SVI failed inside WanGP's `generate`, and the user has been told; `generate` catches it."""
@@ -76,8 +79,8 @@ class OnPipeline:
                         recording.close(f"{type(error).__name__}: {error}")
                 raise
             finally:
-                with contextlib.suppress(AttributeError):  # it never came to the encode
-                    del pipe.vae.encode
+                for name in (ENCODE, *DECODES):
+                    vars(pipe.vae).pop(name, None)
         try:
             if result is None or frames_and_latents(result)[0] is None:
                 if recording is not None:
