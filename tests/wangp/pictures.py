@@ -91,6 +91,7 @@ def form(page, picture: Path) -> None:
     frames.fill("810")
     frames.press("Tab")
     page.wait_for_timeout(22_000)  # until messages have faded out
+    page.mouse.move(5, 5)  # no tooltip
     page.evaluate("window.scrollTo(0, 0)")
     page.wait_for_timeout(1000)
 
