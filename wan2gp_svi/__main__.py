@@ -224,7 +224,6 @@ def _name(options: argparse.Namespace) -> None:
 
 def _settings(options: argparse.Namespace) -> None:
     from .wangp import resuming
-    from .wangp.plan import SMALL
 
     run, name = _store(options).find(options.run), options.command
     if name == "resume":
@@ -239,10 +238,8 @@ def _settings(options: argparse.Namespace) -> None:
     if options.out and path.exists():
         raise OSError(f"{path} exists already, and nothing was written: choose another name")
     files.write(path, json.dumps(settings, ensure_ascii=False, indent=1).encode("utf-8"))
-    start = ("-m wan2gp_svi demo-model . --start" if settings.get("model_type") == SMALL else
-             "wgp.py")  # the demo model runs without a GPU, WanGP's own start does not
     print(f"Run {run.name}, {run.about.title}: {len(run.done())} of {run.about.clips} clips are on "
-          f"disk.\nNext, in WanGP's folder:  python {start} --process \"{path}\"")
+          f"disk.\nNext, in WanGP's folder:  {resuming.command(settings, path)}")
 
 
 def _store(options: argparse.Namespace) -> Any:

@@ -1,13 +1,14 @@
 """WanGP's settings that resume, extend or redo a run. The tab and the command line share them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .. import chain
 from ..runs.record import StoreError
 from ..runs.state import State, state
 from ..runs.store import Run
-from .plan import MAX_CLIPS
+from .plan import MAX_CLIPS, SMALL
 
 SEEDS = range(2**32)
 
@@ -63,6 +64,14 @@ def check_redo(run: Run, clip: int, last: int) -> None:
         can = f"it can be redone from clip 2 to {last}" if last > 1 else "it cannot be redone"
         raise StoreError(f"run {run.name} has {len(run.done())} finished clips of "
                          f"{run.about.clips}, so {can}")
+
+
+def command(settings: Mapping[str, Any], path: Path) -> str:
+    """The command that runs a file with these settings. The demo model needs no GPU, but WanGP's
+    own start does."""
+    small = settings.get("model_type") == SMALL
+    start = "-m wan2gp_svi demo-model . --start" if small else "wgp.py"
+    return f'python {start} --process "{path}"'
 
 
 def redo_from(settings: Mapping[str, Any]) -> int | None:
