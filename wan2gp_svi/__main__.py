@@ -166,8 +166,8 @@ def _runs(options: argparse.Namespace) -> None:
         print(f"{size(sum(run.size for run in runs))} of clips in {store.folder}")
     else:
         print(f"There are no runs in {store.folder}")
-    for folder, why in store.unreadable():
-        print(f"{folder.name}: {why}")
+    for folder, why in store.unreadable([run.name for run in runs]):
+        print(f"{cut(folder.name, 60)}: {cut(why, 500)}")
 
 
 def _remove(store: Any, runs: list[Any], sure: bool) -> None:

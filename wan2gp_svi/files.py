@@ -3,13 +3,14 @@
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from .untrusted import content, parse_json
 
 if sys.platform == "win32":
     import msvcrt
@@ -62,7 +63,7 @@ def read(path: Path) -> bytes | None:
 def read_json(path: Path) -> Any:
     """The content of a JSON file; None if it is missing or unreadable."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(content(path))
     except (OSError, ValueError):
         return None
 

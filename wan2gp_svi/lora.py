@@ -13,7 +13,7 @@ from typing import Any
 _AUTHORS = "pipe.dit."
 _PREFIXES = (_AUTHORS, "diffusion_model.", "transformer.")
 _POSE = "dwpose_embedding."
-_KEY = re.compile(r"(?P<layer>blocks\.\d+\.(?:(?:self|cross)_attn\.[qkvo]|ffn\.[02]))"
+_KEY = re.compile(r"(?P<layer>blocks\.[0-9]{1,4}\.(?:(?:self|cross)_attn\.[qkvo]|ffn\.[02]))"
                   r"\.lora_(?P<side>A|B|down|up)(?:\.default)?\.weight")
 _LAYERS_PER_BLOCK = 10
 _SIDES = {"A": "A", "down": "A", "B": "B", "up": "B"}
@@ -64,7 +64,8 @@ def clean(tensors: Mapping[str, Any], blocks: int | None = None) -> Cleaned:
     stray += [f"{layer} (only lora_{found.pop()})" for layer, found in single.items()]
     if stray or not lora:
         more = f" and {len(stray) - 3} more" if len(stray) > 3 else ""
-        named = ", ".join(stray[:3]) + more if stray else "(the file is empty)"
+        few = ", ".join(key[:100] for key in stray[:3])
+        named = few + more if stray else "(the file is empty)"
         raise ValueError(f"This is not an SVI LoRA for this model: it has {len(sides)} known "
                          f"layers and these unknown keys: {named}. Download the file again, or "
                          "choose the LoRA for this model.")

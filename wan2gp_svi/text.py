@@ -1,7 +1,10 @@
 """Words for counts, sizes and times, and consoles that can print them. Standard library only."""
 
 import io
+import re
 import sys
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def plural(number: int, noun: str) -> str:
@@ -37,8 +40,8 @@ def roughly(seconds: float) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """The text on one line of at most `width` characters."""
-    text = " ".join(text.split())
+    """The text on one line of at most `width` characters, none of which controls a terminal."""
+    text = " ".join(_CONTROL.sub(" ", text).split())
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 

@@ -35,7 +35,7 @@ GIB = 2**30
 FRAMES = 81
 NOT_NEEDED = {"gradio", "librosa", "soundfile", "rembg", "decord", "smplfitter", "chumpy",
               "whisper", "s3tokenizer", "conformer", "pydub", "gguf", "ffmpeg", "onnxruntime",
-              "torchaudio", "cv2", "imageio"}
+              "torchaudio", "cv2", "imageio", "soxr", "av"}
 
 
 @dataclass(frozen=True)
@@ -408,7 +408,7 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
 
     from wan2gp_svi.variants import VARIANTS
     from wan2gp_svi.wangp.clip import Clip
-    from wan2gp_svi.wangp.pipeline import on
+    from wan2gp_svi.wangp.pipeline import DECODES, ENCODE, on
     from wan2gp_svi.wangp.plan import Plan
 
     width, height = map(int, options.size.split("x"))
@@ -450,6 +450,8 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
             callback=lambda *args, **kwargs: None, set_header_text=lambda text: None, **phases)
         torch.cuda.synchronize()
         cost.total = time.perf_counter() - begin
+    for name in (ENCODE, *DECODES):  # SVI takes them back where WanGP's loop calls `generate`
+        vars(pipe.vae).pop(name, None)
     video = frames["x"] if isinstance(frames, dict) else frames
     assert tuple(video.shape) == (3, FRAMES, height, width), video.shape
     cost.allocated, cost.reserved = (torch.cuda.max_memory_allocated() / GIB,

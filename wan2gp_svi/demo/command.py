@@ -182,7 +182,6 @@ class Progress:
 
 
 def _task(options: argparse.Namespace) -> Task:
-    from PIL import Image
     from torch import zeros
 
     from .takes import Task, read_image
@@ -195,7 +194,7 @@ def _task(options: argparse.Namespace) -> Task:
         return Task(image, prompts, options.clips, options.seed, world)
     try:
         image = read_image(options.image)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow has many for a file with wrong bytes
         raise DemoError(f"the image {options.image} cannot be read; save it as a PNG or a "
                         "JPEG.") from error
     print("The demo model knows only its own little world. With your picture you see how long each "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .. import chain
+from ..untrusted import is_name
 from ..variants import CLIP_FRAMES, VARIANTS, Variant
 
 RUNS = "svi"  #: the folder of runs beside the videos, as in runs.store
@@ -82,29 +83,40 @@ class Layout:
         return tuple(map(range, starts, [*starts[1:], frames]))
 
 
+#: what `provenance` takes from a video, which anybody may have written
+_MADE: dict[str, Callable[[Any], bool]] = {
+    "version": lambda one: isinstance(one, str), "run": is_name,
+    "variant": lambda one: isinstance(one, str) and one in VARIANTS,
+    "seeds": lambda one: isinstance(one, list) and 0 < len(one) <= 100_000 and all(
+        type(seed) is int and abs(seed) < 2**63 for seed in one),
+}
+
+
 def provenance(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How SVI made a video, by the settings that WanGP wrote into it: version, variant, run, seeds;
-    empty if SVI did not. Release 1.0 put it among the settings themselves."""
+    """How SVI made a video, by the settings that WanGP wrote into it: version, variant, run, seeds,
+    as far as they can be such; empty if SVI did not. Release 1.0 put it among the settings
+    themselves."""
     custom = settings.get("custom_settings")
     for place in (custom, settings):
-        if isinstance(place, Mapping) and isinstance(place.get("svi"), Mapping):
-            return place["svi"]
+        if isinstance(place, Mapping) and isinstance(made := place.get("svi"), Mapping):
+            return {name: made[name] for name, fits in _MADE.items()
+                    if name in made and fits(made[name])}
     return {}
 
 
 def reference_of(video: Path, settings: Mapping[str, Any]) -> Path | None:
     """The reference of the run that made a video, by the settings that WanGP wrote into it; None if
     the run is not beside the video."""
-    run = Path(str(provenance(settings).get("run") or "")).name
-    path = video.parent / RUNS / run / "reference.png"
-    return path if run and path.is_file() else None
+    run = provenance(settings).get("run")
+    path = video.parent / RUNS / (run or "") / "reference.png"
+    return path if run and path.is_file() and not path.is_symlink() else None
 
 
 def of_settings(settings: Mapping[str, Any], frames: int) -> Layout:
     """The layout of a video of `frames` frames by the settings that WanGP wrote into it."""
     unknown = "clip boundaries are unknown"
     svi = provenance(settings)
-    variant = VARIANTS.get(str(svi.get("variant")))
+    variant = VARIANTS.get(svi.get("variant", ""))
     if variant is None:
         return Layout.sections(f"{unknown}, because the video does not say that SVI made it; "
                                "--clips tells")
@@ -112,12 +124,10 @@ def of_settings(settings: Mapping[str, Any], frames: int) -> Layout:
         return Layout.sections(f"{unknown}, because WanGP put frames between those of SVI")
     custom = settings.get("custom_settings")
     layout = Layout.of(variant, f"{variant.title}, by the video's own settings")
-    own = str(custom.get("num_motion_frames") or "") if isinstance(custom, Mapping) else ""
-    if own.strip().isdigit() and 0 < int(own) < CLIP_FRAMES and not variant.pro:
+    own = str(custom.get("num_motion_frames") or "")[:9] if isinstance(custom, Mapping) else ""
+    if re.fullmatch(r"\s*[0-9]{1,2}\s*", own) and 0 < int(own) < CLIP_FRAMES and not variant.pro:
         layout = replace(layout, overlap=int(own))
-    seeds = svi.get("seeds")
-    clips = len(seeds) if isinstance(seeds, list) and seeds else chain.clips_of(frames,
-                                                                                layout.overlap)
+    clips = len(svi.get("seeds", ())) or chain.clips_of(frames, layout.overlap)
     whole = layout.length(clips)
     # a chain that keeps the new clip gives up the shared frames before that clip is there
     if frames != whole and not (variant.keep_new and frames == whole - layout.overlap):

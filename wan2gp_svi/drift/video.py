@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,12 +11,17 @@ from typing import Any
 
 import av
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from .. import untrusted
 from .layout import DriftError
 from .metrics import Pictures, small
 
 CHUNK = 16  #: frames in memory at once
+
+# What a video may be for FFmpeg: a list of other files or of addresses is one, too, if it is asked.
+_OPTIONS = {"format_whitelist": "mov,matroska,avi,mpegts,ogg,flv,gif,png_pipe,jpeg_pipe",
+            "protocol_whitelist": "file", "max_pixels": str(4096 * 4096)}
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,11 @@ def probe(path: Path) -> Source:
         texts = [tags[name] for name in ("comment", "description") if name in tags]
         beside = path.with_suffix(".json")  # where WanGP can be set to write its settings
         if beside.is_file():
-            texts.append(beside.read_text(encoding="utf-8", errors="replace"))
+            with suppress(OSError, ValueError):
+                texts.append(untrusted.content(beside).decode("utf-8", "replace"))
         settings = next((found for text in texts if (found := _settings(text))), {})
         # counted, since the headers of some containers do not say
-        packets = sum(packet.size > 0 for packet in container.demux(stream))
+        packets = sum(packet.size > 0 for packet in _packets(path, container, stream))
         rate = float(stream.average_rate or stream.guessed_rate or Fraction(0))
         return Source(path, stream.width, stream.height, rate, packets, settings)
 
@@ -52,10 +57,13 @@ def read(path: Path, chunk: int = CHUNK) -> Iterator[Pictures]:
     with _open(path) as (container, stream):
         stream.thread_type = "AUTO"
         held: list[Pictures] = []
-        for frame in container.decode(stream):
-            held.append(small(frame.to_ndarray(format="rgb24")))
-            if (frame.width, frame.height) != (stream.width, stream.height):
+        size = stream.width, stream.height
+        frames = (frame for packet in _packets(path, container, stream)
+                  for frame in packet.decode())
+        for frame in frames:
+            if (frame.width, frame.height) != size:
                 raise DriftError(f"The frame size of {path.name} changes partway through.")
+            held.append(small(frame.to_ndarray(format="rgb24")))
             if len(held) == chunk:
                 yield np.stack(held)
                 held = []
@@ -76,7 +84,7 @@ def _image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
+    except Exception as error:  # Pillow has many for a file with wrong bytes
         raise DriftError(f"{path} is not an image that can be read.") from error
 
 
@@ -85,19 +93,30 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
     if not path.is_file():
         raise DriftError(f"There is no video {path}.")
     try:
-        with av.open(path, metadata_errors="replace") as container:
+        with av.open(path, options=_OPTIONS, metadata_errors="replace") as container:
             stream = next(iter(container.streams.video), None)
-            if stream is None or not stream.width:
-                raise DriftError(f"{path} has no pictures.")
+            if stream is None or not stream.codec_context or not stream.width:
+                raise DriftError(f"{path} has no pictures, or larger ones than 4096x4096.")
             yield container, stream
-    except (av.FFmpegError, OSError) as error:
-        reason = error.strerror or error
+    except (av.FFmpegError, OSError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise DriftError(f"{path} is not a video that can be read ({reason}).") from error
+
+
+def _packets(path: Path, container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a stream, as far as the file has bytes: a broken index repeats them without
+    end."""
+    left = container.size + 1  # the last packet is empty
+    for packet in container.demux(stream):
+        left -= max(1, packet.size)
+        if left < 0:
+            raise DriftError(f"{path} is damaged: its index repeats frames.")
+        yield packet
 
 
 def _settings(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text.strip("\0 \r\n\ufeff"))
+        found = untrusted.parse_json(text.strip("\0 \r\n\ufeff").encode("utf-8", "replace"))
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -8,7 +8,6 @@ its own in ``svi_`` since v10.0; they stay.
 
 import difflib
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from wan2gp_svi.install import Refused
 from wan2gp_svi.install.patches import is_hook, unhooked
 from wan2gp_svi.install.programs import ask
 from wan2gp_svi.text import count
+from wan2gp_svi.untrusted import parse_json
 
 FILES = ("wgp.py", "models/wan/any2video.py", "models/wan/modules/model.py")
 
@@ -126,8 +126,8 @@ def digest(lines: list[bytes]) -> str:
 def is_old_profile(content: bytes) -> bool:
     """Whether this is a profile of the earlier distribution, edited or not."""
     try:
-        profile = json.loads(content.decode("utf-8-sig"))
-    except (UnicodeDecodeError, ValueError, RecursionError):
+        profile = parse_json(content)
+    except ValueError:
         return False
     return (isinstance(profile, dict) and "svi_mode" in profile
             and not _SAVED_BY_WANGP & profile.keys())

@@ -7,7 +7,6 @@ and renamed when its size and its hash are those that the server publishes.
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -16,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wan2gp_svi import files, location, variants
+from wan2gp_svi import files, location, untrusted, variants
 from wan2gp_svi.install import Refused
 from wan2gp_svi.text import gigabytes
 
 SPARE = 1.05  # the part of a download's size that must be free
-MOST_HEADER = 10_000_000  # bytes of a safetensors header; those of SVI's files have 0.1 million
 
 
 def folder(wangp: Path, wan: str, given: str | None = None) -> Path:
@@ -242,10 +240,8 @@ def found(wangp: Path, given: str | None = None) -> list[tuple[Path, str]]:
 def is_complete(path: Path) -> bool:
     """Whether a safetensors file has as many bytes as its header says, whatever its rank."""
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            tensors = json.loads(file.read(length)) if length <= MOST_HEADER else {}
+        tensors, start = untrusted.header(path)
         ends = [one["data_offsets"][1] for name, one in tensors.items() if name != "__metadata__"]
-        return bool(ends) and path.stat().st_size == 8 + length + max(ends)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return bool(ends) and path.stat().st_size == start + max(ends)
+    except (OSError, ValueError, TypeError, LookupError):
         return False

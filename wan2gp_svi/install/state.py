@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from wan2gp_svi.files import read_json
 from wan2gp_svi.install.patches import is_inside
 from wan2gp_svi.install.shipped import PACKAGE, STATE
 
@@ -30,14 +31,14 @@ class State:
 def load(wangp: Path) -> State | None:
     """The state of an installation; None if it is missing or unreadable."""
     try:
-        stored = json.loads((wangp / STATE).read_text(encoding="utf-8"))
+        stored = read_json(wangp / STATE)
         # a newer release may store more
         state = State(stored["release"], stored["files"], tuple(stored["hooked"]))
         texts = [*state.files.values(), *state.hooked, state.release]
         # whatever the file says, nothing outside our own folders is ours
         foreign = [name for name in state.files if name.split("/")[0] not in (PACKAGE, "profiles")]
         foreign += [name for name in (*state.files, *state.hooked) if not is_inside(name)]
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+    except (TypeError, AttributeError, KeyError):
         return None
     return None if foreign or not all(isinstance(text, str) for text in texts) else state
 

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
+import reprlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import __version__
+from ..untrusted import (
+    MOST_JSON,
+    NAME,
+    NOTHING,
+    Kind,
+    content,
+    either,
+    fits,
+    has,
+    line,
+    many,
+    misfit,
+    number,
+    parse_json,
+    text,
+)
+from ..variants import VARIANTS
 
 FORMAT = 1  #: of both files; a run in another format is listed, and left alone
 
@@ -75,6 +94,51 @@ class About:
 Record = TypeVar("Record", Clip, About)
 
 
+_PIECE = re.compile(r"[0-9]{4,6}(-tail)?\.(?!json)[A-Za-z0-9]{2,11}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_COUNT, _FRAMES, _SEED = number(1, 100_000), number(0, 10**6), number(-(2**63), 2**63)
+_TEXT, _LINE = text(MOST_JSON), line()
+_PROMPTS = Kind("prompts", lambda one: many(_TEXT, 100_000).fits(one) and len(one) > 0)
+
+
+def _holds(one: Any) -> bool:
+    return has({}).fits(one) and len(one) <= 3 and all(
+        _PIECE.fullmatch(name) and isinstance(facts, list) and len(facts) == 2
+        and isinstance(facts[0], str) and _HASH.fullmatch(facts[0])
+        and number(0, 2**40).fits(facts[1]) for name, facts in one.items())
+
+
+def _base(one: Any) -> bool:
+    return one is None or (isinstance(one, list) and len(one) == 2 and NAME.fits(one[0])
+                           and _COUNT.fits(one[1]))
+
+
+#: record -> each field, and what it may hold
+FIELDS: dict[type, dict[str, Kind]] = {
+    Clip: {
+        "number": number(0, 99_999), "prompt": _TEXT, "seed": _SEED, "frames": _FRAMES,
+        "tail": _FRAMES, "tail_stays": Kind("true or false", lambda one: isinstance(one, bool)),
+        "after": _LINE,
+        "holds": Kind(
+            "up to 3 files of a clip, each with its SHA-256 and its size", _holds,
+            lambda one: {name: (digest, size) for name, (digest, size) in one.items()}),
+    },
+    About: {
+        "variant": Kind("a variant that this version of SVI for WanGP knows",
+                        lambda one: isinstance(one, str) and one in VARIANTS),
+        "title": _LINE, "clips": _COUNT, "seed": _SEED, "fps": number(0.1, 1000, float),
+        "asked": _PROMPTS, "prompts": _PROMPTS, "repeat": _COUNT,
+        "decides": has({"SVI seed step": number(1, 1000)}),
+        "settings": has({"model_type": _LINE, "sliding_window_overlap": number(0, 80),
+                         "custom_settings": either(NOTHING, has({}))}),
+        "base": Kind("a run's name and a number of clips, or nothing", _base,
+                     lambda one: one and tuple(one)),
+        "ended": _TEXT, "video": text(2**15), "made": _LINE, "version": _LINE,
+        "label": text(1000),
+    },
+}
+
+
 def as_json(record: Clip | About) -> bytes:
     data = {"format": FORMAT, **asdict(record)}
     return json.dumps(data, ensure_ascii=False, indent=1).encode("utf-8")
@@ -83,16 +147,35 @@ def as_json(record: Clip | About) -> bytes:
 def read(path: Path, kind: type[Record]) -> Record:
     """A record from its file. Raises StoreError if it cannot be read or has another format."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data.pop("format") != FORMAT:
-            raise StoreError(f"{path} was written by another version of SVI for WanGP, and this "
-                             "one cannot read it")
-        if "holds" in data:
-            data["holds"] = {name: (digest, size) for name, (digest, size) in data["holds"].items()}
-        if data.get("base"):
-            data["base"] = tuple(data["base"])
-        return kind(**data)
-    except StoreError:
-        raise
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        return parse(content(path), kind)
+    except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be read: {error}") from None
+
+
+def check(about: About) -> None:
+    """Raises StoreError if the record of a run, which grows by WanGP's settings, could not be read
+    once it is written."""
+    try:
+        data = as_json(about)
+        parse(data, About)
+        if not fits(2 * data):
+            raise ValueError("the prompts are too long")
+    except ValueError as error:
+        raise StoreError(f"this video cannot be kept as a run: {error}") from None
+
+
+def parse(data: bytes, kind: type[Record]) -> Record:
+    """A record from JSON, which anybody may have written. Raises ValueError, which says why not."""
+    values, known = parse_json(data), FIELDS[kind]
+    if not isinstance(values, dict) or type(values.get("format")) is not int:
+        raise ValueError("it is not a record of a run")
+    if values.pop("format") != FORMAT:
+        raise ValueError("it was written by another version of SVI for WanGP")
+    needed = {one.name for one in fields(kind) if one.default is one.default_factory is MISSING}
+    unknown = values.keys() - known.keys()
+    for what, names in (("lacks", needed - values.keys()), ("has the unknown", unknown)):
+        if names:
+            raise ValueError(f"it {what} {reprlib.repr(min(names))}")
+    if wrong := misfit(values, known):
+        raise ValueError(wrong)
+    return kind(**{name: known[name].kept(value) for name, value in values.items()})

@@ -9,7 +9,8 @@
         0001.safetensors          what the next clip is conditioned on, bit for bit
         0001.json                 seed, prompt, hashes; written last: without it there is no clip
 
-Clips are counted from 1 in file names and from 0 everywhere else.
+Clips are counted from 1 in file names and from 0 everywhere else. Runs are passed around, so
+nothing that a run says leads out of its folder.
 """
 
 from __future__ import annotations
@@ -17,24 +18,29 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .. import __version__, files
+from .. import __version__, files, untrusted
+from ..text import cut
 from ..variants import CLIP_FRAMES
 from . import unsaved
 from .record import About, Clip, Piece, StoreError, as_json, read
 
 FOLDER = "svi"  #: of the runs, in WanGP's folder for videos
 STOP = "stop"  #: a file of that name in a run's folder ends the run after the current clip
+_IMAGES = ("start.png", "reference.png")
+_VIDEOS = (".mp4", ".mkv", ".mov")
+_MOST_STATE = 2**29  # bytes; five frames of 4K take 0.15 GB
 
 
 class Run:
@@ -49,6 +55,18 @@ class Run:
 
     def path(self, number: int, ending: str) -> Path:
         return self.folder / f"{number + 1:04d}{ending}"
+
+    @property
+    def video(self) -> Path | None:
+        """The video that the user sees, in WanGP's folder for videos; None if it is gone.
+
+        WanGP writes nowhere else, so only the name counts: not the folder that a stranger's record
+        names, nor where a link leads.
+        """
+        name = PureWindowsPath(self.about.video).name
+        path = self.folder.parent.parent / name
+        known = untrusted.is_name(cut(name, 256)) and path.suffix in _VIDEOS
+        return path if known and untrusted.is_file(path) and not path.is_symlink() else None
 
     def change(self, about: About) -> None:
         self.about = about
@@ -101,6 +119,11 @@ class Run:
         if not path.is_file():
             return None
         clip = read(path, Clip)
+        own = {f"{path.stem}{ending}" for ending in ("", "-tail")}
+        if clip.number != number or {name.partition(".")[0] for name in clip.holds} - own:
+            raise StoreError(f"{path} cannot be read: it is about another clip")
+        if clip.holds.get(f"{path.stem}.safetensors", ("", _MOST_STATE))[1] >= _MOST_STATE:
+            raise StoreError(f"{path} cannot be read: the clip has no state, or a huge one")
         for name, (_, size) in clip.holds.items():
             held = self.folder / name
             found = held.stat().st_size if held.is_file() else 0
@@ -125,20 +148,14 @@ class Run:
         """The hash of what the next clip is conditioned on."""
         return clip.holds[self.path(clip.number, ".safetensors").name][0]
 
-    def is_intact(self, clip: Clip) -> bool:
-        """Whether the state of a clip is as it was written."""
-        try:
-            return _hash(self.path(clip.number, ".safetensors")) == self.seal(clip)
-        except (OSError, KeyError):
-            return False
-
     def state(self, clip: Clip) -> dict[str, Tensor]:
         """What the next clip is conditioned on. Raises StoreError if it is damaged."""
         path = self.path(clip.number, ".safetensors")
-        if self.is_intact(clip):
-            with contextlib.suppress(OSError, SafetensorError):
-                # from memory: Windows does not replace a file that is mapped
-                return load(path.read_bytes())
+        with contextlib.suppress(OSError, ValueError, LookupError, RuntimeError, SafetensorError):
+            # from memory: Windows does not replace a file that is mapped
+            data = untrusted.content(path, _MOST_STATE)
+            if hashlib.sha256(data).hexdigest() == self.seal(clip):
+                return load(data)
         raise StoreError(f"clip {clip.number + 1} of run {self.name} is damaged: {path.name} is "
                          "not as it was written")
 
@@ -180,31 +197,43 @@ class Store:
             with contextlib.suppress(StoreError):
                 yield self.open(name)
 
-    def unreadable(self) -> Iterator[tuple[Path, str]]:
-        """The folders that this version cannot read as runs, and why."""
+    def unreadable(self, but: Collection[str] = ()) -> Iterator[tuple[Path, str]]:
+        """The folders that this version cannot read as runs, and why; `but`: names of runs that it
+        can read."""
         for folder in sorted(self.folder.glob("*/")):
-            if not (folder / "run.json").is_file():
-                yield folder, "has no run.json: the run is being made or removed, or that failed"
-                continue
             try:
-                self.open(folder.name)
+                if folder.name not in but:
+                    self.open(folder.name)
             except StoreError as error:
                 yield folder, str(error)
 
     def open(self, name: str) -> Run:
-        """Raises StoreError."""
+        """The run with exactly that name. Raises StoreError."""
         folder = self.folder / name
+        if not untrusted.is_name(name):
+            raise StoreError(f"{name!r} cannot be read: it is not a name of a run")
+        try:
+            if found := _leads_out(folder):
+                raise StoreError(f"{folder} cannot be read: {found} is not a file but a link or a "
+                                 "device, and SVI follows none in a run")
+            if not (folder / "run.json").exists():
+                raise StoreError(f"{folder} has no run.json: the run is being made or removed, or "
+                                 "that failed")
+        except OSError as error:
+            raise StoreError(f"{folder} cannot be read: {error}") from None
         return Run(folder, read(folder / "run.json", About))
 
     def find(self, name: str) -> Run:
-        """The run with that name, or the only one whose name ends in it. Raises StoreError."""
+        """The run that a person means: that with this name, or else the only one whose name ends in
+        it. Raises StoreError."""
         wanted = name.strip().lower()
         found = [one for one in self._names() if wanted and one.lower().endswith(wanted)]
         found = [one for one in found if one.lower() == wanted] or found
         if len(found) != 1:
             what = f"{len(found)} runs have names that end in" if found else "there is no run"
             known = ", ".join(self._names()[:5]) or "none"
-            raise StoreError(f"{what} {name!r} in {self.folder}. Runs that are there: {known}")
+            raise StoreError(f"{what} {cut(name, 60)!r} in {self.folder}. Runs that are there: "
+                             f"{known}")
         return self.open(found[0])
 
     def new(self, about: About, images: Mapping[str, bytes],
@@ -246,7 +275,8 @@ class Store:
                     files.write(new.folder / name, partial(shutil.copyfile, run.folder / name))
                 new.record(clip)
 
-        images = {path.name: path.read_bytes() for path in run.folder.glob("*.png")}
+        images = {name: (run.folder / name).read_bytes() for name in _IMAGES
+                  if (run.folder / name).is_file()}
         return self.new(about, images, fill)
 
     def remove(self, run: Run) -> int:
@@ -262,9 +292,20 @@ class Store:
     def _names(self) -> list[str]:
         if not self.folder.is_dir():
             return []
-        found = self.folder.glob("*/run.json")
-        newest_first = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
-        return [path.parent.name for path in newest_first]
+        written = {}
+        for path in self.folder.glob("*/run.json"):
+            with contextlib.suppress(OSError):  # just being removed
+                written[path.parent.name] = path.stat().st_mtime
+        return sorted(written, key=lambda name: written[name], reverse=True)
+
+
+def _leads_out(folder: Path) -> str:
+    """The first thing in the folder of a run that is neither a file nor a folder itself; ""."""
+    if folder.is_symlink():
+        return folder.name
+    with os.scandir(folder) as found:
+        return next((one.name for one in found if not one.is_file(follow_symlinks=False)
+                     and not one.is_dir(follow_symlinks=False)), "")
 
 
 def room(clips: Sequence[Clip], pixels: int) -> int:

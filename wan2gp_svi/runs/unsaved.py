@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .. import files
+from .. import files, untrusted
 
 _KEY = "made of"  # of the file's metadata
 
@@ -27,12 +27,11 @@ def write(path: Path, made_of: Mapping[str, str], tensors: Mapping[str, Tensor])
 
 def read(path: Path, made_of: Mapping[str, str]) -> dict[str, Tensor] | None:
     """The tensors of a clip that was made of exactly this; None if there is none, undamaged."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, SafetensorError):
-        data = path.read_bytes()
-        head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        made = json.loads(head["__metadata__"][_KEY])
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError,
+                             RuntimeError, MemoryError, SafetensorError):
+        made = untrusted.parse_json(untrusted.header(path)[0]["__metadata__"][_KEY].encode("utf-8"))
         crc = made.pop("crc")
-        if made == made_of and _crc(found := load(data)) == crc:
+        if made == made_of and _crc(found := load(path.read_bytes())) == crc:
             return found
     return None
 

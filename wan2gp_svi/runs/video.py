@@ -6,6 +6,7 @@ Packets are copied; no frame is decoded or encoded.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,12 @@ _STEP = 16
 _WAIT = 20 * 60.0  # seconds
 _TRIES = 5  # a second apart, to replace a file that is in use by the finished video
 
+_END = 12  # bytes of a packet that tell one frame from another
+
+# What a video may be for FFmpeg: a list of other files or of addresses is one, too, if it is asked.
+_OPTIONS = {"format_whitelist": "mov,matroska", "protocol_whitelist": "file",
+            "skip_frame": "all"}  # reads no frame to learn about the track
+
 # These codecs' parameters go into the stream itself. Pieces from two releases of an encoder may
 # differ in them, and a file has room for one set only.
 _FILTERS = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
@@ -52,9 +59,12 @@ def count_frames(video: Path) -> int:
 
 
 def holds(video: Path, pieces: Sequence[Piece]) -> int | None:
-    """How many of `pieces`, from the first on, make up `video`; None if it is something else."""
+    """How many of `pieces`, from the first on, make up `video`; None if it is something else, such
+    as another video of as many frames."""
     try:
         left = count_frames(video)
+        if not pieces or not begins_with(video, pieces[0][0]):
+            return None
     except VideoError:
         return None
     for number, (_, length) in enumerate(pieces):
@@ -62,6 +72,17 @@ def holds(video: Path, pieces: Sequence[Piece]) -> int | None:
             return number if left == 0 and number else None
         left -= length
     return len(pieces) if left == 0 else None
+
+
+def begins_with(video: Path, piece: Path) -> bool:
+    """Whether a video begins with the frames of a piece. Raises VideoError.
+
+    Compares the ends of packets: their beginnings may be parameters that `join` put there.
+    """
+    with _open(video) as whole, _open(piece) as part:
+        shown = _packets(whole, _track(whole, video), video)
+        return all(bytes(one)[-_END:] == bytes(next(shown, b""))[-_END:]
+                   for one in _packets(part, _track(part, piece), piece))
 
 
 def join(pieces: Sequence[Path], video: Path, like: Path | None = None) -> None:
@@ -78,12 +99,12 @@ def join(pieces: Sequence[Path], video: Path, like: Path | None = None) -> None:
     try:
         while (needed := _mux(pieces, video, delay, tags)) > delay:
             delay = needed
+        if like and video.suffix != ".mkv" and not _copied_mp4_tags(like, video):
+            _mux(pieces, video, delay, tags)
     except (VideoError, OSError):
         raise
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(f"PyAV cannot write {video.name}: {error}") from error
-    if like and video.suffix != ".mkv":
-        _copy_mp4_tags(like, video)
 
 
 class GrowingVideo:
@@ -182,9 +203,11 @@ def _options(piece: Path) -> dict[str, str]:
 
 def _open(path: Path) -> InputContainer:
     try:
-        # reads no frame to learn about the track; WanGP's images in the metadata are no text
-        return av.open(str(path), options={"skip_frame": "all"}, metadata_errors="replace")
-    except (av.FFmpegError, OSError) as error:
+        if not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, "there is no such file")
+        # WanGP's images in the metadata are no text
+        return av.open(str(path), options=_OPTIONS, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
 
 
@@ -244,10 +267,18 @@ def _mkv_tags(video: Path) -> dict[str, str]:
     return {}
 
 
-def _copy_mp4_tags(old: Path, new: Path) -> None:
-    """Copies WanGP's settings and start image, with the library that WanGP wrote them with."""
-    with contextlib.suppress(Exception):  # the video counts, and WanGP writes them after each clip
+def _copied_mp4_tags(old: Path, new: Path) -> bool:
+    """Copies WanGP's settings and start image, with the library that WanGP wrote them with. False
+    if that failed halfway: the video counts, and WanGP writes its settings after each clip."""
+    try:
         from mutagen.mp4 import MP4
 
-        if tags := MP4(old).tags:
+        tags = MP4(old).tags
+    except Exception:  # mutagen has many for a file with wrong bytes
+        return True
+    try:
+        if tags:
             tags.save(new)
+    except Exception:
+        return False
+    return True

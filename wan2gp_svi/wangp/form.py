@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ..text import cut
 from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant
 
 AUTO, OFF, NEW = "auto", "off", "new"
 _MOTION_FRAMES = tuple(sorted({variant.motion_frames for variant in VARIANTS.values()}))
 _MASKED = "5 cfg"  # 5 motion frames, all of them in the mask
+_LONGEST_RUN = 300  # characters; Python reads no number of thousands
 
 
 class SettingsError(ValueError):
@@ -31,6 +33,9 @@ class Custom:
             raise _not_possible("svi_variant", self.variant, f"one of: {', '.join(allowed)}")
         self.seed_step = self._number("seed_times", range(1, 1001), SEED_STEP)
         self.requested_run = self.text("svi_run") or AUTO
+        if len(self.requested_run) > _LONGEST_RUN:
+            raise _not_possible("svi_run", self.requested_run,
+                                f"{AUTO}, {NEW}, a run's name, or its name with @ and a clip")
 
     def override(self, variant: Variant) -> Variant:
         """The variant with what the user chose."""
@@ -69,7 +74,7 @@ class Custom:
 
 
 def _not_possible(name: str, text: str, allowed: str) -> SettingsError:
-    return SettingsError(f"{_NAMES[name]} is \"{text}\". Set it to {allowed}.")
+    return SettingsError(f"{_NAMES[name]} is \"{cut(text, 60)}\". Set it to {allowed}.")
 
 
 def custom_settings() -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import chain
+from ..runs import record
 from ..runs.record import About, Clip, StoreError
 from ..runs.state import State, reason
 from ..runs.store import FOLDER, Run, Store
@@ -53,6 +54,7 @@ _SERVER = {
 _Scope = Mapping[str, Any]
 
 _recordings: weakref.WeakSet[Recording] = weakref.WeakSet()  # that this WanGP has begun
+_told: set[str] = set()  # of runs that cannot be read
 
 
 def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
@@ -70,6 +72,7 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
     random = scope["repeat_no"] > 1 or _asked_seed(scope) < 0
     in_memory = bool(scope.get("api_return_video_uint8"))  # the caller wants all frames
     try:
+        record.check(about)
         run = None
         if wish not in (AUTO, NEW):
             if in_memory:
@@ -144,7 +147,9 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
     a run does not mean that run.
     """
     near: dict[int, str] = {}
+    names = set()
     for run in store.runs():
+        names.add(run.name)
         had = run.about
         other_seed = had.ended == State.STOPPED if random else had.seed != about.seed
         if had.base is not None or other_seed:
@@ -168,6 +173,10 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
             near[0] = f"{error}. This is a new run."
             continue
         return run
+    for _, why in store.unreadable(names):
+        if why not in _told:
+            _told.add(why)
+            say(f"{why}. This is a new run.")
     if near:
         say(near[min(near)])
     return None
@@ -291,7 +300,8 @@ def _about(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor) 
         **_of_server(scope.get("server_config") or {}),
     }
     return About(
-        variant=variant.id, title=variant.title, clips=total, seed=scope["seed"],
+        variant=variant.id, title=variant.title, clips=total,
+        seed=int(scope["seed"]),
         fps=float(scope["fps"]), asked=asked, prompts=prompts,
         repeat=max(1, min(variant.prompt_repeat, total // len(prompts))),
         decides=json.loads(json.dumps(decides, default=str)),

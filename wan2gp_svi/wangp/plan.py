@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import chain
 from ..text import count, plural
+from ..untrusted import is_file
 from ..variants import CLIP_FRAMES, VARIANTS, Variant, identify, noise
 from .form import AUTO, OFF, Custom, SettingsError
 
@@ -154,13 +155,13 @@ def _is_blank(image: Any) -> bool:
 
 
 def _is_missing(path: Any) -> bool:
-    return isinstance(path, (str, Path)) and not Path(path).is_file()
+    return isinstance(path, (str, Path)) and not is_file(path)
 
 
 def _possible_frames(frames: Any) -> bool:
     try:
         return 1 <= int(frames or CLIP_FRAMES) <= CLIP_FRAMES * MAX_CLIPS
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

@@ -31,7 +31,7 @@ from ..runs.state import State
 from ..runs.store import STOP, Run, room, room_beside
 from ..runs.video import GrowingVideo, VideoError, count_frames, holds, join
 from ..text import size
-from ..variants import CLIP_FRAMES, Variant
+from ..variants import CLIP_FRAMES, VARIANTS, Variant
 from .clip import Video
 from .form import SettingsError
 from .frames import smallest, to_uint8
@@ -95,7 +95,7 @@ class Recording:
     def __init__(self, run: Run, total: int, pixels: int, say: Callable[[str], None]):
         self.run, self.total, self.say, self._pixels = run, total, say, pixels
         self.asked = run.about  #: with the prompts of this time; recorded with the first new clip
-        self.clips: list[Clip] = [*takewhile(run.is_intact, run.done()[:total])]
+        self.clips: list[Clip] = [*takewhile(self._is_usable, run.done()[:total])]
         self.taken_over = len(self.clips)
         self._pieces = [piece for clip in self.clips for piece in run.pieces(clip, last=False)]
         self._seeds: list[int] = []
@@ -111,6 +111,36 @@ class Recording:
     def holds_lock(self) -> bool:
         """Whether the run is kept from other WanGPs; no longer, once it is closed."""
         return self._release.alive
+
+    def _is_usable(self, clip: Clip) -> bool:
+        try:
+            self._check(clip)
+        except StoreError:
+            return False
+        return True
+
+    def _check(self, clip: Clip) -> None:
+        """Raises StoreError if a clip on disk is not as SVI writes it."""
+        fault = "" if self._is_state(self.run.state(clip)) else "its state is that of another video"
+        try:
+            for path, frames in self.run.pieces(clip, last=True):
+                if (found := count_frames(path)) != frames:
+                    fault = f"{path.name} has {found} of {frames} frames"
+        except VideoError as error:
+            fault = str(error)
+        if fault:
+            raise StoreError(f"clip {clip.number + 1} of run {self.run.name} is damaged: {fault}")
+
+    def _is_state(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether tensors are a clip's last frames and, with Pro, its latents."""
+        names = ("motion_frames", "last_frame", "latents")
+        match [(*state[name].shape, state[name].dtype) if name in state else () for name in names]:
+            case [(3, frames, height, width, torch.uint8), (3, 1, *last), latents]:
+                pro = VARIANTS[self.run.about.variant].pro
+                return (0 < frames < CLIP_FRAMES and height * width == self._pixels
+                        and last == [height, width, torch.uint8]
+                        and (len(latents) == 6 and latents[0] == 1 if pro else not latents))
+        return False
 
     # ------------------------------------------------------------------ in the order of a clip
 
@@ -138,7 +168,7 @@ class Recording:
         try:
             found = self.run.clip(number)
             if found is not None:
-                self.run.state(found)
+                self._check(found)
         except StoreError as error:
             self.say(f"{error}. SVI makes it again.")
             return None
@@ -162,7 +192,7 @@ class Recording:
         if current.stored is not None:
             return self._handed_out(current.stored)
         state = self.run.unsaved(current.number, current.made_of)
-        if state is None:
+        if state is None or not self._is_state(state):
             return None
         self.say(f"clip {current.number + 1} was made but not saved. SVI saves it now.")
         frames = state.pop("frames")
@@ -249,9 +279,10 @@ class Recording:
             files.write(target, partial(join, [piece for piece, _ in self._shown_pieces()]))
             return
         if self._video is None:
-            before = Path(self.run.about.video or "none")
-            held = holds(before, self._pieces) if before.suffix == target.suffix else None
-            self._video = GrowingVideo(target if held is None else before, held or 0, self.say)
+            before = self.run.video
+            same = before if before and before.suffix == target.suffix else None
+            held = holds(same, self._pieces) if same else None
+            self._video = GrowingVideo(same if same and held else target, held or 0, self.say)
         self._grow(None, self._current.last)
 
     def _grow(self, send_cmd: Callable[..., None] | None, final: bool = False) -> None:
@@ -384,10 +415,12 @@ class Recording:
                 self.wait()
                 self._jobs.clear()
                 self._let_go(f"a clip could not be written: {error}")
+                fix = ("Set \"SVI run\" to new to start over" if isinstance(error, VideoError) else
+                       "Free some disk space, or close the program that uses the file, and press "
+                       "Generate again to resume")
                 raise StoreError(
-                    f"the clips of run {self.run.name} cannot be written ({error}). Free some disk "
-                    "space, or close the program that uses the file, and press Generate again to "
-                    f"resume. All clips so far are safe in {self.run.folder}.") from error
+                    f"the clips of run {self.run.name} cannot be written ({error}). {fix}. All "
+                    f"clips so far are safe in {self.run.folder}.") from error
 
     def _check_room(self, number: int) -> None:
         """Raises SettingsError if the disk has no room for this clip, and warns if it has none for

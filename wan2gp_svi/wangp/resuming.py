@@ -8,9 +8,11 @@ from .. import chain
 from ..runs.record import StoreError
 from ..runs.state import State, state
 from ..runs.store import Run
+from ..variants import VARIANTS
 from .plan import MAX_CLIPS, SMALL
 
 SEEDS = range(2**32)
+_MOST_PROMPTS = 2_000_000  # characters, of all clips: 1,000 for each of 2,000
 
 
 def resumed(run: Run) -> dict[str, Any]:
@@ -87,10 +89,15 @@ def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) 
     if not about.settings:
         raise StoreError(f"run {run.name} failed before its first clip was done: generate the "
                          "video again")
-    overlap = int(about.settings["sliding_window_overlap"])
+    if (length := sum(map(len, asked))) > _MOST_PROMPTS:
+        raise StoreError(f"the prompts of all clips have {length:,} characters together, and at "
+                         f"most {_MOST_PROMPTS:,} are possible: shorten them")
+    own = VARIANTS[about.variant].overlap
+    overlap = about.settings.get("sliding_window_overlap", own)
     start = run.folder / "start.png"
     custom = {**(about.settings.get("custom_settings") or {}), "svi_run": wish}
     between = "\n\n" if about.settings.get("multi_prompts_gen_type") == "PW" else "\n"
     images = {"image_start": str(start)} if start.is_file() else {}
     return {**about.settings, **images, "seed": seed, "prompt": between.join(asked),
-            "custom_settings": custom, "video_length": chain.length(clips, overlap)}
+            "custom_settings": custom, "video_length": chain.length(clips, overlap),
+            "sliding_window_overlap": overlap}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from wan2gp_svi.files import read_json
 from wan2gp_svi.install import Refused
 from wan2gp_svi.install.locate import is_here
 from wan2gp_svi.install.patches import is_inside
@@ -35,9 +36,9 @@ class Record:
 def load(wangp: Path) -> Record:
     """The record; an empty one if there is none that can be read."""
     try:
-        stored = json.loads((wangp / RECORD).read_text(encoding="utf-8"))
+        stored = read_json(wangp / RECORD)
         record = Record(dict(stored["files"]), tuple(stored["folders"]))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
         return Record()
     texts = (*record.files.values(), *record.folders)
     if not all(isinstance(one, str) for one in texts):

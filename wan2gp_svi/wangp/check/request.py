@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ...untrusted import is_file
 from ...variants import VARIANTS, Variant, identify, noise
 from ..plan import ARCHITECTURES, Plan, active_loras, file_name, first_image
 
@@ -157,6 +158,8 @@ def _size(image: Any) -> tuple[int, int] | None:
     """The size of a PIL image, a path, or the first of a list of these."""
     image = first_image(image)
     if isinstance(image, (str, Path)):
+        if not is_file(image):  # a pipe would never end
+            return None
         with contextlib.suppress(Exception):  # no such file, no picture, no PIL
             from PIL import Image
 

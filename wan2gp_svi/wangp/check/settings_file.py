@@ -3,20 +3,64 @@
 Needs no WanGP, and writes nothing. Standard library only.
 """
 
-import json
+import io
 import mmap
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ... import location
 from ...files import read_json
+from ...untrusted import (
+    DECODER,
+    MOST_JSON,
+    NAME,
+    Kind,
+    content,
+    either,
+    has,
+    line,
+    many,
+    misfit,
+    number,
+    parse_json,
+    text,
+)
 from ..plan import ARCHITECTURES, first_image
 
 _KEY = b'"model_type"'  # in all settings that WanGP writes
 _REACH = 2**18  # bytes of settings before and after that key
+_TRIED, _TRY = 2**24, 2**13  # characters to look for them in: in all, and at least for each try
 _MEDIA = ("image_start", "video_source")
+_MOST_TASKS = 1000
+_MOST_NAMES = 4 * 2**20  # bytes of a zip's list of files, about 40,000
+_BROKEN = (OSError, ValueError, LookupError, RuntimeError, EOFError, struct.error, zlib.error,
+           zipfile.BadZipFile)
+
+_LINE, _COUNT = line(), number(0, 100)
+_NUMBER = Kind("a number", number(-1e15, 1e15, float).fits)
+_PATH = Kind("a path or a list of paths", lambda one: all(
+    isinstance(path, (str, type(None))) for path in (one if isinstance(one, list) else [one])))
+_EMPTY = (None, False)  # which WanGP's settings may be, too
+_KINDS: dict[str, Kind] = {  # of what SVI reads in them
+    "model_type": NAME, "prompt": text(2_000_000), "custom_settings": has({}),
+    "activated_loras": many(_LINE, 1000),
+    "loras_multipliers": either(text(20_000), many(_LINE, 1000)),
+    "frame_scheduler": has({}), "image_end": _PATH, "image_start": _PATH, "video_source": _PATH,
+    "image_mode": _COUNT, "guidance_phases": _COUNT, "model_switch_phase": _COUNT,
+    "multi_prompts_gen_type": either(_LINE, _COUNT), "resolution": line(100),
+    "seed": either(_NUMBER, Kind("nothing", lambda one: one == "")),
+    **dict.fromkeys(("image_prompt_type", "override_attention", "sample_solver",
+                     "skip_steps_cache_type"), _LINE),
+    **dict.fromkeys((
+        "guidance_scale", "motion_amplitude", "num_inference_steps",
+        "sliding_window_color_correction_strength", "sliding_window_discard_last_frames",
+        "sliding_window_overlap", "sliding_window_size", "sliding_window_trim_first_frames",
+        "video_length"), _NUMBER),
+}
 
 
 class SavedError(Exception):
@@ -31,22 +75,53 @@ def read(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """
     inside: set[str] | None = set()
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a file")
         if path.suffix.lower() == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                found = json.loads(archive.read("queue.json"))
-                inside = set(archive.namelist())
+            found, inside = _in_zip(path)
         elif path.suffix.lower() == ".json":
-            found = json.loads(path.read_text(encoding="utf-8-sig"))
+            found = parse_json(content(path))
         else:
             found, inside = _in_video(path), None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except _BROKEN as error:
         raise SavedError(f"cannot read {path}: {error}") from error
     tasks = [one.get("params", one) for one in (found if isinstance(found, list) else [found])
              if isinstance(one, dict)]
+    tasks = [task for task in tasks if isinstance(task, dict)]
     if not tasks:
         raise SavedError(f"there are no WanGP settings in {path}")
+    if len(tasks) > _MOST_TASKS:
+        raise SavedError(f"{path} holds {len(tasks):,} videos, and at most {_MOST_TASKS:,} are "
+                         "checked at a time")
+    for task in tasks:
+        given = {name: task[name] for name in _KINDS.keys() & task if task[name] not in _EMPTY}
+        if wrong := misfit(given, _KINDS):
+            raise SavedError(f"the settings in {path} cannot be used: {wrong}")
     return [(path.name if len(tasks) == 1 else f"{path.name}, {number}", _media(task, inside))
             for number, task in enumerate(tasks, 1)]
+
+
+class _Zip(io.BufferedReader):
+    """A file for ZipFile, which reads a list of files of any length at once."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if (size or 0) > _MOST_NAMES:
+            raise ValueError("its list of files is too long")
+        return super().read(size)
+
+
+def _in_zip(path: Path) -> tuple[Any, set[str]]:
+    """The queue in a zip, and the names of all its files. Unpacks no more than a queue can have."""
+    with _Zip(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
+        if "queue.json" not in (names := set(archive.namelist())):
+            raise ValueError("it holds no queue.json")
+        queue = archive.getinfo("queue.json")
+        if queue.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError("its compression is not that of WanGP's queues")
+        if queue.file_size > MOST_JSON:
+            raise ValueError(f"its queue.json is longer than {MOST_JSON / 1e6:.1f} MB")
+        with archive.open(queue) as packed:
+            return parse_json(b"".join(iter(lambda: packed.read(2**16), b""))), names
 
 
 def _media(settings: dict[str, Any], inside: set[str] | None) -> dict[str, Any]:
@@ -61,18 +136,21 @@ def _media(settings: dict[str, Any], inside: set[str] | None) -> dict[str, Any]:
 def _in_video(path: Path) -> dict[str, Any]:
     """WanGP writes settings as plain JSON into the comment of mp4 and mkv; this finds it there."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = data.find(_KEY)
+        at, left = data.find(_KEY), _TRIED
         while at >= 0:
             start = at
-            while (start := data.rfind(b"{", max(0, at - _REACH), start)) >= 0:
+            while (start := data.rfind(b"{", max(0, at - _REACH), start)) >= 0 and left > 0:
                 text = data[start : at + _REACH].decode("utf-8", "ignore")
                 try:
-                    found, _ = json.JSONDecoder().raw_decode(text)
-                except ValueError:
+                    found, end = DECODER.raw_decode(text)
+                    found = parse_json(text[:end].encode("utf-8"))
+                except (ValueError, RecursionError) as error:
+                    left -= _TRY + getattr(error, "pos", len(text))
                     continue
                 if "model_type" in found:
                     return found
-            at = data.find(_KEY, at + 1)
+                left -= _TRY + end
+            at = data.find(_KEY, at + 1) if left > 0 else -1
     raise ValueError("it holds no WanGP settings")
 
 

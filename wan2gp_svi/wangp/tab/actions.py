@@ -1,5 +1,6 @@
 """What the buttons of a run do: settings to extend or redo it, WanGP's form, the drift report."""
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from typing import Any
 from ... import chain, drift, files
 from ...runs.record import StoreError
 from ...runs.store import Run
+from ...text import cut
 from .. import resuming
 from .view import Shown
 
@@ -56,13 +58,10 @@ def redo(run: Run, clip: Any, prompt: str, seed: str) -> dict[str, Any]:
 
 
 def _whole(what: str, value: Any) -> int:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = 0.5
-    if number != int(number):
-        raise StoreError(f"{what} must be a whole number, not {value!r}")
-    return int(number)
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        if (number := int(float(value))) == float(value):
+            return number
+    raise StoreError(f"{what} must be a whole number, not {cut(str(value), 40)!r}")
 
 
 def paragraphs(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from ...runs.record import StoreError
 from ...runs.state import State, is_empty, rename
 from ...runs.store import Run
 from ...text import plural, size
+from ...untrusted import is_name
 from .. import resuming, stop_button
 from . import actions, view, visitors
 from .helpers import gr, on, text_to_copy, to_form
@@ -130,7 +131,7 @@ class RunPanel:
     def show(self, name: str, clicked: bool = True) -> dict[Any, Any]:
         """The components' values for a run; they hide the panel if it is gone. What the user may
         be entering or watching stays unless the run was `clicked`."""
-        if not name or not (self.tab.store.folder / name).is_dir():
+        if not is_name(name) or not (self.tab.store.folder / name).is_dir():
             return {self.chosen: "", self.panel: gr.update(visible=False)}
         shown = view.look(self._run(name))
         running, last = shown.state == State.RUNNING, shown.last_redo
@@ -166,7 +167,8 @@ class RunPanel:
         return values
 
     def _run(self, name: str) -> Run:
-        return self.tab.store.find(name)
+        run: Run = self.tab.store.open(name)
+        return run
 
     def _start(self, make: Callable[..., dict[str, Any]]) -> Callable[..., tuple[Any, ...]]:
         """The work of a button: puts the settings that `make` returns into WanGP's queue, which

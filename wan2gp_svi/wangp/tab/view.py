@@ -21,6 +21,8 @@ from .helpers import table
 
 _THUMBNAIL = (112, 72)
 _MOST_ROWS = 200  # of the table of clips; a browser takes seconds for thousands
+_LONGEST_PROMPT = 5000  # characters of a prompt in it
+_MOST_PIXELS = 2**24  # of a run's picture, which is as large as its video: 4K has half as many
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,7 @@ class Shown:
 
 
 def look(run: Run) -> Shown:
-    done, video = run.done(), Path(run.about.video) if run.about.video else None
-    video = video if video is not None and video.is_file() else None
+    done, video = run.done(), run.video
     return Shown(run, done, state(run, len(done)), video, drift_of(video))
 
 
@@ -61,7 +62,8 @@ def seconds(run: Run, clips: int) -> float:
 
 
 def rows(store: Store) -> tuple[list[list[str]], list[str]]:
-    """The cells of the list of runs, one in each row, and the names of the runs."""
+    """The cells of the list of runs, one in each row, and the names of the runs; "" for a run that
+    cannot be read."""
     cells, names = [], []
     for run in store.runs():
         try:
@@ -69,6 +71,9 @@ def rows(store: Store) -> tuple[list[list[str]], list[str]]:
         except OSError:  # just being removed
             continue
         names.append(run.name)
+    for folder, why in store.unreadable(names):
+        cells.append([f"<b>{escape(cut(folder.name, 60))}</b><div>{escape(cut(why, 400))}</div>"])
+        names.append("")
     return cells, names
 
 
@@ -127,7 +132,7 @@ def clips_table(shown: Shown) -> str:
         clip = shown.done[number] if number < len(shown.done) else None
         seed = clip.seed if clip else chain.seed(about.seed, number, step)
         cells.append([str(number + 1), "on disk" if clip else "to come", str(seed),
-                      clip.prompt if clip else prompt])
+                      cut(clip.prompt if clip else prompt, _LONGEST_PROMPT)])
     left_out = "" if len(cells) == len(prompts) else (
         f"<p>Clips {first + 1:,} to {last:,} of {len(prompts):,}.</p>")
     return left_out + table(["Clip", "", "Seed", "Prompt"], cells)
@@ -162,8 +167,9 @@ def thumbnail(run: Run) -> str:
 def _thumbnail(path: Path, modified: float) -> str:
     from PIL import Image
 
-    picture = path.suffix == ".png"
-    image = Image.open(path) if picture else Image.fromarray(_first_frame(path))
+    image = Image.open(path) if path.suffix == ".png" else Image.fromarray(_first_frame(path))
+    if image.width * image.height > _MOST_PIXELS:
+        raise OSError(f"{path} is too large for a picture of a run")
     image = image.convert("RGB")
     image.thumbnail(_THUMBNAIL)
     buffer = io.BytesIO()
@@ -175,12 +181,9 @@ def _thumbnail(path: Path, modified: float) -> str:
 
 
 def _first_frame(path: Path) -> Any:
-    import cv2
+    from ...drift.video import read
 
-    found, frame = cv2.VideoCapture(str(path)).read()
-    if not found:
-        raise OSError(f"{path} has no frame that can be read")
-    return frame[:, :, ::-1].copy()
+    return next(read(path, 1))[0]
 
 
 def served(path: Path) -> str:
@@ -216,7 +219,8 @@ def drift(path: Path | None) -> str:
         return ""
     report = read_json(path.with_suffix(".json"))
     verdict = report.get("verdict", "") if isinstance(report, dict) else ""
-    return (f"<p><b>{escape(str(verdict))}</b></p><a href='{served(path)}' target='_blank'>"
+    verdict = escape(cut(str(verdict), 2000))
+    return (f"<p><b>{verdict}</b></p><a href='{served(path)}' target='_blank'>"
             f"<img src='{served(path)}' alt='drift report' style='width:100%'></a>")
 
 
