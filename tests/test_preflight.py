@@ -333,6 +333,7 @@ def test_an_svi_lora_at_another_strength_or_on_the_wrong_expert_is_said(
     (SHOT, dict(sample_solver="euler_a"), "sampler", "Choose unipc or euler"),
     (SHOT, dict(sample_solver="lcm"), "sampler", "at most 8 steps, not 50. Choose unipc"),
     (SHOT, dict(sample_solver="causvid"), "sampler", "shift of 5"),
+    (SHOT_FAST, dict(sample_solver="euler"), "sampler", "of 4 steps with WanGP's euler, the last"),
     (SHOT, dict(self_refiner_setting=1), "self-refiner", "Turn it off"),
     (SHOT, dict(skip_steps_cache_type="tea"), "step-skipping", "TeaCache"),
     (SHOT, dict(skip_steps_cache_type="mag"), "step-skipping", "Turn step skipping off"),
@@ -345,7 +346,7 @@ def test_sampling_that_is_known_to_hurt_is_said(profile, changes, id, fixed):
     (SHOT, dict(num_inference_steps=20)), (SHOT, dict(guidance_scale=7)),
     (SHOT_FAST, dict(guidance_scale=2)),
     (SHOT_FAST, dict(sample_solver="lcm", num_inference_steps=8)),
-    (SHOT, dict(sample_solver="dpm++")),
+    (SHOT, dict(sample_solver="dpm++")), (SHOT, dict(sample_solver="euler")),
     (SHOT, dict(sample_solver="")), (SHOT, dict(num_inference_steps=None)),
     (SHOT, dict(guidance_scale=None)),
     (SHOT, dict(skip_steps_cache_type=None, self_refiner_setting=None)),
@@ -366,10 +367,6 @@ def test_sageattention_with_pro_is_said(mode, override, wrong):
     assert not wrong or "users report" in found["attention"] and "Choose sdpa" in found["attention"]
     assert warned(WAN22, server=server, override_attention=override) == {}
     assert warned(PRO, server={"attention_mode": "auto"}) == {}, "what auto comes to is not known"
-
-
-def test_a_tiled_vae_is_said():
-    assert "VAE Tiling to Auto" in warned(server={**SERVER, "vae_config": 2})["vae-tiles"]
 
 
 # -------------------------------------------------------------------------------------- size, image
@@ -665,7 +662,7 @@ def wangp(tmp_path):
     for folder in ("defaults", "finetunes"):
         (root / folder).mkdir(parents=True)
     (root / "wgp.py").touch()
-    (root / "wgp_config.json").write_text(json.dumps({**SERVER, "vae_config": 2}))
+    (root / "wgp_config.json").write_text(json.dumps({**SERVER, "attention_mode": "sage"}))
     (root / "defaults/i2v.json").write_text(json.dumps({"model": {**PLAIN, "architecture": "i2v"}}))
     model = {"name": "720p", "architecture": "i2v",
              "URLs": [WAN21 + "wan2.1_image2video_720p_14B_mbf16.safetensors"]}
@@ -685,7 +682,7 @@ def test_a_file_of_settings_is_checked(saved, capsys):
                         "241 frames, 15.1 s. "
                         "Motion frames 1, padding: reference, seeds 1234, 1276, 1318")
     assert lines[1].startswith("  adjustment: 241 frames instead of 243")
-    assert lines[-1].startswith("Attention, quantisation and VAE tiling were not checked")
+    assert lines[-1].startswith("Attention and quantisation were not checked")
 
 
 def test_a_file_that_cannot_be_svi_ends_with_1(saved, capsys):
@@ -704,8 +701,9 @@ def test_the_models_and_the_configuration_of_a_wangp_count(saved, wangp, capsys)
     assert run(saved(model_type="mine"), "--wangp", wangp) == 0
     out = capsys.readouterr().out
     assert "(wan2gp_svi/docs/guide.md#weights)" in out
-    assert "(wan2gp_svi/docs/guide.md#vae-tiles)" in out
     assert "not checked" not in out
+    assert run(saved(**PROFILES[PRO].settings), "--wangp", wangp) == 0
+    assert "(wan2gp_svi/docs/guide.md#attention)" in capsys.readouterr().out
     settings = json.loads(saved(model_type="i2v_720p").read_text())
     settings.pop("resolution")  # then it is the model's
     bare = wangp / "bare.json"
@@ -855,7 +853,6 @@ ROWS: dict[str, dict] = {
     "image-shape": dict(image_start="vertical.png", server={"fit_canvas": 2}),
     "prompts": dict(profile=STREAM, prompt="a boat\n\na storm"),
     "attention": dict(profile=PRO, server={"attention_mode": "sage"}),
-    "vae-tiles": dict(server={"vae_config": 2}),
     "frames": dict(video_length=82),
     "window": dict(sliding_window_size=129),
     "colour-correction": dict(sliding_window_color_correction_strength=0.5),

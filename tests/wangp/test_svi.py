@@ -24,6 +24,7 @@ from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.conditioning import condition, condition_pro  # noqa: E402
 from wan2gp_svi.drift.layout import provenance  # noqa: E402
 from wan2gp_svi.variants import VARIANTS, identify  # noqa: E402
+from wan2gp_svi.wangp.matching import DECIDING  # noqa: E402
 
 HOME = Path(__file__).parents[2]
 PROFILES = sorted(HOME.glob("profiles/*/*.json"))
@@ -152,6 +153,20 @@ def test_each_profile_chains_as_the_authors_do(number, all_profiles):
     assert any(f"{variant.title} (" in line and f"seeds {seeds}" in line for line in lines)
     assert sum(f"/{clips} done in" in line for line in lines) == clips
     assert "LoRA: 20 of 20 layers matched" in report["log"]
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
+def test_a_profile_is_the_same_run_whatever_the_settings_were_before(profile, wangp):
+    """WanGP applies a profile on top of the current settings."""
+    ours = json.loads(profile.read_text(encoding="utf-8"))
+    stock = json.loads((wangp / "models/_settings.json").read_text(encoding="utf-8"))
+    before = [json.loads(path.read_text(encoding="utf-8"))
+              for path in (*wangp.glob("profiles/*/*.json"), *wangp.glob("defaults/*.json"))]
+    assert len(before) > 200
+    left = {name for settings in before for name, value in settings.items()
+            if name in DECIDING and name not in ours and value != stock[name]}
+    assert left == set()
+    assert {"resolution", "video_prompt_type", "image_prompt_type"} < set(ours)
 
 
 def test_the_metadata_bring_the_run_back(all_profiles, run_wangp, svi):

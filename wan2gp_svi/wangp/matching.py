@@ -30,7 +30,7 @@ from .resuming import check_redo
 _START, _OF_SERVER = "start image", "server "
 
 #: WanGP's settings that decide what a clip shows, and that `About` has no field of its own for
-_DECIDING = (
+DECIDING = (
     "apg_switch", "attention_sparsity", "cfg_star_switch", "cfg_zero_step", "film_grain_intensity",
     "film_grain_saturation", "flow_shift", "force_fps", "guidance2_scale", "guidance3_scale",
     "guidance_phases", "guidance_scale", "loras_multipliers", "model_switch_phase",
@@ -123,7 +123,7 @@ def _changed(run: Run, plan: Plan, inputs: _Scope, server: _Scope) -> dict[str, 
     """What decides the picture and is not as in the settings that the run was made with. WanGP's
     loop may hold other values than its settings, so these are compared with settings alone."""
     kept = run.about.settings
-    changed = {name: inputs[name] for name in _DECIDING
+    changed = {name: inputs[name] for name in DECIDING
                if name in inputs and name in kept and inputs[name] != kept[name]}
     return changed | _of_plan(plan) | (_of_server(server) if server else {})
 
@@ -291,7 +291,7 @@ def _about(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor) 
     prompts = non_empty(scope["prompts"]) or [""]
     total = scope["total_windows"]
     start = to_uint8(torch.cat([reference[:, None], motion_frames], dim=1))
-    decides = {name: scope[name] for name in _DECIDING if name in scope}
+    decides = {name: scope[name] for name in DECIDING if name in scope}
     decides |= {  # these names have a blank, which WanGP's have not
         "model type": scope["model_type"],
         "video size": f"{reference.shape[2]}x{reference.shape[1]}",

@@ -13,6 +13,12 @@ from typing import Any
 from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant
 from .form import AUTO
 
+#: the authors' scripts for Wan 2.1 have an English one of their own, and those for Wan 2.2 have
+#: Wan's, which WanGP takes if the field is empty
+_NEGATIVE = (
+    "flicker, drifting colours, oversaturated, overexposed, washed out, grey haze, blurry, low "
+    "detail, compression artefacts, watermark, subtitles, still picture, distorted face, deformed "
+    "hands, extra fingers, extra limbs, crowded background, walking backwards")
 _CLIPS = 5  # that a profile sets; with one, SVI has nothing to do
 _LORAS = "https://huggingface.co/DeepBeepMeep/Wan{}/resolve/main/loras_accelerators/"
 
@@ -26,7 +32,6 @@ class Recipe:
     cfg: float
     help: str
     loras: tuple[tuple[str, str], ...] = ()
-    solver: str = "unipc"
 
 
 _HALF = "The accelerator runs at half strength"
@@ -41,7 +46,7 @@ _FUSIONIX = Recipe(
 _SEKO = _LORAS.format("2.2") + "Wan2.2_I2V_A14B_{}_4steps_lora_rank64_Seko_V1_forKJ.safetensors"
 _LIGHTNING = Recipe(
     "Lightning", 4, 1.5, f"Fast. {_HALF} on high noise, which makes motion. 6 steps look better.",
-    ((_SEKO.format("HIGH"), "0.5;0"), (_SEKO.format("LOW"), "0;1")), "euler")
+    ((_SEKO.format("HIGH"), "0.5;0"), (_SEKO.format("LOW"), "0;1")))
 
 #: title, variant, accelerators; none for Film Transitions, because they swallow its transitions
 #: WanGP sorts profiles by name: the blank puts the one for beginners before all other SVI profiles
@@ -91,11 +96,17 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
         "loras_multipliers": " ".join(strengths),
         "num_inference_steps": recipe.steps,
         "guidance_phases": 2 if two else 1,
-        "guidance_scale": recipe.cfg,
-        **({"guidance2_scale": recipe.cfg, "model_switch_phase": 1, "switch_threshold": 875}
-           if two else {}),
+        **dict.fromkeys(("guidance_scale", "guidance2_scale", "guidance3_scale"), recipe.cfg),
+        "model_switch_phase": 1,
+        "switch_threshold": 875 if two else 0,
+        "switch_threshold2": 0,
         "flow_shift": variant.shift,
-        "sample_solver": recipe.solver,
+        "sample_solver": "unipc",  # WanGP's euler wastes the last of its steps
+        "negative_prompt": "" if two else _NEGATIVE,
+        "NAG_scale": 1,
+        "force_fps": "",
+        "resolution": "832x480",
+        "video_prompt_type": "",
         "image_mode": 0,
         "video_length": CLIP_FRAMES * _CLIPS,
         "image_prompt_type": "S",
@@ -109,6 +120,9 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
         "skip_steps_cache_type": "",
         "self_refiner_setting": 0,
         "perturbation_switch": 0,
+        "perturbation_layers": [9],  # this and the next two: WanGP's own, without effect
+        "perturbation_start_perc": 10,
+        "perturbation_end_perc": 90,
         "cfg_star_switch": 0,
         "apg_switch": 0,
         "RIFLEx_setting": 2,

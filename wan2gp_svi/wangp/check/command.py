@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         return 1
     if config is None:
         why = f"no {location.CONFIG} in {wangp}" if wangp else "name WanGP's folder with --wangp"
-        print(f"Attention, quantisation and VAE tiling were not checked: {why}.")
+        print(f"Attention and quantisation were not checked: {why}.")
     return int(failed)
 
 

@@ -154,7 +154,11 @@ def sampling(request: Request) -> Advice:
     elif solver == "causvid":
         yield "sampler", (
             "the sampler causvid has its own noise levels, and ignores SVI's shift of "
-            f"{request.variant.shift:g}. Choose unipc, or euler with an accelerator.")
+            f"{request.variant.shift:g}. Choose unipc.")
+    elif solver == "euler" and 1 < steps < _FEW_STEPS:
+        yield "sampler", (
+            f"of {steps} steps with WanGP's euler, the last one changes nothing. Choose unipc, or "
+            f"{steps + 1} steps.")
     if inputs.get("self_refiner_setting"):
         yield "self-refiner", (
             "the self refiner adds noise between steps, and samplers that do so spoil SVI. Turn it "
@@ -174,13 +178,6 @@ def attention(request: Request) -> Advice:
         yield "attention", (
             f"users report flashes between clips of {request.variant.title} with SageAttention "
             f"({mode}), not with sdpa. Choose sdpa in Override Attention Mode or Configuration.")
-
-
-def vae(request: Request) -> Advice:
-    if request.server.get("vae_config"):
-        yield "vae-tiles", (
-            "the VAE works in tiles, and their artefacts add up from clip to clip on still "
-            "backgrounds. If you have the VRAM, set VAE Tiling to Auto in the Configuration.")
 
 
 def size(request: Request) -> Advice:
@@ -232,5 +229,5 @@ def prompts(request: Request) -> Advice:
 
 RULES: tuple[Callable[[Request], Advice], ...] = (
     variant, weights, strengths, accelerators, guidance, sampling, size, image_shape, prompts,
-    attention, vae,
+    attention,
 )
