@@ -9,6 +9,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock, patch
 
@@ -17,9 +18,8 @@ from wan2gp_svi.runs.state import State
 from wan2gp_svi.runs.store import Store
 from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.profiles import profiles
-from wan2gp_svi.wangp.tab import tab, view
+from wan2gp_svi.wangp.tab import new_video, tab, view
 
-PROFILE = "SVI Shot Infinite LightX2V - 4 Steps"
 DIGESTS = Path(__file__).parents[1] / "docs/pictures.json"
 
 
@@ -31,7 +31,7 @@ def digests() -> dict[str, str]:
 
 
 def _form() -> list[Any]:
-    return [custom_settings(), [one.settings for one in profiles() if one.name == PROFILE]]
+    return [custom_settings(), [one.settings for one in profiles() if one.name == new_video.FIRST]]
 
 
 def _components() -> list[str]:
@@ -41,7 +41,8 @@ def _components() -> list[str]:
         for name, module in list(sys.modules.items()):
             if name.startswith(tab.__package__) and hasattr(module, "gr"):
                 stack.enter_context(patch.object(module, "gr", gradio))
-        tab.Tab(MagicMock(), {}).create()
+        options = SimpleNamespace(listen=False, share=False, server_name="localhost")
+        tab.Tab(MagicMock(), {"args": options}).create()
     drawn = (call for call in gradio.mock_calls
              if re.fullmatch(r"[A-Z]\w+(\(\)\.__(enter|exit)__)?", call[0]))
     return [re.sub(r" id='\d+'", "", repr(call)) for call in drawn]

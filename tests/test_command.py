@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def svi(store: Store, capsys: pytest.CaptureFixture):
     (["redo", "--clip", "2", "--seed", "-5"], "The seed must be from 0 to 4294967295, not -5."),
     (["redo", "--clip", "2", "--seed", str(2**32)], "The seed must be from 0 to 4294967295"),
     (["redo", "--clip", "4", "--seed", "1"], "so it can be redone from clip 2 to 3."),
-    (["extend", "--clips", "100000"], "by 1 to 1,000 clips at a time, not 100,000."),
+    (["extend", "--clips", "100000"], "and at most 1,497: a video has up to 1,500 clips, and run"),
 ])
 def test_what_the_tab_refuses_is_refused_and_nothing_is_written(store: Store, svi, arguments, said):
     run = make(store)
@@ -73,6 +74,9 @@ def test_settings_are_written_and_the_next_command_is_said(store: Store, svi):
     code, out, error = svi("extend", run.name, "--clips", "2", "--prompt", "two")
     assert (code, error) == (0, "") and "3 of 3 clips are on disk" in out
     assert f'python wgp.py --process "{run.folder / "extend.json"}"' in out
+    run.change(replace(run.about, settings={**SETTINGS, "model_type": "svi_small"}))
+    out = svi("extend", run.name, "--clips", "2")[1]  # WanGP's own start needs a GPU
+    assert f'demo-model . --start --process "{run.folder / "extend.json"}"' in out
 
 
 def test_stop_names_the_run_that_is_running(store: Store, svi):

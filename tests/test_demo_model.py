@@ -81,7 +81,7 @@ def run(wangp, weights, capsys):
 
 def test_what_wangp_needs_is_there_whole(run, wangp):
     code, said = run()
-    assert code == 0 and finetune.TITLE in said and "SVI-Shot demo" in said
+    assert code == 0 and "choose \"SVI-Shot demo\"" in said
     definition = json.loads((wangp / "finetunes/svi_small.json").read_text(encoding="utf-8"))
     model = definition["model"]
     assert model["architecture"] == "i2v" and model["svi_small"]
@@ -224,6 +224,20 @@ def test_start_without_wangps_python(run, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, said = run("--start", "--server-port", "7861")
     assert code == 1 and "use WanGP's Python" in said
+
+
+def test_start_needs_the_weights_only_once(run, wangp, weights, monkeypatch):
+    write(wangp, {"mmgp/__init__.py": ""})
+    started = []
+    monkeypatch.setattr("subprocess.call", lambda line, cwd: started.append(line[2:]) or 0)
+    vae = weights / "small-wan-vae.safetensors"
+    away = vae.rename(weights / "away")
+    assert run("--start")[0] == 1 and not started
+    away.rename(vae)
+    assert run()[0] == 0
+    vae.unlink()
+    assert run("--start", "--process", "settings.json") == (0, "")
+    assert started == [["--process", "settings.json"]]
 
 
 def test_start_with_an_mmgp_that_is_a_folder_of_wangp(run, wangp, monkeypatch):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -24,17 +27,25 @@ from wan2gp_svi.runs.state import (
     ask_to_stop,
     in_words,
     is_empty,
-    keep_running,
     rename,
     seconds_left,
     state,
     stop_is_asked,
 )
 from wan2gp_svi.runs.store import STOP, Run, Store
-from wan2gp_svi.wangp import resuming
+from wan2gp_svi.wangp import resuming, stop_button
 from wan2gp_svi.wangp.form import SettingsError
-from wan2gp_svi.wangp.tab import actions, helpers, lora_files, tab, view
+from wan2gp_svi.wangp.tab import (
+    actions,
+    helpers,
+    lora_files,
+    new_video,
+    tab,
+    view,
+    visitors,
+)
 
+HOME = Path(__file__).parents[1]
 SETTINGS = {"model_type": "i2v", "sliding_window_overlap": 1, "multi_prompts_gen_type": "PW",
             "prompt": "one\n\ntwo",
             "video_length": 321, "seed": 7, "custom_settings": {"ref_pad_num": "3"}}
@@ -139,11 +150,42 @@ def test_of_a_long_run_the_clips_around_the_next_one_are_listed(store: Store):
 def test_a_stop_can_be_taken_back(store: Store):
     run = make(store)
     release = run.lock()
-    ask_to_stop(run)
-    assert stop_is_asked(run)
-    keep_running(run)
-    assert not stop_is_asked(run)
+    assert stop_button.label(run, True) == "Stop after this clip"
+    assert "stops after the current clip" in stop_button.press(run) and stop_is_asked(run)
+    assert stop_button.label(run, True) == "Cancel the stop"
+    assert "will not stop" in stop_button.press(run) and not stop_is_asked(run)
     release()
+    assert stop_button.label(run, False) == stop_button.label(None, False) == "Stop after this clip"
+    with pytest.raises(StoreError, match="is not running"):
+        stop_button.press(run)
+
+
+def test_the_button_beside_abort_is_there_while_a_run_of_this_page_is_made(
+        store: Store, monkeypatch: pytest.MonkeyPatch):
+    gradio, said = MagicMock(update=lambda **changes: changes), []
+    gradio.Timer = lambda *_, active, **__: SimpleNamespace(active=active, tick="tick")
+    gradio.Info = said.append
+    monkeypatch.setitem(sys.modules, "gradio", gradio)
+    abort = MagicMock()
+    abort.parent.children = [abort, gradio.Button()]
+    run, gen = make(store), {"status_display": True}
+    wgp = {"get_gen_info": lambda state: gen}
+    stop_button.create({"abort_btn": abort, "state": MagicMock(), "status_trigger": MagicMock()},
+                       wgp)
+    assert abort.parent.children == [abort, gradio.Button()]
+    look, click = gradio.on.call_args.args[1], gradio.Button().click.call_args.args[0]
+    shown = {"visible": True, "value": "Stop after this clip"}
+    hidden = {**shown, "visible": False}
+    assert look({})[0] == hidden and look({})[1].active, "WanGP generates something else"
+    gen[stop_button.RUN] = run
+    assert look({})[0] == hidden, "the run has ended"
+    release = run.lock()
+    assert look({})[0] == shown
+    assert click({})[0] == {**shown, "value": "Cancel the stop"} and len(said) == 1
+    release()
+    del gen["status_display"]
+    assert click({})[0] == hidden and not look({})[1].active and len(said) == 1
+    assert stop_button.create({}, wgp) is None, "a WanGP without an Abort button"
 
 
 def test_what_can_be_done_with_a_run(store: Store):
@@ -235,8 +277,8 @@ def test_settings_to_go_on(store: Store):
     (lambda run: actions.redo(run, None, "x", ""), "the clip must be a whole number"),
     (lambda run: actions.redo(run, 4, "x", ""),
      "has 2 finished clips of 4, so it can be redone from clip 2 to 3"),
-    (lambda run: actions.extend(run, 0, ""), "by 1 to 1,000 clips at a time, not 0"),
-    (lambda run: actions.extend(run, 100_000, ""), "by 1 to 1,000 clips at a time, not 100,000"),
+    (lambda run: actions.extend(run, 0, ""), "add 1 clip or more, and at most 1,498"),
+    (lambda run: actions.extend(run, 100_000, ""), "a video has up to 1,500 clips, and run"),
     (lambda run: actions.redo(run, 2, "", str(2**32)), "the seed must be from 0 to 4294967295"),
     (lambda run: resuming.redone(run, 2, "two", 7), "the clips would be the same"),
     (lambda run: resuming.redone(run, 2, seed=-5), "the seed must be from 0"),
@@ -271,6 +313,58 @@ def test_a_run_is_removed_and_its_video_stays(store: Store):
     assert not run.folder.exists() and video.is_file()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the file manager is a command elsewhere")
+@pytest.mark.parametrize(("script", "said"), [
+    ("exit 0", ""), ("sleep 60", ""), ("exit 3", "has no file manager"),
+    (None, "has no file manager")])
+def test_a_folder_is_opened_in_the_file_manager(tmp_path: Path, monkeypatch, script, said: str):
+    opener = tmp_path / ("open" if sys.platform == "darwin" else "xdg-open")
+    if script:
+        opener.write_text(f'#!/bin/sh\necho "$1" > {tmp_path / "asked"}\nexec {script}\n'.replace(
+            "exec exit", "exit"), encoding="utf-8")
+        opener.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin" if script else str(tmp_path))
+    with pytest.raises(StoreError, match=said) if said else contextlib.nullcontext():
+        actions.open_folder(tmp_path / "a run")
+    if script:
+        assert (tmp_path / "asked").read_text("utf-8").strip() == str(tmp_path / "a run")
+
+
+# ----------------------------------------------------------------------------------------- visitors
+
+@pytest.mark.parametrize(("options", "variables", "shared"), [
+    ({}, {}, False),
+    ({"server_name": "127.0.0.1"}, {}, False), ({"server_name": "::1"}, {}, False),
+    ({"server_name": "localhost"}, {"SERVER_NAME": "0.0.0.0"}, False),
+    ({}, {"SERVER_NAME": ""}, False),
+    ({"listen": True}, {}, True), ({"share": True}, {}, True),
+    ({"listen": True, "server_name": "localhost"}, {}, True),
+    ({"server_name": "0.0.0.0"}, {}, True), ({"server_name": "192.168.0.7"}, {}, True),
+    ({"server_name": "my-computer"}, {}, True), ({}, {"SERVER_NAME": "0.0.0.0"}, True),
+    ({}, {"SERVER_NAME": "", "GRADIO_SERVER_NAME": "0.0.0.0"}, True),
+])
+def test_who_can_open_the_page(monkeypatch: pytest.MonkeyPatch, options: dict, variables: dict,
+                               shared: bool):
+    for name in ("SERVER_NAME", "GRADIO_SERVER_NAME", visitors.TRUST):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    args = SimpleNamespace(**{"listen": False, "share": False, "server_name": "", **options})
+    wgp = {"args": args}
+    assert visitors.is_shared(wgp) == visitors.is_off(wgp) == shared
+    monkeypatch.setenv(visitors.TRUST, "1")
+    assert visitors.is_shared(wgp) == shared and not visitors.is_off(wgp)
+    visitors.check(wgp)
+
+
+def test_a_page_of_which_nobody_knows_who_can_open_it_is_taken_for_shared(
+        monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(visitors.TRUST, raising=False)
+    for wgp in ({}, {"args": SimpleNamespace(listen=False)}):
+        with pytest.raises(Refused, match=f"set the environment variable {visitors.TRUST}=1"):
+            visitors.check(wgp)
+
+
 # ------------------------------------------------------------------------------------- WanGP's form
 
 class WanGP(dict):
@@ -284,7 +378,7 @@ class WanGP(dict):
                          get_model_custom_settings=None, _model_choice_target_model_type=None)
 
     def load(self, state, path, allow_json, merge, switch_to_compatible):
-        assert (allow_json, merge, switch_to_compatible) == (True, True, False)
+        assert allow_json and merge and switch_to_compatible
         self.chosen = state["model_type"]
         return json.loads(Path(path).read_text(encoding="utf-8")), False, False
 
@@ -301,6 +395,38 @@ def test_settings_go_into_the_form_of_the_model_that_is_chosen(store: Store):
     assert asked["custom_settings"]["svi_run"] == run.name
     assert asked["image_start"] == [str(run.folder / "start.png")]
     assert (run.folder / "resume.json").is_file()
+
+
+@pytest.mark.parametrize(("profile", "current", "model"), [
+    ("i2v", "my_i2v", "my_i2v"), ("i2v", "t2v", "i2v"), ("i2v", "svi_small", "i2v"),
+    ("svi_small", "i2v", "svi_small"), ("svi_small", "svi_small", "svi_small")])
+def test_a_new_video_keeps_a_model_that_fits_and_else_has_its_profiles(
+        tmp_path: Path, profile: str, current: str, model: str):
+    wgp, state = WanGP(), {"model_type": current}
+    wgp["get_base_model_type"] = {"i2v": "i2v", "my_i2v": "i2v", "svi_small": "i2v",
+                                  "t2v": "t2v"}.get
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps({"model_type": profile, "seed": 3}), encoding="utf-8")
+    fill, switch = new_video.apply(wgp, state, path)
+    assert state["all_settings"][model]["seed"] == 3
+    assert bool(fill) == (model == current) and bool(switch) == (model != current)
+
+
+def test_a_new_video_for_which_a_model_or_a_profile_is_missing_is_refused(tmp_path: Path):
+    path = tmp_path / "profile.json"
+    with pytest.raises(StoreError, match="is missing or damaged: run install.py again"):
+        new_video.apply(WanGP(), {"model_type": "i2v"}, path)
+    path.write_text('{"model_type": "gone"}', encoding="utf-8")
+    with pytest.raises(StoreError, match="does not have the model gone: add it, or update"):
+        new_video.apply(WanGP(), {"model_type": "i2v"}, path)
+
+
+def test_the_profiles_for_a_new_video_are_those_of_wangps_folder(tmp_path: Path):
+    for name in ("wan_i2v/Fast", "wan_i2v/SVI-Film - 50 Steps", "svi_small/SVI-Shot demo"):
+        (tmp_path / "profiles" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "profiles" / f"{name}.json").write_text("{}", encoding="utf-8")
+    assert [*new_video.profiles(tmp_path)] == ["SVI-Film - 50 Steps", "SVI-Shot demo"]
+    assert new_video.FIRST in new_video.profiles(HOME)
 
 
 def test_a_job_goes_past_the_form_which_stays_as_it_is(store: Store):
@@ -341,9 +467,10 @@ def test_another_model_is_switched_to_and_its_resolution_is_the_runs(store: Stor
 
 def test_a_form_that_cannot_take_the_settings_says_why(store: Store):
     run, wgp = make(store, settings={**SETTINGS, "model_type": "gone"}), WanGP()
-    with pytest.raises(StoreError, match="was made with the model gone"):
-        actions.check_model(wgp, run)
-    actions.check_model(wgp, make(store))
+    for put in (lambda run: actions.into_queue(wgp, {}, run.about.settings),
+                lambda run: actions.into_form(wgp, {}, run, run.about.settings)):
+        with pytest.raises(StoreError, match="does not have the model gone"):
+            put(run)
     run = make(store)
     del wgp["get_model_custom_settings"]
     with pytest.raises(StoreError, match="Update it to 10.80"):

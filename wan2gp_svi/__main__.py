@@ -21,7 +21,8 @@ EXAMPLES = {
     "redo": ('redo 7f3a --clip 4 --prompt "a storm at night"', "redo 7f3a --clip 4 --seed 99"),
     "check": ("check settings.json", "check queue.zip"),
     "drift": ("drift outputs/boat.mp4", "drift boat.mp4 --reference boat.png --out reports"),
-    "demo-model": ("demo-model .", "demo-model . --start", "demo-model . --remove"),
+    "demo-model": ("demo-model . --start", "demo-model . --start --process settings.json",
+                   "demo-model . --remove"),
 }
 
 
@@ -244,7 +245,7 @@ def _settings(options: argparse.Namespace) -> None:
         raise OSError(f"{path} exists already, and nothing was written: choose another name")
     files.write(path, json.dumps(settings, ensure_ascii=False, indent=1).encode("utf-8"))
     print(f"Run {run.name}, {run.about.title}: {len(run.done())} of {run.about.clips} clips are on "
-          f"disk.\nNext, in WanGP's folder:  python wgp.py --process \"{path}\"")
+          f"disk.\nNext, in WanGP's folder:  {resuming.command(settings, path)}")
 
 
 def _store(options: argparse.Namespace) -> Any:

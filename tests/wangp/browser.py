@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,3 +67,27 @@ def _opened(page: Any, dropdown: Any) -> Iterator[Any]:
     yield items
     dropdown.blur()  # else it would not open a second time
     items.first.wait_for(state="detached")
+
+
+def send(address: str, session: str, id: str, event: str, *data: Any) -> dict[str, Any]:
+    """Sends an event of a component to the server without a page -> its answer. Shown messages are
+    in `log`."""
+    with urllib.request.urlopen(f"{address}config", timeout=60) as response:
+        config = json.load(response)
+    component = next(one["id"] for one in config["components"]
+                     if one["props"].get("elem_id") == id)
+    number = next(one["id"] for one in config["dependencies"]
+                  if [component, event] in [list(target) for target in one["targets"]])
+    asked = {"fn_index": number, "session_hash": session, "data": list(data)}
+    request = urllib.request.Request(f"{address}gradio_api/queue/join", json.dumps(asked).encode(),
+                                     {"Content-Type": "application/json"})
+    urllib.request.urlopen(request, timeout=60).close()
+    said = []
+    url = f"{address}gradio_api/queue/data?session_hash={session}"
+    with urllib.request.urlopen(url, timeout=300) as stream:
+        for line in stream:
+            message = json.loads(line[5:]) if line.startswith(b"data:") else {}
+            said += [message["log"]] if message.get("msg") == "log" else []
+            if message.get("msg") == "process_completed":
+                return {**message, "log": said}
+    raise RuntimeError("the server did not answer")

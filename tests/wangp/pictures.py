@@ -80,9 +80,9 @@ def main() -> None:
 
 def form(page, picture: Path) -> None:
     """The profile applied, with a start image, a prompt and ten clips."""
-    browser.choose(page, browser.dropdowns(page)[3], pictured.PROFILE)
-    page.get_by_role("button", name="Apply").locator("visible=true").first.click()
-    page.get_by_text("SVI-Shot: one scene without cuts").first.wait_for()
+    page.get_by_role("tab", name="SVI", exact=True).click()
+    page.locator("#svi_new").click()
+    page.locator("#svi_line").get_by_text("SVI-Shot").first.wait_for()
     page.locator("input[type=file]").first.set_input_files(picture)
     prompts = page.locator("label", has_text="Prompts (each").locator("textarea")
     prompts.locator("visible=true").first.fill(
@@ -90,7 +90,8 @@ def form(page, picture: Path) -> None:
     frames = page.get_by_label("Number of frames").locator("visible=true").first
     frames.fill("810")
     frames.press("Tab")
-    page.wait_for_timeout(12_000)  # until the help of the profile has faded out
+    page.wait_for_timeout(22_000)  # until messages have faded out
+    page.mouse.move(5, 5)  # no tooltip
     page.evaluate("window.scrollTo(0, 0)")
     page.wait_for_timeout(1000)
 

@@ -14,10 +14,13 @@ pytest.importorskip("playwright", reason="needs playwright and chromium")
 pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read the runs")
 
 import browser  # noqa: E402
+from pictures import write_run  # noqa: E402
 from test_endless import SHOT, broken_off  # noqa: E402
 from test_svi import install, task, write_loras  # noqa: E402
 
+from wan2gp_svi.runs.state import State  # noqa: E402
 from wan2gp_svi.runs.store import Store  # noqa: E402
+from wan2gp_svi.wangp.tab import visitors  # noqa: E402
 
 if not Path(browser.CHROMIUM).exists():
     pytest.skip(f"needs chromium ({browser.CHROMIUM}, or set CHROMIUM)", allow_module_level=True)
@@ -75,10 +78,10 @@ class Page:
     def says(self, text: str | re.Pattern[str]) -> None:
         self.page.get_by_text(text).locator("visible=true").first.wait_for()
 
-    def generate(self) -> None:
+    def generate(self, name: str) -> None:
         """Before v11, WanGP takes jobs from its form only."""
         self.says("The settings are in the form")
-        self.page.wait_for_timeout(4000)  # the form is filled; nothing on the page says when
+        self.page.locator("#svi_line").get_by_text(f"This continues run {name}").wait_for()
         self.page.get_by_role("button", name="Generate",
                               exact=True).locator("visible=true").first.click()
 
@@ -121,7 +124,7 @@ def test_a_killed_run_is_resumed_and_no_file_of_the_users_names_the_tab(
         opened.locator("#svi_run video").wait_for()
         page.click("resume")
         if version == "10.80":
-            page.generate()
+            page.generate(run.name)
         else:
             page.says(f"WanGP's next job is to resume run {run.name} at clip 3 of 4")
         page.logs(until="clip 4/4 done")
@@ -200,6 +203,7 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
 
         page.pick(run.name)
         page.tab("Details")
+        assert opened.locator("#svi_open").is_visible()
         page.fill("label", "the storm")
         page.click("rename")
         page.row_says(run.name, "the storm")
@@ -209,6 +213,56 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.click("yes")
         page.says("Removed 1 run, which frees")
         assert not run.folder.exists() and Path(run.about.video).is_file()
+    assert "Traceback" not in page.log, page.log[-4000:]
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_visitors_of_a_shared_page_destroy_and_cost_nothing_unless_the_user_allows_it(
+        trusted, wangp, wangp_copy, serve_wangp, tmp_path, monkeypatch):
+    tree, outputs = wangp_copy(wangp), tmp_path / "outputs"
+    install(tree)
+    outputs.mkdir()
+    write_run(outputs, 0, "shot", 5, 3, 1, State.STOPPED, ["a boat"])
+    run, = Store(outputs / "svi").runs()
+    (monkeypatch.setenv if trusted else monkeypatch.delenv)(
+        visitors.TRUST, *(["1"] if trusted else [False]))
+    job = {"config": {"last_model_type": "tiny_i2v", "save_path": str(outputs)},
+           "cli": ["--listen"]}
+    with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
+        page = Page(opened, tmp_path / "ui")
+        page.open()
+        assert opened.get_by_text(visitors.OFF).is_visible() != trusted
+        page.pick(run.name)
+        page.tab("Details")
+        opened.locator("#svi_label").wait_for()
+        assert opened.locator("#svi_folder").is_visible() == trusted
+        assert not opened.locator("#svi_open").is_visible(), "it would open on another computer"
+        page.tab("Remove")
+        page.unfold("LoRA files")
+        page.unfold("Doctor")
+        page.says("Self-test")
+        for id in ("remove", "download", "selftest", "examine"):
+            button = opened.locator(f"#svi_{id}")
+            button.wait_for()
+            assert button.is_enabled() == trusted, id
+        opened.screenshot(path=tmp_path / "shared.png", full_page=True)
+
+        def send(id: str, *data: object, event: str = "click") -> dict:
+            return browser.send(address, "visitor", f"svi_{id}", event, *data)
+
+        send("refresh", None, None)  # so that the server knows the runs of this visitor
+        shown = send("runs", 0, None)
+        assert run.name in json.dumps(shown)
+        assert (str(run.folder) in json.dumps(shown["output"])) == trusted
+        examined = json.dumps(send("examine"))
+        assert ("WanGP:" in examined) == trusted
+        if not trusted:
+            for answer in (send("download", "shot"), send("selftest")):
+                assert visitors.OFF in answer["log"], answer
+        assert "opens no folder on this one" in json.dumps(send("open", None)["log"])
+        removed = send("yes", [run.name])
+        assert (visitors.OFF in removed["log"]) != trusted, removed
+        assert run.folder.exists() != trusted
     assert "Traceback" not in page.log, page.log[-4000:]
 
 

@@ -13,7 +13,10 @@ pytest.importorskip("playwright", reason="needs playwright and chromium")
 
 import browser  # noqa: E402
 import tiny  # noqa: E402
-from test_svi import install  # noqa: E402
+from test_svi import install, write_loras  # noqa: E402
+
+from wan2gp_svi.runs.state import State, state  # noqa: E402
+from wan2gp_svi.runs.store import Store  # noqa: E402
 
 if not Path(browser.CHROMIUM).exists():
     pytest.skip(f"needs chromium ({browser.CHROMIUM}, or set CHROMIUM)", allow_module_level=True)
@@ -35,6 +38,27 @@ def form(wangp, tmp_path, serve_wangp):
         yield page, tmp_path / "ui/log.txt"
 
 
+@pytest.fixture
+def fresh(wangp, tmp_path, serve_wangp):
+    """The page of a WanGP that opens with its own text-to-video, and whose 14B image-to-video is
+    tiny; and the server's log."""
+    tree = Path(shutil.copytree(wangp, tmp_path / "Wan2GP"))
+    install(tree)
+    write_loras(tree)
+    (tree / "resolutions.json").write_text(json.dumps([["64x64 (1:1)", "64x64"]]), encoding="utf-8")
+    (tree / "finetunes").mkdir(exist_ok=True)
+    (tree / "finetunes/i2v.json").write_text(json.dumps({"model": {
+        "name": "Image2video 480p", "architecture": "i2v", "description": "tiny",
+        "URLs": ["tiny_i2v_mbf16.safetensors"],
+        "text_encoder_URLs": [Path(tiny.TEXT_ENCODER_FILE).name]}, "resolution": "64x64"}),
+        encoding="utf-8")
+    job = {"config": {"last_model_type": "t2v", "last_resolution_choice": "64x64",
+                      "save_path": str(tmp_path / "outputs")}}
+    with serve_wangp(tree, job) as address, browser.open_page(address) as page:
+        page.wait_for_timeout(2000)
+        yield page, tmp_path / "ui/log.txt"
+
+
 def apply(page, profile: str) -> None:
     browser.choose(page, browser.dropdowns(page)[SETTINGS], profile)
     page.get_by_role("button", name="Apply").locator("visible=true").first.click()
@@ -51,6 +75,53 @@ def fill(page, label: str, value: str) -> None:
 def line(page, text: str):
     """Waits for a text in the line below the number of frames."""
     page.locator("#svi_line").get_by_text(text).first.wait_for()
+
+
+def test_four_clicks_from_a_fresh_wangp_to_a_running_svi_video(fresh, tmp_path):
+    page, log = fresh
+    from PIL import Image
+
+    picture = tmp_path / "start.png"
+    Image.linear_gradient("L").convert("RGB").resize((64, 64)).save(picture)
+    page.evaluate("window.clicks = 0; addEventListener('click', event => "
+                  "window.clicks += event.isTrusted, true)")
+    page.get_by_role("tab", name="SVI", exact=True).click()
+    page.locator("#svi_new").click()
+    page.get_by_text("The form is set for").first.wait_for()
+    line(page, "SVI-Shot: 5 clips, 401 frames, 25.1 s.")
+    line(page, "A start image is needed")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_text("Click to Upload").locator("visible=true").first.click()
+    chooser.value.set_files(picture)
+    page.locator("#svi_line").get_by_text("A start image is needed").wait_for(state="detached")
+    fill(page, "Number of Inference Steps", "80")  # time to see the button change
+    page.get_by_role("button", name="Generate").locator("visible=true").first.click()
+    assert page.evaluate("window.clicks") == 4
+
+    stop = page.locator("#svi_stop_here")  # beside WanGP's Abort
+    stop.get_by_text("Stop after this clip").wait_for()
+    page.screenshot(path=tmp_path / "stop.png", full_page=True)
+    stop.click()
+    page.get_by_text("stops after the current clip").first.wait_for()
+    stop.get_by_text("Cancel the stop").wait_for()
+    stop.wait_for(state="hidden")
+    run, = Store(tmp_path / "outputs/svi").runs()
+    done = run.done()
+    text = log.read_text(encoding="utf-8", errors="replace")
+    assert state(run, len(done)) is State.STOPPED and 1 <= len(done) < 5, text[-3000:]
+    assert "[SVI] SVI-Shot (svi-shot.safetensors): 5 clips of 81 frames" in text, text[-3000:]
+
+
+def test_a_new_video_keeps_what_is_in_the_form(form):
+    page, _ = form
+    prompts = page.locator("label", has_text="Prompts (each").locator("textarea")
+    prompts.locator("visible=true").first.fill("a boat in a storm")
+    page.get_by_role("tab", name="SVI", exact=True).click()
+    page.locator("#svi_new").click()
+    line(page, "SVI-Shot: 5 clips, 401 frames, 25.1 s.")
+    assert browser.dropdowns(page)[2].input_value().startswith("🟦 tiny i2v")
+    assert "SVI Shot Infinite LightX2V" in browser.dropdowns(page)[SETTINGS].input_value()
+    assert prompts.locator("visible=true").first.input_value() == "a boat in a storm"
 
 
 def test_six_clicks_to_a_running_svi_video(form, tmp_path):
@@ -105,3 +176,9 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     browser.choose(page, browser.dropdowns(page)[SETTINGS], "Image2Video lightx2v - 4 Steps")
     page.get_by_role("button", name="Apply").locator("visible=true").first.click()
     line(page, "SVI is off: no SVI LoRA is active. Apply the SVI profile last.")
+    page.wait_for_timeout(5000)  # WanGP fills its form, and widens the slider, at a time of its own
+    for _ in range(100):
+        if frames.get_attribute("max") == "737":
+            break
+        page.wait_for_timeout(300)
+    assert frames.get_attribute("max") == "737", "as in WanGP without SVI"

@@ -16,8 +16,7 @@ from wan2gp_svi.install.transaction import alone, carry_out, remedy, remove_if_e
 from wan2gp_svi.text import count, escape_unprintable, gigabytes
 
 NAME = "SVI for WanGP"
-NEXT = ('Next: restart WanGP, choose Image2Video 14B, pick "SVI Shot Infinite - 50 Steps" under '
-        "Settings, add a start image, and set the number of frames.")
+NEXT = "Next: restart WanGP, open its tab SVI, and press New video."
 EXAMPLES = """examples:
   python install.py                                find WanGP around or beside this folder
   python install.py "D:\\AI\\Wan2GP"                 install into this WanGP

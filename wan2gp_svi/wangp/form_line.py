@@ -12,6 +12,7 @@ from typing import Any
 from .. import chain
 from ..text import count, duration, sentence
 from ..variants import CLIP_FRAMES
+from . import stop_button
 from .check.findings import NO_LORA, Checked, check
 from .check.telling import running_config, running_outputs
 from .form import AUTO, DEFAULTS, NEW, OFF, Custom, SettingsError
@@ -23,20 +24,33 @@ _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
              "loras_multipliers": "loras_multipliers", "image_prompt_type": "image_prompt_type",
              "image_mode": "image_mode", "seed": "seed"}
 _IMAGES = ("image_start", "image_end")
-COMPONENTS = ("tab_id", "main", "state", "refresh_form_trigger", "number_frames_row",
+_REFILLS = ("refresh_form_trigger", "model_choice_target")  #: then WanGP fills its form
+COMPONENTS = ("tab_id", "main", "state", *_REFILLS, "number_frames_row",
               "custom_settings_rows", "sliding_window_overlap", *_SETTINGS, *_IMAGES)
 _SLIDERS = ("video_length", "sliding_window_overlap")
+#: in the browser: waits until WanGP has filled its form, which widens the slider above the line. No
+#: event of gradio tells it if no value has changed
+_FILLED = """() => new Promise(done => {
+    const row = document.querySelector("#svi_line")?.previousElementSibling
+    const slider = row?.querySelector("input[type=range]"), before = slider?.max
+    let looks = 0
+    const timer = setInterval(() => {
+        if (slider?.max !== before || ++looks > 50) { clearInterval(timer); done([]) }
+    }, 200)
+})"""
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
 
 
 def add(plugin: Any, wgp: Mapping[str, Any]) -> None:
-    """Has a plugin put the line into WanGP's form. `wgp` are the variables of wgp.py."""
-    for name in COMPONENTS:
+    """Has a plugin put the line, and the button that stops a run, into WanGP's form. `wgp` are the
+    variables of wgp.py."""
+    for name in {*COMPONENTS, *stop_button.COMPONENTS}:
         plugin.request_component(name)
 
     def post_ui_setup(components: dict[str, Any]) -> dict[Any, Any]:
         if components.get("tab_id", "generate") == "generate":
             FormLine(wgp).create(components)
+            stop_button.create(components, wgp)
         return {}
 
     plugin.post_ui_setup = post_ui_setup
@@ -126,6 +140,9 @@ class FormLine:
                 "outputs": [row, line, was_on, opened, box, *sliders.values()]}
         gr.on([components["main"].load, components["refresh_form_trigger"].change,
                *(one.change for one in (opened, *values))], trigger_mode="always_last", **work)
+        refills = [components[name].change for name in _REFILLS if name in components]
+        gr.on(refills, None, js=_FILLED, trigger_mode="multiple", show_progress="hidden"
+              ).then(**work)
         for name in images.keys() & components.keys():
             gallery = components[name]
             gr.on([components["main"].load, gallery.change], lambda images: bool(images), [gallery],

@@ -1,6 +1,7 @@
 """WanGP's settings that resume, extend or redo a run. The tab and the command line share them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .. import chain
@@ -8,8 +9,8 @@ from ..runs.record import StoreError
 from ..runs.state import State, state
 from ..runs.store import Run
 from ..variants import VARIANTS
+from .plan import MAX_CLIPS, SMALL
 
-MOST_CLIPS = 1000  # to add in one go: 80 minutes of video, and days on any GPU
 SEEDS = range(2**32)
 _MOST_PROMPTS = 2_000_000  # characters, of all clips: 1,000 for each of 2,000
 
@@ -26,10 +27,11 @@ def resumed(run: Run) -> dict[str, Any]:
 def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any]:
     """Settings that extend a run by `clips` clips with these prompts. Raises StoreError."""
     about, done = run.about, run.done()
-    if not 1 <= clips <= MOST_CLIPS:
-        raise StoreError(f"a run is extended by 1 to {MOST_CLIPS:,} clips at a time, not {clips:,}")
     if not done:
         raise StoreError(f"run {run.name} has no finished clip to resume from")
+    if not 1 <= clips <= MAX_CLIPS - len(done):
+        raise StoreError(f"add 1 clip or more, and at most {MAX_CLIPS - len(done):,}: a video has "
+                         f"up to {MAX_CLIPS:,} clips, and run {run.name} has {len(done):,}")
     asked = list(about.asked)
     if prompts:
         asked = chain.stream(asked, len(done), about.repeat) + chain.stream(prompts, clips)
@@ -64,6 +66,14 @@ def check_redo(run: Run, clip: int, last: int) -> None:
         can = f"it can be redone from clip 2 to {last}" if last > 1 else "it cannot be redone"
         raise StoreError(f"run {run.name} has {len(run.done())} finished clips of "
                          f"{run.about.clips}, so {can}")
+
+
+def command(settings: Mapping[str, Any], path: Path) -> str:
+    """The command that runs a file with these settings. The demo model needs no GPU, but WanGP's
+    own start does."""
+    small = settings.get("model_type") == SMALL
+    start = "-m wan2gp_svi demo-model . --start" if small else "wgp.py"
+    return f'python {start} --process "{path}"'
 
 
 def redo_from(settings: Mapping[str, Any]) -> int | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import chain
 from ..variants import CLIP_FRAMES
-from . import continuing, matching
+from . import continuing, matching, stop_button
 from .clip import Clip, Seam, Video
 from .form import SettingsError
 from .frames import on_grid
@@ -84,6 +84,7 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
         seam = Seam(variant.overlap, variant.keep_new, video.source_overlap)
     recording = matching.begin(scope, plan, reference, motion_frames, say)
     video.recording = recording
+    video.gen[stop_button.RUN] = None if recording is None else recording.run
     seed = scope["seed"] if recording is None else recording.run.about.seed
     seeds = [] if recording is None else [clip.seed for clip in recording.clips]
     seeds += [chain.seed(seed, number, plan.seed_step) for number in range(len(seeds), total)]

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
             if options.remove:
                 _remove(wangp)
             else:
-                _add(wangp, options.weights, options.lora_dir)
+                _add(wangp, options)
         return 0 if options.start is None else _start(wangp, options.start)
     except (Refused, OSError) as error:
         if is_closed_pipe(error):  # `main` knows what to do
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     return 1
 
 
-def _add(wangp: Path, weights: Path | None, lora_dir: str | None) -> None:
+def _add(wangp: Path, options: argparse.Namespace) -> None:
     _check(wangp)
     try:
         from ..model import WEIGHTS
@@ -63,14 +63,18 @@ def _add(wangp: Path, weights: Path | None, lora_dir: str | None) -> None:
     except ImportError as error:
         raise Refused(f"it needs torch, safetensors and pillow ({error}): use WanGP's "
                       "Python") from None
-    files = finetune.files(wangp, weights or WEIGHTS, lora_dir)
+    try:
+        files = finetune.files(wangp, options.weights or WEIGHTS, options.lora_dir)
+    except Refused:  # WanGP's folder has no weights, but what was made of them is enough to start
+        if options.start is not None and record.is_complete(wangp):
+            return
+        raise
     changes = record.added(wangp, files)
     carry_out(wangp, changes)
     state = f"was added to {wangp}" if changes else f"is in {wangp} already, complete"
     print(f"The demo model {state} ({size(sum(map(len, files.values())), 0)}).",
-          f"Next: restart WanGP and choose Wan2.1, Image2video 14B, {finetune.TITLE}. Pick "
-          f"\"{next(iter(finetune.PROFILES))}\" in the list of settings, press Apply, then "
-          "Generate.", "Pictures to start from:",
+          f"Next: restart WanGP, open its tab SVI, choose \"{next(iter(finetune.PROFILES))}\", and "
+          "press New video, then Generate.", "Pictures to start from:",
           *(f"  {wangp / name}" for name in files if name.endswith(".png")), sep="\n", flush=True)
 
 

@@ -49,6 +49,12 @@ def load(wangp: Path) -> Record:
     return Record() if foreign else record
 
 
+def is_complete(wangp: Path) -> bool:
+    """Whether the demo model is there."""
+    files = load(wangp).files
+    return bool(files) and all((wangp / name).is_file() for name in files)
+
+
 def added(wangp: Path, files: Mapping[str, bytes]) -> list[Change]:
     """The changes that write `files`, in their order, and delete those of an earlier release.
     Raises Refused if the user has a file under one of their names."""

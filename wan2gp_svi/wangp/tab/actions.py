@@ -2,7 +2,10 @@
 
 import contextlib
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +25,24 @@ def make_drift(shown: Shown) -> Path:
         raise StoreError(f"run {shown.run.name} has no video")
     reference = shown.run.folder / "reference.png"
     return drift.write(drift.report(shown.video, reference if reference.is_file() else None))[2]
+
+
+def open_folder(folder: Path) -> None:
+    """Shows a folder in the file manager of the computer that WanGP runs on. Raises StoreError."""
+    try:
+        if sys.platform == "win32":
+            os.startfile(folder)
+            return
+        opener = "open" if sys.platform == "darwin" else "xdg-open"
+        process = subprocess.Popen([opener, str(folder)], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        code = process.wait(2)
+    except subprocess.TimeoutExpired:  # it is a file manager, and open
+        return
+    except OSError:
+        code = 1
+    if code:
+        raise StoreError(f"this computer has no file manager that opens {folder}")
 
 
 def extend(run: Run, clips: Any, prompts: str) -> dict[str, Any]:
@@ -55,6 +76,7 @@ def into_queue(wgp: Mapping[str, Any], state: dict[str, Any], settings: Mapping[
     Returns a new text for the page's hidden box that makes WanGP take the job and start.
     Raises StoreError.
     """
+    check_model(wgp, settings.get("model_type"))
     gen = wgp["get_gen_info"](state)
     if gen.get("inline_queue") is not None:
         raise StoreError("WanGP has not taken the last job yet. Try again in a few seconds")
@@ -70,10 +92,10 @@ def into_form(wgp: Mapping[str, Any], state: dict[str, Any], run: Run, settings:
 
     wgp, state: the variables of wgp.py, and the state of the user's page
 
-    Returns a new text for the page's hidden box that fills the form, or for the one that switches
-    the model. Raises StoreError.
+    Returns what `fill` does. Raises StoreError.
     """
     model = settings.get("model_type")
+    check_model(wgp, model)
     clip = resuming.redo_from(settings)
     if clip and "get_model_custom_settings" not in wgp:
         raise StoreError("this WanGP cannot redo a run from a clip. Update it to 10.80 or later")
@@ -82,13 +104,23 @@ def into_form(wgp: Mapping[str, Any], state: dict[str, Any], run: Run, settings:
              **({"image_start": [images]} if images else {})}
     path = run.folder / (f"redo-{clip}.json" if clip else "resume.json")
     files.write(path, json.dumps(whole, ensure_ascii=False, indent=1).encode("utf-8"))
+    return fill(wgp, state, path, model)
+
+
+def fill(wgp: Mapping[str, Any], state: dict[str, Any], path: Path, model: Any, **more: Any
+         ) -> tuple[str | None, str | None]:
+    """Lays a file of settings, and `more`, over those that WanGP's form has for a model.
+
+    Returns a new text for the page's hidden box that fills the form, or for the one that switches
+    the model. Raises StoreError.
+    """
     state.setdefault("all_settings", {})
     state["active_form"] = "add"
     load, chosen = wgp["get_settings_from_file"], {**state, "model_type": model}
-    found = load(chosen, str(path), True, True, False)[0]
+    found = load(chosen, str(path), True, True, True)[0]
     if found is None:
-        raise StoreError(f"WanGP does not accept the settings of run {run.name} ({path})")
-    wgp["set_model_settings"](state, model, found)
+        raise StoreError(f"WanGP does not accept the settings in {path}")
+    wgp["set_model_settings"](state, model, {**found, **more})
     now = str(time.time())
     if state["model_type"] == model:
         return now, None
@@ -96,12 +128,10 @@ def into_form(wgp: Mapping[str, Any], state: dict[str, Any], run: Run, settings:
     return None, f"{model}|{now}" if "_model_choice_target_model_type" in wgp else model
 
 
-def check_model(wgp: Mapping[str, Any], run: Run) -> None:
-    """Raises StoreError if this WanGP does not have the model of a run."""
-    model = run.about.settings.get("model_type")
+def check_model(wgp: Mapping[str, Any], model: Any) -> None:
+    """Raises StoreError if this WanGP does not have a model."""
     if wgp["get_base_model_type"](model) is None:
-        raise StoreError(f"run {run.name} was made with the model {model}, which this WanGP does "
-                         "not have")
+        raise StoreError(f"this WanGP does not have the model {model}: add it, or update WanGP")
 
 
 def what_happens(run: Run, settings: Mapping[str, Any], done: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from ... import __version__, location
 from ...install import Refused, doctor, loras
 from ...install.shipped import Distribution
-from . import lora_files
+from . import lora_files, visitors
 from .helpers import gr, on, text_to_copy
 
 _COMMAND = (sys.executable, "-B", "-m", "wan2gp_svi", "selftest")
@@ -22,16 +22,21 @@ def create(wgp: Mapping[str, Any]) -> None:
     with gr.Accordion("Doctor", open=False) as part:
         gr.Markdown("What is installed, and any problems. Include this in every bug report.")
         with gr.Row():
-            again = gr.Button("Refresh", size="sm", scale=0)
-            button = gr.Button("Self-test", size="sm", scale=0, elem_id="svi_selftest")
+            usable = not visitors.is_off(wgp)
+            again = gr.Button("Refresh", size="sm", scale=0, interactive=usable,
+                              elem_id="svi_examine")
+            button = gr.Button("Self-test", size="sm", scale=0, interactive=usable,
+                               elem_id="svi_selftest")
         report = text_to_copy(label="Doctor", max_lines=40, elem_id="svi_doctor")
         tested = text_to_copy(label="Self-test", max_lines=60, visible=False,
                               elem_id="svi_selftest_says")
 
     def examine() -> str:
+        visitors.check(wgp)
         return diagnose(location.HOME, lora_files.folders(wgp))
 
     def test() -> Iterator[Any]:
+        visitors.check(wgp)
         for said in self_test(location.HOME, bool(wgp.get("gen_in_progress"))):
             yield gr.update(value=said, visible=True)
 

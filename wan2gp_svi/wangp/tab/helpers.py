@@ -77,6 +77,11 @@ def text_to_copy(lines: int = 12, **options: Any) -> Any:
     return gr.Textbox(lines=lines, interactive=False, **button, **options)
 
 
+def to_form(plugin: Any) -> Any:
+    """Opens WanGP's form, which is on the first tab: `video_gen`, later `media_gen`."""
+    return gr.Tabs(selected=plugin.main_tabs.children[0].id)
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML table that scrolls if it is long."""
     def row(tag: str, cells: Sequence[str]) -> str:

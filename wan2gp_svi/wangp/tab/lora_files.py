@@ -12,6 +12,7 @@ from ...install import Refused, loras
 from ...install.loras import Download, Progress
 from ...text import gigabytes
 from ...variants import VARIANTS
+from . import visitors
 from .helpers import gr, on, table
 
 
@@ -23,14 +24,18 @@ def create(wgp: Mapping[str, Any]) -> None:
             titles = [(f"{variant.title}: {variant.about}", id) for id, variant in VARIANTS.items()]
             variant = gr.Dropdown(titles, value=next(iter(VARIANTS)), label="Variant", scale=3,
                                   elem_id="svi_variant")
-            button = gr.Button("Download", scale=1, min_width=120, elem_id="svi_download")
-            stop = gr.Button("Cancel", scale=1, min_width=120, elem_id="svi_cancel")
+            usable = not visitors.is_off(wgp)
+            button = gr.Button("Download (2.5 GB)", scale=1, min_width=120, interactive=usable,
+                               elem_id="svi_download")
+            stop = gr.Button("Cancel", scale=1, min_width=120, interactive=usable,
+                             elem_id="svi_cancel")
         progress = gr.HTML()
 
     def show() -> str:
         return table(["Variant", "Model", "File", "", "Size"], rows(location.HOME, folders(wgp)))
 
     def load(id: str) -> Iterator[tuple[str, Any]]:
+        visitors.check(wgp)
         wanted = loras.downloads(location.HOME, [id], folders(wgp)[VARIANTS[id].wan])
         for now in download(wanted):
             yield bar(now), gr.skip()

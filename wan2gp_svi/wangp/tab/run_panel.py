@@ -3,22 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+from ...install import Refused
 from ...runs.record import StoreError
-from ...runs.state import (
-    State,
-    ask_to_stop,
-    is_empty,
-    is_running,
-    keep_running,
-    rename,
-    stop_is_asked,
-)
+from ...runs.state import State, is_empty, rename
 from ...runs.store import Run
 from ...text import plural, size
 from ...untrusted import is_name
-from .. import resuming
-from . import actions, view
-from .helpers import gr, on, text_to_copy
+from .. import resuming, stop_button
+from . import actions, view, visitors
+from .helpers import gr, on, text_to_copy, to_form
 
 
 class RunPanel:
@@ -91,8 +84,12 @@ class RunPanel:
                 self.label = gr.Textbox(label="Your name for this run", scale=3, min_width=200,
                                         elem_id="svi_label")
                 self.rename = gr.Button("Save name", scale=1, min_width=120, elem_id="svi_rename")
-            self.folder = text_to_copy(1, label="Folder of its clips on WanGP's computer",
-                                       elem_id="svi_folder")
+            with gr.Row(equal_height=True, visible=not visitors.is_off(self.tab.wgp)):
+                self.folder = text_to_copy(1, label="Folder of its clips on WanGP's computer",
+                                           scale=3, min_width=200, elem_id="svi_folder")
+                self.open = gr.Button("Open folder", scale=1, min_width=120,
+                                      visible=not visitors.is_shared(self.tab.wgp),
+                                      elem_id="svi_open")
 
     def _remove_tab(self) -> None:
         with gr.Tab("Remove"):
@@ -102,6 +99,7 @@ class RunPanel:
                 self.no_clip = gr.Button("Add all without a clip", min_width=120,
                                          elem_id="svi_no_clip")
                 self.remove = gr.Button("Remove", variant="stop", min_width=120,
+                                        interactive=not visitors.is_off(self.tab.wgp),
                                         elem_id="svi_remove")
             with gr.Column(visible=False) as self.sure:
                 self.question = gr.Markdown()
@@ -124,6 +122,7 @@ class RunPanel:
         on(self.stop.click, self._stop, [chosen], self.tab.all_outputs(self))
         on(self.measure.click, self._measure, [chosen], [self.drift], progress="full")
         on(self.rename.click, self._rename, [chosen, self.label], self.tab.all_outputs(self))
+        on(self.open.click, self._open, [chosen], None)
         on(self.no_clip.click, self._add_empty, [self.victims], [self.victims])
         on(self.remove.click, self._ask, [self.victims], [self.sure, self.question])
         on(self.no.click, lambda: gr.update(visible=False), None, [self.sure])
@@ -136,7 +135,6 @@ class RunPanel:
             return {self.chosen: "", self.panel: gr.update(visible=False)}
         shown = view.look(self._run(name))
         running, last = shown.state == State.RUNNING, shown.last_redo
-        stopping = running and stop_is_asked(shown.run)
 
         def usable(possible: bool, **options: Any) -> Any:
             return gr.update(interactive=possible, **options)
@@ -145,8 +143,7 @@ class RunPanel:
             self.chosen: name, self.panel: gr.update(visible=True),
             self.summary: view.summary(shown), self.clips: view.clips_table(shown),
             self.resume: usable(shown.can_resume),
-            self.stop: usable(running,
-                              value="Cancel the stop" if stopping else "Stop after this clip"),
+            self.stop: usable(running, value=stop_button.label(shown.run, running)),
             self.extend: usable(shown.can_extend), self.redo: usable(not running and last > 1),
             self.drift: view.drift(shown.drift), self.measure: usable(shown.video is not None),
             self.clip: gr.update(label=f"From clip (2 to {last})" if last > 1 else "From clip"),
@@ -159,7 +156,8 @@ class RunPanel:
             empty = sum(map(is_empty, runs))
             values |= {
                 self.clip: gr.update(label=values[self.clip]["label"], value=max(2, last)),
-                self.label: shown.run.about.label, self.folder: str(shown.run.folder),
+                self.label: shown.run.about.label,
+                self.folder: "" if visitors.is_off(self.tab.wgp) else str(shown.run.folder),
                 self.victims: gr.update(choices=[view.choice(run) for run in runs], value=[name]),
                 self.no_clip: gr.update(
                     value=f"Add {empty} {plural(empty, 'run')} without a clip",
@@ -178,11 +176,10 @@ class RunPanel:
         def work(state: dict[str, Any], name: str, *entered: Any) -> tuple[Any, ...]:
             run = self._run(name)
             settings = make(run, *entered)
-            actions.check_model(self.tab.wgp, run)
             trigger = actions.into_queue(self.tab.wgp, state, settings)
             what = actions.what_happens(run, settings, len(run.done()))
             gr.Info(f"WanGP's next job is to {what}.", duration=20)
-            return gr.Tabs(selected=self._form_tab()), trigger
+            return to_form(self.tab.plugin), trigger
         return work
 
     def _fill_form(self, make: Callable[..., dict[str, Any]]) -> Callable[..., tuple[Any, ...]]:
@@ -190,26 +187,15 @@ class RunPanel:
         def work(state: dict[str, Any], name: str, *entered: Any) -> tuple[Any, ...]:
             run = self._run(name)
             settings = make(run, *entered)
-            actions.check_model(self.tab.wgp, run)
             fill, switch = actions.into_form(self.tab.wgp, state, run, settings)
             what = actions.what_happens(run, settings, len(run.done()))
             gr.Info(f"The settings are in the form. Press Generate to {what}. Afterwards, set "
                     "\"SVI run\" back to auto.", duration=20)
-            return gr.Tabs(selected=self._form_tab()), fill or gr.skip(), switch or gr.skip()
+            return to_form(self.tab.plugin), fill or gr.skip(), switch or gr.skip()
         return work
 
-    def _form_tab(self) -> Any:
-        """The form is on the first tab: `video_gen`, later `media_gen`."""
-        return self.tab.plugin.main_tabs.children[0].id
-
     def _stop(self, name: str) -> dict[Any, Any]:
-        run = self._run(name)
-        if is_running(run) and stop_is_asked(run):
-            keep_running(run)
-            gr.Info(f"Run {run.name} will not stop after the current clip.")
-        else:
-            ask_to_stop(run)
-            gr.Info(f"Run {run.name} stops after the current clip. You can resume it at any time.")
+        gr.Info(stop_button.press(self._run(name)))
         return self.tab.refreshed(name)
 
     def _measure(self, name: str) -> str:
@@ -218,6 +204,11 @@ class RunPanel:
     def _rename(self, name: str, label: str) -> dict[Any, Any]:
         rename(self._run(name), label or "")
         return self.tab.refreshed(name)
+
+    def _open(self, name: str) -> None:
+        if visitors.is_shared(self.tab.wgp):
+            raise Refused("other computers can open this page, so it opens no folder on this one")
+        actions.open_folder(self._run(name).folder)
 
     def _add_empty(self, names: list[str]) -> list[str]:
         empty = [run.name for run in self.tab.store.runs() if is_empty(run)]
@@ -229,6 +220,7 @@ class RunPanel:
         return gr.update(visible=True), view.removing([self._run(name) for name in names])
 
     def _remove(self, names: list[str]) -> dict[Any, Any]:
+        visitors.check(self.tab.wgp)
         freed = sum(self.tab.store.remove(self._run(name)) for name in names)
         gr.Info(f"Removed {len(names)} {plural(len(names), 'run')}, which frees {size(freed)}.")
         return self.tab.refreshed("")

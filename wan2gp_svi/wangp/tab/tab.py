@@ -14,20 +14,20 @@ from typing import Any
 from ...runs.state import is_running
 from ...runs.store import FOLDER, Store
 from .. import form_line
-from . import doctor, lora_files, view
+from . import doctor, lora_files, new_video, view, visitors
 from .helpers import gr, in_words, on
 from .run_panel import RunPanel
 
 ID, LABEL = "wan2gp_svi", "SVI"
-COMPONENTS = ("state", "main_tabs", "refresh_form_trigger", "model_choice_target",
-              "load_queue_trigger")
+COMPONENTS = ("state", "main_tabs", "refresh_form_trigger", "save_form_trigger",
+              "model_choice_target", "load_queue_trigger")
 FUNCTIONS = ("get_settings_from_file", "set_model_settings", "get_default_settings",
              "get_base_model_type", "get_gen_info")
 
-ABOUT = ("Each clip is saved as soon as it is done. So you can resume a run that failed or was "
-         "stopped, extend it, or redo it from any clip. **Click a run.**")
 # gradio greys text while it waits for news, which would flicker every few seconds
-STEADY = "<style>#svi_run .pending, #svi_runs .pending {opacity: 1 !important}</style>"
+ABOUT = ("<style>#svi_run .pending, #svi_runs .pending {opacity: 1 !important}</style>"
+         "Each clip is saved as soon as it is done. So you can resume a run that failed or was "
+         "stopped, extend it, or redo it from any clip. <b>Click a run.</b>")
 EVERY = 5  # seconds between two looks at a running run
 SCROLL = """() => setTimeout(() => document.querySelector("#svi_run")
             ?.scrollIntoView({block: "nearest", behavior: "smooth"}), 200)"""
@@ -94,10 +94,12 @@ class Tab:
             gr.Markdown(in_words(error))
 
     def _create(self) -> None:
-        gr.HTML(STEADY)
+        new_video.create(self.plugin, self.wgp)
         with gr.Row():
-            gr.Markdown(ABOUT)
+            gr.HTML(ABOUT)
             refresh = gr.Button("Refresh", scale=0, min_width=120, elem_id="svi_refresh")
+        if visitors.is_off(self.wgp):
+            gr.Markdown(visitors.OFF, elem_id="svi_visitors")
         self.names, self.shown = gr.State([]), gr.State([])
         self.timer = gr.Timer(EVERY, active=False)
         opened = gr.Textbox(visible=False)

@@ -100,9 +100,8 @@ def _amount(shown: Shown) -> list[str]:
 
 def empty(folder: Path) -> str:
     """What stands in place of an empty list, in Markdown."""
-    return (f"There are no runs in `{folder}`. In the Media Generator, apply a profile that begins "
-            "with **SVI**, and generate a video: its clips are saved one by one, and the run "
-            "appears here.")
+    return (f"There are no runs in `{folder}`. Choose a profile and press **New video**: once you "
+            "generate it, its clips are saved one by one, and the run appears here.")
 
 
 def summary(shown: Shown) -> str:

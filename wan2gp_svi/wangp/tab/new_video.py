@@ -1,0 +1,70 @@
+"""A new video: a button that sets WanGP's form for a profile of SVI."""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ... import location
+from ...files import read_json
+from ...runs.record import StoreError
+from ..plan import SMALL
+from . import actions
+from .helpers import gr, on, to_form
+
+FIRST = "SVI Shot Infinite LightX2V - 4 Steps"  #: the fast profile for beginners
+SAVED_WITHIN = 10  # seconds
+
+
+def create(plugin: Any, wgp: Mapping[str, Any]) -> None:
+    """`wgp` are the variables of wgp.py; `plugin` has the components of WanGP's page."""
+    offered = profiles(location.HOME)
+    with gr.Row(equal_height=True):
+        chosen = gr.Dropdown([*offered], value=FIRST if FIRST in offered else None, scale=3,
+                             label="Profile", show_label=False, container=False, min_width=240,
+                             elem_id="svi_profile")
+        button = gr.Button("New video", variant="primary", scale=1, min_width=120,
+                           elem_id="svi_new")
+
+    def work(state: dict[str, Any], name: str | None) -> Iterator[tuple[Any, ...]]:
+        if name is None:
+            raise StoreError("choose a profile first")
+        state["active_form"], before = "add", _entered(state)
+        yield gr.skip(), str(time.time()), gr.skip(), gr.skip()  # WanGP saves its form
+        end = time.monotonic() + SAVED_WITHIN
+        while _entered(state) is before and time.monotonic() < end:
+            time.sleep(0.05)
+        fill, switch = apply(wgp, state, offered[name])
+        gr.Info(f"The form is set for \"{name}\". Add a start image, write a prompt, and press "
+                "Generate.", duration=20)
+        yield to_form(plugin), gr.skip(), fill or gr.skip(), switch or gr.skip()
+
+    on(button.click, work, [plugin.state, chosen],
+       [plugin.main_tabs, plugin.save_form_trigger, plugin.refresh_form_trigger,
+        plugin.model_choice_target])
+
+
+def _entered(state: Mapping[str, Any]) -> Any:
+    """What WanGP has saved of its form: another object each time."""
+    return (state.get("all_settings") or {}).get(state["model_type"])
+
+
+def profiles(wangp: Path) -> dict[str, Path]:
+    """SVI's profiles in WanGP by their names, and those of the demo model if it is there."""
+    patterns = ("wan_i2v/SVI*.json", "wan_2_2/SVI*.json", f"{SMALL}/*.json")
+    return {path.stem: path for pattern in patterns
+            for path in sorted((wangp / "profiles").glob(pattern))}
+
+
+def apply(wgp: Mapping[str, Any], state: dict[str, Any], profile: Path
+          ) -> tuple[str | None, str | None]:
+    """Lays a profile over the settings of its model, or of the form's model if that is one of the
+    same kind. Returns what `actions.fill` does. Raises StoreError."""
+    settings, base = read_json(profile), wgp["get_base_model_type"]
+    if not isinstance(settings, dict):
+        raise StoreError(f"{profile} is missing or damaged: run install.py again")
+    wanted, current = settings.get("model_type"), state["model_type"]
+    actions.check_model(wgp, wanted)
+    fits = base(current) == base(wanted) and SMALL not in (current, wanted)
+    listed = str(Path(profile.parent.name, profile.name))  # so WanGP's list shows it as chosen
+    return actions.fill(wgp, state, profile, current if fits else wanted, lset_name=listed)
