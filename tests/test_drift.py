@@ -804,7 +804,7 @@ def test_the_command_says_what_it_does_not_know(tmp_path, capsys):
     (["video.mp4", "--clips", "81/1"], "has 30 frames and is shorter than a clip of 81"),
     (["video.mp4", "--reference", "none.png"], "There is no image"),
     (["video.mp4", "--reference", "text.mp4"], "is not an image that can be read"),
-    (["video.mp4", "--out", "text.mp4/folder"], "The report cannot be written to"),
+    (["video.mp4", "--out", "text.mp4/folder"], "The report cannot be written (text.mp4"),
 ])
 def test_mistakes_are_a_plain_sentence(tmp_path, monkeypatch, capsys, arguments, sentence):
     monkeypatch.chdir(tmp_path)
