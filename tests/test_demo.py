@@ -473,6 +473,18 @@ def calls(tmp_path, monkeypatch):
     return found
 
 
+def test_every_package_is_asked_for_in_one_version(calls):
+    home = Path(__file__).parents[1]
+    constraints = (home / "constraints.txt").read_text("utf-8")
+    locked = re.findall(r"^([a-z0-9-]+)==[^;\s]+", constraints, re.M)
+    project = (home / "pyproject.toml").read_text("utf-8")
+    lists = project[project.index("\ndependencies"):project.index("\n[build-system]")]
+    wanted = set(re.findall(r'"([a-z][a-z_-]+)', lists)) - {"wan", "torch"}  # wan2gp-svi
+    assert len(wanted) > 10 and {name.replace("_", "-") for name in wanted} < set(locked)
+    environment.prepare("test")
+    assert all(" --constraint constraints.txt " in asked for asked in calls.made if "pip" in asked)
+
+
 def test_a_torch_that_is_there_is_left(calls):
     assert environment.prepare("demo") == environment.PYTHON
     asked, packages = calls.made

@@ -21,7 +21,8 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 #: what the demo and the drift report import, besides diffusers
 MODULES = ("torch", "safetensors", "numpy", "scipy", "PIL", "av", "cv2", "matplotlib")
 DIFFUSERS, TORCH = "0.36.", "2.13.0"
-_PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+_PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+        "--constraint", "constraints.txt")  # one version of each package, so that all get the same
 
 
 class SetUpError(Exception):
