@@ -104,7 +104,7 @@ def test_four_clicks_from_a_fresh_wangp_to_a_running_svi_video(fresh, tmp_path):
     stop.click()
     page.get_by_text("stops after the current clip").first.wait_for()
     stop.get_by_text("Cancel the stop").wait_for()
-    stop.wait_for(state="hidden")
+    stop.wait_for(state="hidden", timeout=600_000)  # the clip ends first
     run, = Store(tmp_path / "outputs/svi").runs()
     done = run.done()
     text = log.read_text(encoding="utf-8", errors="replace")
