@@ -166,7 +166,7 @@ def test_a_profile_is_the_same_run_whatever_the_settings_were_before(profile, wa
     left = {name for settings in before for name, value in settings.items()
             if name in DECIDING and name not in ours and value != stock[name]}
     assert left == set()
-    assert {"resolution", "video_prompt_type", "image_prompt_type"} < set(ours)
+    assert {"video_prompt_type", "image_prompt_type"} < set(ours)
 
 
 def test_the_metadata_bring_the_run_back(all_profiles, run_wangp, svi):

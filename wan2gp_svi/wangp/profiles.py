@@ -105,7 +105,6 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
         "negative_prompt": "" if two else _NEGATIVE,
         "NAG_scale": 1,
         "force_fps": "",
-        "resolution": "832x480",
         "video_prompt_type": "",
         "image_mode": 0,
         "video_length": CLIP_FRAMES * _CLIPS,
