@@ -348,7 +348,7 @@ def test_a_record_that_could_not_be_read_again_is_not_begun(wgp: WanGP):
 def test_what_is_no_whole_number_is_said(place: fuzz.Place, text: str):
     with pytest.raises(StoreError, match="the seed must be"):
         actions.redo(place.good, 2, "", text)
-    with pytest.raises(StoreError, match="the number of clips must be|clips at a time"):
+    with pytest.raises(StoreError, match="the number of clips must be"):
         actions.extend(place.good, text, "")
 
 

@@ -25,7 +25,8 @@ from wan2gp_svi.wangp.profiles import profiles
 HOME = Path(__file__).parents[1]
 PROFILES = {profile.name: profile for profile in profiles()}
 SHOT, SHOT_FAST = "SVI Shot Infinite - 50 Steps", "SVI Shot Infinite LightX2V - 4 Steps"
-FILM, STREAM = "SVI-Film - 50 Steps", "SVI-2.0 Unified - 50 Steps"
+FILM, FILM_FAST = "SVI-Film - 50 Steps", "SVI-Film LightX2V - 4 Steps"
+STREAM = "SVI-2.0 Unified - 50 Steps"
 WAN22, WAN22_FAST = "SVI-2.0 - 50 Steps", "SVI-2.0 Lightning - 4 Steps"
 PRO, PRO_FAST = "SVI-2.0 Pro - 50 Steps", "SVI-2.0 Pro Lightning - 4 Steps"
 SERVER = {"attention_mode": "sdpa", "transformer_quantization": "bf16", "vae_config": 0,
@@ -230,10 +231,10 @@ def fix(text):
 
 
 @pytest.mark.parametrize(("profile", "multipliers", "fixed"), [
-    (SHOT_FAST, "1 1", "1 0.5"), (SHOT_FAST, "1", "1 0.5"), (SHOT_FAST, "", "1 0.5"),
-    (SHOT_FAST, None, "1 0.5"),
-    (SHOT_FAST, "1|1", "1 0.5"), (SHOT_FAST, "1\n# a comment\n0.8", "1 0.5"),
-    (SHOT_FAST, "1 1,0.2", "1 0.5"), (SHOT_FAST, [1, 1.0], "1 0.5"),
+    (FILM_FAST, "1 1", "1 0.5"), (FILM_FAST, "1", "1 0.5"), (FILM_FAST, "", "1 0.5"),
+    (FILM_FAST, None, "1 0.5"),
+    (FILM_FAST, "1|1", "1 0.5"), (FILM_FAST, "1\n# a comment\n0.8", "1 0.5"),
+    (FILM_FAST, "1 1,0.2", "1 0.5"), (FILM_FAST, [1, 1.0], "1 0.5"),
     (WAN22_FAST, "1;0 0;1 1;0 0;1", "1;0 0;1 0.5;0 0;1"),
     (WAN22_FAST, "1;0 0;1", "1;0 0;1 0.5;0 0;1"),
     (PRO_FAST, "1;0 0;1 0.5;0 1", "1;0 0;1 0.5;0 0;1"),
@@ -251,9 +252,14 @@ def test_an_accelerator_for_both_experts_is_halved_where_noise_is_high():
     assert "(1 on high noise)" in text and fix(text) == "1;0 0;1 0.5;1"
 
 
+@pytest.mark.parametrize("multipliers", ["1 1", "", "1 0.8"])
+def test_full_strength_on_wan_2_1_is_the_authors_own(multipliers):
+    assert warned(SHOT_FAST, loras_multipliers=multipliers) == {}
+
+
 @pytest.mark.parametrize("multipliers", ["1 0.5", "1 0.5,1", "1 0.6", "1 0", "1\n# was 1\n0.5"])
 def test_an_accelerator_at_half_strength_is_not(multipliers):
-    assert "accelerator" not in warned(SHOT_FAST, loras_multipliers=multipliers)
+    assert "accelerator" not in warned(FILM_FAST, loras_multipliers=multipliers)
 
 
 @pytest.mark.parametrize("name", [
@@ -265,8 +271,8 @@ def test_an_accelerator_at_half_strength_is_not(multipliers):
     "Wan2.2_I2V_A14B_HIGH_4steps_lora_rank64_Seko_V1_forKJ.safetensors",
 ])
 def test_accelerators_are_known_by_their_names(name):
-    loras = [*PROFILES[SHOT].settings["activated_loras"], name]
-    found = warned(SHOT_FAST, activated_loras=loras, loras_multipliers="1 1")
+    loras = [*PROFILES[FILM].settings["activated_loras"], name]
+    found = warned(FILM_FAST, activated_loras=loras, loras_multipliers="1 1")
     assert list(found) == ["accelerator"] and name in found["accelerator"]
 
 
@@ -292,14 +298,15 @@ def test_three_phases_are_read_as_wangp_reads_them():
 def test_an_accelerator_that_the_model_brings_along_is_said():
     fusionix = {"name": "Wan2.1 Image2video 480p FusioniX 14B", "URLs": "i2v",
                 "loras": [WAN21 + "loras_accelerators/Wan2.1_I2V_14B_FusionX_LoRA.safetensors"]}
-    text = warned(SHOT, model=fusionix, num_inference_steps=10, guidance_scale=1)["accelerator"]
+    text = warned(FILM, model=fusionix, num_inference_steps=10, guidance_scale=1)["accelerator"]
     assert "FusionX_LoRA" in text and text.endswith("choose the plain Image2Video 14B of Wan 2.1.")
-    loras = [*PROFILES[SHOT_FAST].settings["activated_loras"]]
-    text = warned(SHOT_FAST, model=fusionix, activated_loras=loras,
+    loras = [*PROFILES[FILM_FAST].settings["activated_loras"]]
+    text = warned(FILM_FAST, model=fusionix, activated_loras=loras,
                   loras_multipliers="1 1")["accelerator"]
     assert fix(text) == "1 0.5", "the user's own alone"
     lower = {**fusionix, "loras_multipliers": ["0.5"]}
-    assert warned(SHOT, model=lower, num_inference_steps=10, guidance_scale=1) == {}
+    assert warned(FILM, model=lower, num_inference_steps=10, guidance_scale=1) == {}
+    assert warned(SHOT, model=fusionix, num_inference_steps=10, guidance_scale=1) == {}
     lightning = {"name": "Wan2.2 Image2video Enhanced Lightning v2 14B",
                  "URLs": ["wan22EnhancedLightning.safetensors"]}
     text = warned(WAN22, model=lightning, num_inference_steps=4, guidance_scale=1)["accelerator"]
@@ -309,7 +316,7 @@ def test_an_accelerator_that_the_model_brings_along_is_said():
 @pytest.mark.parametrize(("profile", "multipliers", "fixed"), [
     (SHOT, "0.5", "1"), (SHOT, "0", "1"), (SHOT, "1,0.5", "1"), (WAN22, "1 1", "1;0 0;1"),
     (WAN22, "", "1;0 0;1"), (WAN22, "0;1 1;0", "1;0 0;1"), (PRO, "1;0 0;0.8", "1;0 0;1"),
-    (WAN22_FAST, "1 1 1 1", "1;0 0;1 0.5;0 0;1"), (SHOT_FAST, "0.5 1", "1 0.5"),
+    (WAN22_FAST, "1 1 1 1", "1;0 0;1 0.5;0 0;1"), (SHOT_FAST, "0.5 1", "1 1"),
 ])
 def test_an_svi_lora_at_another_strength_or_on_the_wrong_expert_is_said(
         profile, multipliers, fixed):
@@ -329,8 +336,8 @@ def test_an_svi_lora_at_another_strength_or_on_the_wrong_expert_is_said(
     (SHOT_FAST, dict(loras_multipliers="1 0"), "steps", "Use 50 steps"),
     (PRO, dict(guidance_phases=1, loras_multipliers="1 1"), "phases",
      "Set the guidance phases to 2"),
-    (SHOT, dict(sample_solver="dpm++_sde"), "sampler", "Choose unipc or euler"),
-    (SHOT, dict(sample_solver="euler_a"), "sampler", "Choose unipc or euler"),
+    (SHOT, dict(sample_solver="dpm++_sde"), "sampler", "choose unipc"),
+    (SHOT, dict(sample_solver="euler_a"), "sampler", "choose unipc"),
     (SHOT, dict(sample_solver="lcm"), "sampler", "at most 8 steps, not 50. Choose unipc"),
     (SHOT, dict(sample_solver="causvid"), "sampler", "shift of 5"),
     (SHOT_FAST, dict(sample_solver="euler"), "sampler", "of 4 steps with WanGP's euler, the last"),
@@ -364,7 +371,7 @@ def test_sageattention_with_pro_is_said(mode, override, wrong):
     server = {**SERVER, "attention_mode": mode, "auto attention": "sage2"}
     found = warned(PRO, server=server, override_attention=override)
     assert list(found) == ["attention"] * wrong
-    assert not wrong or "users report" in found["attention"] and "Choose sdpa" in found["attention"]
+    assert not wrong or "users report" in found["attention"] and "choose sdpa" in found["attention"]
     assert warned(WAN22, server=server, override_attention=override) == {}
     assert warned(PRO, server={"attention_mode": "auto"}) == {}, "what auto comes to is not known"
 
@@ -395,6 +402,7 @@ def test_sizes_that_svi_was_not_trained_at_are_said(resolution, size, server, id
 def test_what_is_cut_off_the_start_image_is_told():
     text = warned(image_start=image(1000, 1000), server={"fit_canvas": 2})["image-shape"]
     assert "crops 42% off the start image (1000x1000) for 832x480" in text
+    assert warned(PRO, image_start=image(1080, 1920)) == {}, "its authors show vertical videos"
     text = warned(image_start=image(1080, 1920))["vertical"]
     assert "like the start image" in text
     assert "Extend the sides of the image to about 832x480" in text
@@ -841,7 +849,7 @@ ROWS: dict[str, dict] = {
     "weights": dict(model="i2v_720p"),
     "quantised": dict(profile=FILM, server={"transformer_quantization": "int8"}),
     "svi-strength": dict(loras_multipliers="0.5"),
-    "accelerator": dict(profile=SHOT_FAST, loras_multipliers="1 1"),
+    "accelerator": dict(profile=FILM_FAST, loras_multipliers="1 1"),
     "steps": dict(num_inference_steps=4),
     "guidance": dict(guidance_scale=1),
     "phases": dict(profile=WAN22, guidance_phases=1, loras_multipliers="1 0"),

@@ -43,6 +43,7 @@ class Variant:
     `motion_latents` latents of the previous clip, which replace motion frames (SVI 2.0 Pro only)
     `stream`         made for a stream of prompts
     `prompt_repeat`  clips for each prompt of a stream (the authors' `prompt_repeat_times`)
+    `vertical`       made for vertical videos too
     """
 
     id: str
@@ -58,6 +59,7 @@ class Variant:
     motion_latents: int = 0
     stream: bool = False
     prompt_repeat: int = 1
+    vertical: bool = False
     cfg: float = 5.0
     shift: float = 5.0
     steps: int = 50
@@ -66,6 +68,10 @@ class Variant:
     @property
     def pro(self) -> bool:
         return self.motion_latents > 0
+
+    @property
+    def film(self) -> bool:
+        return self.id.startswith("film")
 
 
 def _lora(version: str, name: str) -> tuple[Lora]:
@@ -90,20 +96,22 @@ VARIANTS: dict[str, Variant] = {variant.id: variant for variant in (
     _film("film-transitions", "SVI-Film-Transitions", loras=_lora("1.0", "svi-film-transitions"),
           about="a stream of prompts with changes of scene between them"),
     Variant("tom", "SVI-Tom", "2.1", _lora("1.0", "svi-tom"),
-            "cartoons in the manner of Tom and Jerry, told by a stream of prompts",
+            "cartoons like Tom and Jerry, told by a stream of prompts",
             ref_pad_num=0, stream=True),
     Variant("talk", "SVI-Talk", "2.1", _lora("1.0", "svi-talk"),
             "a talking person; only its conditioning, without the audio", cfg=2.0, fps=25),
     Variant("dance", "SVI-Dance", "2.1", _lora("1.0", "svi-dance"),
-            "a dancing person; only its conditioning, without the poses", cfg=2.0, fps=25),
+            "a dancing person; only its conditioning, without the poses", vertical=True, cfg=2.0,
+            fps=25),
     Variant("2.0", "SVI-2.0", "2.1", _lora("2.0", "SVI_Wan2.1-I2V-14B_lora_v2.0"),
-            "one LoRA for one scene or for a story; your image stays the anchor",
+            "one scene or a story; your image stays the anchor",
             motion_frames=5, overlap=5, stream=True, prompt_repeat=2),
     Variant("2.0-wan22", "SVI-2.0 (Wan 2.2)", "2.2", _pair(""),
             "SVI 2.0 for the two experts of Wan 2.2", keep_new=False, stream=True, fps=15),
     Variant("2.0-pro", "SVI-2.0 Pro (Wan 2.2)", "2.2", _pair("_pro"),
             "chains latents instead of decoded frames, for livelier motion",
-            motion_latents=1, overlap=5, keep_new=False, stream=True, cfg=4.0, fps=15),
+            motion_latents=1, overlap=5, keep_new=False, stream=True, vertical=True, cfg=4.0,
+            fps=15),
 )}
 
 

@@ -29,6 +29,9 @@ from wan2gp_svi.wangp.matching import DECIDING  # noqa: E402
 HOME = Path(__file__).parents[2]
 PROFILES = sorted(HOME.glob("profiles/*/*.json"))
 PROMPTS = "a boat\n\na boat on a lake\n\na boat in a storm"
+ACCELERATED = [path for path in PROFILES if "50 Steps" not in path.stem]
+STEPS = {path.stem: json.loads(path.read_text(encoding="utf-8"))["num_inference_steps"]
+         for path in PROFILES}
 MODEL = {"i2v": "tiny_i2v", "i2v_2_2": "tiny_i2v22"}
 SEED = 1234
 
@@ -88,8 +91,10 @@ def assert_clip_saw(image: torch.Tensor, motion: torch.Tensor) -> None:
 
 @pytest.fixture(scope="module")
 def all_profiles(run_wangp, svi) -> trees.Outcome:
-    """Every profile, in one process: 3 clips at full quality, 2 with an accelerator."""
+    """Every profile, in one process: 3 clips at full quality, 2 with an accelerator. Then those
+    with an accelerator with all of their steps."""
     tasks = [task(path.stem, 3 if "50 Steps" in path.stem else 2) for path in PROFILES]
+    tasks += [task(path.stem, 1, num_inference_steps=STEPS[path.stem]) for path in ACCELERATED]
     return run_wangp(svi, {"level": "loop", "tasks": tasks, "setup": "svi_jobs:keep_saved"},
                      timeout=900)
 
@@ -153,6 +158,26 @@ def test_each_profile_chains_as_the_authors_do(number, all_profiles):
     assert any(f"{variant.title} (" in line and f"seeds {seeds}" in line for line in lines)
     assert sum(f"/{clips} done in" in line for line in lines) == clips
     assert "LoRA: 20 of 20 layers matched" in report["log"]
+
+
+@pytest.mark.parametrize("number", range(len(ACCELERATED)), ids=[p.stem for p in ACCELERATED])
+def test_an_accelerator_makes_as_many_steps_as_its_profile_says(number, all_profiles):
+    """At the noise levels of the authors' scheduler, and half of them on each expert."""
+    name = ACCELERATED[number].stem
+    window, = all_profiles.report["tasks"][len(PROFILES) + number]["windows"]
+    settings = json.loads(ACCELERATED[number].read_text(encoding="utf-8"))
+    steps, shift = int(name.split()[-2]), settings["flow_shift"]
+    even = [1 - step / steps for step in range(steps)]
+    levels = [1000 * shift * s / (1 + (shift - 1) * s) for s in even]
+    guided = 1 if settings["guidance_scale"] == 1 else 2
+    made = [(one["timestep"], one["expert"]) for one in window["forwards"][::guided]]
+    if settings["sample_solver"] == "euler":
+        last, _ = made.pop()
+        assert last < 6, "WanGP's last step, which changes nothing"
+    assert [time for time, _ in made] == pytest.approx(levels, abs=3)
+    experts = [expert for _, expert in made]
+    assert experts == ([1] * steps if settings["model_type"] == "i2v"
+                       else [1] * (steps // 2) + [2] * (steps // 2))
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
