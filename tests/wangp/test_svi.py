@@ -68,7 +68,8 @@ def task(profile: str, clips: int, **changes) -> dict:
     path = next(path for path in PROFILES if path.stem == profile)
     settings = json.loads(path.read_text(encoding="utf-8"))
     return {**settings, "model_type": MODEL[settings["model_type"]], "num_inference_steps": 2,
-            "prompt": PROMPTS, "video_length": 81 * clips, "seed": SEED, **changes}
+            "resolution": "64x64", "prompt": PROMPTS, "video_length": 81 * clips, "seed": SEED,
+            **changes}
 
 
 def unit(frames: torch.Tensor) -> torch.Tensor:
@@ -191,7 +192,7 @@ def test_a_profile_is_the_same_run_whatever_the_settings_were_before(profile, wa
     left = {name for settings in before for name, value in settings.items()
             if name in DECIDING and name not in ours and value != stock[name]}
     assert left == set()
-    assert {"video_prompt_type", "image_prompt_type"} < set(ours)
+    assert {"resolution", "video_prompt_type", "image_prompt_type"} < set(ours)
 
 
 def test_the_metadata_bring_the_run_back(all_profiles, run_wangp, svi):

@@ -14,6 +14,7 @@ pytest.importorskip("playwright", reason="needs playwright and chromium")
 pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read the runs")
 
 import browser  # noqa: E402
+import tiny  # noqa: E402
 from pictures import write_run  # noqa: E402
 from test_endless import SHOT, broken_off  # noqa: E402
 from test_svi import install, task, write_loras  # noqa: E402
@@ -100,8 +101,7 @@ def killed(tmp_path: Path, wangp_at: Callable, wangp_copy: Callable) -> Callable
         tree, work = wangp_copy(wangp_at(version)), tmp_path / "ui"
         install(tree)
         write_loras(tree)
-        (tree / "resolutions.json").write_text(json.dumps([["64x64 (1:1)", "64x64"]]),
-                                               encoding="utf-8")
+        tiny.shrink(tree)
         broken_off(tree, work, {"level": "process", "settings": task(SHOT, clips)},
                    f"clip 3/{clips}")
         run, = Store(work / "outputs/svi").runs()

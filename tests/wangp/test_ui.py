@@ -31,7 +31,7 @@ def form(wangp, tmp_path, serve_wangp):
     install(tree)
     (tree / "loras/wan_i2v").mkdir(parents=True, exist_ok=True)
     tiny.write_lora(tree / "loras/wan_i2v/svi-shot.safetensors", scale=0.05)
-    (tree / "resolutions.json").write_text(json.dumps([["64x64 (1:1)", "64x64"]]), encoding="utf-8")
+    tiny.shrink(tree)
     job = {"config": {"last_model_type": "tiny_i2v", "last_resolution_choice": "64x64"}}
     with serve_wangp(tree, job) as address, browser.open_page(address) as page:
         page.wait_for_timeout(2000)
@@ -45,7 +45,7 @@ def fresh(wangp, tmp_path, serve_wangp):
     tree = Path(shutil.copytree(wangp, tmp_path / "Wan2GP"))
     install(tree)
     write_loras(tree)
-    (tree / "resolutions.json").write_text(json.dumps([["64x64 (1:1)", "64x64"]]), encoding="utf-8")
+    tiny.shrink(tree)
     (tree / "finetunes").mkdir(exist_ok=True)
     (tree / "finetunes/i2v.json").write_text(json.dumps({"model": {
         "name": "Image2video 480p", "architecture": "i2v", "description": "tiny",

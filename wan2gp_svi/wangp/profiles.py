@@ -19,6 +19,7 @@ _NEGATIVE = (
     "flicker, drifting colours, oversaturated, overexposed, washed out, grey haze, blurry, low "
     "detail, compression artefacts, watermark, subtitles, still picture, distorted face, deformed "
     "hands, extra fingers, extra limbs, crowded background, walking backwards")
+_SIZE = "832x480"  # of the LoRAs' training; WanGP gives a video its image's shape
 _CLIPS = 5  # that a profile sets; with one, SVI has nothing to do
 _LORAS = "https://huggingface.co/DeepBeepMeep/Wan{}/resolve/main/loras_accelerators/"
 
@@ -126,6 +127,7 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
         "negative_prompt": "" if two else _NEGATIVE,
         "NAG_scale": 1,
         "force_fps": "",
+        "resolution": _SIZE,
         "video_prompt_type": "",
         "image_mode": 0,
         "video_length": CLIP_FRAMES * _CLIPS,
