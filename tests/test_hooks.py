@@ -18,7 +18,7 @@ from test_conditioning import stand_in_vae
 from wan2gp_svi import chain
 from wan2gp_svi.install.patches import hooked, read_series
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp import svi, vae, why_off
+from wan2gp_svi.wangp import loading, svi, vae, why_off
 from wan2gp_svi.wangp.clip import Clip, Seam, Video
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.pipeline import current_clip, on
@@ -45,6 +45,44 @@ def test_with_svi_off_every_hook_hands_back_what_it_was_given():
     assert svi("after_join", given, pipe, off) is given
     tensors = {"blocks.0.ffn.0.lora_A.weight": given}
     assert svi("lora", tensors, None) is tensors
+
+
+def load_loras(paths, layers, clip=True):
+    """What the model gets of these files as mmgp loads them, after SVI has wrapped mmgp."""
+    got, model = [], SimpleNamespace(blocks=[None] * 2, named_modules=lambda: [
+        *([("blocks.0.cross_attn.k_img", None)] if clip else []), ("blocks.0.ffn.0", None)])
+
+    def load_loras_into_model(model, lora_path, preprocess_sd):
+        for path in lora_path:
+            if path.is_file():
+                got.append(preprocess_sd(dict.fromkeys(layers)))
+
+    offload = SimpleNamespace(load_loras_into_model=load_loras_into_model)
+    loading.watch(offload)
+    offload.load_loras_into_model(model, paths, preprocess_sd=lambda sd: svi("lora", sd, model))
+    assert set(vars(model)) == {"blocks", "named_modules"}
+    return got
+
+
+def test_every_svi_file_is_counted_and_keys_for_clips_image_are_left_out(tmp_path, capsys):
+    layers = [f"blocks.{block}.ffn.0.lora_{side}.default.weight" for block in (0, 1)
+              for side in "AB"]
+    image = ["blocks.0.cross_attn.norm_k_img.diff", "blocks.1.cross_attn.k_img.lora_up.weight"]
+    svis, other = tmp_path / "SVI2Pro_high.safetensors", tmp_path / "lightx2v.safetensors"
+    for path in (svis, other):
+        path.touch()
+    files = [tmp_path / "gone.safetensors", svis, other]
+    whole = dict.fromkeys([*layers, *image])
+
+    assert load_loras(files, whole, clip=False) == [dict.fromkeys(layers)] * 2
+    said = capsys.readouterr().out
+    assert said.count("LoRA: 2 of 20 layers matched") == 1
+    assert "lightx2v.safetensors: 2 of 6 tensors are for CLIP's image" in said
+
+    assert load_loras(files, whole) == [whole] * 2, "Wan 2.1 sees CLIP's image"
+    capsys.readouterr()
+    assert load_loras([other], whole, clip=False) == [whole], "without SVI, as WanGP does it"
+    assert capsys.readouterr().out == ""
 
 
 def test_pipelines_of_other_models_are_left_alone():

@@ -163,6 +163,31 @@ def test_a_lora_that_may_be_svi_is_said():
     assert warned(activated_loras=["svitlana.safetensors"]) == {}
 
 
+def test_a_renamed_svi_lora_is_known_by_its_keys(tmp_path):
+    key = "blocks.0.self_attn.q.lora_A.default.weight"
+    for folder, name, keys in (("", "my_lora", f"pipe.dit.{key}"), ("styles", "b", key),
+                                ("", "dance2", "dwpose_embedding.0.bias")):
+        path = tmp_path / folder / f"{name}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        header = json.dumps({keys: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+    (tmp_path / "no-lora.safetensors").write_bytes(b"no header")
+
+    def unknown(*names, **custom):
+        asked = request(activated_loras=list(names), custom=custom)
+        found = check("i2v", PLAIN, asked, SERVER, None, tmp_path)
+        return [finding.text.split()[0] for finding in found.findings
+                if finding.id == "unknown-lora"]
+
+    assert unknown("my_lora.safetensors") == ["my_lora.safetensors"]
+    assert unknown("dance2.safetensors", "svi-shot.safetensors") == ["dance2.safetensors"]
+    assert unknown("https://example.org/my_lora.safetensors") == ["my_lora.safetensors"]
+    assert unknown("my_lora.safetensors", svi_variant="shot") == []
+    assert unknown("my_lora.safetensors", svi_variant="off") == []
+    for name in ("styles/b.safetensors", "no-lora.safetensors", "gone.safetensors", LIGHTX2V):
+        assert unknown(name) == []
+
+
 def test_a_variant_without_its_lora_is_said():
     text = warned(activated_loras=[], custom={"svi_variant": "film"})["no-lora"]
     assert "Add svi-film.safetensors" in text

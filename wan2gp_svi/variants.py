@@ -118,15 +118,17 @@ VARIANTS: dict[str, Variant] = {variant.id: variant for variant in (
 def identify(name: str) -> Variant | None:
     """The variant of a LoRA file, by the name in its path or URL; None for any other file.
 
-    Knows the authors' names, WanGP's, and those of Kijai's fp16 copies
-    (`SVI_v2_PRO_Wan2.2-I2V-A14B_HIGH_lora_rank_128_fp16`).
+    Knows the authors' names, WanGP's, those of Kijai's fp16 copies
+    (`SVI_v2_PRO_Wan2.2-I2V-A14B_HIGH_lora_rank_128_fp16`), and short ones (`SVI2Pro_high`).
     """
     stem = re.split(r"[\\/]", name.partition("?")[0])[-1].lower().removesuffix(".safetensors")
     stem = re.sub(r"wan[\W_]?2[\W_]?([12])(?!\d)", r"wan2\1", stem)
-    words = set(re.split(r"[^a-z0-9]+", stem))
+    wan = next((wan for wan in ("2.1", "2.2") if "wan" + wan.replace(".", "") in stem), "")
+    words = set(re.findall(r"[a-z]+", stem))
     if "svi" not in words:
         return None
-    if "wan22" in words:
+    # SVI is for two experts on Wan 2.2 alone
+    if wan == "2.2" or not wan and words & {"high", "low", "pro"}:
         return VARIANTS["2.0-pro" if "pro" in words else "2.0-wan22"]
     if "film" in words:
         if "opt" in words:
@@ -135,10 +137,10 @@ def identify(name: str) -> Variant | None:
     for id in ("shot", "tom", "talk", "dance"):
         if id in words:
             return VARIANTS[id]
-    return VARIANTS["2.0"] if "wan21" in words else None
+    return VARIANTS["2.0"] if wan == "2.1" else None
 
 
 def noise(name: str) -> str:
     """The expert of Wan 2.2 that a LoRA file is for, by its name: `high`, `low` or ""."""
-    words = re.split(r"[^a-z0-9]+", name.lower())
+    words = re.findall(r"[a-z]+", name.lower())
     return next((expert for expert in ("high", "low") if expert in words), "")

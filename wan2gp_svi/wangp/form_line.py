@@ -14,7 +14,7 @@ from ..text import count, duration, sentence
 from ..variants import CLIP_FRAMES
 from . import stop_button
 from .check.findings import NO_LORA, Checked, check
-from .check.telling import running_config, running_outputs
+from .check.telling import running_config, running_loras, running_outputs
 from .form import AUTO, DEFAULTS, NEW, OFF, Custom, SettingsError
 from .log import without
 from .plan import FPS, STOCK_MAXIMA, Plan, clips_of, required
@@ -157,7 +157,8 @@ class FormLine:
             collect = self._wgp.get("collect_custom_settings_from_inputs")
             chosen = (collect(model_def, dict(inputs))[0] or {}) if callable(collect) else {}
             inputs |= {**images, "custom_settings": chosen}
-            checked = check(architecture, model_def, inputs, running_config(), running_outputs())
+            checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
+                            running_loras(architecture))
             texts = words(checked, inputs, was_on == architecture)
             if checked.plan is not None:
                 was_on = architecture
