@@ -97,7 +97,7 @@ def all_profiles(run_wangp, svi) -> trees.Outcome:
     tasks = [task(path.stem, 3 if "50 Steps" in path.stem else 2) for path in PROFILES]
     tasks += [task(path.stem, 1, num_inference_steps=STEPS[path.stem]) for path in ACCELERATED]
     return run_wangp(svi, {"level": "loop", "tasks": tasks, "setup": "svi_jobs:keep_saved"},
-                     timeout=900)
+                     timeout=1800)
 
 
 @pytest.mark.parametrize("number", range(len(PROFILES)), ids=[path.stem for path in PROFILES])
