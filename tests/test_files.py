@@ -156,6 +156,38 @@ def test_a_file_that_stays_in_use_is_an_error_that_names_it(tmp_path: Path,
         f"{path}: another program uses it, or you have no permission")
 
 
+@pytest.mark.parametrize("name", WORK)
+def test_a_reader_that_closes_the_file_for_a_moment_only_is_not_missed(
+        tmp_path: Path, windows: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, name: str):
+    path = tmp_path / "run.json"
+    path.write_bytes(b"old")
+    windows.held.add(path)
+
+    def sleep(seconds: float) -> None:
+        windows.now += seconds
+        free = 0.022 < windows.now % 0.05 < 0.028
+        (windows.held.discard if free else windows.held.add)(path)
+
+    monkeypatch.setattr(files.time, "sleep", sleep)
+    WORK[name](path)
+
+
+def test_every_write_gets_through_beside_a_process_that_never_stops_reading(tmp_path: Path):
+    path = tmp_path / "run.json"
+    path.write_bytes(b"0")
+    code = "import sys; print(flush=True)\nwhile True:\n  try: open(sys.argv[1], 'rb').read()\n" \
+           "  except OSError: pass"
+    reader = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE)
+    try:
+        assert said(reader) == ""
+        for number in range(50):
+            files.write(path, b"%d" % number)
+            assert files.read(path) == b"%d" % number
+    finally:
+        reader.kill()
+        reader.wait()
+
+
 def test_json_that_stays_in_use_is_unreadable_and_what_is_not_there_needs_no_wait(
         tmp_path: Path, windows: SimpleNamespace):
     path = tmp_path / "run.json"
