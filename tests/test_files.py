@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -197,6 +198,16 @@ def test_json_that_stays_in_use_is_unreadable_and_what_is_not_there_needs_no_wai
     windows.held.add(path)
     windows.free = 60.0
     assert files.read_json(path) is None
+
+
+def test_a_small_file_is_read_into_little_memory(tmp_path: Path):
+    (tmp_path / "run.json").write_bytes(b"[1]")
+    tracemalloc.start()
+    try:
+        assert files.read_json(tmp_path / "run.json") == [1]
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_folder_where_a_file_should_be_is_called_one(tmp_path: Path, windows: SimpleNamespace):
