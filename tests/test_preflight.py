@@ -578,8 +578,8 @@ def form(monkeypatch):
     update = gradio.on.call_args_list[0].kwargs["fn"]
 
     def look(loras, frames, was_on="", model="i2v"):
-        shown = update({"model_type": model}, was_on, False, True, False, frames, loras, "1", "S",
-                       0, -1)
+        shown = update({"model_type": model}, was_on, False, {"image_start": True}, frames,
+                       loras, "1", "S", 0, -1)
         return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
                         strict=True))
 
