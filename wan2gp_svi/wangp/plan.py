@@ -3,6 +3,7 @@
 `check` looks for problems. WanGP names used here: the keys of its settings.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,8 +150,13 @@ def first_image(images: Any) -> Any:
 
 
 def _is_blank(image: Any) -> bool:
-    """Whether there is no image. WanGP starts from a black one then, which it may have put in
-    already."""
+    """Whether there is no image, or a black one: WanGP puts that in where there is none."""
+    if isinstance(image, (str, Path)) and is_file(image):
+        with contextlib.suppress(Exception):  # no picture, no PIL
+            from PIL import Image
+
+            with Image.open(image) as opened:
+                return _is_blank(opened.convert("RGB"))
     return image is None or hasattr(image, "convert") and image.convert("RGB").getbbox() is None
 
 
