@@ -24,6 +24,7 @@ SMALL = "svi_small"  #: the demo model's type in WanGP, and the mark of its defi
 STOCK_MAXIMA = "svi_stock_maxima"  #: in model definitions: the form's limits without SVI
 
 FPS = 16  #: of Wan's videos, for their length in seconds
+MOST_PIXELS = 7680 * 4320  #: of a picture that is looked at before WanGP opens it
 MAX_CLIPS = 1500  #: two hours of video, and months of work for most graphics cards
 
 
@@ -156,7 +157,8 @@ def _is_blank(image: Any) -> bool:
             from PIL import Image
 
             with Image.open(image) as opened:
-                return _is_blank(opened.convert("RGB"))
+                small = opened.width * opened.height <= MOST_PIXELS
+                return small and _is_blank(opened.convert("RGB"))
     return image is None or hasattr(image, "convert") and image.convert("RGB").getbbox() is None
 
 
