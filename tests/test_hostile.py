@@ -33,7 +33,7 @@ from wan2gp_svi.runs import video
 from wan2gp_svi.runs.record import FIELDS, About, Clip, StoreError
 from wan2gp_svi.runs.store import Run, Store
 from wan2gp_svi.runs.video import VideoError, begins_with, count_frames, join
-from wan2gp_svi.wangp import continuing, resuming
+from wan2gp_svi.wangp import continuing, plan, resuming
 from wan2gp_svi.wangp.check import command
 from wan2gp_svi.wangp.form import Custom, SettingsError
 from wan2gp_svi.wangp.tab import actions, view
@@ -642,6 +642,14 @@ def test_a_picture_of_a_run_that_is_huge_is_not_shown(place: fuzz.Place):
     before = fuzz.peak(reset=True)
     assert "data:image/jpeg" in view.thumbnail(place.bad), "that of its first clip is"
     assert fuzz.peak() - before < 200e6
+
+
+def test_a_start_image_that_is_huge_is_not_searched_for_black(tmp_path: Path):
+    Image.new("1", (9_000, 9_000)).save(tmp_path / "huge.png")
+    before = fuzz.peak(reset=True)
+    asked = {"image_prompt_type": "S", "image_start": str(tmp_path / "huge.png")}
+    assert plan.obstacles(asked) == []
+    assert fuzz.peak() - before < 50e6
 
 
 # ------------------------------------------------------------------------------------------- LoRAs

@@ -449,13 +449,17 @@ def test_a_start_image_can_be_a_path_or_a_gallery(tmp_path):
         assert warned(image_start=start) == {}
 
 
-def test_the_black_picture_that_wangp_puts_in_is_no_start_image():
+def test_a_black_picture_is_no_start_image(tmp_path):
     pillow = pytest.importorskip("PIL.Image")
     black = pillow.new("RGBA", (832, 480), (0, 0, 0, 255))
-    for given in (black, [black], black.convert("RGB")):
+    path = tmp_path / "black.png"
+    black.save(path)  # the form has paths
+    for given in (black, [black], black.convert("RGB"), str(path), [(str(path), None)]):
         assert "start-image" in said("error", image_start=given)
     black.putpixel((7, 7), (0, 0, 1, 255))
-    assert said("error", image_start=black) == {}
+    black.save(path)
+    for given in (black, str(path)):
+        assert said("error", image_start=given) == {}
 
 
 # ------------------------------------------------------------------------------------------ prompts
@@ -578,8 +582,8 @@ def form(monkeypatch):
     update = gradio.on.call_args_list[0].kwargs["fn"]
 
     def look(loras, frames, was_on="", model="i2v"):
-        shown = update({"model_type": model}, was_on, False, True, False, frames, loras, "1", "S",
-                       0, -1)
+        shown = update({"model_type": model}, was_on, False, {"image_start": True}, frames,
+                       loras, "1", "S", 0, -1)
         return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
                         strict=True))
 
@@ -748,7 +752,7 @@ def test_the_models_and_the_configuration_of_a_wangp_count(saved, wangp, capsys)
 
 def test_the_picture_of_the_settings_is_looked_for_in_wangp(saved, wangp, capsys):
     pillow = pytest.importorskip("PIL.Image")
-    pillow.new("RGB", (20, 40)).save(wangp / "start.png")
+    pillow.new("RGB", (20, 40), "white").save(wangp / "start.png")
     path = saved()
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "image_start": "start.png"}))
     assert run(path, "--wangp", wangp) == 0

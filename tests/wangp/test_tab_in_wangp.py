@@ -148,7 +148,8 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
                       # another model is chosen
                       "save_path": str(work / "outputs")}}
     with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
-        page = Page(opened, work)
+        page, errors = Page(opened, work), []
+        opened.on("pageerror", errors.append)
         page.open()
         page.pick(run.name)
 
@@ -213,6 +214,7 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.click("yes")
         page.says("Removed 1 run, which frees")
         assert not run.folder.exists() and Path(run.about.video).is_file()
+        assert not errors, errors
     assert "Traceback" not in page.log, page.log[-4000:]
 
 
