@@ -122,6 +122,9 @@ def test_a_new_video_keeps_what_is_in_the_form(form):
     assert browser.dropdowns(page)[2].input_value().startswith("🟦 tiny i2v")
     assert "SVI Shot Infinite LightX2V" in browser.dropdowns(page)[SETTINGS].input_value()
     assert prompts.locator("visible=true").first.input_value() == "a boat in a storm"
+    browser.choose(page, browser.dropdowns(page)[SETTINGS], "SVI-Film - 50 Steps")
+    page.get_by_role("button", name="Apply").locator("visible=true").first.click()
+    line(page, "SVI-Film-Opt: 5 clips, 385 frames, 24.1 s.")
 
 
 def test_six_clicks_to_a_running_svi_video(form, tmp_path):
