@@ -222,6 +222,17 @@ def test_what_the_hooks_give_wangp_is_what_the_authors_code_returned(case, monke
     assert "encode" not in vars(pipe.vae), "the VAE is WanGP's own again"
 
 
+def test_clip_sees_the_frame_as_the_authors_resize_it():
+    frame = torch.rand(3, 1, 48, 80) * 2 - 1
+    pipe = SimpleNamespace(vae=SimpleNamespace(),
+                           clip=SimpleNamespace(model=SimpleNamespace(image_size=32)))
+    on(pipe).clip = Clip(Plan(VARIANTS["shot"], 42, ()), 1, 2, 7, frame[:, 0], frame)
+    shown = svi("clip_vision_frame", torch.zeros(3, 48, 80, dtype=torch.bfloat16), pipe)
+    resized = torch.nn.functional.interpolate(frame[None, :, 0], (32, 32), mode="bicubic")[0]
+    eight_bit = (shown.float() + 1).mul(127.5).clamp(0, 255).to(torch.uint8)  # as WanGP makes it
+    assert eight_bit.equal(resized.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))
+
+
 class StandInVAE:
     """WanGP's VAE as `vae.encode` sees it. Its latents say how they were made."""
 

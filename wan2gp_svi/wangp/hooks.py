@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .. import __version__, chain
 from .. import lora as lora_keys
-from ..conditioning import check, kept_frames
+from ..conditioning import check, clip_vision_image, kept_frames
 from ..conditioning import mask as keep_mask
 from ..runs.record import StoreError
 from ..variants import CLIP_FRAMES, identify
@@ -203,7 +203,13 @@ def clip_vision_frame(image: Tensor, pipe: Any) -> Tensor:
     check(clip.motion_frames, clip.reference, CLIP_FRAMES)
     expect_encode(pipe, clip)
     expect_decode(pipe, say if clip.number == 0 else None)
-    return clip.motion_frames[:, 0].to(image)
+    frame = clip.motion_frames[:, 0]
+    size = getattr(getattr(getattr(pipe, "clip", None), "model", None), "image_size", None)
+    if size is None:  # Wan 2.2 has no CLIP
+        return frame.to(image)
+    # WanGP cuts it down to 8 bit, and then resizes only what has another size
+    levels = ((clip_vision_image(frame, size) + 1) * 127.5).round().clamp(0, 255)
+    return ((levels + 0.25) / 127.5 - 1).to(image.device)
 
 
 def mask(value: Tensor, pipe: Any) -> Tensor:
