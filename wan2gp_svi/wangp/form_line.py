@@ -4,6 +4,7 @@
 names used here: the variables of `generate_media_tab` in COMPONENTS, and functions of wgp.py.
 """
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -226,10 +227,12 @@ def _filling(components: Collection[Any]) -> list[Any]:
     its value, does not tell of it by an event of its own."""
     import gradio as gr
 
-    page = gr.context.Context.root_block
-    return [gr.events.Dependency(page, event.get_config(), number, event.fn)
-            for number, event in page.fns.items()
-            if any(component in event.outputs for component in components)]
+    with contextlib.suppress(AttributeError, TypeError):  # as in gradio 5.29 and 6.4
+        page = gr.context.Context.root_block
+        return [gr.events.Dependency(page, event.get_config(), number, event.fn)
+                for number, event in page.fns.items()
+                if any(component in event.outputs for component in components)]
+    return []
 
 
 def _inputs(block: Any) -> Iterator[Any]:
