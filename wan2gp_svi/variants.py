@@ -43,6 +43,7 @@ class Variant:
     `motion_latents` latents of the previous clip, which replace motion frames (SVI 2.0 Pro only)
     `stream`         made for a stream of prompts
     `prompt_repeat`  clips for each prompt of a stream (the authors' `prompt_repeat_times`)
+    `audio_cfg`      guidance by the sound that a person speaks; None for variants without sound
     """
 
     id: str
@@ -59,6 +60,7 @@ class Variant:
     stream: bool = False
     prompt_repeat: int = 1
     cfg: float = 5.0
+    audio_cfg: float | None = None
     shift: float = 5.0
     steps: int = 50
     fps: int = 24
@@ -66,6 +68,10 @@ class Variant:
     @property
     def pro(self) -> bool:
         return self.motion_latents > 0
+
+    @property
+    def talks(self) -> bool:
+        return self.audio_cfg is not None
 
 
 def _lora(version: str, name: str) -> tuple[Lora]:
@@ -93,7 +99,7 @@ VARIANTS: dict[str, Variant] = {variant.id: variant for variant in (
             "cartoons in the manner of Tom and Jerry, told by a stream of prompts",
             ref_pad_num=0, stream=True),
     Variant("talk", "SVI-Talk", "2.1", _lora("1.0", "svi-talk"),
-            "a talking person; only its conditioning, without the audio", cfg=2.0, fps=25),
+            "a person who speaks your sound, as long as it is", cfg=2.0, audio_cfg=5.0, fps=25),
     Variant("dance", "SVI-Dance", "2.1", _lora("1.0", "svi-dance"),
             "a dancing person; only its conditioning, without the poses", cfg=2.0, fps=25),
     Variant("2.0", "SVI-2.0", "2.1", _lora("2.0", "SVI_Wan2.1-I2V-14B_lora_v2.0"),

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant
 from .form import AUTO
+from .plan import TALKING
 
 #: the authors' scripts for Wan 2.1 have an English one of their own, and those for Wan 2.2 have
 #: Wan's, which WanGP takes if the field is empty
@@ -55,6 +56,7 @@ _SETS = (
     ("SVI-Film", "film-opt", (_LIGHTX2V, _FUSIONIX)),
     ("SVI-Film Transitions", "film-transitions", ()),
     ("SVI-Tom", "tom", (_LIGHTX2V, _FUSIONIX)),
+    ("SVI-Talk", "talk", (_LIGHTX2V,)),
     ("SVI-2.0 Unified", "2.0", (_LIGHTX2V, _FUSIONIX)),
     ("SVI-2.0", "2.0-wan22", (_LIGHTNING,)),
     ("SVI-2.0 Pro", "2.0-pro", (_LIGHTNING,)),
@@ -91,7 +93,7 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
     own = [(lora.url, {"high": "1;0", "low": "0;1"}.get(lora.noise, "1")) for lora in variant.loras]
     urls, strengths = zip(*own, *recipe.loras, strict=True)
     return {
-        "model_type": "i2v_2_2" if two else "i2v",
+        "model_type": TALKING if variant.talks else "i2v_2_2" if two else "i2v",
         "activated_loras": list(urls),
         "loras_multipliers": " ".join(strengths),
         "num_inference_steps": recipe.steps,
@@ -125,13 +127,28 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
         "cfg_star_switch": 0,
         "apg_switch": 0,
         "RIFLEx_setting": 2,
+        **(_talking(variant, recipe) if variant.talks else {}),
         "custom_settings": {"svi_variant": AUTO, "num_motion_frames": AUTO, "ref_pad_num": AUTO,
                             "seed_times": SEED_STEP, "svi_run": AUTO},
         "help": _help(variant, recipe),
     }
 
 
+def _talking(variant: Variant, recipe: Recipe) -> dict[str, Any]:
+    """What only a talking person has. An accelerator has no guidance, by text or by sound."""
+    return {
+        "audio_guidance_scale": 1.0 if recipe.loras else variant.audio_cfg,
+        "audio_prompt_type": "A",
+        "resolution": "640x480",  # of the training
+        **({} if recipe.loras else {"sample_solver": "euler"}),
+    }
+
+
 def _help(variant: Variant, recipe: Recipe) -> str:
+    if variant.talks:
+        return (f"{variant.title}: {variant.about}. Add a start image with a face, and the sound: "
+                "it decides how many clips there are. A prompt such as \"a person is talking\" is "
+                f"enough. {recipe.help} More: wan2gp_svi/docs/guide.md#a-talking-person.")
     if variant.stream:
         clips = f"{variant.prompt_repeat} clips" if variant.prompt_repeat > 1 else "clip"
         prompts = (f"Write one prompt for every {clips}, with an empty line between prompts; the "
@@ -151,7 +168,7 @@ def table() -> str:
     for title, id, accelerators in _SETS:
         v = VARIANTS[id]
         repeated = f", each for {v.prompt_repeat} clips" if v.prompt_repeat > 1 else ""
-        prompts = f"stream{repeated}" if v.stream else "one"
+        prompts = f"stream{repeated}" if v.stream else "one, and a sound" if v.talks else "one"
         frames = f"last {v.motion_frames} frames" if v.motion_frames > 1 else "last frame"
         inside = (f"image, last latent, zeros (clips share {v.overlap} frames)" if v.pro else
                   f"{frames}, then {({-1: 'image', 0: 'grey'})[v.ref_pad_num]}")
