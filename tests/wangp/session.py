@@ -4,11 +4,13 @@ A job is a JSON object. For every level:
 
     level         "loop" (the whole of WanGP, through its API of v11.30 and later), "play" (the
                   same, told what to do by a function), "process" (the whole of any WanGP, as
-                  `wgp.py --process`), "any2video" (its pipeline alone) or "ui" (its server)
+                  `wgp.py --process`), "any2video" (its pipeline alone), "call" (a function of
+                  tests, with WanGP's modules) or "ui" (its server)
     work          folder for start.png, report.json, tensors.safetensors, outputs/
     vae_precision "32" (default) or "16"
     vram_mb       memory of the pretended card (24576)
     path          folders to put before sys.path
+    speech        true: WanGP's encoder of sound is a stand-in
     tiny          false: use the tree's own models instead of the tiny ones
 
 "loop":
@@ -24,6 +26,10 @@ A job is a JSON object. For every level:
 
     play          "module:function", called as function(generate, job); it returns the report.
                   generate(settings), with settings laid over DEFAULTS, returns WanGP's result
+
+"call": without starting WanGP,
+
+    call          "module:function", called as function(job); it returns the report
 
 "process": `config`, `cli`, and `settings`, laid over DEFAULTS. The report has one task.
 
@@ -109,10 +115,13 @@ def main(job: dict[str, Any]) -> None:
         return
     from record import Recorder
 
+    if job.get("speech"):
+        tiny.replace_wav2vec()
     recorder, start = Recorder(), write_start_image(work / "start.png")
     recorder.attach()
     gc.freeze()  # WanGP collects garbage often; this exempts what the imports left
-    run = {"loop": loop, "play": play, "process": process, "any2video": any2video}[job["level"]]
+    run = {"loop": loop, "play": play, "process": process, "any2video": any2video,
+           "call": lambda job, *_: _hook(job["call"])(job)}[job["level"]]
     report = run(job, root, work, recorder, start)
     _python_exit()  # waits for threads of executors, as the end of a process does
     recorder.save(work / "tensors.safetensors")

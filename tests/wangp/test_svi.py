@@ -15,6 +15,7 @@ pytest.importorskip("safetensors.torch",
                     reason="needs torch and safetensors to read what was recorded")
 
 import later  # noqa: E402
+import sounds  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
 import trees  # noqa: E402
@@ -29,7 +30,7 @@ from wan2gp_svi.wangp.matching import DECIDING  # noqa: E402
 HOME = Path(__file__).parents[2]
 PROFILES = sorted(HOME.glob("profiles/*/*.json"))
 PROMPTS = "a boat\n\na boat on a lake\n\na boat in a storm"
-MODEL = {"i2v": "tiny_i2v", "i2v_2_2": "tiny_i2v22"}
+MODEL = {"i2v": "tiny_i2v", "i2v_2_2": "tiny_i2v22", "multitalk": "tiny_talk"}
 SEED = 1234
 
 
@@ -89,9 +90,15 @@ def assert_clip_saw(image: torch.Tensor, motion: torch.Tensor) -> None:
 @pytest.fixture(scope="module")
 def all_profiles(run_wangp, svi) -> trees.Outcome:
     """Every profile, in one process: 3 clips at full quality, 2 with an accelerator."""
-    tasks = [task(path.stem, 3 if "50 Steps" in path.stem else 2) for path in PROFILES]
-    return run_wangp(svi, {"level": "loop", "tasks": tasks, "setup": "svi_jobs:keep_saved"},
-                     timeout=900)
+    tasks = []
+    for path in PROFILES:
+        clips = 3 if "50 Steps" in path.stem else 2
+        tasks.append(task(path.stem, clips))
+        if tasks[-1]["model_type"] == MODEL["multitalk"]:
+            sound = sounds.write(svi / f"{clips}.wav", sounds.speech(80 * clips))
+            tasks[-1] |= {"audio_guide": str(sound), "resolution": "64x64"}
+    return run_wangp(svi, {"level": "loop", "tasks": tasks, "setup": "svi_jobs:keep_saved",
+                           "speech": True}, timeout=900)
 
 
 @pytest.mark.parametrize("number", range(len(PROFILES)), ids=[path.stem for path in PROFILES])

@@ -67,12 +67,12 @@ class About:
     `asked`       the prompts as the user wrote them
     `prompts`     the prompts as the model gets them, each for `repeat` clips
     `decides`     everything else that decides what the clips show
-    `sound`       what each clip hears, as hashes; none without a sound
     `settings`    WanGP's own, to make the video again
     `base`        the run whose first clips were taken over, and how many
     `ended`       "finished", "stopped" by the user, why the run failed, or "" if unknown
     `video`       the file that the user sees
     `label`       the user's own name for the run, "" if there is none
+    `sound`       what each clip hears, as hashes; none without a sound
     """
 
     variant: str
@@ -84,7 +84,6 @@ class About:
     prompts: list[str]
     repeat: int
     decides: dict[str, Any]
-    sound: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     base: tuple[str, int] | None = None
     ended: str = ""
@@ -92,6 +91,7 @@ class About:
     made: str = ""
     version: str = __version__
     label: str = ""
+    sound: list[str] = field(default_factory=list)
 
 
 Record = TypeVar("Record", Clip, About)
@@ -132,13 +132,12 @@ FIELDS: dict[type, dict[str, Kind]] = {
         "title": _LINE, "clips": _COUNT, "seed": _SEED, "fps": number(0.1, 1000, float),
         "asked": _PROMPTS, "prompts": _PROMPTS, "repeat": _COUNT,
         "decides": has({"SVI seed step": number(1, 1000)}),
-        "sound": many(line(16), 2000),
         "settings": has({"model_type": _LINE, "sliding_window_overlap": number(0, 80),
                          "custom_settings": either(NOTHING, has({}))}),
         "base": Kind("a run's name and a number of clips, or nothing", _base,
                      lambda one: one and tuple(one)),
         "ended": _TEXT, "video": text(2**15), "made": _LINE, "version": _LINE,
-        "label": text(1000),
+        "label": text(1000), "sound": many(line(16), 2000),
     },
 }
 

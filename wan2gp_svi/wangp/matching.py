@@ -343,7 +343,7 @@ def _about(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor) 
 
 def _sound(scope: _Scope) -> str:
     """The sound as the user gave it. WanGP may have taken the music out of its own copy."""
-    return str(scope.get("original_audio_guide") or scope["audio_guide"])
+    return str(scope.get("original_audio_guide") or scope.get("audio_guide"))
 
 
 def _of_plan(plan: Plan) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
         scope = {**scope, "seed": continuing.first_seed(scope, plan.seed_step)}
     video, seam = video_of(scope), Seam()
     if plan.sound:
-        video.speech = Speech(scope["audio_guide"])
+        video.speech = Speech(str(scope.get("audio_guide")))
     if video.source_frames > 1:
         seam = Seam(variant.overlap, variant.keep_new, video.source_overlap)
     recording = matching.begin(scope, plan, reference, motion_frames, say)
