@@ -175,7 +175,7 @@ def advice(inputs: Mapping[str, Any]) -> str:
         sound = find(given(inputs))
     except (SoundError, ImportError):
         return ""
-    if sound.rate < _TELEPHONE:
+    if sound.rate < _TELEPHONE and not _fault(sound):
         return (f"the sound has {sound.rate:,} samples a second, as on a telephone, and lacks what "
                 "tells many consonants apart: lips follow it less. Use a recording with "
                 f"{_TELEPHONE:,} or more.")

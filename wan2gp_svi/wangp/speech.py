@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from .. import chain
 from ..variants import CLIP_FRAMES
 from .sound import FPS
 
@@ -40,7 +41,8 @@ class Speech:
         if self._whole is not None:
             return self._whole, 0
         if self._samples is None:
-            self._samples = _wangp().audio_prepare_single(self._path, duration=None)
+            self._samples = _until_the_video_ends(
+                _wangp().audio_prepare_single(self._path, duration=None))
         frames = len(self._samples) // _PER_FRAME
         if frames <= _WHOLE:
             self._whole, self._samples = _embed(self._samples), None
@@ -48,6 +50,14 @@ class Speech:
         first = max(0, min(start, frames) - _AROUND)
         end = start + CLIP_FRAMES + _AROUND
         return _embed(self._samples[first * _PER_FRAME : end * _PER_FRAME]), first
+
+
+def _until_the_video_ends(samples: Any) -> Any:
+    """Samples with silence after them, as WanGP adds it, so that the mouth closes."""
+    import numpy as np
+
+    clips = chain.clips_of_sound(len(samples) // _PER_FRAME, 1)
+    return np.pad(samples, (0, max(0, chain.length(clips, 1) * _PER_FRAME - len(samples))))
 
 
 def _embed(samples: Any) -> Any:
