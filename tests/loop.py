@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import sounds
 import torch
 import videos
 from PIL import Image
@@ -67,17 +68,11 @@ class Pipe:
         dice = torch.Generator().manual_seed(int.from_bytes(given.digest()[:7], "big"))
         frames = torch.rand(3, frame_num, SIDE, SIDE, generator=dice)
         if audio_proj is not None:  # the mouth is open
-            frames[:, heard(audio_proj) > 0] = 255 / 256
+            frames[:, sounds.heard(audio_proj) > 0] = 255 / 256
         latents = torch.randn(1, 16, 1 + (frame_num - 1) // 4, 2, 2, generator=dice).bfloat16()
         return {"x": frames.mul_(2).sub_(1) if self.floats else frames.mul_(256).to(torch.uint8),
                 "latent_slice": None if return_latent_slice is None
                 else latents[:, :, return_latent_slice].clone()}
-
-
-def heard(audio_proj: list[Tensor]) -> Tensor:
-    """The loudness that each frame of a clip hears, out of what `generate` is given."""
-    first, later = (part[0].abs().flatten(2).sum(-1) for part in audio_proj)
-    return torch.cat([first[0, 2:3], later[:, 2:6].flatten()])
 
 
 class Writer:
@@ -319,9 +314,9 @@ def _whole(frames: int) -> int:
 
 
 _SETTINGS = {
-    "activated_loras", "audio_prompt_type", "audio_source", "custom_settings", "film_grain_intensity", "guidance_scale",
-    "image_mode", "image_prompt_type", "model_type", "multi_prompts_gen_type",
-    "num_inference_steps", "postprocess_audio", "repeat_generation", "resolution", "seed",
+    "activated_loras", "audio_prompt_type", "audio_source", "custom_settings",
+    "film_grain_intensity", "guidance_scale", "image_mode", "image_prompt_type", "model_type",
+    "multi_prompts_gen_type", "num_inference_steps", "postprocess_audio", "repeat_generation", "resolution", "seed",
     "sliding_window_overlap", "sliding_window_size", "temporal_upsampling", "video_length"}
 
 

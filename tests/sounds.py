@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def write(path: Path, samples: np.ndarray, rate: int = 16_000) -> Path:
 
 
 def speech(frames: int, rate: int = 16_000, seed: int = 0) -> np.ndarray:
-    """Noise whose loudness changes from video frame to video frame; a longer one begins the same."""
+    """Noise whose loudness changes from one video frame to the next."""
     loud = np.random.default_rng(seed).uniform(0.05, 0.5, frames).repeat(rate // FPS)
     tone = np.random.default_rng(seed + 1).standard_normal(len(loud))
     return loud * np.clip(tone / 3, -1, 1)
@@ -35,3 +36,12 @@ def clicks(frames: list[int], length: int, rate: int = 16_000) -> np.ndarray:
         at = frame * rate // FPS
         made[at : at + rate // 500] = 0.9
     return made
+
+
+def heard(audio_proj: Any) -> Any:
+    """The loudness that each frame of a clip hears, out of what WanGP's model is given: embeddings
+    [1, 1, 5, layers, size] of the first frame, and [1, t, 8, layers, size] of the later ones."""
+    import torch
+
+    first, later = (part[0].abs().flatten(2).sum(-1) for part in audio_proj)
+    return torch.cat([first[0, 2:3], later[:, 2:6].flatten()])

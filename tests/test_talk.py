@@ -27,7 +27,7 @@ from wan2gp_svi.wangp.handler import prepare
 LORA = "svi-talk.safetensors"
 
 
-# -------------------------------------------------------------------------------------- the arithmetic
+# ---------------------------------------------------------------------------- the arithmetic
 
 @pytest.mark.parametrize(("frames", "clips"), [
     (10, 1), (81, 1), (82, 2), (161, 2), (162, 3), (241, 3), (242, 4), (15_000, 188),
@@ -37,7 +37,7 @@ def test_clips_of_a_sound(frames, clips):
     assert chain.length(clips, 1) >= frames
 
 
-# ------------------------------------------------------------------------------------------ the sound
+# -------------------------------------------------------------------------------- the sound
 
 def asked(path, **changes) -> dict:
     return {"audio_guide": str(path), "audio_prompt_type": "A", "image_prompt_type": "S",
@@ -310,17 +310,18 @@ def test_a_run_named_with_another_sound_is_refused_with_what_to_write(tmp_path):
     assert wgp.generate(settings(longer)) and wgp.run.name != name, "another sound, another run"
 
 
-# --------------------------------------------------------------------------------- what a clip hears
+# ----------------------------------------------------------------------- what a clip hears
 
 def test_each_clip_of_a_long_sound_hears_its_own_seconds(tmp_path, monkeypatch):
     path = sounds.write(tmp_path / "a.wav", sounds.speech(700))
     whole, pieces = speech.Speech(str(path)), speech.Speech(str(path))
     given = [whole.window(clip) for clip in range(9)]
     embedded = []
-    monkeypatch.setattr(speech, "_WHOLE", 100)
-    monkeypatch.setattr(speech, "_AROUND", 10)
-    real = speech._embed
-    monkeypatch.setattr(speech, "_embed", lambda one: embedded.append(len(one) // 640) or real(one))
+    monkeypatch.setattr(speech, "WHOLE", 100)
+    monkeypatch.setattr(speech, "AROUND", 10)
+    wangps = sys.modules["models.wan.multitalk.multitalk"]
+    monkeypatch.setattr(wangps, "get_embedding", lambda one, *others, **options: (
+        embedded.append(len(one) // 640) or embed(one)))
     for clip in (8, 0, 3, 8, 1, 2, 4, 5, 6, 7):
         found = pieces.window(clip)
         assert all(torch.equal(one, other) for one, other in zip(found, given[clip], strict=True))

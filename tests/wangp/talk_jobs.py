@@ -53,7 +53,8 @@ def talk_cfg(case: dict[str, Any], data: dict[str, torch.Tensor]) -> dict[str, f
     from models.wan import any2video
     from session import GENERATE, build_pipe
 
-    pipe, given, step = build_pipe(Path("ckpts"), "tiny_talk", "32"), [], any2video.EulerScheduler.step
+    pipe, given = build_pipe(Path("ckpts"), "tiny_talk", "32"), []
+    step = any2video.EulerScheduler.step
     pipe.model_def |= {"multitalk_class": True}
 
     def remember(self: Any, prediction: torch.Tensor, *others: Any, **options: Any) -> Any:
@@ -176,3 +177,63 @@ def _by_rule(seed: int, name: str, shape: Any) -> torch.Tensor:
     else:
         drawn = 0.02 * drawn if name.endswith("bias") else 1 + 0.1 * drawn
     return torch.from_numpy(drawn).float()
+
+
+# ---------------------------------------------------------------------- in WanGP's own loop
+
+def open_mouths(*_: Any) -> None:
+    """Turns the frames white in which the model hears a click."""
+    import sounds
+    from models.wan.any2video import WanAny2V
+
+    generate = WanAny2V.generate
+
+    def opened(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        result = generate(self, *arguments, **keywords)
+        loud = sounds.heard(keywords["audio_proj"])
+        (result["x"] if isinstance(result, dict) else result)[:, loud > loud.max() / 3] = 255
+        return result
+
+    WanAny2V.generate = opened
+
+
+def runs(generate: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """What users do with a run, and with bad sounds."""
+    import sounds
+    from scenarios import watched
+
+    from wan2gp_svi.runs.store import FOLDER, Store
+    from wan2gp_svi.wangp import resuming
+    from wan2gp_svi.wangp.recorder import Recording
+
+    Recording.report = lambda self, video: None  # it takes seconds; test_svi.py looks at it
+    work, seen = Path(job["work"]), []
+    short = sounds.write(work / "short.wav", sounds.speech(100))
+    longer = sounds.write(work / "longer.wav", np.concatenate(
+        [sounds.speech(100), sounds.speech(70, seed=4)]))
+    store = Store(work / "outputs" / FOLDER)
+
+    def press(settings: dict[str, Any], stop: int = 0) -> None:
+        windows: list[Any] = []
+        with watched(windows, ("stop", stop)):
+            result = generate(settings)
+        run = next(store.runs(), None)
+        about = run and run.about
+        seen.append({
+            "success": result.success, "errors": [str(error.message) for error in result.errors],
+            "made": [one.number for one in windows if one.made], "run": run and run.name,
+            "ended": about and about.ended, "video": about and about.video,
+            "clips": run and len(run.done())})
+
+    asked = {**job["settings"], "audio_guide": str(short)}
+    press(asked, stop=1)
+    press(asked)
+    press(resuming.spoken_on(next(store.runs()), longer))
+    (work / "corrupt.mp3").write_bytes(bytes(range(256)) * 40)
+    sounds.write(work / "silent.wav", np.zeros(16_000))
+    sounds.write(work / "long.wav", np.zeros(3 * 3600 * 1_000), 1_000)
+    for bad in ({"audio_guide": None}, {"audio_guide": str(work / "silent.wav")},
+                {"audio_guide": str(work / "corrupt.mp3")},
+                {"audio_guide": str(work / "long.wav")}, {"audio_prompt_type": "XA"}):
+        press({**asked, **bad})
+    return seen

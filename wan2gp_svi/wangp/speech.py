@@ -16,8 +16,8 @@ from .sound import FPS
 
 _RATE = 16_000  # samples a second, as WanGP reads a sound
 _PER_FRAME = _RATE // FPS
-_WHOLE = 3000  # frames that are embedded at once, as WanGP does
-_AROUND = 250  # frames before and after a clip of a longer sound: ten seconds
+WHOLE = 3000  #: frames that are embedded at once, as WanGP does
+AROUND = 250  #: frames before and after a clip of a longer sound: ten seconds
 
 
 class Speech:
@@ -44,11 +44,11 @@ class Speech:
             self._samples = _until_the_video_ends(
                 _wangp().audio_prepare_single(self._path, duration=None))
         frames = len(self._samples) // _PER_FRAME
-        if frames <= _WHOLE:
+        if frames <= WHOLE:
             self._whole, self._samples = _embed(self._samples), None
             return self._whole, 0
-        first = max(0, min(start, frames) - _AROUND)
-        end = start + CLIP_FRAMES + _AROUND
+        first = max(0, min(start, frames) - AROUND)
+        end = start + CLIP_FRAMES + AROUND
         return _embed(self._samples[first * _PER_FRAME : end * _PER_FRAME]), first
 
 
