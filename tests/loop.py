@@ -316,8 +316,9 @@ def _whole(frames: int) -> int:
 _SETTINGS = {
     "activated_loras", "audio_prompt_type", "audio_source", "custom_settings",
     "film_grain_intensity", "guidance_scale", "image_mode", "image_prompt_type", "model_type",
-    "multi_prompts_gen_type", "num_inference_steps", "postprocess_audio", "repeat_generation", "resolution", "seed",
-    "sliding_window_overlap", "sliding_window_size", "temporal_upsampling", "video_length"}
+    "multi_prompts_gen_type", "num_inference_steps", "postprocess_audio", "repeat_generation",
+    "resolution", "seed", "sliding_window_overlap", "sliding_window_size", "temporal_upsampling",
+    "video_length"}
 
 
 def settings(id: str, clips: int, **changes: Any) -> dict[str, Any]:
