@@ -153,7 +153,8 @@ def test_every_version(version, run_wangp, wangp_at, wangp_copy):
         assert (scale / scale.mean() - 1).abs().max() < 0.02, "each frame hears its own moment"
         assert not found[len(part):].any()
     video = report["files"][-1]
-    assert (video["frames"], video["fps"]) == (161, 25.0)
+    # without runs, WanGP itself adds the sound, and ends the video with it
+    assert (video["frames"], video["fps"]) == (95 if version in ("9.91", "10.12") else 161, 25.0)
     assert "Audio: aac" in videos.about(Path(video["path"]))
 
 
