@@ -107,6 +107,8 @@ def main(job: dict[str, Any]) -> None:
     if job.get("tiny", True):
         tiny.install(root)
         tiny.replace_encoders()
+    if job.get("speech"):
+        tiny.replace_wav2vec()
     config = {**CONFIG, "vae_precision": job.get("vae_precision", "32"), **job.get("config", {})}
     (work / "config").mkdir(parents=True, exist_ok=True)
     (work / "config/wgp_config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -115,8 +117,6 @@ def main(job: dict[str, Any]) -> None:
         return
     from record import Recorder
 
-    if job.get("speech"):
-        tiny.replace_wav2vec()
     recorder, start = Recorder(), write_start_image(work / "start.png")
     recorder.attach()
     gc.freeze()  # WanGP collects garbage often; this exempts what the imports left

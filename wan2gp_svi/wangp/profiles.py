@@ -139,7 +139,7 @@ def _talking(variant: Variant, recipe: Recipe) -> dict[str, Any]:
     return {
         "audio_guidance_scale": 1.0 if recipe.loras else variant.audio_cfg,
         "audio_prompt_type": "A",
-        "resolution": "640x480",  # of the training
+        "resolution": "672x384",  # in WanGP's list, the nearest to the training's 640x480
         **({} if recipe.loras else {"sample_solver": "euler"}),
     }
 
