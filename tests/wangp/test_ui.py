@@ -145,14 +145,14 @@ def test_a_talking_person_from_a_fresh_wangp(wangp, tmp_path, serve_wangp):
         line(page, "SVI-Talk: 2 clips, 161 frames, 6.4 s.")
         page.locator("#svi_line").get_by_text("needs a sound").wait_for(state="detached")
         page.screenshot(path=tmp_path / "talk.png", full_page=True)
-        fill(page, "Number of Inference Steps", "2")
         page.get_by_role("button", name="Generate").locator("visible=true").first.click()
         for _ in range(600):
             text = (tmp_path / "ui/log.txt").read_text(encoding="utf-8", errors="replace")
-            if "clip 2/2 done" in text:
+            if "[SVI] SVI-Talk" in text:
                 break
-            page.wait_for_timeout(500)
-    assert "clip 2/2 done" in text, text[-3000:]
+            page.wait_for_timeout(200)
+    assert "SVI-Talk (svi-talk.safetensors): 2 clips of 81 frames" in text, text[-3000:]
+    assert "[SVI] warning" not in text, "the form is as the profile says"
 
 
 def test_a_new_video_keeps_what_is_in_the_form(form):

@@ -67,6 +67,7 @@ class Name:
 class Other:
     """A function that must begin with these parameters, a class, or another name of a file.
 
+    keywords: more parameters of the function, in any order
     optional: SVI works without it
     own: SVI has its own where it is missing
     beside: only `use` needs it, and SVI works without that
@@ -79,6 +80,7 @@ class Other:
     optional: bool = False
     own: bool = False
     beside: bool = False
+    keywords: frozenset[str] = frozenset()
 
 
 _LOOP = "before_generate"
@@ -160,6 +162,8 @@ OTHERS = (
     *(Other(ANY2VIDEO, name, (), DEMO, beside=True)
       for name in ("WanVAE", "T5EncoderModel", "CLIPModel", "fl")),
     Other(VAE, "WanVAE.encode", ("self", "videos", "tile_size"), "encoding the conditioning video"),
+    Other(ANY2VIDEO, "WanAny2V.generate", ("self",), TALK, beside=True,
+          keywords=frozenset({"frame_num", "audio_proj"})),
     Other(MULTITALK, "audio_prepare_single", ("audio_path", "sample_rate", "duration"), TALK,
           beside=True),
     Other(MULTITALK, "custom_init", ("device", "wav2vec"), TALK, beside=True),
@@ -327,6 +331,9 @@ def _look_at(other: Other, sources: Mapping[str, bytes]) -> tuple[Fault | None, 
         if (takes := tuple(one.arg for one in first)) != other.parameters:
             return Fault(f"{other.file}: {other.name} takes ({', '.join(takes)}) instead of "
                          f"({', '.join(other.parameters)}){needed}"), False
+        if lost := other.keywords - {one.arg for one in (*node.args.args, *node.args.kwonlyargs)}:
+            return Fault(f"{other.file}: {other.name} does not take {', '.join(sorted(lost))}"
+                         f"{needed}"), False
     return None, False
 
 
