@@ -54,7 +54,7 @@ from .modules.t5 import T5EncoderModel
 from .modules.clip import CLIPModel
 from shared.utils import files_locator as fl
 class WanAny2V:
-    def generate(self, seed, image_start, image_end, preframes_count):
+    def generate(self, seed, image_start, image_end, preframes_count, frame_num, audio_proj):
         seed_g.manual_seed(seed)
         clip_image_start, clip_image_end = image_start, image_end
         lat_y = self.vae.encode([enc], 0)[0]

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import sounds
 import torch
 import videos
 from PIL import Image
@@ -25,7 +26,7 @@ from torch import Tensor
 from wan2gp_svi import chain
 from wan2gp_svi.runs.store import FOLDER, Run, Store
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp import hooks, svi
+from wan2gp_svi.wangp import hooks, sound, svi
 from wan2gp_svi.wangp.pipeline import current_clip
 from wan2gp_svi.wangp.recorder import Recording
 
@@ -48,7 +49,8 @@ class Pipe:
         self.floats = ""  # older WanGPs: "kept", or "cut" to 8 bit by the loop
 
     def generate(self, *, input_prompt: str, seed: int, input_video: Tensor, window_no: int,
-                 frame_num: int, return_latent_slice: slice | None) -> Any:
+                 frame_num: int, return_latent_slice: slice | None,
+                 audio_proj: list[Tensor] | None = None) -> Any:
         self.windows.append(window_no)
         if not self.before(window_no):
             return None
@@ -59,11 +61,14 @@ class Pipe:
         tensors = [input_video]
         if clip is not None:
             tensors = [clip.motion_frames, clip.reference, clip.previous_latents]
+        tensors += audio_proj or []
         for tensor in tensors:
             given.update(b"none" if tensor is None else str(tensor.dtype).encode())
             given.update(b"" if tensor is None else tensor.float().contiguous().numpy().tobytes())
         dice = torch.Generator().manual_seed(int.from_bytes(given.digest()[:7], "big"))
         frames = torch.rand(3, frame_num, SIDE, SIDE, generator=dice)
+        if audio_proj is not None:  # the mouth is open
+            frames[:, sounds.heard(audio_proj) > 0] = 255 / 256
         latents = torch.randn(1, 16, 1 + (frame_num - 1) // 4, 2, 2, generator=dice).bfloat16()
         return {"x": frames.mul_(2).sub_(1) if self.floats else frames.mul_(256).to(torch.uint8),
                 "latent_slice": None if return_latent_slice is None
@@ -163,23 +168,28 @@ class WanGP:
                         custom_settings: dict[str, Any] | None, temporal_upsampling: str,
                         film_grain_intensity: float, model_type: str, audio_source: Any = None,
                         postprocess_audio: str = "", image_mode: int = 0, video_source: Any = None,
+                        audio_guide: Any = None, audio_prompt_type: str = "",
                         api_return_video_uint8: bool = False) -> bool:
         wan_model, gen, server_config = self.pipe, self.gen, self.server
         save_path, base_model_type, model_def = str(self.folder), model_type, {}
         start_time = time.time()
         loras_selected = [str(self.folder / name) for name in activated_loras]
         prompts = original_prompts = prompt.split("\n\n")
-        fps, total_generation = 16, repeat_generation
+        fps, total_generation = 25 if audio_guide else 16, repeat_generation
+        original_audio_guide, speech = audio_guide, {}
+        if audio_guide:
+            video_length = min(_whole(sound.find(audio_guide).frames + 4), video_length)
+            speech = {"audio_proj": None}
         seed = seed if seed >= 0 else int.from_bytes(np.random.default_rng().bytes(4), "big")
         # only the hooks read these
         assert (start_time and original_prompts and loras_selected and base_model_type
-                and not model_def)
+                and not model_def and original_audio_guide == audio_guide)
         if video_source is not None:
             video_length += sliding_window_overlap - 1
         windows, left = [min(video_length, sliding_window_size)], video_length - sliding_window_size
         while left > 0:
-            windows.append(min(left, sliding_window_size - sliding_window_overlap)
-                           + sliding_window_overlap)
+            windows.append(_whole(min(left, sliding_window_size - sliding_window_overlap)
+                                  + sliding_window_overlap))
             left -= windows[-1] - sliding_window_overlap
         repeat_no = 0
         while repeat_no < total_generation:
@@ -221,7 +231,7 @@ class WanGP:
                     samples = wan_model.generate(
                         input_prompt=prompt, seed=seed, input_video=pre_video_guide,
                         window_no=window_no, frame_num=current_video_length,
-                        return_latent_slice=return_latent_slice)
+                        return_latent_slice=return_latent_slice, **speech)
                 except Exception as error:
                     self.error = str(error)
                     return False
@@ -272,11 +282,11 @@ class WanGP:
                 video_path = str(self.folder / f"{time.time_ns()}_seed{seed}.{container}")
                 options = dict(fps=output_fps, nrow=1, normalize=True, value_range=(-1, 1),
                                codec_type=server_config["video_output_codec"], container=container)
-                if audio_source is not None:
+                if (heard := audio_source or audio_guide) is not None:
                     save_path_tmp = video_path.rsplit(".", 1)[0] + f"_tmp.{container}"
                     self.save_video(tensor=frames_already_processed, save_file=save_path_tmp,
                                     **options)
-                    videos.ffmpeg("-i", save_path_tmp, "-i", audio_source, "-c:v", "copy", "-c:a",
+                    videos.ffmpeg("-i", save_path_tmp, "-i", heard, "-c:v", "copy", "-c:a",
                                   "aac", "-shortest", video_path)
                     Path(save_path_tmp).unlink()
                 else:
@@ -298,11 +308,17 @@ class WanGP:
         return True
 
 
+def _whole(frames: int) -> int:
+    """The next smaller number of frames that WanGP makes."""
+    return (frames - 1) // 4 * 4 + 1
+
+
 _SETTINGS = {
-    "activated_loras", "audio_source", "custom_settings", "film_grain_intensity", "guidance_scale",
-    "image_mode", "image_prompt_type", "model_type", "multi_prompts_gen_type",
-    "num_inference_steps", "postprocess_audio", "repeat_generation", "resolution", "seed",
-    "sliding_window_overlap", "sliding_window_size", "temporal_upsampling", "video_length"}
+    "activated_loras", "audio_prompt_type", "audio_source", "custom_settings",
+    "film_grain_intensity", "guidance_scale", "image_mode", "image_prompt_type", "model_type",
+    "multi_prompts_gen_type", "num_inference_steps", "postprocess_audio", "repeat_generation",
+    "resolution", "seed", "sliding_window_overlap", "sliding_window_size", "temporal_upsampling",
+    "video_length"}
 
 
 def settings(id: str, clips: int, **changes: Any) -> dict[str, Any]:
@@ -316,7 +332,8 @@ def settings(id: str, clips: int, **changes: Any) -> dict[str, Any]:
         "sliding_window_size": 81, "sliding_window_overlap": variant.overlap,
         "num_inference_steps": 4, "guidance_scale": 1.0, "repeat_generation": 1,
         "custom_settings": None, "temporal_upsampling": "", "film_grain_intensity": 0,
-        "model_type": "i2v" if variant.wan == "2.1" else "i2v_2_2"} | changes
+        "model_type": "multitalk" if variant.talks else "i2v" if variant.wan == "2.1" else "i2v_2_2"
+        } | changes
 
 
 def shown(wgp: WanGP) -> np.ndarray:

@@ -126,6 +126,14 @@ PLANTED_BESIDE = {
     "a renamed name of any2video": (
         lambda root: change(root, A, "files_locator as fl", "files_locator as locator"),
         "the demo model, which does not work in this WanGP (models/wan/any2video.py has no fl)"),
+    "sound handed to the model in another way": (
+        lambda root: change(root, A, "        audio_proj=", "        audio_embeddings="),
+        "SVI-Talk, which does not work in this WanGP (models/wan/any2video.py: WanAny2V.generate "
+        "does not take audio_proj)"),
+    "another cut of a sound": (
+        lambda root: change(root, contract.MULTITALK, "(full_audio_embs, audio_start_idx=0",
+                            "(full_audio_embs, start=0"),
+        "get_window_audio_embeddings takes (full_audio_embs, start, clip_length) instead of"),
     "another way to work off a queue": (
         lambda root: change(root, W, "process_tasks_cli(queue,", "process_tasks_cli(tasks,"),
         "the self-test, which does not work in this WanGP (wgp.py: process_tasks_cli takes (tasks, "

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
+import sounds
 
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import form_line
@@ -28,6 +29,7 @@ SHOT, SHOT_FAST = "SVI Shot Infinite - 50 Steps", "SVI Shot Infinite LightX2V - 
 FILM, FILM_FAST = "SVI-Film - 50 Steps", "SVI-Film LightX2V - 4 Steps"
 STREAM = "SVI-2.0 Unified - 50 Steps"
 WAN22, WAN22_FAST = "SVI-2.0 - 50 Steps", "SVI-2.0 Lightning - 4 Steps"
+TALK = "SVI-Talk - 50 Steps"
 PRO, PRO_FAST = "SVI-2.0 Pro - 50 Steps", "SVI-2.0 Pro Lightning - 4 Steps"
 SERVER = {"attention_mode": "sdpa", "transformer_quantization": "bf16", "vae_config": 0,
           "fit_canvas": 0}
@@ -221,7 +223,7 @@ def test_other_conditioning_than_in_training_is_said(profile, custom, wrong):
 
 
 def test_talk_and_dance_run_without_what_they_were_trained_with():
-    assert "audio" in warned(activated_loras=["svi-talk.safetensors"])["talk-dance"]
+    assert "Multitalk" in warned(activated_loras=["svi-talk.safetensors"])["talk-dance"]
     assert "SVI-Shot" in warned(activated_loras=["svi-dance.safetensors"])["talk-dance"]
 
 
@@ -570,7 +572,8 @@ def form(monkeypatch):
     wan = SimpleNamespace(query_model_def=lambda *_: {
         "sliding_window_defaults": {"overlap_max": 1}})
     extend(wan, text_modes=True)
-    definitions = {"i2v": wan.query_model_def("i2v", {}), "t2v": {}}
+    definitions = {"i2v": wan.query_model_def("i2v", {}), "t2v": {},
+                   "multitalk": wan.query_model_def("multitalk", {})}
     wgp = {"get_base_model_type": str, "get_model_def": definitions.__getitem__,
            "get_max_frames": int}
     components = {name: MagicMock() for name in form_line.COMPONENTS}
@@ -581,9 +584,9 @@ def form(monkeypatch):
     assert plugin.post_ui_setup(components) == {}
     update = gradio.on.call_args_list[0].kwargs["fn"]
 
-    def look(loras, frames, was_on="", model="i2v"):
-        shown = update({"model_type": model}, was_on, False, {"image_start": True}, frames,
-                       loras, "1", "S", 0, -1)
+    def look(loras, frames, was_on="", model="i2v", sound=None):
+        shown = update({"model_type": model}, was_on, False, {"image_start": True}, frames, loras,
+                       "1", "S", 0, -1, sound, "A" if model == "multitalk" else "")
         return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
                         strict=True))
 
@@ -606,6 +609,18 @@ def test_the_form_is_wangps_own_while_svi_is_off(form, capsys):
     broken = form([LIGHTX2V], 81, model="unknown")
     assert broken["row"] == {"visible": False} and broken["settings"] == {"visible": True}
     assert "the line in the form does not work" in capsys.readouterr().out
+
+
+def test_the_line_counts_the_clips_of_a_sound(form, tmp_path):
+    path = sounds.write(tmp_path / "speech.wav", sounds.speech(200))
+    shown = form(["svi-talk.safetensors"], 81, model="multitalk", sound=str(path))
+    assert shown["line"] == "<b>SVI-Talk: 3 clips, 241 frames, 9.6 s.</b>"
+    assert shown["frames"] == {"maximum": 10125} and shown["overlap"] == {}, "WanGP's own overlap"
+    missing = form(["svi-talk.safetensors"], 81, model="multitalk")["line"]
+    assert "SVI-Talk needs a sound" in missing
+    assert form(["svi-shot.safetensors"], 81, model="multitalk")["line"].startswith(
+        "<b>An SVI LoRA is active")
+    assert form([LIGHTX2V], 81, model="multitalk")["frames"] == {"maximum": 737}
 
 
 # ----------------------------------------------------------------------------------- how it is told
@@ -835,7 +850,7 @@ GUIDE = (HOME / "docs/guide.md").read_text(encoding="utf-8")
 def ids():
     """Every id that is written in the source."""
     makers = ("Finding", "SettingsError")
-    for name in ("check/rules", "check/findings", "plan", "form", "matching"):
+    for name in ("check/rules", "check/findings", "plan", "form", "matching", "sound"):
         source = (HOME / f"wan2gp_svi/wangp/{name}.py").read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(source)):
             parts = []
@@ -873,6 +888,12 @@ ROWS: dict[str, dict] = {
     "other-model": dict(model="multitalk"),
     "unknown-lora": dict(activated_loras=["svi_v3.safetensors"]),
     "no-lora": dict(activated_loras=[LIGHTX2V], custom={"num_motion_frames": "5"}),
+    "sound": dict(profile=TALK, audio_guide="gone.wav"),
+    "two-speakers": dict(profile=TALK, audio_prompt_type="XA", audio_guide="speech.wav"),
+    "continued-talk": dict(profile=TALK, image_prompt_type="VS", audio_guide="speech.wav"),
+    "telephone": dict(profile=TALK, audio_guide="telephone.wav"),
+    "audio-guidance": dict(profile=TALK, audio_guide="speech.wav", audio_guidance_scale=4),
+    "frame-rate": dict(profile=TALK, audio_guide="speech.wav", force_fps="16"),
     "override": dict(custom={"ref_pad_num": "0"}),
     "talk-dance": dict(activated_loras=["svi-talk.safetensors"]),
     "weights": dict(model="i2v_720p"),
@@ -906,6 +927,8 @@ def test_a_row_of_the_guide_is_what_wangp_says_and_the_check_of_a_file(id, wangp
     model = case.pop("model", PROFILES[profile].settings["model_type"])
     pillow.new("RGB", (832, 480), "white").save(wangp / "start.png")
     pillow.new("RGB", (480, 832), "white").save(wangp / "vertical.png")
+    sounds.write(wangp / "speech.wav", sounds.speech(100))
+    sounds.write(wangp / "telephone.wav", sounds.speech(100, 8_000), 8_000)
     (wangp / "wgp_config.json").write_text(json.dumps(server))
     built_in = {"model": {"architecture": "i2v_2_2_svi2pro"}}
     (wangp / "defaults/i2v_2_2_svi2pro.json").write_text(json.dumps(built_in))

@@ -47,7 +47,7 @@ def test_the_profiles_users_look_for():
     assert "wan_i2v/SVI Shot Infinite - 50 Steps" in ALL
     assert "wan_i2v/SVI-2.0 Unified - 50 Steps" in ALL
     used = {profile.variant.id for profile in ALL.values()}
-    assert used == set(VARIANTS) - {"film", "talk", "dance"}
+    assert used == set(VARIANTS) - {"film", "dance"}
     pro = "wan_2_2/SVI-2.0 Pro Lightning - 4 Steps"
     shot = "wan_i2v/SVI Shot Infinite LightX2V - 4 Steps"
     assert ALL[pro].settings["loras_multipliers"] == "1;0 0;1 0.5;0 0;1"

@@ -226,13 +226,19 @@ def test_a_last_version_that_is_gone_or_broken_does_no_harm(
     assert pictures(new) == pictures(*parts)
 
 
+def test_a_video_gets_a_track_of_sound_cut_to_its_length(tmp_path: Path):
+    parts = [write(tmp_path / f"{n}.mp4", noise(25, n), fps=25) for n in range(3)]
+    track, whole = tmp_path / "track.m4a", tmp_path / "whole.mp4"
+    ffmpeg("-f", "lavfi", "-i", "sine=r=44100", "-t", 9, track)
+    join(parts[:1], whole, track=track)
+    join(parts, whole, like=whole, track=track)
+    assert count_frames(whole) == 75 and "Audio: aac" in videos.about(whole)
+    assert holds(whole, [(part, 25) for part in parts]) == 3
+    heard = ffmpeg("-i", whole, "-map", "0:a", "-ac", 1, "-ar", 16_000, "-f", "s16le", "-")
+    assert abs(len(heard) / 2 / 16_000 - 3) < 0.05
+
+
 # ----------------------------------------------------------------------------------- what it is not
-
-def _with_sound(path: Path) -> None:
-    write(path.with_name("silent.mp4"), noise(5))
-    ffmpeg("-i", path.with_name("silent.mp4"), "-f", "lavfi", "-i", "anullsrc=r=8000", "-c:v",
-           "copy", "-shortest", path)
-
 
 def _cut(path: Path, *options: str, keep: float) -> None:
     ffmpeg("-i", write(path.with_name("all.mp4"), noise(40)), "-c", "copy", *options, path)
@@ -241,7 +247,6 @@ def _cut(path: Path, *options: str, keep: float) -> None:
 
 INDEX_FIRST = ("-movflags", "+faststart")
 NO_VIDEO: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "with sound": (_with_sound, "does not hold one video track alone"),
     "sound alone": (lambda path: ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16384", "-t", 1, path),
                     "does not hold one video track alone"),
     "cut off": (lambda path: _cut(path, keep=0.7), "cannot be read"),
@@ -421,7 +426,7 @@ def test_a_long_video_is_joined_in_steps_and_shown_every_twenty_minutes(
         tmp_path: Path, clock: Clock, minutes: int, monkeypatch: pytest.MonkeyPatch):
     written: list[int] = []
 
-    def joining(parts: list[Path], target: Path, like: Path) -> None:
+    def joining(parts: list[Path], target: Path, like: Path, track: None) -> None:
         written.append(len(parts))
         target.write_bytes(b"video")
 

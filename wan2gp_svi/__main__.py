@@ -17,7 +17,8 @@ EXAMPLES = {
     "stop": ("stop", "stop 7f3a", "stop 7f3a --undo"),
     "name": ('name 7f3a "the storm, second try"', 'name 7f3a ""'),
     "resume": ("resume 7f3a", "resume 7f3a --out storm.json"),
-    "extend": ("extend 7f3a --clips 5", 'extend 7f3a --clips 2 --prompt "a storm" --prompt "calm"'),
+    "extend": ("extend 7f3a --clips 5", 'extend 7f3a --clips 2 --prompt "a storm" --prompt "calm"',
+               "extend 7f3a --sound longer.wav"),
     "redo": ('redo 7f3a --clip 4 --prompt "a storm at night"', "redo 7f3a --clip 4 --seed 99"),
     "check": ("check settings.json", "check queue.zip"),
     "drift": ("drift outputs/boat.mp4", "drift boat.mp4 --reference boat.png --out reports"),
@@ -131,7 +132,10 @@ def _add_run_commands(commands: Any) -> None:
     name.add_argument("label", metavar="NAME", help='the name; "" removes it')
     add("resume", _settings, "write settings that resume a run", one, out)
     extend = add("extend", _settings, "write settings that extend a run", one, out)
-    extend.add_argument("--clips", metavar="M", type=int, required=True, help="clips to add")
+    by = extend.add_mutually_exclusive_group(required=True)
+    by.add_argument("--clips", metavar="M", type=int, help="clips to add")
+    by.add_argument("--sound", metavar="FILE", type=Path,
+                    help="for SVI-Talk: a longer sound, which begins as the run's own")
     extend.add_argument("--prompt", metavar="TEXT", action="append", default=[],
                         help="prompt for a new clip; repeat the option for more clips, and the "
                              "last one is used for the rest")
@@ -234,6 +238,8 @@ def _settings(options: argparse.Namespace) -> None:
     run, name = _store(options).find(options.run), options.command
     if name == "resume":
         settings = resuming.resumed(run)
+    elif name == "extend" and options.sound is not None:
+        settings = resuming.spoken_on(run, options.sound)
     elif name == "extend":
         settings = resuming.extended(run, options.clips, options.prompt)
     else:

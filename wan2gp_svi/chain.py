@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from .variants import CLIP_FRAMES, SEED_STEP
 
+MAX_CLIPS = 1500  #: two hours of video, and months of work for most graphics cards
+
 
 def num_clips(frames: int) -> int:
     """Clips for at least `frames` frames if none is shared: 1 for 81, 2 for 162, 10 for 810."""
@@ -32,6 +34,11 @@ def clips_of(frames: int, overlap: int, of_source: int = 0) -> int:
     """
     clips, rest = divmod(frames + of_source - overlap, CLIP_FRAMES - overlap)
     return clips if rest == 0 and clips > 0 else num_clips(frames)
+
+
+def clips_of_sound(frames: int, overlap: int) -> int:
+    """Clips for `frames` frames of sound: each clip after the first adds `81 - overlap`."""
+    return max(1, -(-(frames - overlap) // (CLIP_FRAMES - overlap)))
 
 
 def seed(base: int, clip: int, step: int = SEED_STEP) -> int:

@@ -44,6 +44,7 @@ class Variant:
     `stream`         made for a stream of prompts
     `prompt_repeat`  clips for each prompt of a stream (the authors' `prompt_repeat_times`)
     `vertical`       made for vertical videos too
+    `audio_cfg`      guidance by the sound that a person speaks; None for variants without sound
     """
 
     id: str
@@ -61,6 +62,7 @@ class Variant:
     prompt_repeat: int = 1
     vertical: bool = False
     cfg: float = 5.0
+    audio_cfg: float | None = None
     shift: float = 5.0
     steps: int = 50
     fps: int = 24
@@ -72,6 +74,10 @@ class Variant:
     @property
     def film(self) -> bool:
         return self.id.startswith("film")
+
+    @property
+    def talks(self) -> bool:
+        return self.audio_cfg is not None
 
 
 def _lora(version: str, name: str) -> tuple[Lora]:
@@ -99,7 +105,7 @@ VARIANTS: dict[str, Variant] = {variant.id: variant for variant in (
             "cartoons like Tom and Jerry, told by a stream of prompts",
             ref_pad_num=0, stream=True),
     Variant("talk", "SVI-Talk", "2.1", _lora("1.0", "svi-talk"),
-            "a talking person; only its conditioning, without the audio", cfg=2.0, fps=25),
+            "a person who speaks your sound, as long as it is", cfg=2.0, audio_cfg=5.0, fps=25),
     Variant("dance", "SVI-Dance", "2.1", _lora("1.0", "svi-dance"),
             "a dancing person; only its conditioning, without the poses", vertical=True, cfg=2.0,
             fps=25),

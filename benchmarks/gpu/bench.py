@@ -1,7 +1,7 @@
 """What an SVI clip costs compared with a window of stock WanGP: time and memory, in one run.
 
-    python benchmarks/gpu/bench.py WANGP [--model i2v|i2v_2_2] [--int8] [--steps 4] [--repeats 3]
-                                         [--vram 0 24 16 12 8]
+    python benchmarks/gpu/bench.py WANGP [--model i2v|i2v_2_2|multitalk] [--int8] [--steps 4]
+                                         [--repeats 3] [--vram 0 24 16 12 8]
     python benchmarks/gpu/bench.py WANGP --tiny     on a CPU with tiny models, in seconds
 
 WANGP is a WanGP folder with SVI installed. WanGP's own pipeline runs (`WanAny2V.generate`) with
@@ -35,7 +35,8 @@ GIB = 2**30
 FRAMES = 81
 NOT_NEEDED = {"gradio", "librosa", "soundfile", "rembg", "decord", "smplfitter", "chumpy",
               "whisper", "s3tokenizer", "conformer", "pydub", "gguf", "ffmpeg", "onnxruntime",
-              "torchaudio", "cv2", "imageio", "soxr", "av"}
+              "torchaudio", "cv2", "imageio", "soxr", "av", "pyloudnorm"}
+TINY = {"i2v": "tiny_i2v", "i2v_2_2": "tiny_i2v22", "multitalk": "tiny_talk"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ SETTINGS = {
     "i2v_2_2": (Setting("stock", "", False), Setting("stock, the LoRA on", "", True),
                 Setting("SVI-2.0 (Wan 2.2)", "2.0-wan22", True),
                 Setting("SVI-2.0 Pro", "2.0-pro", True)),
+    "multitalk": (Setting("stock", "", False), Setting("stock, the LoRA on", "", True),
+                  Setting("SVI-Talk", "talk", True)),
 }
 
 
@@ -225,6 +228,8 @@ def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
     if not options.tiny:
         tiny.VAE_SHAPE = {}
     tiny.replace_encoders()
+    if architecture == "multitalk":
+        tiny.replace_wav2vec()
     tiny.VAE_SHAPE = tiny_vae
     from models.wan.any2video import WanAny2V
     from models.wan.configs import WAN_CONFIGS
@@ -234,14 +239,13 @@ def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
     # all that the pipeline needs of wgp.py
     sys.modules["wgp"] = types.ModuleType("wgp")
     sys.modules["wgp"].test_class_i2v = test_class_i2v
-    files = (tiny.MODELS["tiny_i2v" if architecture == "i2v" else "tiny_i2v22"][2]
-             if options.tiny else
-             ["wan_random_mbf16.safetensors"] * (1 if architecture == "i2v" else 2))
+    files = (tiny.MODELS[TINY[architecture]][2] if options.tiny else
+             [weights_of(architecture)] * (2 if architecture == "i2v_2_2" else 1))
     if not options.tiny:
         write_weights(wangp, folder, architecture)
     files_locator.set_checkpoints_paths([str(folder)])
     offload.shared_state["_attention"] = "sdpa"
-    definition: dict[str, Any] = {"i2v_class": True}
+    definition: dict[str, Any] = {"i2v_class": True, "multitalk_class": architecture == "multitalk"}
     if architecture == "i2v_2_2":
         definition |= {"i2v_2_2": True, "URLs2": ["x"]}
     pipe = WanAny2V(
@@ -273,6 +277,10 @@ def build(options: argparse.Namespace, wangp: Path) -> tuple[Any, Any, float]:
     return pipe, offload_object, time.monotonic() - begin
 
 
+def weights_of(architecture: str) -> str:
+    return f"wan_random{'_talk' if architecture == 'multitalk' else ''}_mbf16.safetensors"
+
+
 def write_weights(wangp: Path, folder: Path, architecture: str) -> None:
     """Writes random weights at full size: one transformer for all experts, and the VAE."""
     import json
@@ -294,7 +302,7 @@ def write_weights(wangp: Path, folder: Path, architecture: str) -> None:
     with torch.device("meta"):
         model = WanModel(**{key: value for key, value in shape.items() if not key.startswith("_")})
         vae = WanVAE_(dim=96, z_dim=16, temperal_downsample=[False, True, True])
-    for network, name, dtype in ((model, "wan_random_mbf16.safetensors", torch.bfloat16),
+    for network, name, dtype in ((model, weights_of(architecture), torch.bfloat16),
                                  (vae, "Wan2.1_VAE.safetensors", torch.float32)):
         if not (folder / name).exists():
             state = network.state_dict()
@@ -423,7 +431,12 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
                              motion_frames=video, previous_latents=latents)
     _, strengths, _ = parse_loras_multipliers("1" if setting.lora else "", int(setting.lora),
                                               options.steps)
-    phases = {"guide_phases": 2, "switch_threshold": 900} if pipe.model2 is not None else {}
+    phases: dict[str, Any] = {}
+    if pipe.model2 is not None:
+        phases |= {"guide_phases": 2, "switch_threshold": 900}
+    if options.model == "multitalk":  # one forward, as with an accelerator
+        phases |= {"audio_proj": [torch.rand(1, 1, 5, 12, 768), torch.rand(1, 20, 8, 12, 768)],
+                   "audio_cfg_scale": 1.0}
     cost = Cost()
     gc.collect()
     torch.cuda.empty_cache()

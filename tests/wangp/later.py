@@ -190,6 +190,9 @@ extra_model_def["device_explicit"] = base_model_type in ("i2v", "i2v_2_2")
     unknown = unknown_settings(inputs, generate_media)
     if unknown: return err(unknown)
 """, 1),
+    Edit("so no model has a default that is none", "13.141", WAN,
+         '"audio_prompt_type": "A",\n                "adaptive_switch" : 1,',
+         '"audio_prompt_type": "A",'),
     Edit("a third guide", "13.141", WGP, "    plugin_data=None,",
          "    plugin_data=None,\n    video_guide3=None,\n    audio_guide3=None,\n", 1),
     Edit("the handler names the folder of its LoRAs", "13.141", WAN,

@@ -67,6 +67,9 @@ class Recorder:
             self._describe("noise", noisy[0] if isinstance(noisy, list) else noisy)
             window["y"] = self._describe("y", arguments.get("y"))
             window["clip_fea"] = self._describe("clip_fea", arguments.get("clip_fea"))
+            for number, heard in enumerate(arguments.get("multitalk_audio") or []):
+                self._describe(f"audio{number}.first", heard[0])
+                self._describe(f"audio{number}.later", heard[1])
         timestep = float(torch.as_tensor(arguments["t"]).flatten()[0])
         window["forwards"].append({"timestep": timestep,
                                    "expert": 2 if model is self.model2 else 1})

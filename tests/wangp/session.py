@@ -4,11 +4,13 @@ A job is a JSON object. For every level:
 
     level         "loop" (the whole of WanGP, through its API of v11.30 and later), "play" (the
                   same, told what to do by a function), "process" (the whole of any WanGP, as
-                  `wgp.py --process`), "any2video" (its pipeline alone) or "ui" (its server)
+                  `wgp.py --process`), "any2video" (its pipeline alone), "call" (a function of
+                  tests, with WanGP's modules) or "ui" (its server)
     work          folder for start.png, report.json, tensors.safetensors, outputs/
     vae_precision "32" (default) or "16"
     vram_mb       memory of the pretended card (24576)
     path          folders to put before sys.path
+    speech        true: WanGP's encoder of sound is a stand-in
     tiny          false: use the tree's own models instead of the tiny ones
 
 "loop":
@@ -24,6 +26,10 @@ A job is a JSON object. For every level:
 
     play          "module:function", called as function(generate, job); it returns the report.
                   generate(settings), with settings laid over DEFAULTS, returns WanGP's result
+
+"call": without starting WanGP,
+
+    call          "module:function", called as function(job); it returns the report
 
 "process": `config`, `cli`, and `settings`, laid over DEFAULTS. The report has one task.
 
@@ -101,6 +107,8 @@ def main(job: dict[str, Any]) -> None:
     if job.get("tiny", True):
         tiny.install(root)
         tiny.replace_encoders()
+    if job.get("speech"):
+        tiny.replace_wav2vec()
     config = {**CONFIG, "vae_precision": job.get("vae_precision", "32"), **job.get("config", {})}
     (work / "config").mkdir(parents=True, exist_ok=True)
     (work / "config/wgp_config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -112,7 +120,8 @@ def main(job: dict[str, Any]) -> None:
     recorder, start = Recorder(), write_start_image(work / "start.png")
     recorder.attach()
     gc.freeze()  # WanGP collects garbage often; this exempts what the imports left
-    run = {"loop": loop, "play": play, "process": process, "any2video": any2video}[job["level"]]
+    run = {"loop": loop, "play": play, "process": process, "any2video": any2video,
+           "call": lambda job, *_: _hook(job["call"])(job)}[job["level"]]
     report = run(job, root, work, recorder, start)
     _python_exit()  # waits for threads of executors, as the end of a process does
     recorder.save(work / "tensors.safetensors")

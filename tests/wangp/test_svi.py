@@ -15,6 +15,7 @@ pytest.importorskip("safetensors.torch",
                     reason="needs torch and safetensors to read what was recorded")
 
 import later  # noqa: E402
+import sounds  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
 import trees  # noqa: E402
@@ -32,7 +33,7 @@ PROMPTS = "a boat\n\na boat on a lake\n\na boat in a storm"
 ACCELERATED = [path for path in PROFILES if "50 Steps" not in path.stem]
 STEPS = {path.stem: json.loads(path.read_text(encoding="utf-8"))["num_inference_steps"]
          for path in PROFILES}
-MODEL = {"i2v": "tiny_i2v", "i2v_2_2": "tiny_i2v22"}
+MODEL = {"i2v": "tiny_i2v", "i2v_2_2": "tiny_i2v22", "multitalk": "tiny_talk"}
 SEED = 1234
 
 
@@ -93,8 +94,12 @@ def all_profiles(run_wangp, svi) -> trees.Outcome:
     with an accelerator with all of their steps."""
     tasks = [task(path.stem, 3 if "50 Steps" in path.stem else 2) for path in PROFILES]
     tasks += [task(path.stem, 1, num_inference_steps=STEPS[path.stem]) for path in ACCELERATED]
-    return run_wangp(svi, {"level": "loop", "tasks": tasks, "setup": "svi_jobs:keep_saved"},
-                     timeout=1800)
+    for one in tasks:
+        if one["model_type"] == MODEL["multitalk"]:
+            clips = one["video_length"] // 81
+            one["audio_guide"] = str(sounds.write(svi / f"{clips}.wav", sounds.speech(80 * clips)))
+    return run_wangp(svi, {"level": "loop", "tasks": tasks, "setup": "svi_jobs:keep_saved",
+                           "speech": True}, timeout=1800)
 
 
 @pytest.mark.parametrize("number", range(len(PROFILES)), ids=[path.stem for path in PROFILES])

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("playwright", reason="needs playwright and chromium")
 
 import browser  # noqa: E402
+import sounds  # noqa: E402
 import tiny  # noqa: E402
 from test_svi import install, write_loras  # noqa: E402
 
@@ -110,6 +111,48 @@ def test_four_clicks_from_a_fresh_wangp_to_a_running_svi_video(fresh, tmp_path):
     text = log.read_text(encoding="utf-8", errors="replace")
     assert state(run, len(done)) is State.STOPPED and 1 <= len(done) < 5, text[-3000:]
     assert "[SVI] SVI-Shot (svi-shot.safetensors): 5 clips of 81 frames" in text, text[-3000:]
+
+
+def test_a_talking_person_from_a_fresh_wangp(wangp, tmp_path, serve_wangp):
+    from PIL import Image
+
+    tree = Path(shutil.copytree(wangp, tmp_path / "Wan2GP"))
+    install(tree)
+    write_loras(tree)
+    (tree / "resolutions.json").write_text(json.dumps([["64x64 (1:1)", "64x64"]]), encoding="utf-8")
+    (tree / "finetunes").mkdir(exist_ok=True)
+    (tree / "finetunes/multitalk.json").write_text(json.dumps({"model": {
+        "name": "Multitalk 480p", "architecture": "multitalk", "description": "tiny",
+        "modules": [], "URLs": ["tiny_talk_mbf16.safetensors"],
+        "text_encoder_URLs": [Path(tiny.TEXT_ENCODER_FILE).name]}, "resolution": "64x64"}),
+        encoding="utf-8")
+    picture = tmp_path / "start.png"
+    Image.linear_gradient("L").convert("RGB").resize((64, 64)).save(picture)
+    speech = sounds.write(tmp_path / "speech.wav", sounds.speech(120))
+    job = {"config": {"last_model_type": "t2v", "last_resolution_choice": "64x64"}, "speech": True}
+    with serve_wangp(tree, job) as address, browser.open_page(address) as page:
+        page.wait_for_timeout(2000)
+        page.get_by_role("tab", name="SVI", exact=True).click()
+        browser.choose(page, page.locator("#svi_profile input"), "SVI-Talk - 50 Steps")
+        page.locator("#svi_new").click()
+        page.get_by_text("The form is set for").first.wait_for()
+        line(page, "SVI-Talk needs a sound")
+        with page.expect_file_chooser() as chooser:
+            page.get_by_text("Click to Upload").locator("visible=true").first.click()
+        chooser.value.set_files(picture)
+        page.locator(".block", has_text="Voice to follow").locator("visible=true").locator(
+            "input[type=file]").first.set_input_files(speech)
+        line(page, "SVI-Talk: 2 clips, 161 frames, 6.4 s.")
+        page.locator("#svi_line").get_by_text("needs a sound").wait_for(state="detached")
+        page.screenshot(path=tmp_path / "talk.png", full_page=True)
+        page.get_by_role("button", name="Generate").locator("visible=true").first.click()
+        for _ in range(600):
+            text = (tmp_path / "ui/log.txt").read_text(encoding="utf-8", errors="replace")
+            if "[SVI] SVI-Talk" in text:
+                break
+            page.wait_for_timeout(200)
+    assert "SVI-Talk (svi-talk.safetensors): 2 clips of 81 frames" in text, text[-3000:]
+    assert "[SVI] warning" not in text, "the form is as the profile says"
 
 
 def test_a_new_video_keeps_what_is_in_the_form(form):

@@ -72,6 +72,7 @@ class About:
     `ended`       "finished", "stopped" by the user, why the run failed, or "" if unknown
     `video`       the file that the user sees
     `label`       the user's own name for the run, "" if there is none
+    `sound`       what each clip hears, as hashes; none without a sound
     """
 
     variant: str
@@ -90,6 +91,7 @@ class About:
     made: str = ""
     version: str = __version__
     label: str = ""
+    sound: list[str] = field(default_factory=list)
 
 
 Record = TypeVar("Record", Clip, About)
@@ -135,7 +137,7 @@ FIELDS: dict[type, dict[str, Kind]] = {
         "base": Kind("a run's name and a number of clips, or nothing", _base,
                      lambda one: one and tuple(one)),
         "ended": _TEXT, "video": text(2**15), "made": _LINE, "version": _LINE,
-        "label": text(1000),
+        "label": text(1000), "sound": many(line(16), 2000),
     },
 }
 

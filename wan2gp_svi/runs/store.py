@@ -4,6 +4,7 @@
         run.json                  how it is made: settings, seed, prompts, everything that decides
                                   what the clips show
         start.png  reference.png  the user's image, as given and as every clip is conditioned on it
+        sound.wav  track.m4a      the sound that is spoken, as given and as the video has it
         0001.mp4  0001-tail.mp4   the clip's pieces of the video, encoded once
         0001-frames.safetensors   the clip as it was made, until its pieces exist
         0001.safetensors          what the next clip is conditioned on, bit for bit
@@ -68,6 +69,30 @@ class Run:
         path = self.folder.parent.parent / name
         known = untrusted.is_name(cut(name, 256)) and path.suffix in _VIDEOS
         return path if known and untrusted.is_file(path) and not path.is_symlink() else None
+
+    @property
+    def sound(self) -> Path | None:
+        """The sound that is spoken, as the user gave it; None if there is none."""
+        return next((path for path in self.folder.glob("sound.*")
+                     if path.stem == "sound" and path.is_file()), None)
+
+    @property
+    def track(self) -> Path:
+        """The same, as the video has it."""
+        return self.folder / "track.m4a"
+
+    def take_sound(self, given: Path) -> None:
+        """Keeps a copy of a sound, in the place of the one that it had."""
+        before = self.sound
+        if before is not None and (before.samefile(given)
+                                   or files.sha256(before) == files.sha256(given)):
+            return
+        ending = given.suffix.lower() if given.suffix[1:].isalnum() else ".sound"
+        path = self.folder / f"sound{ending}"
+        files.write(path, partial(shutil.copyfile, given))
+        files.remove(self.track)
+        if before is not None and before != path:
+            files.remove(before)
 
     def change(self, about: About) -> None:
         files.write(self.folder / "run.json", as_json(about))

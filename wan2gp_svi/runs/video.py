@@ -17,7 +17,7 @@ from typing import Any
 
 import av
 from av.bitstream import BitStreamFilterContext
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
@@ -47,7 +47,7 @@ class VideoError(ValueError):
 
 
 def count_frames(video: Path) -> int:
-    """The number of frames in a file with one video track and no sound. Raises VideoError.
+    """The number of frames in a file with one video track. Raises VideoError.
 
     Reads every packet, so it also notices a file that was cut off.
     """
@@ -85,22 +85,24 @@ def begins_with(video: Path, piece: Path) -> bool:
                    for one in _packets(part, _track(part, piece), piece))
 
 
-def join(pieces: Sequence[Path], video: Path, like: Path | None = None) -> None:
+def join(pieces: Sequence[Path], video: Path, like: Path | None = None,
+         track: Path | None = None) -> None:
     """Writes the frames of all pieces to `video`, at the frame rate of the pieces.
 
     `pieces`  at least one; the same codec, size and frame rate
     `video`   ends in .mp4, .mov or .mkv, as the pieces do
     `like`    a video whose metadata is kept, as WanGP wrote it into the last version of this one
+    `track`   an AAC file with the video's sound, which is cut to its length
 
     Raises VideoError if the pieces do not fit together, and OSError.
     """
     tags = _mkv_tags(like) if like and video.suffix == ".mkv" else {}
     delay = 0
     try:
-        while (needed := _mux(pieces, video, delay, tags)) > delay:
+        while (needed := _mux(pieces, video, delay, tags, track)) > delay:
             delay = needed
         if like and video.suffix != ".mkv" and not _copied_mp4_tags(like, video):
-            _mux(pieces, video, delay, tags)
+            _mux(pieces, video, delay, tags, track)
     except (VideoError, OSError):
         raise
     except (av.FFmpegError, ValueError) as error:
@@ -108,10 +110,12 @@ def join(pieces: Sequence[Path], video: Path, like: Path | None = None) -> None:
 
 
 class GrowingVideo:
-    """The video that the user sees while a run is made. It has the first `held` pieces already."""
+    """The video that the user sees while a run is made. It has the first `held` pieces already.
+    `track`: the file with its sound, if it has one."""
 
-    def __init__(self, path: Path, held: int, say: Callable[[str], None]):
-        self.path, self.held = path, held
+    def __init__(self, path: Path, held: int, say: Callable[[str], None],
+                 track: Path | None = None):
+        self.path, self.held, self.track = path, held, track
         self._say, self._told = say, False
         self._joined = -_WAIT  # in time.monotonic(): the first new piece is shown at once
 
@@ -126,7 +130,7 @@ class GrowingVideo:
         waited = time.monotonic() - self._joined >= _WAIT
         if new <= 0 or not (final or waited or new * _STEP >= len(pieces)):
             return False
-        make = partial(join, [piece for piece, _ in pieces], like=self.path)
+        make = partial(join, [piece for piece, _ in pieces], like=self.path, track=self.track)
         try:
             files.write(self.path, make)
         except (OSError, VideoError) as error:
@@ -161,14 +165,17 @@ class GrowingVideo:
 
 # ------------------------------------------------------------------------------------------ packets
 
-def _mux(pieces: Sequence[Path], video: Path, delay: int, tags: dict[str, str]) -> int:
+def _mux(pieces: Sequence[Path], video: Path, delay: int, tags: dict[str, str],
+         sound: Path | None) -> int:
     """Writes one file, in which frames are decoded `delay` frames before they are shown.
 
     Returns the delay that the pieces need; if that is larger, the file is incomplete.
     """
     done = 0
-    with av.open(str(video), "w", options=_options(pieces[0])) as target:
+    with (av.open(str(video), "w", options=_options(pieces[0])) as target,
+          contextlib.ExitStack() as opened):
         target.metadata.update(tags)
+        heard = None
         for piece in pieces:
             with _open(piece) as source:
                 given = _track(source, piece)
@@ -178,6 +185,9 @@ def _mux(pieces: Sequence[Path], video: Path, delay: int, tags: dict[str, str]) 
                     return needed
                 if not done:
                     track, kind = target.add_stream_from_template(given, opaque=True), _kind(given)
+                    if sound is not None:
+                        heard = _Heard(opened.enter_context(av.open(str(sound), options=_OPTIONS)),
+                                       target)
                 if _kind(given) != kind:
                     raise VideoError(f"{piece.name} has another codec, size or frame rate than "
                                      f"{pieces[0].name}")
@@ -189,7 +199,26 @@ def _mux(pieces: Sequence[Path], video: Path, delay: int, tags: dict[str, str]) 
                     packet.pts, packet.dts = done + at, done + number - delay
                     target.mux(packet)
                 done += len(packets)
+                if heard is not None:
+                    heard.up_to(done / kind[-1])
     return delay
+
+
+class _Heard:
+    """A track of sound on its way into a video, packet by packet."""
+
+    def __init__(self, source: InputContainer, target: OutputContainer):
+        self._target, given = target, source.streams.audio[0]
+        self._track = target.add_stream_from_template(given, opaque=True)
+        self._left = (packet for packet in source.demux(given) if packet.size)
+        self._next = next(self._left, None)
+
+    def up_to(self, seconds: Fraction) -> None:
+        """Writes what begins before that time."""
+        while self._next is not None and (self._next.pts or 0) * self._next.time_base < seconds:
+            self._next.stream = self._track
+            self._target.mux(self._next)
+            self._next = next(self._left, None)
 
 
 def _options(piece: Path) -> dict[str, str]:
@@ -213,8 +242,9 @@ def _open(path: Path) -> InputContainer:
 
 
 def _track(container: InputContainer, path: Path) -> VideoStream:
-    """The one track of a video, aside from images that WanGP attached."""
-    tracks = [stream for stream in container.streams if not _is_attached(stream)]
+    """The one track of a video, aside from its sound and from images that WanGP attached."""
+    tracks = [stream for stream in container.streams
+              if not _is_attached(stream) and stream.type != "audio"]
     track = tracks[0] if len(tracks) == 1 else None
     if not isinstance(track, VideoStream) or not track.codec_context:
         raise VideoError(f"{path.name} does not hold one video track alone")

@@ -25,6 +25,7 @@ from .plan import Plan
 
 if TYPE_CHECKING:
     from .recorder import Recording
+    from .speech import Speech
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Video:
     `recording`       None if this WanGP collects frames in a way that leaves no room for a run
     `replaces`        WanGP takes the last window out of its gallery when the next one is there
     `in_memory`       WanGP's caller wants all frames
+    `speech`          what is spoken, in SVI-Talk
     `source_frames`   length of the video that is continued
     `source_overlap`  frames of that video that WanGP shares with the first clip
     `failure`         why the video has ended, "" while all is well
@@ -70,6 +72,7 @@ class Video:
     replaces: bool = False
     in_memory: bool = False
     sound: bool = False
+    speech: Speech | None = None
     source_frames: int = 0
     source_overlap: int = 0
     wangp: str = "?"
@@ -157,6 +160,16 @@ class Clip:
             frames = torch.cat([frames[:, :lead], frames], dim=1)
             result = {**result, "x": frames} if isinstance(result, dict) else frames
         return result
+
+    def keywords(self, given: dict[str, Any]) -> dict[str, Any]:
+        """WanGP's keywords for `generate`, as this clip needs them: it is whole although the sound
+        ends in it, and hears its own part of the sound."""
+        if self.video.speech is None:
+            return given
+        if not {"frame_num", "audio_proj"} <= given.keys():
+            raise LookupError("this WanGP hands the sound to its model in another way")
+        return {**given, "frame_num": CLIP_FRAMES,
+                "audio_proj": self.video.speech.window(self.number)}
 
     @property
     def joined_frames(self) -> int:

@@ -44,6 +44,7 @@ WGP, ANY2VIDEO, MODEL = HOOKED = (
     "wgp.py", "models/wan/any2video.py", "models/wan/modules/model.py")
 HANDLER, VAE = "models/wan/wan_handler.py", "models/wan/modules/vae.py"
 VIDEO, METADATA = "shared/utils/audio_video.py", "shared/utils/video_metadata.py"
+MULTITALK = "models/wan/multitalk/multitalk.py"
 PROMPTS, PLUGINS = "shared/utils/prompt_parser.py", "shared/utils/plugins.py"
 LOOPS = ("generate_media", "generate_video")  # the loop over clips: since 12.21, and before
 PIPELINE = ("WanAny2V.generate",)
@@ -66,6 +67,7 @@ class Name:
 class Other:
     """A function that must begin with these parameters, a class, or another name of a file.
 
+    keywords: more parameters of the function, in any order
     optional: SVI works without it
     own: SVI has its own where it is missing
     beside: only `use` needs it, and SVI works without that
@@ -78,6 +80,7 @@ class Other:
     optional: bool = False
     own: bool = False
     beside: bool = False
+    keywords: frozenset[str] = frozenset()
 
 
 _LOOP = "before_generate"
@@ -123,6 +126,8 @@ NAMES = (
     Name("api_return_video_uint8", _LOOP, "callers that want all frames", optional=True),  # 11.26
     Name("postprocess_audio", _LOOP, "soundtracks that WanGP makes", optional=True),  # since 11.66
     Name("audio_source", _LOOP, "soundtracks that you add", optional=True),
+    Name("audio_guide", _LOOP, "the sound that a person speaks", optional=True, none=True),
+    Name("original_audio_guide", _LOOP, "the same, as you gave it", optional=True, none=True),
     Name("WanGP_version", _LOOP, "messages", optional=True),
     # after the window
     Name("frames_already_processed", "after_join", "the clips before", none=True),
@@ -130,6 +135,7 @@ NAMES = (
     Name("clip_image_start", "clip_vision_frame", "the image that CLIP sees", none=True),
 )
 DEMO, TAB, SELFTEST = "the demo model", "the SVI tab", "the self-test"
+TALK = "SVI-Talk"
 _OF_MODEL = ("base_model_type", "model_def")
 OTHERS = (
     Other(VIDEO, "save_video", ("tensor", "save_file", "fps"), "writing a video"),
@@ -156,6 +162,16 @@ OTHERS = (
     *(Other(ANY2VIDEO, name, (), DEMO, beside=True)
       for name in ("WanVAE", "T5EncoderModel", "CLIPModel", "fl")),
     Other(VAE, "WanVAE.encode", ("self", "videos", "tile_size"), "encoding the conditioning video"),
+    Other(ANY2VIDEO, "WanAny2V.generate", ("self",), TALK, beside=True,
+          keywords=frozenset({"frame_num", "audio_proj"})),
+    Other(MULTITALK, "audio_prepare_single", ("audio_path", "sample_rate", "duration"), TALK,
+          beside=True),
+    Other(MULTITALK, "custom_init", ("device", "wav2vec"), TALK, beside=True),
+    Other(MULTITALK, "get_embedding", ("speech_array", "wav2vec_feature_extractor",
+                                       "audio_encoder", "sr", "device", "fps"), TALK, beside=True),
+    Other(MULTITALK, "get_window_audio_embeddings",
+          ("full_audio_embs", "audio_start_idx", "clip_length"), TALK, beside=True),
+    Other(MULTITALK, "fl", (), TALK, beside=True),
     Other(WGP, "_parse_settings_json", ("filename", "state"), SELFTEST, beside=True),
     Other(WGP, "process_tasks_cli", ("queue", "state"), SELFTEST, beside=True),
     *(Other(file, name, (), SELFTEST, beside=True) for file, name in (
@@ -315,6 +331,9 @@ def _look_at(other: Other, sources: Mapping[str, bytes]) -> tuple[Fault | None, 
         if (takes := tuple(one.arg for one in first)) != other.parameters:
             return Fault(f"{other.file}: {other.name} takes ({', '.join(takes)}) instead of "
                          f"({', '.join(other.parameters)}){needed}"), False
+        if lost := other.keywords - {one.arg for one in (*node.args.args, *node.args.kwonlyargs)}:
+            return Fault(f"{other.file}: {other.name} does not take {', '.join(sorted(lost))}"
+                         f"{needed}"), False
     return None, False
 
 

@@ -18,12 +18,13 @@ from .check.findings import NO_LORA, Checked, check
 from .check.telling import running_config, running_loras, running_outputs
 from .form import AUTO, DEFAULTS, NEW, OFF, Custom, SettingsError
 from .log import without
-from .plan import FPS, STOCK_MAXIMA, Plan, clips_of, required
+from .plan import STOCK_MAXIMA, Plan, clips_of, required
 
 #: the form's components -> WanGP's settings that they hold
 _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
              "loras_multipliers": "loras_multipliers", "image_prompt_type": "image_prompt_type",
-             "image_mode": "image_mode", "seed": "seed"}
+             "image_mode": "image_mode", "seed": "seed", "audio_guide": "audio_guide",
+             "audio_prompt_type": "audio_prompt_type"}
 _IMAGES = ("image_start", "image_end")
 COMPONENTS = ("tab_id", "main", "state", "number_frames_row", "custom_settings_rows",
               "sliding_window_overlap", *_SETTINGS, *_IMAGES)
@@ -60,9 +61,9 @@ def _outline(plan: Plan, inputs: Mapping[str, Any]) -> Iterator[str]:
     clips = clips_of(plan, inputs)
     frames = chain.length(clips, plan.variant.overlap)
     yield (f"{plan.variant.title}: {count(clips, 'clip')}, {frames} frames, "
-           f"{duration(frames / FPS)}.")
+           f"{duration(frames / plan.fps)}.")
     asked = int(inputs.get("video_length") or CLIP_FRAMES)
-    if required(plan, inputs)["video_length"] > asked:
+    if not plan.sound and required(plan, inputs)["video_length"] > asked:
         fewer = (f" Set {CLIP_FRAMES * (clips - 1)} for {count(clips - 1, 'clip')}."
                  if clips > 1 else "")
         yield f"Clips are whole, so {asked} frames are rounded up.{fewer}"
@@ -169,8 +170,9 @@ class FormLine:
         allowed = self._wgp["get_max_frames"]  # the user may have raised it
         if plan is None:
             return {**stock, "video_length": allowed(stock["video_length"])}
-        return {"sliding_window_overlap": model_def["sliding_window_defaults"]["overlap_max"],
-                "video_length": allowed(model_def["frames_selection_maximum"])}
+        ours = {"sliding_window_overlap": model_def["sliding_window_defaults"]["overlap_max"]
+                } if "sliding_window_overlap" in stock else {}
+        return {**ours, "video_length": allowed(model_def["frames_selection_maximum"])}
 
     def _model(self, state: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The architecture and the definition of the form's model."""

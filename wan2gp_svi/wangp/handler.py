@@ -15,10 +15,11 @@ from .check.findings import Finding, check
 from .check.telling import running_config, running_loras, running_outputs, tell
 from .form import DEFAULTS, custom_settings
 from .log import say, without
-from .plan import ARCHITECTURES, STOCK_MAXIMA, required
+from .plan import ARCHITECTURES, STOCK_MAXIMA, TALKING, required
 
 _MAX_CUSTOM_SETTINGS = 5  # that WanGP draws
-_MAX_FRAMES = CLIP_FRAMES * 125  # for the slider: ten minutes at 16 frames a second
+_MAX_FRAMES = CLIP_FRAMES * 125  # for the slider: ten minutes at 16 frames a second; a sound needs
+# no slider
 _STOCK_FRAMES = 737  # of WanGP's slider, where a model says nothing
 
 
@@ -33,7 +34,7 @@ def extend(handler: Any, text_modes: bool) -> None:
         extra = query(base_model_type, model_def, *others, **options)
         with without("SVI's form"):
             if extra is not None and base_model_type in ARCHITECTURES:
-                extra.update(_definition(extra))
+                extra.update(_definition(base_model_type, extra))
         return extra
 
     # the last request that was reported; kept, so that no other can take its identity
@@ -65,17 +66,18 @@ def extend(handler: Any, text_modes: bool) -> None:
     handler.fix_settings = staticmethod(fix_settings)
 
 
-def _definition(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What SVI adds to a model definition."""
+def _definition(architecture: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What SVI adds to a model definition. SVI-Talk needs no other overlap than WanGP allows."""
     own, ours = extra.get("custom_settings") or [], custom_settings()
     overlap = (extra.get("sliding_window_defaults") or {}).get("overlap_max", 1)
     frames = extra.get("frames_selection_maximum")
+    wider = {} if architecture == TALKING else {"sliding_window_defaults": {
+        "overlap_min": 1, "overlap_step": 4, "overlap_default": 1,
+        "overlap_max": max(variant.overlap for variant in VARIANTS.values())}}
     return {
-        "sliding_window_defaults": {
-            "overlap_min": 1, "overlap_step": 4, "overlap_default": 1,
-            "overlap_max": max(variant.overlap for variant in VARIANTS.values())},
-        "frames_selection_maximum": frames or _MAX_FRAMES,
-        STOCK_MAXIMA: {"sliding_window_overlap": overlap, "video_length": frames or _STOCK_FRAMES},
+        **wider, "frames_selection_maximum": frames or _MAX_FRAMES,
+        STOCK_MAXIMA: {"video_length": frames or _STOCK_FRAMES,
+                       **({"sliding_window_overlap": overlap} if wider else {})},
         **({"custom_settings": [*own, *ours]}
            if len(own) + len(ours) <= _MAX_CUSTOM_SETTINGS else {}),
     }

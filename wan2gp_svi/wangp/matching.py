@@ -21,6 +21,7 @@ from ..runs.record import About, Clip, StoreError
 from ..runs.state import State, reason
 from ..runs.store import FOLDER, Run, Store
 from ..text import cut, sentence
+from . import sound
 from .form import AUTO, NEW, SettingsError
 from .frames import to_uint8
 from .plan import Plan, clips_of, required
@@ -50,6 +51,9 @@ _SERVER = {
     "transformer_quantization": "int8", "vae_precision": "16", "video_container": "mp4",
     "video_output_codec": "libx264_8",
 }
+
+#: the same for a person who speaks; the sound itself is in `About.sound`
+_DECIDING_SPEECH = ("audio_guidance_scale", "audio_prompt_type")
 
 _Scope = Mapping[str, Any]
 
@@ -82,10 +86,14 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
         elif wish != NEW and scope["repeat_no"] == 1 and not in_memory:
             run = _same(store, about, random, say)
         run = run or store.new(about, _images(scope, reference))
-        recording = Recording(run, total, reference.shape[1] * reference.shape[2], say)
-        if run.about.asked != about.asked:
+        if plan.sound:
+            run.take_sound(Path(_sound(scope)))
+        own_sound = bool(scope.get("postprocess_audio") or scope.get("audio_source"))
+        recording = Recording(run, total, reference.shape[1] * reference.shape[2], say,
+                              plan.sound and not own_sound)
+        if (run.about.asked, run.about.sound) != (about.asked, about.sound):
             recording.asked = replace(run.about, asked=about.asked, prompts=about.prompts,
-                                      repeat=about.repeat)
+                                      repeat=about.repeat, sound=about.sound)
     except StoreError as error:
         raise _in_words(error) from error
     except OSError as error:
@@ -111,11 +119,15 @@ def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope) -
         continues = set(inputs.get("image_prompt_type") or "") & set("VL")
         if asked is not None and asked != "" and int(asked) >= 0 and not continues:
             seed = int(asked)
+        heard = list(sound.find(sound.given(inputs)).heard) if plan.sound else []
         _check_settings(run, plan.requested_run, _changed(run, plan, inputs, server), seed)
+        _check_sound(run, plan.requested_run, heard)
         if any(one.run.folder == run.folder for one in _recordings if one.holds_lock):
             return  # its clips are not all made yet
         run.lock()()
         _check_clips(run, plan.requested_run, clips_of(plan, inputs))
+    except sound.SoundError:  # which has a finding of its own
+        return
     except StoreError as error:
         raise _in_words(error) from error
 
@@ -124,7 +136,7 @@ def _changed(run: Run, plan: Plan, inputs: _Scope, server: _Scope) -> dict[str, 
     """What decides the picture and is not as in the settings that the run was made with. WanGP's
     loop may hold other values than its settings, so these are compared with settings alone."""
     kept = run.about.settings
-    changed = {name: inputs[name] for name in DECIDING
+    changed = {name: inputs[name] for name in (*DECIDING, *_DECIDING_SPEECH * plan.sound)
                if name in inputs and name in kept and inputs[name] != kept[name]}
     return changed | _of_plan(plan) | (_of_server(server) if server else {})
 
@@ -159,7 +171,7 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
         wanted = min(had.clips, about.clips) if random else about.clips
         unfinished = len(done) == wanted and had.ended != State.FINISHED
         lacks_clips = len(done) < wanted and run.begun() or unfinished
-        if not lacks_clips or not _prompts_fit(run, done, about):
+        if not lacks_clips or not _prompts_fit(run, done, about) or _hears_other(run, about.sound):
             continue
         if different:
             same_start = had.decides.get(_START) == about.decides[_START]
@@ -191,6 +203,7 @@ def _named(store: Store, wish: str, about: About, random: bool) -> Run:
     name, _, clip = wish.partition("@")
     run = store.find(name)
     _check_settings(run, wish, about.decides, run.about.seed if random else about.seed)
+    _check_sound(run, wish, about.sound)
     if clip.isdecimal() and int(clip) > 1:
         begun = _begun_redo(store, run, int(clip) - 1, about)
         if begun is not None:
@@ -215,6 +228,23 @@ def _check_settings(run: Run, wish: str, decides: Mapping[str, Any], seed: int) 
         raise StoreError(
             f"run {run.name} was made with other settings, and the clips would not fit together: "
             f"{'; '.join(different)}. Set them back, or clear \"SVI run\" to start over")
+
+
+def _hears_other(run: Run, heard: Sequence[str]) -> int:
+    """The first finished clip of a run that hears something else than `heard` says, counted from 1;
+    0 if there is none."""
+    same, done = sound.first_difference(run.about.sound, heard), len(run.done())
+    return same + 1 if run.about.sound and same < min(done, len(run.about.sound)) else 0
+
+
+def _check_sound(run: Run, wish: str, heard: Sequence[str]) -> None:
+    """Raises StoreError if the clips that are kept were made with another sound."""
+    other, clip = _hears_other(run, heard), wish.partition("@")[2]
+    if not other or clip.isdecimal() and int(clip) <= other:
+        return
+    fix = (f"write {run.name}@{other} to redo it from there, or s" if other > 1 else "S")
+    raise StoreError(f"from clip {other} on, run {run.name} was made with another sound. "
+                     f"{sentence(fix)}et \"SVI run\" to new to start over")
 
 
 def _check_clips(run: Run, wish: str, clips: int) -> None:
@@ -242,7 +272,7 @@ def _begun_redo(store: Store, run: Run, keep: int, about: About) -> Run | None:
         done, had = other.done(), other.about
         redone = tuple(had.base or ()) == (run.name, keep)
         if (not redone and other.name != run.name or had.seed != about.seed
-                or _differences(had.decides, about.decides)
+                or _differences(had.decides, about.decides) or _hears_other(other, about.sound)
                 or not _prompts_fit(other, done[keep:], about)):
             continue
         if len(done) >= max(about.clips, keep + 1) and had.prompts == about.prompts:
@@ -292,7 +322,8 @@ def _about(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor) 
     prompts = non_empty(scope["prompts"]) or [""]
     total = scope["total_windows"]
     start = to_uint8(torch.cat([reference[:, None], motion_frames], dim=1))
-    decides = {name: scope[name] for name in DECIDING if name in scope}
+    decides = {name: scope[name] for name in (*DECIDING, *_DECIDING_SPEECH * plan.sound)
+               if name in scope}
     decides |= {  # these names have a blank, which WanGP's have not
         "model type": scope["model_type"],
         "video size": f"{reference.shape[2]}x{reference.shape[1]}",
@@ -306,7 +337,13 @@ def _about(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor) 
         fps=float(scope["fps"]), asked=asked, prompts=prompts,
         repeat=max(1, min(variant.prompt_repeat, total // len(prompts))),
         decides=json.loads(json.dumps(decides, default=str)),
+        sound=list(sound.find(_sound(scope)).heard) if plan.sound else [],
     )
+
+
+def _sound(scope: _Scope) -> str:
+    """The sound as the user gave it. WanGP may have taken the music out of its own copy."""
+    return str(scope.get("original_audio_guide") or scope.get("audio_guide"))
 
 
 def _of_plan(plan: Plan) -> dict[str, Any]:

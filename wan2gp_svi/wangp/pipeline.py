@@ -62,6 +62,8 @@ class OnPipeline:
             if recording is not None and recording.stopping():
                 return None
             result = None if recording is None else recording.from_disk()
+            if result is None:
+                keywords = clip.keywords(keywords)
         except Exception as error:
             video.end("before generate", error)
             return None

@@ -10,33 +10,43 @@ from pathlib import Path
 from typing import Any
 
 from .. import chain
+from ..chain import MAX_CLIPS
 from ..text import count, plural
 from ..untrusted import is_file
 from ..variants import CLIP_FRAMES, VARIANTS, Variant, identify, noise
+from . import sound
 from .form import AUTO, OFF, Custom, SettingsError
 
 #: WanGP's architectures that SVI runs on -> the generation of Wan
-ARCHITECTURES = {"i2v": "2.1", "i2v_2_2": "2.2"}
+ARCHITECTURES = {"i2v": "2.1", "i2v_2_2": "2.2", "multitalk": "2.1"}
+
+TALKING = "multitalk"  #: the one of these that follows a sound, and runs SVI-Talk alone
 
 BUILT_IN = "i2v_2_2_svi2pro"  #: WanGP's own SVI 2 Pro
 SMALL = "svi_small"  #: the demo model's type in WanGP, and the mark of its definition
 
 STOCK_MAXIMA = "svi_stock_maxima"  #: in model definitions: the form's limits without SVI
 
-FPS = 16  #: of Wan's videos, for their length in seconds
+_FPS = 16  # of Wan's videos, for their length in seconds
 MOST_PIXELS = 7680 * 4320  #: of a picture that is looked at before WanGP opens it
-MAX_CLIPS = 1500  #: two hours of video, and months of work for most graphics cards
 
 
 @dataclass(frozen=True)
 class Plan:
     """What SVI does with given settings: `variant` has the user's overrides, `loras` are the active
-    SVI files, and `requested_run` is what the user wrote under "SVI run"; see `matching.begin`."""
+    SVI files, and `requested_run` is what the user wrote under "SVI run"; see `matching.begin`.
+    With `sound`, a person speaks it, and it decides the length of the video."""
 
     variant: Variant
     seed_step: int
     loras: tuple[str, ...]
     requested_run: str = AUTO
+    sound: bool = False
+
+    @property
+    def fps(self) -> int:
+        """Of the video, unless the user forces another."""
+        return sound.FPS if self.sound else _FPS
 
     def describe(self, seeds: Sequence[int], fps: float) -> str:
         """What SVI does, in a line, for one clip per seed."""
@@ -76,7 +86,7 @@ def make_plan(architecture: str, loras: list[str],
         return None
     found = {name: variant for name in loras if (variant := identify(name))}
     variant = _variant(found, chosen.variant)
-    if variant is None:
+    if variant is None or architecture == TALKING and not variant.talks:
         return None
     for one in (variant, *found.values()):
         if one.wan != wan:
@@ -84,7 +94,8 @@ def make_plan(architecture: str, loras: list[str],
                 f"{one.title} is for Wan {one.wan}, but the chosen model is Wan {wan}. Choose "
                 f"Image2Video 14B of Wan {one.wan}, or an SVI profile for Wan {wan}.", "wrong-wan")
     _check_experts(variant, list(found))
-    return Plan(chosen.override(variant), chosen.seed_step, tuple(found), chosen.requested_run)
+    return Plan(chosen.override(variant), chosen.seed_step, tuple(found), chosen.requested_run,
+                architecture == TALKING)
 
 
 def _variant(found: Mapping[str, Variant], chosen: str) -> Variant | None:
@@ -175,6 +186,8 @@ def _possible_frames(frames: Any) -> bool:
 
 def clips_of(plan: Plan, inputs: Mapping[str, Any]) -> int:
     """The clips of a video, without those of a video that it continues."""
+    if plan.sound and (clips := sound.clips(inputs)):
+        return clips
     frames = int(inputs.get("video_length") or CLIP_FRAMES)
     return chain.clips_of(frames, plan.variant.overlap, _of_source(plan, inputs))
 
@@ -194,7 +207,8 @@ def required(plan: Plan, inputs: Mapping[str, Any]) -> dict[str, Any]:
     # anything else would repaint, shift or cut the frames that the next clip starts from; not every
     # WanGP has all of these
     fixed = {"sliding_window_discard_last_frames": 0, "sliding_window_trim_first_frames": 0,
-             "sliding_window_color_correction_strength": 0, "motion_amplitude": 1}
+             "sliding_window_color_correction_strength": 0, "motion_amplitude": 1,
+             **({"force_fps": ""} if plan.sound else {})}
     return wanted | {name: value for name, value in fixed.items() if name in inputs}
 
 

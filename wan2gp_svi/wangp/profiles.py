@@ -12,6 +12,7 @@ from typing import Any
 
 from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant
 from .form import AUTO
+from .plan import TALKING
 
 #: the authors' scripts for Wan 2.1 have an English one of their own, and those for Wan 2.2 have
 #: Wan's, which WanGP takes if the field is empty
@@ -51,9 +52,9 @@ _LIGHTX2V = Recipe(
     "LightX2V", 4, 1.0, f"Fast. {_HALF}, as users do for more motion. It trades detail for time: "
     "use 6 to 8 steps if you can wait.", ((_RANK64, "0.5"),))
 _LIGHTX2V_8 = Recipe(
-    "LightX2V", 8, 1.0, "As SVI's authors accelerate it: full strength, 8 steps of euler. WanGP "
-    "says 9, because its last one changes nothing. It takes twice the time of 4 steps, and full "
-    "strength can weaken motion.", ((_RANK64, "1"),), euler=True)
+    "LightX2V", 8, 1.0, "As SVI's authors accelerate it: full strength, 8 steps of euler. It takes "
+    "twice the time of 4 steps, and full strength can weaken motion.", ((_RANK64, "1"),),
+    euler=True)
 _FUSIONIX = Recipe(
     "FusioniX", 10, 1.0, f"Fast, with more motion and detail than LightX2V. {_HALF}.",
     ((_LORAS.format("2.1") + "Wan2.1_I2V_14B_FusionX_LoRA.safetensors", "0.5"),))
@@ -76,6 +77,7 @@ _SETS = (
     ("SVI-Film", "film-opt", (_LIGHTX2V, _FUSIONIX)),
     ("SVI-Film Transitions", "film-transitions", ()),
     ("SVI-Tom", "tom", (_LIGHTX2V, _LIGHTX2V_8, _FUSIONIX)),
+    ("SVI-Talk", "talk", (_LIGHTX2V,)),
     ("SVI-2.0 Unified", "2.0", (_LIGHTX2V, _LIGHTX2V_8, _FUSIONIX)),
     ("SVI-2.0", "2.0-wan22", (_LIGHTNING, _LIGHTNING_6)),
     ("SVI-2.0 Pro", "2.0-pro", (_LIGHTNING, _LIGHTNING_6)),
@@ -101,7 +103,8 @@ def profiles() -> list[Profile]:
     for title, id, accelerators in _SETS:
         variant = VARIANTS[id]
         folder = "wan_i2v" if variant.wan == "2.1" else "wan_2_2"
-        for recipe in (Recipe("", variant.steps, variant.cfg, _FULL), *accelerators):
+        full = Recipe("", variant.steps, variant.cfg, _FULL, euler=variant.talks)
+        for recipe in (full, *accelerators):
             name = f"{title} {recipe.name}".rstrip() + f" - {recipe.steps} Steps"
             found.append(Profile(folder, name, variant, recipe, _settings(variant, recipe)))
     return found
@@ -112,7 +115,7 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
     own = [(lora.url, {"high": "1;0", "low": "0;1"}.get(lora.noise, "1")) for lora in variant.loras]
     urls, strengths = zip(*own, *recipe.loras, strict=True)
     return {
-        "model_type": "i2v_2_2" if two else "i2v",
+        "model_type": TALKING if variant.talks else "i2v_2_2" if two else "i2v",
         "activated_loras": list(urls),
         "loras_multipliers": " ".join(strengths),
         # WanGP's euler wastes the last of its steps
@@ -148,13 +151,31 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
         "cfg_star_switch": 0,
         "apg_switch": 0,
         "RIFLEx_setting": 2,
+        **(_talking(variant, recipe) if variant.talks else {}),
         "custom_settings": {"svi_variant": AUTO, "num_motion_frames": AUTO, "ref_pad_num": AUTO,
                             "seed_times": SEED_STEP, "svi_run": AUTO},
         "help": _help(variant, recipe),
     }
 
 
+def _talking(variant: Variant, recipe: Recipe) -> dict[str, Any]:
+    """What only a talking person has. An accelerator has no guidance, by text or by sound."""
+    return {
+        "audio_guidance_scale": 1.0 if recipe.loras else variant.audio_cfg,
+        "audio_prompt_type": "A",
+        "resolution": "672x384",  # in WanGP's list, the nearest to the training's 640x480
+    }
+
+
 def _help(variant: Variant, recipe: Recipe) -> str:
+    sampling = recipe.help
+    if recipe.euler:
+        sampling += (f" WanGP says {recipe.steps + 1}, because the last step of its euler does "
+                     "nothing.")
+    if variant.talks:
+        return (f"{variant.title}: {variant.about}. Add a start image with a face, and the sound: "
+                "it decides how many clips there are. A prompt such as \"a person is talking\" is "
+                f"enough. {sampling} More: wan2gp_svi/docs/guide.md#a-talking-person.")
     if variant.stream:
         clips = f"{variant.prompt_repeat} clips" if variant.prompt_repeat > 1 else "clip"
         prompts = (f"Write one prompt for every {clips}, with an empty line between prompts; the "
@@ -164,7 +185,7 @@ def _help(variant: Variant, recipe: Recipe) -> str:
     film = (" Film suffers most from accelerators and quantised weights."
             if variant.film else "")
     return (f"{variant.title}: {variant.about}. Add a start image, and set the number of frames: "
-            f"every {CLIP_FRAMES} frames are one clip of 5 seconds. {prompts} {recipe.help}"
+            f"every {CLIP_FRAMES} frames are one clip of 5 seconds. {prompts} {sampling}"
             f"{film} Prompts, warnings and fixes: wan2gp_svi/docs/guide.md.")
 
 
@@ -174,7 +195,7 @@ def table() -> str:
     for title, id, accelerators in _SETS:
         v = VARIANTS[id]
         repeated = f", each for {v.prompt_repeat} clips" if v.prompt_repeat > 1 else ""
-        prompts = f"stream{repeated}" if v.stream else "one"
+        prompts = f"stream{repeated}" if v.stream else "one, and a sound" if v.talks else "one"
         frames = f"last {v.motion_frames} frames" if v.motion_frames > 1 else "last frame"
         inside = (f"image, last latent, zeros (clips share {v.overlap} frames)" if v.pro else
                   f"{frames}, then {({-1: 'image', 0: 'grey'})[v.ref_pad_num]}")

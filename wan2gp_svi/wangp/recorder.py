@@ -32,6 +32,7 @@ from ..runs.store import STOP, Run, room, room_beside
 from ..runs.video import GrowingVideo, VideoError, count_frames, holds, join
 from ..text import size
 from ..variants import CLIP_FRAMES, VARIANTS, Variant
+from . import sound
 from .clip import Video
 from .form import SettingsError
 from .frames import smallest, to_uint8
@@ -92,8 +93,10 @@ class Recording:
     """A run while WanGP makes it. One thread beside WanGP's does the work; the next call raises
     what goes wrong there."""
 
-    def __init__(self, run: Run, total: int, pixels: int, say: Callable[[str], None]):
+    def __init__(self, run: Run, total: int, pixels: int, say: Callable[[str], None],
+                 speaks: bool = False):
         self.run, self.total, self.say, self._pixels = run, total, say, pixels
+        self._speaks = speaks  # the video gets the run's sound
         self.asked = run.about  #: with the prompts of this time; recorded with the first new clip
         self.clips: list[Clip] = [*takewhile(self._is_usable, run.done()[:total])]
         self.taken_over = len(self.clips)
@@ -251,10 +254,16 @@ class Recording:
         sound = target.stem.endswith("_tmp")  # WanGP adds sound to this file and removes it
         if current.stored is None:
             self._later(self._encode, current, frames, partial(write, **options), target.suffix)
-        if self._video is None or sound or current.last:
+        if sound and self._speaks:  # the video and its sound follow in `saved`
+            self._later(self._write_newest, target)
+            self._settle(wait=True)
+        elif self._video is None or sound or current.last:
             self._later(self._show, target, sound)
             self._settle(wait=True)
         return save_file
+
+    def _write_newest(self, target: Path) -> None:
+        files.write(target, partial(shutil.copyfile, self._pieces[-1][0]))
 
     def _encode(self, current: _Current, frames: Tensor, write: Callable[..., Any], suffix: str
                 ) -> None:
@@ -284,8 +293,29 @@ class Recording:
             before = self.run.video
             same = before if before and before.suffix == target.suffix else None
             held = holds(same, self._pieces) if same else None
-            self._video = GrowingVideo(same if same and held else target, held or 0, self.say)
+            self._video = GrowingVideo(same if same and held else target, held or 0, self.say,
+                                       self._track() if self._speaks else None)
         self._grow(None, self._current.last)
+
+    def _track(self) -> Path | None:
+        """The run's sound as the video has it."""
+        given, track = self.run.sound, self.run.track
+        try:
+            if given is not None and not track.is_file():
+                files.write(track, partial(sound.write_track, given))
+        except sound.SoundError as error:
+            self.say(f"the video stays silent: {error}. All clips are safe.")
+            return None
+        return track if given is not None else None
+
+    def _show_instead_of(self, written: Path) -> None:
+        """Shows the clips so far, with their sound, in the place of the one that WanGP wrote."""
+        if self._video is not None and self._video.path == written:
+            self._video = GrowingVideo(written, 0, self.say, self._video.track)
+        if self._video is None or self._current.last or not self._video.held:
+            self._show(written, False)
+        if self._video is not None and self._video.path != written:
+            files.remove(written)
 
     def _grow(self, send_cmd: Callable[..., None] | None, final: bool = False) -> None:
         video = self._video
@@ -317,6 +347,9 @@ class Recording:
         """After WanGP has written a window's file -> its settings for the metadata, and the path to
         show."""
         about, current = self.run.about, self._current
+        if self._speaks:
+            self._later(self._show_instead_of, Path(video_path))
+            self._settle(wait=True)
         settings = _own_settings(configs, seed=about.seed)
         made = {"version": __version__, "variant": about.variant, "run": self.run.name,
                 "seeds": self._seeds}
@@ -328,7 +361,8 @@ class Recording:
             change = replace(change, video=shown, ended=ended)
         if new:
             change = replace(change, clips=self.total, asked=self.asked.asked,
-                             prompts=self.asked.prompts, repeat=self.asked.repeat)
+                             prompts=self.asked.prompts, repeat=self.asked.repeat,
+                             sound=self.asked.sound)
         if not about.settings:  # what WanGP leaves out of the metadata does not decide the picture
             decides = {name: value for name, value in about.decides.items()
                        if name in configs or " " in name}

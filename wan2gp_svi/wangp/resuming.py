@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import chain
+from ..chain import MAX_CLIPS
 from ..runs.record import StoreError
 from ..runs.state import State, state
 from ..runs.store import Run
 from ..variants import VARIANTS
-from .plan import MAX_CLIPS, SMALL
+from . import sound
+from .plan import SMALL
 
 SEEDS = range(2**32)
 _MOST_PROMPTS = 2_000_000  # characters, of all clips: 1,000 for each of 2,000
@@ -29,6 +31,9 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
     about, done = run.about, run.done()
     if not done:
         raise StoreError(f"run {run.name} has no finished clip to resume from")
+    if about.sound:
+        raise StoreError(f"run {run.name} is as long as its sound. To extend it, give it a longer "
+                         f"one: extend {run.name} --sound FILE")
     if not 1 <= clips <= MAX_CLIPS - len(done):
         raise StoreError(f"add 1 clip or more, and at most {MAX_CLIPS - len(done):,}: a video has "
                          f"up to {MAX_CLIPS:,} clips, and run {run.name} has {len(done):,}")
@@ -36,6 +41,28 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
     if prompts:
         asked = chain.stream(asked, len(done), about.repeat) + chain.stream(prompts, clips)
     return _settings(run, len(done) + clips, run.name, asked, about.seed)
+
+
+def spoken_on(run: Run, longer: Path) -> dict[str, Any]:
+    """Settings that extend a run by a longer sound, which begins as the run's own. The clip that
+    the old sound ended in is redone. Raises StoreError."""
+    about, done = run.about, len(run.done())
+    try:
+        heard = sound.find(longer).heard
+    except sound.SoundError as error:
+        raise StoreError(str(error)) from error
+    same = min(done, sound.first_difference(about.sound, heard))
+    if not about.sound:
+        raise StoreError(f"run {run.name} has no sound: extend it by --clips")
+    if not same:
+        raise StoreError(f"{longer.name} does not begin as the sound of run {run.name} does. Copy "
+                         "that from the run's folder, and add to it in a format without loss, such "
+                         "as WAV")
+    if len(heard) <= same:
+        raise StoreError(f"{longer.name} is not longer than the sound of run {run.name}")
+    wish = run.name if same == done else f"{run.name}@{same + 1}"
+    settings = _settings(run, len(heard), wish, about.asked, about.seed)
+    return {**settings, "audio_guide": str(longer.resolve())}
 
 
 def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> dict[str, Any]:
@@ -97,7 +124,9 @@ def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) 
     start = run.folder / "start.png"
     custom = {**(about.settings.get("custom_settings") or {}), "svi_run": wish}
     between = "\n\n" if about.settings.get("multi_prompts_gen_type") == "PW" else "\n"
-    images = {"image_start": str(start)} if start.is_file() else {}
-    return {**about.settings, **images, "seed": seed, "prompt": between.join(asked),
+    media = {"image_start": str(start)} if start.is_file() else {}
+    if run.sound is not None:
+        media["audio_guide"] = str(run.sound)
+    return {**about.settings, **media, "seed": seed, "prompt": between.join(asked),
             "custom_settings": custom, "video_length": chain.length(clips, overlap),
             "sliding_window_overlap": overlap}

@@ -16,8 +16,10 @@ from .form import SettingsError
 from .frames import on_grid
 from .log import say
 from .plan import Plan
+from .speech import Speech
 
 _Scope = Mapping[str, Any]
+_WANGPS_SOUND = 3000  # frames that WanGP itself reads of a sound
 
 
 def video_of(scope: _Scope) -> Video:
@@ -52,6 +54,9 @@ def check(plan: Plan, number: int, scope: _Scope) -> None:
     windows = [(scope["current_video_length"], scope["reuse_frames"] if number else overlap)]
     if number == 0:
         windows += _planned(scope)
+    if plan.sound and number + len(windows) == scope["total_windows"]:
+        frames, shared = windows[-1]  # WanGP ends with the sound; see Clip.keywords
+        windows[-1] = max(frames, CLIP_FRAMES), shared
     for frames, shared in windows:
         if (frames, shared) != (CLIP_FRAMES, overlap):
             raise SettingsError(
@@ -80,10 +85,15 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
             scope, variant.overlap, say, lambda line: _warn(line, scope))
         scope = {**scope, "seed": continuing.first_seed(scope, plan.seed_step)}
     video, seam = video_of(scope), Seam()
+    if plan.sound:
+        video.speech = Speech(str(scope.get("audio_guide")))
     if video.source_frames > 1:
         seam = Seam(variant.overlap, variant.keep_new, video.source_overlap)
     recording = matching.begin(scope, plan, reference, motion_frames, say)
     video.recording = recording
+    if plan.sound and recording is None and chain.length(total, variant.overlap) > _WANGPS_SOUND:
+        raise SettingsError("This WanGP keeps only two minutes of sound in a video. Update it to "
+                            "10.41 or later, or use a shorter sound.")
     video.gen[stop_button.RUN] = None if recording is None else recording.run
     seed = scope["seed"] if recording is None else recording.run.about.seed
     seeds = [] if recording is None else [clip.seed for clip in recording.clips]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ... import chain, location
 from ...text import sentence
-from ..plan import ARCHITECTURES, FPS, clips_of
+from ..plan import ARCHITECTURES, clips_of
 from . import settings_file
 from .findings import Checked, check
 from .request import AUTO_ATTENTION
@@ -59,6 +59,6 @@ def _outline(checked: Checked, inputs: Mapping[str, Any]) -> str:
     plan, seed = checked.plan, inputs.get("seed")
     clips = clips_of(plan, inputs)
     if seed in (None, "") or int(seed) < 0:  # a new one each time
-        return plan.outline(clips, FPS)
+        return plan.outline(clips, plan.fps)
     seeds = [chain.seed(int(seed), clip, plan.seed_step) for clip in range(clips)]
-    return plan.describe(seeds, FPS)
+    return plan.describe(seeds, plan.fps)

@@ -15,6 +15,7 @@ from ...text import count
 from ...untrusted import header
 from ...variants import CLIP_FRAMES, identify
 from .. import plan as planning
+from .. import sound
 from ..form import AUTO, NEW, OFF, Custom, SettingsError
 from ..plan import Plan, file_name
 from . import rules
@@ -69,21 +70,30 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
             "Image2Video 14B of Wan 2.2 and apply the profile there."))])
     if architecture not in planning.ARCHITECTURES:
         return Checked(None, [_other_model(architecture, model_def, ours)] if ours else [])
-    errors = [Finding("error", error.id, str(error)) for error in planning.obstacles(inputs)]
+    obstacles = planning.obstacles(inputs)
     custom = inputs.get("custom_settings") or {}
     try:
         plan = planning.make_plan(architecture, planning.active_loras(chosen, model_def), custom)
     except SettingsError as error:
-        return Checked(None, [Finding("error", error.id, str(error)), *errors])
+        return Checked(None, _errors(error, *obstacles))
     unknown = list(_unknown_lora(chosen, plan, Custom(custom), loras))
+    if plan is None and architecture == planning.TALKING and ours:
+        return Checked(None, [_other_model(architecture, model_def, ours)])
     if plan is None:
         return Checked(None, [*unknown, *_lost_lora(Custom(custom))])
+    if plan.sound:
+        obstacles += sound.obstacles(inputs)
+    errors = _errors(*obstacles)
     if any(error.id == "number-of-frames" for error in errors):  # then nothing can be counted
         return Checked(None, errors)
     request = Request(plan, architecture, model_def, inputs, server_config or {})
     if outputs is not None and plan.requested_run not in (AUTO, NEW):
         errors.extend(_unfit_run(request, outputs))
     return Checked(plan, [*errors, *unknown, *_warnings(request), *_adjustments(request)])
+
+
+def _errors(*found: SettingsError) -> list[Finding]:
+    return [Finding("error", error.id, str(error)) for error in found]
 
 
 def _unfit_run(request: Request, outputs: Path) -> Iterator[Finding]:
@@ -98,10 +108,13 @@ def _unfit_run(request: Request, outputs: Path) -> Iterator[Finding]:
 def _other_model(architecture: str, model_def: Mapping[str, Any], loras: list[str]) -> Finding:
     small = (" SVI's weights for Wan 2.2 5B were announced but never published."
              if architecture == "ti2v_2_2" else "")
+    variant = identify(loras[0])
+    models, choose = (("Multitalk 480p", "Multitalk 480p") if variant and variant.talks else
+                      ("Image2Video 14B of Wan 2.1 and 2.2", "Image2Video 14B"))
     return Finding("warning", "other-model", (
-        f"an SVI LoRA is active ({file_name(loras[0])}), but SVI is off: it works with Image2Video "
-        f"14B of Wan 2.1 and 2.2, not with {model_def.get('name') or architecture}.{small} Choose "
-        "Image2Video 14B, or remove the SVI LoRA."))
+        f"an SVI LoRA is active ({file_name(loras[0])}), but SVI is off: it works with {models}, "
+        f"not with {model_def.get('name') or architecture}.{small} Choose {choose}, or remove the "
+        "SVI LoRA."))
 
 
 def _unknown_lora(loras: list[str], plan: Plan | None, custom: Custom, folder: Path | None
@@ -148,12 +161,14 @@ def _warnings(request: Request) -> Iterator[Finding]:
 def _adjustments(request: Request) -> Iterator[Finding]:
     inputs, wanted = request.inputs, planning.required(request.plan, request.inputs)
     overlap = request.variant.overlap
-    changed = {name for name in inputs.keys() & wanted if (inputs[name] or 0) != wanted[name]}
+    changed = {name for name in inputs.keys() & wanted
+               if (inputs[name] or 0) != (wanted[name] or 0)}
 
     if "video_length" in changed:
         clips = count(planning.clips_of(request.plan, inputs), "whole clip")
+        why = ", as long as the sound" if request.plan.sound else ""
         yield Finding("adjustment", "frames", (
-            f"{wanted['video_length']} frames instead of {inputs['video_length']}: {clips} of "
+            f"{wanted['video_length']} frames instead of {inputs['video_length']}{why}: {clips} of "
             f"{CLIP_FRAMES}, and neighbours share {overlap}."))
     if changed & {"sliding_window_size", "sliding_window_overlap",
                   "sliding_window_discard_last_frames", "sliding_window_trim_first_frames"}:
@@ -164,6 +179,9 @@ def _adjustments(request: Request) -> Iterator[Finding]:
         yield Finding("adjustment", "colour-correction", (
             "WanGP's colour correction is off: it would shift the frames that the next clip starts "
             "from."))
+    if "force_fps" in changed:
+        yield Finding("adjustment", "frame-rate", (
+            f"the video has {request.plan.fps} frames a second, as SVI-Talk was trained."))
     if "motion_amplitude" in changed:
         yield Finding("adjustment", "motion-amplitude", (
             "the motion amplitude is 1: a higher one changes the conditioning that SVI was trained "

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...text import count
 from ...variants import CLIP_FRAMES, identify
+from .. import sound
 from ..plan import clips_of, file_name
 from .request import AUTO_ATTENTION, Lora, Request
 
@@ -46,10 +47,27 @@ def variant(request: Request) -> Advice:
         yield "override", (
             f"{trained.title} was trained with {count(trained.motion_frames, 'motion frame')} and "
             f"padding {trained.ref_pad_num}, and drifts or jumps with others. Set both to auto.")
-    if trained.id in ("talk", "dance"):
+    if trained.talks and not plan.sound:
         yield "talk-dance", (
-            f"{trained.title} was trained with {'audio' if trained.id == 'talk' else 'poses'}, but "
-            "gets none here. For one scene without cuts, use SVI-Shot.")
+            f"{trained.title} was trained with sound, but gets none here. Choose Multitalk 480p "
+            "and apply the profile SVI-Talk.")
+    if trained.id == "dance":
+        yield "talk-dance", (
+            f"{trained.title} was trained with poses, but gets none here. For one scene without "
+            "cuts, use SVI-Shot.")
+
+
+def talking(request: Request) -> Advice:
+    if not request.plan.sound:
+        return
+    guidance, trained = request.inputs.get("audio_guidance_scale"), request.trained.audio_cfg
+    if text := sound.advice(request.inputs):
+        yield "telephone", text
+    fast = request.accelerators or request.merged_accelerator
+    if guidance is not None and not fast and guidance != trained:
+        yield "audio-guidance", (
+            f"the audio guidance is {guidance:g}, but {request.trained.title} is made with "
+            f"{trained:g}. Set it to {trained:g}, or apply the profile.")
 
 
 def weights(request: Request) -> Advice:
@@ -244,6 +262,6 @@ def prompts(request: Request) -> Advice:
 
 
 RULES: tuple[Callable[[Request], Advice], ...] = (
-    variant, weights, strengths, accelerators, guidance, sampling, size, image_shape, prompts,
-    attention,
+    variant, talking, weights, strengths, accelerators, guidance, sampling, size, image_shape,
+    prompts, attention,
 )
