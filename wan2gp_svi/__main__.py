@@ -185,7 +185,8 @@ def _remove(store: Any, folders: list[Path], sure: bool) -> None:
     freed = size(sum(map(size_of, folders)))
     what = f"{count(len(folders), 'run')} ({', '.join(folder.name for folder in folders)})"
     if not sure:
-        print(f"Remove the clips of {what} for good? This frees {freed}. [y/N] ", end="", flush=True)
+        print(f"Remove the clips of {what} for good? This frees {freed}. [y/N] ", end="",
+              flush=True)
         answer = sys.stdin.readline()  # "" where nobody can answer
         if answer.strip().lower() not in ("y", "yes"):
             print("Nothing was removed.")
