@@ -69,6 +69,12 @@ def test_what_the_tab_refuses_is_refused_and_nothing_is_written(store: Store, sv
     assert sorted(run.folder.iterdir()) == before
 
 
+def test_a_run_with_one_clip_can_be_redone_only_from_the_next(store: Store, svi):
+    run = make(store, done=1, ended="stopped")
+    said = svi("redo", run.name, "--clip", "3", "--seed", "1")[2]
+    assert "has 1 finished clip of 3, so it can be redone only from clip 2." in said
+
+
 def test_settings_are_written_and_the_next_command_is_said(store: Store, svi):
     run = make(store)
     code, out, error = svi("extend", run.name, "--clips", "2", "--prompt", "two")
@@ -104,6 +110,24 @@ def test_runs_without_a_clip_are_removed_together(store: Store, svi):
     assert [run.name for run in store.runs()] == [kept.name]
     assert not any(run.folder.exists() for run in empty)
     assert "There are no runs to remove" in svi("runs", "--remove-empty", "--yes")[1]
+
+
+def test_nothing_is_removed_where_nobody_can_answer(store: Store, svi, monkeypatch):
+    run = make(store)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    code, out, err = svi("runs", "--remove", run.name)
+    assert (code, err) == (0, "") and out.endswith("Nothing was removed.\n")
+    assert run.folder.exists()
+
+
+def test_an_interrupt_ends_a_command_without_a_traceback(store: Store, svi, monkeypatch):
+    def interrupt() -> str:
+        raise KeyboardInterrupt
+
+    run = make(store)
+    monkeypatch.setattr(sys, "stdin", type("Console", (), {"readline": staticmethod(interrupt)})())
+    assert svi("runs", "--remove", run.name)[::2] == (130, "\nStopped.\n")
+    assert run.folder.exists()
 
 
 def test_a_run_is_given_a_name_that_lists_show(store: Store, svi):
@@ -166,12 +190,14 @@ def test_every_console_can_print_every_name(tmp_path: Path, encoding: str,
     assert code("runs", "--remove", run.name[-4:], "--yes", "--outputs", folder / "svi") == 1
 
 
-@pytest.mark.parametrize("name", command.EXAMPLES)
+@pytest.mark.parametrize("name", [*command.EXAMPLES, "demo", "selftest"])
 def test_help_has_examples_that_can_be_pasted(name: str, capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit):
         command.main([name, "--help"])
     lines = re.findall(r"^  python -m wan2gp_svi (.*)$", capsys.readouterr().out, re.M)
     assert len(lines) >= 2 and all(line.startswith(name) for line in lines)
+    if name not in command.EXAMPLES:
+        return  # it has a parser of its own
     from wan2gp_svi import drift
     from wan2gp_svi.demo.in_wangp import command as demo_model
     from wan2gp_svi.wangp.check import command as check

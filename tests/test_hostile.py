@@ -106,7 +106,7 @@ RECORDS: dict[str, tuple[Callable[[Path], object], str]] = {
     "half a character": (replaced("my run", "\\ud800"), "its text is not UTF-8"),
     "no text": (raw(b"\xff\xfe\0"), "its text is not UTF-8"),
     "a list": (raw("[1]"), "it is not a record of a run"),
-    "nothing": (raw(""), "Expecting value"),
+    "nothing": (raw(""), "it is not valid JSON (line 1, column 1)"),
     "millions of values": (raw("[" + "0," * 400_000 + "0]"), "it holds too much"),
     "13 MB": (lambda path: os.truncate(path, 13 * 2**20), "it is longer than 12.6 MB"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "it is not a file"),

@@ -414,6 +414,17 @@ def test_a_new_video_keeps_a_model_that_fits_and_else_has_its_profiles(
     assert bool(fill) == (model == current) and bool(switch) == (model != current)
 
 
+@pytest.mark.parametrize(("filled", "said"), [
+    ({"prompt": "mammoths"}, "Add a start image, write a prompt, and press Generate."),
+    ({"prompt": "a boat", "image_start": None}, "Add a start image, and press Generate."),
+    ({"prompt": "", "image_start": [(Image.new("RGB", (8, 8), "red"), None)]},
+     "Write a prompt, and press Generate."),
+    ({"prompt": "a boat", "image_start": [Image.new("RGB", (8, 8), "red")]}, "Press Generate.")])
+def test_a_new_video_asks_only_for_what_is_missing(filled: dict, said: str):
+    wgp = {"get_default_settings": lambda model: {"prompt": "mammoths"}}  # WanGP's example
+    assert new_video.next_steps(wgp, {"all_settings": {"i2v": filled}}, "i2v") == said
+
+
 def test_a_new_video_for_which_a_model_or_a_profile_is_missing_is_refused(tmp_path: Path):
     path = tmp_path / "profile.json"
     with pytest.raises(StoreError, match="is missing or damaged: run install.py again"):

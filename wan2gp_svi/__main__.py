@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files, location
-from .text import count, cut, escape_unprintable, is_closed_pipe, sentence, size
+from .text import count, cut, escape_unprintable, examples, is_closed_pipe, sentence, size
 
 _PROGRAM = "python -m wan2gp_svi"
 EXAMPLES = {
@@ -28,12 +28,15 @@ EXAMPLES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command -> exit code: 0 done, 1 not possible, 2 a wrong option."""
+    """Runs a command -> exit code: 0 done, 1 not possible, 2 a wrong option, 130 stopped."""
     try:
         try:
             return _run(sys.argv[1:] if argv is None else list(argv))
         finally:
             sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
     except OSError as error:
         if not is_closed_pipe(error):
             raise
@@ -92,10 +95,10 @@ def build_parser(drift: Any, check: Any, demo_model: Any) -> argparse.ArgumentPa
 
 def _add_command(commands: Any, name: str, help: str, *parents: argparse.ArgumentParser
                  ) -> argparse.ArgumentParser:
-    lines = "".join(f"\n  {_PROGRAM} {example}" for example in EXAMPLES[name])
     command: argparse.ArgumentParser = commands.add_parser(
         name, parents=parents, help=help, description=f"{sentence(help)}.",
-        epilog=f"examples, in WanGP's folder and with its Python:{lines}",
+        epilog=examples("in WanGP's folder and with its Python",
+                        *(f"{_PROGRAM} {example}" for example in EXAMPLES[name])),
         formatter_class=argparse.RawDescriptionHelpFormatter)
     return command
 
@@ -186,7 +189,9 @@ def _remove(store: Any, folders: list[Path], sure: bool) -> None:
     freed = size(sum(map(size_of, folders)))
     what = f"{count(len(folders), 'run')} ({', '.join(folder.name for folder in folders)})"
     if not sure:
-        answer = input(f"Remove the clips of {what} for good? This frees {freed}. [y/N] ")
+        print(f"Remove the clips of {what} for good? This frees {freed}. [y/N] ", end="",
+              flush=True)
+        answer = sys.stdin.readline()  # "" where nobody can answer
         if answer.strip().lower() not in ("y", "yes"):
             print("Nothing was removed.")
             return

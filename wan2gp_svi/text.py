@@ -46,6 +46,11 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
+def examples(where: str, *commands: str) -> str:
+    """The end of a help text: commands that can be pasted."""
+    return "\n".join([f"examples, {where}:", *(f"  {command}" for command in commands)])
+
+
 def sentence(text: str) -> str:
     """The message with a capital letter at its start."""
     return text[:1].upper() + text[1:]

@@ -53,6 +53,9 @@ def parse_json(data: bytes) -> Any:
     try:
         found = DECODER.decode(data.decode("utf-8-sig"))
         _check(found, _DEEPEST)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not valid JSON (line {error.lineno}, column {error.colno})"
+                         ) from None
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     except UnicodeError:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import files
-from ..text import sentence
+from ..text import examples, sentence
 from .environment import PYTHON, VENV, SetUpError, complete, prepare, prepared
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m wan2gp_svi demo",
                                      description=sentence((__doc__ or "").partition(": ")[2]),
+                                     epilog=examples(
+                                         "in the folder of this add-on, with any Python",
+                                         "python -m wan2gp_svi demo",
+                                         "python -m wan2gp_svi demo --clips 4 --compare"),
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", metavar="N", type=int, default=CLIPS,
                         help=f"clips of five seconds (default: {CLIPS})")

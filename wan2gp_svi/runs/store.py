@@ -32,7 +32,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from .. import __version__, files, untrusted
-from ..text import cut
+from ..text import count, cut
 from ..variants import CLIP_FRAMES
 from . import unsaved
 from .record import About, Clip, Piece, StoreError, as_json, read
@@ -297,8 +297,8 @@ class Store:
         """A new run that begins with copies of another's first `clips` clips. Raises StoreError."""
         done = run.done()
         if not 0 < clips <= len(done):
-            raise StoreError(f"run {run.name} has {len(done)} finished clips, so clip {clips + 1} "
-                             "cannot be redone")
+            raise StoreError(f"run {run.name} has {count(len(done), 'finished clip')}, so clip "
+                             f"{clips + 1} cannot be redone")
 
         def fill(new: Run) -> None:
             for clip in done[:clips]:

@@ -25,7 +25,7 @@ from ..files import explain
 from ..install import Refused, locate
 from ..install.doctor import ENVIRONMENTS, short
 from ..install.shipped import PACKAGE
-from ..text import is_closed_pipe
+from ..text import examples, is_closed_pipe
 from ..wangp import contract, why_off
 from . import checks, copying, facts, passed, plan
 
@@ -60,8 +60,12 @@ def main(argv: Sequence[str]) -> int:
     """Returns 0 if all checks passed; 1 if one failed, or if the self-test could not start."""
     parser = argparse.ArgumentParser(
         "python -m wan2gp_svi selftest", description="Checks SVI in your own WanGP with a tiny "
-        "random model, in about two minutes. It works in a copy of WanGP's source in a temporary "
-        "folder, and leaves nothing behind.")
+        "random model, in about two\nminutes. It works in a copy of WanGP's source in a temporary "
+        "folder, and leaves\nnothing behind.",
+        epilog=examples("in WanGP's folder or in that of this add-on",
+                        "python -m wan2gp_svi selftest",
+                        "python -m wan2gp_svi selftest PATH/TO/Wan2GP"),
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wangp", nargs="?", metavar="WANGP_FOLDER",
                         help="the folder with wgp.py (default: search around this one)")
     options = parser.parse_args(argv)

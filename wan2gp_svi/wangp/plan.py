@@ -133,7 +133,7 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
             "video without SVI.", "end-image"))
     image, video = first_image(inputs.get("image_start")), inputs.get("video_source")
     if not set(prompt_type) & set("SVL") or (
-            "S" in prompt_type and "image_start" in inputs and _is_blank(image)):
+            "S" in prompt_type and "image_start" in inputs and is_blank(image)):
         found.append(SettingsError(
             "a start image is needed as the reference of every clip (image_start). Choose to start "
             "with an image, and add one that is not black.", "start-image"))
@@ -161,7 +161,7 @@ def first_image(images: Any) -> Any:
     return images if images != "" else None
 
 
-def _is_blank(image: Any) -> bool:
+def is_blank(image: Any) -> bool:
     """Whether there is no image, or a black one: WanGP puts that in where there is none."""
     if isinstance(image, (str, Path)) and is_file(image):
         with contextlib.suppress(Exception):  # no picture, no PIL
@@ -169,7 +169,7 @@ def _is_blank(image: Any) -> bool:
 
             with Image.open(image) as opened:
                 small = opened.width * opened.height <= MOST_PIXELS
-                return small and _is_blank(opened.convert("RGB"))
+                return small and is_blank(opened.convert("RGB"))
     return image is None or hasattr(image, "convert") and image.convert("RGB").getbbox() is None
 
 

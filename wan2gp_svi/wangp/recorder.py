@@ -186,8 +186,8 @@ class Recording:
         """Whether the user has asked for no more clips; this closes the run."""
         if self._stop:
             self.close(State.STOPPED)
-            self.say(f"stopped after clip {self._current.number}, as asked. Press Generate again "
-                     "to resume.")
+            self.say(f"stopped after clip {self._current.number}, as asked. To resume, use the "
+                     f"tab SVI, or set \"SVI run\" to {self.run.name} and press Generate.")
         return self._stop
 
     def from_disk(self) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from ..chain import MAX_CLIPS
 from ..runs.record import StoreError
 from ..runs.state import State, state
 from ..runs.store import Run
+from ..text import count
 from ..variants import VARIANTS
 from . import sound
 from .plan import SMALL
@@ -90,8 +91,9 @@ def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> di
 def check_redo(run: Run, clip: int, last: int) -> None:
     """Raises StoreError unless a run can be redone from `clip`, which is 2 to `last`."""
     if not 2 <= clip <= last:
-        can = f"it can be redone from clip 2 to {last}" if last > 1 else "it cannot be redone"
-        raise StoreError(f"run {run.name} has {len(run.done())} finished clips of "
+        can = ("it cannot be redone" if last < 2 else "it can be redone only from clip 2"
+               if last == 2 else f"it can be redone from clip 2 to {last}")
+        raise StoreError(f"run {run.name} has {count(len(run.done()), 'finished clip')} of "
                          f"{run.about.clips}, so {can}")
 
 

@@ -50,8 +50,6 @@ def run(options: argparse.Namespace) -> int:
         if is_closed_pipe(error):  # `main` knows what to do
             raise
         print(f"The demo model: {' '.join(explain(error).split())}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
     return 1
 
 

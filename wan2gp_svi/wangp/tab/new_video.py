@@ -8,7 +8,8 @@ from typing import Any
 from ... import location
 from ...files import read_json
 from ...runs.record import StoreError
-from ..plan import SMALL
+from ...text import sentence
+from ..plan import SMALL, first_image, is_blank
 from . import actions
 from .helpers import gr, on, to_form
 
@@ -35,8 +36,8 @@ def create(plugin: Any, wgp: Mapping[str, Any]) -> None:
         while _entered(state) is before and time.monotonic() < end:
             time.sleep(0.05)
         fill, switch = apply(wgp, state, offered[name])
-        gr.Info(f"The form is set for \"{name}\". Add a start image, write a prompt, and press "
-                "Generate.", duration=20)
+        model = switch.partition("|")[0] if switch else state["model_type"]
+        gr.Info(f"The form is set for \"{name}\". {next_steps(wgp, state, model)}", duration=20)
         yield to_form(plugin), gr.skip(), fill or gr.skip(), switch or gr.skip()
 
     on(button.click, work, [plugin.state, chosen],
@@ -47,6 +48,16 @@ def create(plugin: Any, wgp: Mapping[str, Any]) -> None:
 def _entered(state: Mapping[str, Any]) -> Any:
     """What WanGP has saved of its form: another object each time."""
     return (state.get("all_settings") or {}).get(state["model_type"])
+
+
+def next_steps(wgp: Mapping[str, Any], state: Mapping[str, Any], model: str) -> str:
+    """What is left to do in the form: WanGP's own example of a prompt is not the user's."""
+    filled, example = state["all_settings"][model], wgp["get_default_settings"](model).get("prompt")
+    steps = ["add a start image"] if is_blank(first_image(filled.get("image_start"))) else []
+    if filled.get("prompt") in (None, "", example):
+        steps.append("write a prompt")
+    left = "".join(f"{step}, " for step in steps)
+    return sentence(f"{left}and press Generate." if steps else "press Generate.")
 
 
 def profiles(wangp: Path) -> dict[str, Path]:
