@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -156,6 +157,38 @@ def test_a_file_that_stays_in_use_is_an_error_that_names_it(tmp_path: Path,
         f"{path}: another program uses it, or you have no permission")
 
 
+@pytest.mark.parametrize("name", WORK)
+def test_a_reader_that_closes_the_file_for_a_moment_only_is_not_missed(
+        tmp_path: Path, windows: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, name: str):
+    path = tmp_path / "run.json"
+    path.write_bytes(b"old")
+    windows.held.add(path)
+
+    def sleep(seconds: float) -> None:
+        windows.now += seconds
+        free = 0.022 < windows.now % 0.05 < 0.028
+        (windows.held.discard if free else windows.held.add)(path)
+
+    monkeypatch.setattr(files.time, "sleep", sleep)
+    WORK[name](path)
+
+
+def test_every_write_gets_through_beside_a_process_that_never_stops_reading(tmp_path: Path):
+    path = tmp_path / "run.json"
+    path.write_bytes(b"0")
+    code = "import sys; print(flush=True)\nwhile True:\n  try: open(sys.argv[1], 'rb').read()\n" \
+           "  except OSError: pass"
+    reader = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE)
+    try:
+        assert said(reader) == ""
+        for number in range(50):
+            files.write(path, b"%d" % number)
+            assert files.read(path) == b"%d" % number
+    finally:
+        reader.kill()
+        reader.wait()
+
+
 def test_json_that_stays_in_use_is_unreadable_and_what_is_not_there_needs_no_wait(
         tmp_path: Path, windows: SimpleNamespace):
     path = tmp_path / "run.json"
@@ -165,6 +198,16 @@ def test_json_that_stays_in_use_is_unreadable_and_what_is_not_there_needs_no_wai
     windows.held.add(path)
     windows.free = 60.0
     assert files.read_json(path) is None
+
+
+def test_a_small_file_is_read_into_little_memory(tmp_path: Path):
+    (tmp_path / "run.json").write_bytes(b"[1]")
+    tracemalloc.start()
+    try:
+        assert files.read_json(tmp_path / "run.json") == [1]
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_folder_where_a_file_should_be_is_called_one(tmp_path: Path, windows: SimpleNamespace):

@@ -18,7 +18,7 @@ from test_conditioning import stand_in_vae
 from wan2gp_svi import chain
 from wan2gp_svi.install.patches import hooked, read_series
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp import svi, vae, why_off
+from wan2gp_svi.wangp import loading, svi, vae, why_off
 from wan2gp_svi.wangp.clip import Clip, Seam, Video
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.pipeline import current_clip, on
@@ -45,6 +45,44 @@ def test_with_svi_off_every_hook_hands_back_what_it_was_given():
     assert svi("after_join", given, pipe, off) is given
     tensors = {"blocks.0.ffn.0.lora_A.weight": given}
     assert svi("lora", tensors, None) is tensors
+
+
+def load_loras(paths, layers, clip=True):
+    """What the model gets of these files as mmgp loads them, after SVI has wrapped mmgp."""
+    got, model = [], SimpleNamespace(blocks=[None] * 2, named_modules=lambda: [
+        *([("blocks.0.cross_attn.k_img", None)] if clip else []), ("blocks.0.ffn.0", None)])
+
+    def load_loras_into_model(model, lora_path, preprocess_sd):
+        for path in lora_path:
+            if path.is_file():
+                got.append(preprocess_sd(dict.fromkeys(layers)))
+
+    offload = SimpleNamespace(load_loras_into_model=load_loras_into_model)
+    loading.watch(offload)
+    offload.load_loras_into_model(model, paths, preprocess_sd=lambda sd: svi("lora", sd, model))
+    assert set(vars(model)) == {"blocks", "named_modules"}
+    return got
+
+
+def test_every_svi_file_is_counted_and_keys_for_clips_image_are_left_out(tmp_path, capsys):
+    layers = [f"blocks.{block}.ffn.0.lora_{side}.default.weight" for block in (0, 1)
+              for side in "AB"]
+    image = ["blocks.0.cross_attn.norm_k_img.diff", "blocks.1.cross_attn.k_img.lora_up.weight"]
+    svis, other = tmp_path / "SVI2Pro_high.safetensors", tmp_path / "lightx2v.safetensors"
+    for path in (svis, other):
+        path.touch()
+    files = [tmp_path / "gone.safetensors", svis, other]
+    whole = dict.fromkeys([*layers, *image])
+
+    assert load_loras(files, whole, clip=False) == [dict.fromkeys(layers)] * 2
+    said = capsys.readouterr().out
+    assert said.count("LoRA: 2 of 20 layers matched") == 1
+    assert "lightx2v.safetensors: 2 of 6 tensors are for CLIP's image" in said
+
+    assert load_loras(files, whole) == [whole] * 2, "Wan 2.1 sees CLIP's image"
+    capsys.readouterr()
+    assert load_loras([other], whole, clip=False) == [whole], "without SVI, as WanGP does it"
+    assert capsys.readouterr().out == ""
 
 
 def test_pipelines_of_other_models_are_left_alone():
@@ -183,6 +221,17 @@ def test_what_the_hooks_give_wangp_is_what_the_authors_code_returned(case, monke
     mask = svi("mask", torch.ones(4, *latents.shape[1:]), pipe)
     torch.testing.assert_close(torch.cat([mask, latents]), data["y"], atol=1e-6, rtol=0)
     assert "encode" not in vars(pipe.vae), "the VAE is WanGP's own again"
+
+
+def test_clip_sees_the_frame_as_the_authors_resize_it():
+    frame = torch.rand(3, 1, 48, 80) * 2 - 1
+    pipe = SimpleNamespace(vae=SimpleNamespace(),
+                           clip=SimpleNamespace(model=SimpleNamespace(image_size=32)))
+    on(pipe).clip = Clip(Plan(VARIANTS["shot"], 42, ()), 1, 2, 7, frame[:, 0], frame)
+    shown = svi("clip_vision_frame", torch.zeros(3, 48, 80, dtype=torch.bfloat16), pipe)
+    resized = torch.nn.functional.interpolate(frame[None, :, 0], (32, 32), mode="bicubic")[0]
+    eight_bit = (shown.float() + 1).mul(127.5).clamp(0, 255).to(torch.uint8)  # as WanGP makes it
+    assert eight_bit.equal(resized.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))
 
 
 class StandInVAE:

@@ -33,7 +33,7 @@ from wan2gp_svi.runs import video
 from wan2gp_svi.runs.record import FIELDS, About, Clip, StoreError
 from wan2gp_svi.runs.store import Run, Store
 from wan2gp_svi.runs.video import VideoError, begins_with, count_frames, join
-from wan2gp_svi.wangp import continuing, resuming
+from wan2gp_svi.wangp import continuing, plan, resuming
 from wan2gp_svi.wangp.check import command
 from wan2gp_svi.wangp.form import Custom, SettingsError
 from wan2gp_svi.wangp.tab import actions, view
@@ -348,7 +348,7 @@ def test_a_record_that_could_not_be_read_again_is_not_begun(wgp: WanGP):
 def test_what_is_no_whole_number_is_said(place: fuzz.Place, text: str):
     with pytest.raises(StoreError, match="the seed must be"):
         actions.redo(place.good, 2, "", text)
-    with pytest.raises(StoreError, match="the number of clips must be|clips at a time"):
+    with pytest.raises(StoreError, match="the number of clips must be"):
         actions.extend(place.good, text, "")
 
 
@@ -541,6 +541,7 @@ def test_a_setting_of_another_type_is_said_or_does_not_matter(
 @pytest.mark.parametrize("path", ["/" + "a" * 5000, "/a\0b", "/" + "ü" * 200 + ".png"])
 def test_a_path_that_no_system_takes_is_one_of_no_file(
         path: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    path = tmp_path.anchor + path[1:]  # where it is relative, WanGP's folder decides
     for given in ({"image_start": path}, {"image_prompt_type": "V", "video_source": path}):
         (tmp_path / "a.json").write_text(json.dumps({**fuzz.SETTINGS, **given}))
         code, out = check(tmp_path / "a.json", capsys)
@@ -641,6 +642,14 @@ def test_a_picture_of_a_run_that_is_huge_is_not_shown(place: fuzz.Place):
     before = fuzz.peak(reset=True)
     assert "data:image/jpeg" in view.thumbnail(place.bad), "that of its first clip is"
     assert fuzz.peak() - before < 200e6
+
+
+def test_a_start_image_that_is_huge_is_not_searched_for_black(tmp_path: Path):
+    Image.new("1", (9_000, 9_000)).save(tmp_path / "huge.png")
+    before = fuzz.peak(reset=True)
+    asked = {"image_prompt_type": "S", "image_start": str(tmp_path / "huge.png")}
+    assert plan.obstacles(asked) == []
+    assert fuzz.peak() - before < 50e6
 
 
 # ------------------------------------------------------------------------------------------- LoRAs

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from held import held
 
-from wan2gp_svi import files
-from wan2gp_svi.install import Refused, cli, locate, loras
+from wan2gp_svi import files, location
+from wan2gp_svi.install import Refused, cli, locate
 from wan2gp_svi.install.patches import MARKER, hooked, read_series
 from wan2gp_svi.install.state import load
 from wan2gp_svi.wangp import contract
@@ -679,7 +679,7 @@ def test_install_bat_has_windows_line_endings_and_no_traps():
 )
 def test_lora_folder_by_version_of_wangp(tmp_path, files, wan, folder):
     write(tmp_path, files)
-    assert loras.folder(tmp_path, wan) == tmp_path / folder
+    assert location.lora_folder(tmp_path, wan) == tmp_path / folder
 
 
 @pytest.mark.parametrize(
@@ -698,11 +698,12 @@ def test_lora_folder_follows_the_configured_root(tmp_path, config, root):
         "wgp_config.json": config,
     }
     write(tmp_path, handler)
-    assert loras.folder(tmp_path, "2.1") == tmp_path / root / "wan_i2v"
+    assert location.lora_folder(tmp_path, "2.1") == tmp_path / root / "wan_i2v"
     absolute = str(tmp_path / "other")
     write(tmp_path, {"wgp_config.json": json.dumps({"loras_root": absolute})})
-    assert loras.folder(tmp_path, "2.2") == Path(absolute) / "wan"
-    assert loras.folder(tmp_path, "2.2", str(tmp_path / "given")) == (tmp_path / "given").resolve()
+    assert location.lora_folder(tmp_path, "2.2") == Path(absolute) / "wan"
+    given = tmp_path / "given"
+    assert location.lora_folder(tmp_path, "2.2", str(given)) == given.resolve()
 
 
 @pytest.mark.skipif(not WANGP_DIR, reason="set WANGP_DIR to a WanGP checkout")

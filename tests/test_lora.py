@@ -57,6 +57,20 @@ def test_a_file_that_is_something_else_is_refused_by_its_first_stray_keys(names,
         lora.clean(tensors(names), blocks=2)
 
 
+def test_the_layers_of_any_spelling_are_counted():
+    for names in (keys("", ".default"), keys("diffusion_model.", ""), keys("pipe.dit.", ".default"),
+                  [key.replace("lora_A", "lora_down") for key in keys("", "")]):
+        assert len(lora.layers([*names, "blocks.0.norm3.diff", "blocks.0.ffn.0.alpha"], 2)) == 20
+        assert len(lora.layers(names, 1)) == 10
+
+
+def test_the_keys_for_clips_image_are_told_from_all_others():
+    image = ["diffusion_model.blocks.0.cross_attn.k_img.lora_down.weight",
+             "blocks.3.cross_attn.norm_k_img.diff", "blocks.3.cross_attn.v_img.diff_b",
+             "img_emb.proj.1.lora_up.weight"]
+    assert lora.for_image([*image, *keys("", ""), "blocks.0.cross_attn.norm_k.diff"]) == set(image)
+
+
 def test_a_partial_file_is_counted():
     cleaned = lora.clean(tensors(keys("pipe.dit.", "")[:6]), blocks=2)
     assert (cleaned.layers, cleaned.wanted) == (3, 20)
@@ -82,7 +96,12 @@ def test_the_authors_files_are_known(variant):
     ("SVI_v2_Wan2.1-I2V-14B_lora_rank_128_fp16.safetensors", "2.0"),
     ("svi_wan21_v2.safetensors", "2.0"),
     ("Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors", None),
+    ("svi_pro_high_noise.safetensors", "2.0-pro"),
+    ("SVI2Pro_high.safetensors", "2.0-pro"),
+    ("SVI2Pro_LOW.safetensors", "2.0-pro"),
+    ("svi_v2_high.safetensors", "2.0-wan22"),
     ("my-svip-wan2.1.safetensors", None),
+    ("svitlana_high.safetensors", None),
     ("svi-something.safetensors", None),
     ("a svi-shot folder/other.safetensors", None),
     ("", None),

@@ -26,7 +26,8 @@ from wan2gp_svi.wangp.profiles import profiles
 HOME = Path(__file__).parents[1]
 PROFILES = {profile.name: profile for profile in profiles()}
 SHOT, SHOT_FAST = "SVI Shot Infinite - 50 Steps", "SVI Shot Infinite LightX2V - 4 Steps"
-FILM, STREAM = "SVI-Film - 50 Steps", "SVI-2.0 Unified - 50 Steps"
+FILM, FILM_FAST = "SVI-Film - 50 Steps", "SVI-Film LightX2V - 4 Steps"
+STREAM = "SVI-2.0 Unified - 50 Steps"
 WAN22, WAN22_FAST = "SVI-2.0 - 50 Steps", "SVI-2.0 Lightning - 4 Steps"
 TALK = "SVI-Talk - 50 Steps"
 PRO, PRO_FAST = "SVI-2.0 Pro - 50 Steps", "SVI-2.0 Pro Lightning - 4 Steps"
@@ -164,6 +165,31 @@ def test_a_lora_that_may_be_svi_is_said():
     assert warned(activated_loras=["svitlana.safetensors"]) == {}
 
 
+def test_a_renamed_svi_lora_is_known_by_its_keys(tmp_path):
+    key = "blocks.0.self_attn.q.lora_A.default.weight"
+    for folder, name, keys in (("", "my_lora", f"pipe.dit.{key}"), ("styles", "b", key),
+                                ("", "dance2", "dwpose_embedding.0.bias")):
+        path = tmp_path / folder / f"{name}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        header = json.dumps({keys: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+    (tmp_path / "no-lora.safetensors").write_bytes(b"no header")
+
+    def unknown(*names, **custom):
+        asked = request(activated_loras=list(names), custom=custom)
+        found = check("i2v", PLAIN, asked, SERVER, None, tmp_path)
+        return [finding.text.split()[0] for finding in found.findings
+                if finding.id == "unknown-lora"]
+
+    assert unknown("my_lora.safetensors") == ["my_lora.safetensors"]
+    assert unknown("dance2.safetensors", "svi-shot.safetensors") == ["dance2.safetensors"]
+    assert unknown("https://example.org/my_lora.safetensors") == ["my_lora.safetensors"]
+    assert unknown("my_lora.safetensors", svi_variant="shot") == []
+    assert unknown("my_lora.safetensors", svi_variant="off") == []
+    for name in ("styles/b.safetensors", "no-lora.safetensors", "gone.safetensors", LIGHTX2V):
+        assert unknown(name) == []
+
+
 def test_a_variant_without_its_lora_is_said():
     text = warned(activated_loras=[], custom={"svi_variant": "film"})["no-lora"]
     assert "Add svi-film.safetensors" in text
@@ -232,10 +258,10 @@ def fix(text):
 
 
 @pytest.mark.parametrize(("profile", "multipliers", "fixed"), [
-    (SHOT_FAST, "1 1", "1 0.5"), (SHOT_FAST, "1", "1 0.5"), (SHOT_FAST, "", "1 0.5"),
-    (SHOT_FAST, None, "1 0.5"),
-    (SHOT_FAST, "1|1", "1 0.5"), (SHOT_FAST, "1\n# a comment\n0.8", "1 0.5"),
-    (SHOT_FAST, "1 1,0.2", "1 0.5"), (SHOT_FAST, [1, 1.0], "1 0.5"),
+    (FILM_FAST, "1 1", "1 0.5"), (FILM_FAST, "1", "1 0.5"), (FILM_FAST, "", "1 0.5"),
+    (FILM_FAST, None, "1 0.5"),
+    (FILM_FAST, "1|1", "1 0.5"), (FILM_FAST, "1\n# a comment\n0.8", "1 0.5"),
+    (FILM_FAST, "1 1,0.2", "1 0.5"), (FILM_FAST, [1, 1.0], "1 0.5"),
     (WAN22_FAST, "1;0 0;1 1;0 0;1", "1;0 0;1 0.5;0 0;1"),
     (WAN22_FAST, "1;0 0;1", "1;0 0;1 0.5;0 0;1"),
     (PRO_FAST, "1;0 0;1 0.5;0 1", "1;0 0;1 0.5;0 0;1"),
@@ -253,9 +279,14 @@ def test_an_accelerator_for_both_experts_is_halved_where_noise_is_high():
     assert "(1 on high noise)" in text and fix(text) == "1;0 0;1 0.5;1"
 
 
+@pytest.mark.parametrize("multipliers", ["1 1", "", "1 0.8"])
+def test_full_strength_on_wan_2_1_is_the_authors_own(multipliers):
+    assert warned(SHOT_FAST, loras_multipliers=multipliers) == {}
+
+
 @pytest.mark.parametrize("multipliers", ["1 0.5", "1 0.5,1", "1 0.6", "1 0", "1\n# was 1\n0.5"])
 def test_an_accelerator_at_half_strength_is_not(multipliers):
-    assert "accelerator" not in warned(SHOT_FAST, loras_multipliers=multipliers)
+    assert "accelerator" not in warned(FILM_FAST, loras_multipliers=multipliers)
 
 
 @pytest.mark.parametrize("name", [
@@ -267,8 +298,8 @@ def test_an_accelerator_at_half_strength_is_not(multipliers):
     "Wan2.2_I2V_A14B_HIGH_4steps_lora_rank64_Seko_V1_forKJ.safetensors",
 ])
 def test_accelerators_are_known_by_their_names(name):
-    loras = [*PROFILES[SHOT].settings["activated_loras"], name]
-    found = warned(SHOT_FAST, activated_loras=loras, loras_multipliers="1 1")
+    loras = [*PROFILES[FILM].settings["activated_loras"], name]
+    found = warned(FILM_FAST, activated_loras=loras, loras_multipliers="1 1")
     assert list(found) == ["accelerator"] and name in found["accelerator"]
 
 
@@ -294,14 +325,15 @@ def test_three_phases_are_read_as_wangp_reads_them():
 def test_an_accelerator_that_the_model_brings_along_is_said():
     fusionix = {"name": "Wan2.1 Image2video 480p FusioniX 14B", "URLs": "i2v",
                 "loras": [WAN21 + "loras_accelerators/Wan2.1_I2V_14B_FusionX_LoRA.safetensors"]}
-    text = warned(SHOT, model=fusionix, num_inference_steps=10, guidance_scale=1)["accelerator"]
+    text = warned(FILM, model=fusionix, num_inference_steps=10, guidance_scale=1)["accelerator"]
     assert "FusionX_LoRA" in text and text.endswith("choose the plain Image2Video 14B of Wan 2.1.")
-    loras = [*PROFILES[SHOT_FAST].settings["activated_loras"]]
-    text = warned(SHOT_FAST, model=fusionix, activated_loras=loras,
+    loras = [*PROFILES[FILM_FAST].settings["activated_loras"]]
+    text = warned(FILM_FAST, model=fusionix, activated_loras=loras,
                   loras_multipliers="1 1")["accelerator"]
     assert fix(text) == "1 0.5", "the user's own alone"
     lower = {**fusionix, "loras_multipliers": ["0.5"]}
-    assert warned(SHOT, model=lower, num_inference_steps=10, guidance_scale=1) == {}
+    assert warned(FILM, model=lower, num_inference_steps=10, guidance_scale=1) == {}
+    assert warned(SHOT, model=fusionix, num_inference_steps=10, guidance_scale=1) == {}
     lightning = {"name": "Wan2.2 Image2video Enhanced Lightning v2 14B",
                  "URLs": ["wan22EnhancedLightning.safetensors"]}
     text = warned(WAN22, model=lightning, num_inference_steps=4, guidance_scale=1)["accelerator"]
@@ -311,7 +343,7 @@ def test_an_accelerator_that_the_model_brings_along_is_said():
 @pytest.mark.parametrize(("profile", "multipliers", "fixed"), [
     (SHOT, "0.5", "1"), (SHOT, "0", "1"), (SHOT, "1,0.5", "1"), (WAN22, "1 1", "1;0 0;1"),
     (WAN22, "", "1;0 0;1"), (WAN22, "0;1 1;0", "1;0 0;1"), (PRO, "1;0 0;0.8", "1;0 0;1"),
-    (WAN22_FAST, "1 1 1 1", "1;0 0;1 0.5;0 0;1"), (SHOT_FAST, "0.5 1", "1 0.5"),
+    (WAN22_FAST, "1 1 1 1", "1;0 0;1 0.5;0 0;1"), (SHOT_FAST, "0.5 1", "1 1"),
 ])
 def test_an_svi_lora_at_another_strength_or_on_the_wrong_expert_is_said(
         profile, multipliers, fixed):
@@ -331,8 +363,8 @@ def test_an_svi_lora_at_another_strength_or_on_the_wrong_expert_is_said(
     (SHOT_FAST, dict(loras_multipliers="1 0"), "steps", "Use 50 steps"),
     (PRO, dict(guidance_phases=1, loras_multipliers="1 1"), "phases",
      "Set the guidance phases to 2"),
-    (SHOT, dict(sample_solver="dpm++_sde"), "sampler", "Choose unipc or euler"),
-    (SHOT, dict(sample_solver="euler_a"), "sampler", "Choose unipc or euler"),
+    (SHOT, dict(sample_solver="dpm++_sde"), "sampler", "choose unipc"),
+    (SHOT, dict(sample_solver="euler_a"), "sampler", "choose unipc"),
     (SHOT, dict(sample_solver="lcm"), "sampler", "at most 8 steps, not 50. Choose unipc"),
     (SHOT, dict(sample_solver="causvid"), "sampler", "shift of 5"),
     (SHOT_FAST, dict(sample_solver="euler"), "sampler", "of 4 steps with WanGP's euler, the last"),
@@ -366,7 +398,7 @@ def test_sageattention_with_pro_is_said(mode, override, wrong):
     server = {**SERVER, "attention_mode": mode, "auto attention": "sage2"}
     found = warned(PRO, server=server, override_attention=override)
     assert list(found) == ["attention"] * wrong
-    assert not wrong or "users report" in found["attention"] and "Choose sdpa" in found["attention"]
+    assert not wrong or "users report" in found["attention"] and "choose sdpa" in found["attention"]
     assert warned(WAN22, server=server, override_attention=override) == {}
     assert warned(PRO, server={"attention_mode": "auto"}) == {}, "what auto comes to is not known"
 
@@ -397,6 +429,7 @@ def test_sizes_that_svi_was_not_trained_at_are_said(resolution, size, server, id
 def test_what_is_cut_off_the_start_image_is_told():
     text = warned(image_start=image(1000, 1000), server={"fit_canvas": 2})["image-shape"]
     assert "crops 42% off the start image (1000x1000) for 832x480" in text
+    assert warned(PRO, image_start=image(1080, 1920)) == {}, "its authors show vertical videos"
     text = warned(image_start=image(1080, 1920))["vertical"]
     assert "like the start image" in text
     assert "Extend the sides of the image to about 832x480" in text
@@ -418,13 +451,17 @@ def test_a_start_image_can_be_a_path_or_a_gallery(tmp_path):
         assert warned(image_start=start) == {}
 
 
-def test_the_black_picture_that_wangp_puts_in_is_no_start_image():
+def test_a_black_picture_is_no_start_image(tmp_path):
     pillow = pytest.importorskip("PIL.Image")
     black = pillow.new("RGBA", (832, 480), (0, 0, 0, 255))
-    for given in (black, [black], black.convert("RGB")):
+    path = tmp_path / "black.png"
+    black.save(path)  # the form has paths
+    for given in (black, [black], black.convert("RGB"), str(path), [(str(path), None)]):
         assert "start-image" in said("error", image_start=given)
     black.putpixel((7, 7), (0, 0, 1, 255))
-    assert said("error", image_start=black) == {}
+    black.save(path)
+    for given in (black, str(path)):
+        assert said("error", image_start=given) == {}
 
 
 # ------------------------------------------------------------------------------------------ prompts
@@ -548,8 +585,8 @@ def form(monkeypatch):
     update = gradio.on.call_args_list[0].kwargs["fn"]
 
     def look(loras, frames, was_on="", model="i2v", sound=None):
-        shown = update({"model_type": model}, was_on, False, True, False, frames, loras, "1", "S",
-                       0, -1, sound, "A" if model == "multitalk" else "")
+        shown = update({"model_type": model}, was_on, False, {"image_start": True}, frames, loras,
+                       "1", "S", 0, -1, sound, "A" if model == "multitalk" else "")
         return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
                         strict=True))
 
@@ -730,7 +767,7 @@ def test_the_models_and_the_configuration_of_a_wangp_count(saved, wangp, capsys)
 
 def test_the_picture_of_the_settings_is_looked_for_in_wangp(saved, wangp, capsys):
     pillow = pytest.importorskip("PIL.Image")
-    pillow.new("RGB", (20, 40)).save(wangp / "start.png")
+    pillow.new("RGB", (20, 40), "white").save(wangp / "start.png")
     path = saved()
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "image_start": "start.png"}))
     assert run(path, "--wangp", wangp) == 0
@@ -862,7 +899,7 @@ ROWS: dict[str, dict] = {
     "weights": dict(model="i2v_720p"),
     "quantised": dict(profile=FILM, server={"transformer_quantization": "int8"}),
     "svi-strength": dict(loras_multipliers="0.5"),
-    "accelerator": dict(profile=SHOT_FAST, loras_multipliers="1 1"),
+    "accelerator": dict(profile=FILM_FAST, loras_multipliers="1 1"),
     "steps": dict(num_inference_steps=4),
     "guidance": dict(guidance_scale=1),
     "phases": dict(profile=WAN22, guidance_phases=1, loras_multipliers="1 0"),

@@ -406,9 +406,11 @@ def test_a_new_video_keeps_a_model_that_fits_and_else_has_its_profiles(
     wgp["get_base_model_type"] = {"i2v": "i2v", "my_i2v": "i2v", "svi_small": "i2v",
                                   "t2v": "t2v"}.get
     path = tmp_path / "profile.json"
-    path.write_text(json.dumps({"model_type": profile, "seed": 3}), encoding="utf-8")
+    path.write_text(json.dumps({"model_type": profile, "seed": 3, "loras_multipliers": "1 0.5"}),
+                    encoding="utf-8")
     fill, switch = new_video.apply(wgp, state, path)
     assert state["all_settings"][model]["seed"] == 3
+    assert state["all_settings"][model]["loras_multipliers"] == "1 0.5|", "Apply replaces them"
     assert bool(fill) == (model == current) and bool(switch) == (model != current)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .variants import CLIP_FRAMES
 
@@ -93,6 +94,12 @@ def mask(num_frames: int, like: Tensor, kept: int = 1) -> Tensor:
     frames[:kept] = 1
     groups = torch.cat([frames[:1].expand(4), frames[1:]]).view(_latent_frames(num_frames), 4)
     return groups.T[:, :, None, None].expand(-1, -1, *like.shape[-2:]).clone()
+
+
+def clip_vision_image(frame: Tensor, size: int) -> Tensor:
+    """What CLIP sees of a frame [3, H, W]: [3, size, size], bicubic and without antialiasing."""
+    return functional.interpolate(frame[None].float(), (size, size), mode="bicubic",
+                                  align_corners=False)[0]
 
 
 def check(motion_frames: Tensor, reference: Tensor, num_frames: int) -> None:

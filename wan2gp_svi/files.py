@@ -27,6 +27,7 @@ else:
 UNFINISHED = ".svi-unfinished"  #: in the name of a file that is being written
 #: seconds for which a file is tried that another program has; elsewhere than on Windows it is free
 PATIENCE = 1.0 if os.name == "nt" else 0.0
+_PAUSE = 0.001  # seconds between two tries: a reader that never pauses leaves short gaps
 _WAIT = 0.2  # seconds for a lock: somebody may be looking at it
 
 Found = TypeVar("Found")
@@ -112,15 +113,14 @@ def sha256(path: Path) -> str:
 
 def patiently(work: Callable[[], Found]) -> Found:
     """Does `work`, again and again for `PATIENCE` while a file is in use."""
-    end, pause = time.monotonic() + PATIENCE, 0.01
+    end = time.monotonic() + PATIENCE
     while True:
         try:
             return work()
         except PermissionError:
             if time.monotonic() >= end:
                 raise
-        time.sleep(pause)
-        pause = min(2 * pause, 0.1)
+        time.sleep(_PAUSE)
 
 
 def is_protected(path: Path) -> bool:

@@ -15,7 +15,8 @@ _PREFIXES = (_AUTHORS, "diffusion_model.", "transformer.")
 _POSE = "dwpose_embedding."
 _KEY = re.compile(r"(?P<layer>blocks\.[0-9]{1,4}\.(?:(?:self|cross)_attn\.[qkvo]|ffn\.[02]))"
                   r"\.lora_(?P<side>A|B|down|up)(?:\.default)?\.weight")
-_LAYERS_PER_BLOCK = 10
+_IMAGE = re.compile(r"\b(cross_attn\.(norm_)?[kv]_img|img_emb)\.")
+LAYERS_PER_BLOCK = 10  #: of those that SVI's LoRAs adapt
 _SIDES = {"A": "A", "down": "A", "B": "B", "up": "B"}
 
 
@@ -37,6 +38,18 @@ class Cleaned:
 def is_authors(keys: Collection[str]) -> bool:
     """Whether a file has keys in the SVI authors' format, which WanGP's loader does not take."""
     return any(key.startswith(_AUTHORS) or _bare(key).startswith(_POSE) for key in keys)
+
+
+def layers(keys: Collection[str], blocks: int) -> set[str]:
+    """The layers of a model with so many blocks that keys in any spelling adapt, among those that
+    SVI adapts."""
+    found = {match["layer"] for key in keys if (match := _KEY.fullmatch(_bare(key)))}
+    return {layer for layer in found if int(layer.split(".")[1]) < blocks}
+
+
+def for_image(keys: Collection[str]) -> set[str]:
+    """The keys for CLIP's image, which Wan 2.1 sees and Wan 2.2 does not."""
+    return {key for key in keys if _IMAGE.search(key)}
 
 
 def clean(tensors: Mapping[str, Any], blocks: int | None = None) -> Cleaned:
@@ -70,7 +83,7 @@ def clean(tensors: Mapping[str, Any], blocks: int | None = None) -> Cleaned:
                          f"layers and these unknown keys: {named}. Download the file again, or "
                          "choose the LoRA for this model.")
     found = 1 + max(int(layer.split(".")[1]) for layer in sides)
-    return Cleaned(lora, pose, len(sides), _LAYERS_PER_BLOCK * (blocks or found))
+    return Cleaned(lora, pose, len(sides), LAYERS_PER_BLOCK * (blocks or found))
 
 
 def _bare(key: str) -> str:

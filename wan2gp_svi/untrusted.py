@@ -5,6 +5,7 @@ Runs, videos, queues and LoRA files are passed around, so whoever wrote one may 
 
 import json
 import math
+import os
 import re
 import reprlib
 import stat
@@ -31,7 +32,8 @@ def content(path: Path, most: int = MOST_JSON) -> bytes:
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it is not a file")
     with path.open("rb") as file:
-        data = file.read(most + 1)
+        size = os.fstat(file.fileno()).st_size  # as much memory is taken as is asked for
+        data = file.read(min(size, most) + 1)
     if len(data) > most:
         raise ValueError(f"it is longer than {most / 1e6:.1f} MB")
     return data

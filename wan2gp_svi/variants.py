@@ -43,6 +43,7 @@ class Variant:
     `motion_latents` latents of the previous clip, which replace motion frames (SVI 2.0 Pro only)
     `stream`         made for a stream of prompts
     `prompt_repeat`  clips for each prompt of a stream (the authors' `prompt_repeat_times`)
+    `vertical`       made for vertical videos too
     `audio_cfg`      guidance by the sound that a person speaks; None for variants without sound
     """
 
@@ -59,6 +60,7 @@ class Variant:
     motion_latents: int = 0
     stream: bool = False
     prompt_repeat: int = 1
+    vertical: bool = False
     cfg: float = 5.0
     audio_cfg: float | None = None
     shift: float = 5.0
@@ -68,6 +70,10 @@ class Variant:
     @property
     def pro(self) -> bool:
         return self.motion_latents > 0
+
+    @property
+    def film(self) -> bool:
+        return self.id.startswith("film")
 
     @property
     def talks(self) -> bool:
@@ -96,35 +102,39 @@ VARIANTS: dict[str, Variant] = {variant.id: variant for variant in (
     _film("film-transitions", "SVI-Film-Transitions", loras=_lora("1.0", "svi-film-transitions"),
           about="a stream of prompts with changes of scene between them"),
     Variant("tom", "SVI-Tom", "2.1", _lora("1.0", "svi-tom"),
-            "cartoons in the manner of Tom and Jerry, told by a stream of prompts",
+            "cartoons like Tom and Jerry, told by a stream of prompts",
             ref_pad_num=0, stream=True),
     Variant("talk", "SVI-Talk", "2.1", _lora("1.0", "svi-talk"),
             "a person who speaks your sound, as long as it is", cfg=2.0, audio_cfg=5.0, fps=25),
     Variant("dance", "SVI-Dance", "2.1", _lora("1.0", "svi-dance"),
-            "a dancing person; only its conditioning, without the poses", cfg=2.0, fps=25),
+            "a dancing person; only its conditioning, without the poses", vertical=True, cfg=2.0,
+            fps=25),
     Variant("2.0", "SVI-2.0", "2.1", _lora("2.0", "SVI_Wan2.1-I2V-14B_lora_v2.0"),
-            "one LoRA for one scene or for a story; your image stays the anchor",
+            "one scene or a story; your image stays the anchor",
             motion_frames=5, overlap=5, stream=True, prompt_repeat=2),
     Variant("2.0-wan22", "SVI-2.0 (Wan 2.2)", "2.2", _pair(""),
             "SVI 2.0 for the two experts of Wan 2.2", keep_new=False, stream=True, fps=15),
     Variant("2.0-pro", "SVI-2.0 Pro (Wan 2.2)", "2.2", _pair("_pro"),
             "chains latents instead of decoded frames, for livelier motion",
-            motion_latents=1, overlap=5, keep_new=False, stream=True, cfg=4.0, fps=15),
+            motion_latents=1, overlap=5, keep_new=False, stream=True, vertical=True, cfg=4.0,
+            fps=15),
 )}
 
 
 def identify(name: str) -> Variant | None:
     """The variant of a LoRA file, by the name in its path or URL; None for any other file.
 
-    Knows the authors' names, WanGP's, and those of Kijai's fp16 copies
-    (`SVI_v2_PRO_Wan2.2-I2V-A14B_HIGH_lora_rank_128_fp16`).
+    Knows the authors' names, WanGP's, those of Kijai's fp16 copies
+    (`SVI_v2_PRO_Wan2.2-I2V-A14B_HIGH_lora_rank_128_fp16`), and short ones (`SVI2Pro_high`).
     """
     stem = re.split(r"[\\/]", name.partition("?")[0])[-1].lower().removesuffix(".safetensors")
     stem = re.sub(r"wan[\W_]?2[\W_]?([12])(?!\d)", r"wan2\1", stem)
-    words = set(re.split(r"[^a-z0-9]+", stem))
+    wan = next((wan for wan in ("2.1", "2.2") if "wan" + wan.replace(".", "") in stem), "")
+    words = set(re.findall(r"[a-z]+", stem))
     if "svi" not in words:
         return None
-    if "wan22" in words:
+    # SVI is for two experts on Wan 2.2 alone
+    if wan == "2.2" or not wan and words & {"high", "low", "pro"}:
         return VARIANTS["2.0-pro" if "pro" in words else "2.0-wan22"]
     if "film" in words:
         if "opt" in words:
@@ -133,10 +143,10 @@ def identify(name: str) -> Variant | None:
     for id in ("shot", "tom", "talk", "dance"):
         if id in words:
             return VARIANTS[id]
-    return VARIANTS["2.0"] if "wan21" in words else None
+    return VARIANTS["2.0"] if wan == "2.1" else None
 
 
 def noise(name: str) -> str:
     """The expert of Wan 2.2 that a LoRA file is for, by its name: `high`, `low` or ""."""
-    words = re.split(r"[^a-z0-9]+", name.lower())
+    words = re.findall(r"[a-z]+", name.lower())
     return next((expert for expert in ("high", "low") if expert in words), "")

@@ -63,7 +63,8 @@ class Cost:
 
 SETTINGS = {
     "i2v": (Setting("stock", "", False), Setting("stock, the LoRA on", "", True),
-            Setting("SVI-Shot", "shot", True), Setting("SVI-2.0", "2.0", True)),
+            Setting("SVI-Shot", "shot", True), Setting("SVI-2.0", "2.0", True),
+            Setting("SVI-Film", "film-opt", True)),
     "i2v_2_2": (Setting("stock", "", False), Setting("stock, the LoRA on", "", True),
                 Setting("SVI-2.0 (Wan 2.2)", "2.0-wan22", True),
                 Setting("SVI-2.0 Pro", "2.0-pro", True)),

@@ -67,7 +67,7 @@ def test_bad_runs_are_listed_beside_a_good_one_and_reach_nothing(
         page.tab("Extend")
         page.fill("more", "30000000")
         page.click("extend")
-        page.says("A run is extended by 1 to 1,000 clips at a time, not 30,000,000.")
+        page.says("Add 1 clip or more, and at most 1,4")
 
         page.pick("crafted")
         page.says("Its video is gone")

@@ -48,7 +48,7 @@ def test_a_warning_is_on_the_page_and_the_video_is_made(wangp, tmp_path, serve_w
     install(tree)
     (tree / "loras/wan_i2v").mkdir(parents=True, exist_ok=True)
     tiny.write_lora(tree / "loras/wan_i2v/svi-shot.safetensors", scale=0.05)
-    (tree / "resolutions.json").write_text(json.dumps([["64x64 (1:1)", "64x64"]]), encoding="utf-8")
+    tiny.shrink(tree)
     profile = tree / f"profiles/wan_i2v/{SHOT}.json"
     settings = json.loads(profile.read_text(encoding="utf-8"))
     profile.write_text(json.dumps({**settings, "loras_multipliers": "0.5", "video_length": 81,

@@ -14,6 +14,7 @@ pytest.importorskip("playwright", reason="needs playwright and chromium")
 pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read the runs")
 
 import browser  # noqa: E402
+import tiny  # noqa: E402
 from pictures import write_run  # noqa: E402
 from test_endless import SHOT, broken_off  # noqa: E402
 from test_svi import install, task, write_loras  # noqa: E402
@@ -100,8 +101,7 @@ def killed(tmp_path: Path, wangp_at: Callable, wangp_copy: Callable) -> Callable
         tree, work = wangp_copy(wangp_at(version)), tmp_path / "ui"
         install(tree)
         write_loras(tree)
-        (tree / "resolutions.json").write_text(json.dumps([["64x64 (1:1)", "64x64"]]),
-                                               encoding="utf-8")
+        tiny.shrink(tree)
         broken_off(tree, work, {"level": "process", "settings": task(SHOT, clips)},
                    f"clip 3/{clips}")
         run, = Store(work / "outputs/svi").runs()
@@ -148,7 +148,8 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
                       # another model is chosen
                       "save_path": str(work / "outputs")}}
     with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
-        page = Page(opened, work)
+        page, errors = Page(opened, work), []
+        opened.on("pageerror", errors.append)
         page.open()
         page.pick(run.name)
 
@@ -213,6 +214,7 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.click("yes")
         page.says("Removed 1 run, which frees")
         assert not run.folder.exists() and Path(run.about.video).is_file()
+        assert not errors, errors
     assert "Traceback" not in page.log, page.log[-4000:]
 
 

@@ -59,6 +59,14 @@ MODELS = {
     ),
 }
 
+def shrink(tree: Path) -> None:
+    """Makes 64x64 the resolution of a WanGP's form and of SVI's profiles in it."""
+    (tree / "resolutions.json").write_text(json.dumps([["64x64 (1:1)", "64x64"]]), encoding="utf-8")
+    for path in tree.glob("profiles/wan_*/SVI*.json"):
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**settings, "resolution": "64x64"}), encoding="utf-8")
+
+
 def write_lora(path: Path, keys: str = "svi", seed: int = 0, rank: int = 4,
                scale: float = 0.2) -> Path:
     """Writes a random LoRA for the layers that SVI's LoRAs adapt; `keys` is one of LORA_KEYS."""

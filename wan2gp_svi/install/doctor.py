@@ -11,7 +11,7 @@ from enum import Enum
 from importlib import metadata
 from pathlib import Path
 
-from wan2gp_svi import files
+from wan2gp_svi import files, location
 from wan2gp_svi.install import Refused, legacy, locate, loras
 from wan2gp_svi.install.git_clone import Filter, clone, filter_state
 from wan2gp_svi.install.patches import Patch, PatchError, hooked, present, read_series, unhooked
@@ -303,7 +303,8 @@ def _loras(wangp: Path, lora_dir: str | None, wrong: list[str]) -> list[str]:
         if not whole:
             wrong.append(f"{path.name} is incomplete (only {size}): delete it, and run "
                          "install.py --download.")
-    folders = dict.fromkeys(loras.folder(wangp, wan, lora_dir) for wan in ("2.1", "2.2"))
+    folders = dict.fromkeys(
+        location.lora_folder(wangp, wan, lora_dir) for wan in ("2.1", "2.2"))
     for part in (part for folder in folders for part in loras.unfinished(folder)):
         lines.append(f"LoRA: {part} ({gigabytes(part.stat().st_size)}, incomplete download)")
         wrong.append(f"The download of {loras.name_of(part)} was interrupted: run install.py "

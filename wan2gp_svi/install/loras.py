@@ -1,4 +1,4 @@
-"""LoRA files: where WanGP looks for them, and their download.
+"""LoRA files: their download, and which are there.
 
 WanGP cannot resume its own download of a file in a sub-folder of a repository, and takes any file
 with the final name for complete. So a file is downloaded here under another name, which can resume,
@@ -19,35 +19,6 @@ from wan2gp_svi.install import Refused
 from wan2gp_svi.text import gigabytes
 
 SPARE = 1.05  # the part of a download's size that must be free
-
-
-def folder(wangp: Path, wan: str, given: str | None = None) -> Path:
-    """The folder where WanGP looks for LoRA files of Wan `wan`: "2.1" image-to-video, or "2.2".
-
-    - v9.72 and later (28 November 2025; `get_lora_dir` in models/wan/wan_handler.py): wan_i2v for
-      Wan 2.1 image-to-video, wan for Wan 2.2, both in the LoRA root, `loras`.
-    - v10.54 and later: the root can be set, as `loras_root` in wgp_config.json (relative to WanGP).
-    - v9.71 and before (`get_lora_dir` in wgp.py): loras_i2v for Wan 2.1, loras for Wan 2.2, and in
-      each the sub-folder 14B if there is one. v9.72 moves what it finds there.
-    - In all versions, options of wgp.py go first (--lora-dir, --lora-dir-i2v, later --loras). They
-      cannot be seen from here, so the user can name the folder: `given`.
-    """
-    if given is not None:
-        return Path(given.rstrip('"')).expanduser().resolve()
-    if _mentions(wangp / "models/wan/wan_handler.py", b"def get_lora_dir"):
-        return wangp / _root(wangp) / ("wan_i2v" if wan == "2.1" else "wan")
-    old = wangp / ("loras_i2v" if wan == "2.1" else "loras")
-    return old / "14B" if (old / "14B").is_dir() else old
-
-
-def _root(wangp: Path) -> str:
-    configurable = _mentions(wangp / "wgp.py", b'"loras_root"')
-    root = (location.config(wangp) or {}).get("loras_root") if configurable else None
-    return root if isinstance(root, str) and root else "loras"
-
-
-def _mentions(path: Path, text: bytes) -> bool:
-    return text in (files.read(path) or b"")
 
 
 @dataclass(frozen=True)
@@ -92,8 +63,9 @@ def name_of(part: Path) -> str:
 def downloads(wangp: Path, ids: Iterable[str], given: str | None = None) -> list[Download]:
     """The LoRA files of these variants, each once."""
     chosen = [variants.VARIANTS[name] for name in ids]
-    return list(dict.fromkeys(Download(lora.path, folder(wangp, v.wan, given) / lora.name)
-                              for v in chosen for lora in v.loras))
+    return list(dict.fromkeys(
+        Download(lora.path, location.lora_folder(wangp, v.wan, given) / lora.name)
+        for v in chosen for lora in v.loras))
 
 
 def fetch(wanted: Iterable[Download], report: Callable[[Progress], object],
@@ -220,7 +192,7 @@ def _make_room(parts: Iterable[tuple[Path, int]]) -> None:
 
 def found(wangp: Path, given: str | None = None) -> list[tuple[Path, str]]:
     """SVI's LoRA files that are there, with the title of their variant."""
-    folders = dict.fromkeys(folder(wangp, wan, given) for wan in ("2.1", "2.2"))
+    folders = dict.fromkeys(location.lora_folder(wangp, wan, given) for wan in ("2.1", "2.2"))
     paths = dict.fromkeys(
         path for place in folders for path in sorted(place.rglob("*.safetensors")))
     named = [(path, variants.identify(path.name)) for path in paths if path.is_file()]

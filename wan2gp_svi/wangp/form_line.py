@@ -4,7 +4,8 @@
 names used here: the variables of `generate_media_tab` in COMPONENTS, and functions of wgp.py.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -14,7 +15,7 @@ from ..text import count, duration, sentence
 from ..variants import CLIP_FRAMES
 from . import stop_button
 from .check.findings import NO_LORA, Checked, check
-from .check.telling import running_config, running_outputs
+from .check.telling import running_config, running_loras, running_outputs
 from .form import AUTO, DEFAULTS, NEW, OFF, Custom, SettingsError
 from .log import without
 from .plan import STOCK_MAXIMA, Plan, clips_of, required
@@ -25,20 +26,9 @@ _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
              "image_mode": "image_mode", "seed": "seed", "audio_guide": "audio_guide",
              "audio_prompt_type": "audio_prompt_type"}
 _IMAGES = ("image_start", "image_end")
-_REFILLS = ("refresh_form_trigger", "model_choice_target")  #: then WanGP fills its form
-COMPONENTS = ("tab_id", "main", "state", *_REFILLS, "number_frames_row",
-              "custom_settings_rows", "sliding_window_overlap", *_SETTINGS, *_IMAGES)
+COMPONENTS = ("tab_id", "main", "state", "number_frames_row", "custom_settings_rows",
+              "sliding_window_overlap", *_SETTINGS, *_IMAGES)
 _SLIDERS = ("video_length", "sliding_window_overlap")
-#: in the browser: waits until WanGP has filled its form, which widens the slider above the line. No
-#: event of gradio tells it if no value has changed
-_FILLED = """() => new Promise(done => {
-    const row = document.querySelector("#svi_line")?.previousElementSibling
-    const slider = row?.querySelector("input[type=range]"), before = slider?.max
-    let looks = 0
-    const timer = setInterval(() => {
-        if (slider?.max !== before || ++looks > 50) { clearInterval(timer); done([]) }
-    }, 200)
-})"""
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
 
 
@@ -113,23 +103,24 @@ class FormLine:
         """Called by WanGP once its form is there. Without some components there is no line."""
         import gradio as gr
 
-        if not {"main", "state", "refresh_form_trigger", "number_frames_row"} <= components.keys():
+        if not {"main", "state", "number_frames_row"} <= components.keys():
             return
         rows = components.get("custom_settings_rows") or []
         box = _wrap(rows, visible=not _has_settings(self._model(components["state"].value)[1]))
-        row, line, opened = _below(components["number_frames_row"])
+        above = components["number_frames_row"]
+        row, line, opened = _below(above)
         settings = [name for name in _SETTINGS if name in components]
         custom = [part for one in rows for part in _inputs(one)]
         self._slots = _slot_names(len(custom))
         sliders = {name: components[name] for name in _SLIDERS if name in components}
-        was_on, images = gr.State(""), {name: gr.State(False) for name in _IMAGES}
+        was_on, images = gr.State(""), gr.State({})  # which images there are
+        galleries = {name: components[name] for name in _IMAGES if name in components}
         values = [*(components[name] for name in settings), *custom[: len(self._slots)]]
 
-        def update(state: Any, was_on: str, opened: bool, start: bool, end: bool, *values: Any
+        def update(state: Any, was_on: str, opened: bool, images: dict[str, bool], *values: Any
                    ) -> tuple[Any, ...]:
             inputs = dict(zip([*settings, *self._slots], values, strict=True))
-            given = dict(zip(_IMAGES, (start, end), strict=True))
-            look = self._look(state, was_on, inputs | given)
+            look = self._look(state, was_on, inputs | images)
             return (gr.update(visible=bool(look.texts) or look.folds), _html(look.texts),
                     look.was_on, gr.update(visible=look.folds),
                     gr.update(visible=not look.shut or opened and look.folds),
@@ -137,28 +128,28 @@ class FormLine:
                       for name in sliders))
 
         work = {"fn": update, "show_progress": "hidden", "queue": False,
-                "inputs": [components["state"], was_on, opened, *images.values(), *values],
+                "inputs": [components["state"], was_on, opened, images, *values],
                 "outputs": [row, line, was_on, opened, box, *sliders.values()]}
-        gr.on([components["main"].load, components["refresh_form_trigger"].change,
-               *(one.change for one in (opened, *values))], trigger_mode="always_last", **work)
-        refills = [components[name].change for name in _REFILLS if name in components]
-        gr.on(refills, None, js=_FILLED, trigger_mode="multiple", show_progress="hidden"
-              ).then(**work)
-        for name in images.keys() & components.keys():
-            gallery = components[name]
-            gr.on([components["main"].load, gallery.change], lambda images: bool(images), [gallery],
-                  [images[name]], show_progress="hidden", queue=False).then(**work)
+        gr.on([one.change for one in (opened, *values)], trigger_mode="always_last", **work)
+        given = {"fn": lambda *images: dict(zip(galleries, map(bool, images), strict=True)),
+                 "inputs": [*galleries.values()], "outputs": [images], "preprocess": False,
+                 "queue": False, "show_progress": "hidden"}
+        gr.on([components["main"].load, *(gallery.change for gallery in galleries.values())],
+              **given).then(**work)
+        for event in _filling([above, *galleries.values()]):
+            event.then(**given).then(**work)
 
     def _look(self, state: Any, was_on: str, values: Mapping[str, Any]) -> _Look:
         with without("the line in the form"):
             architecture, model_def = self._model(state)
             ours = _has_settings(model_def)
             inputs = {_SETTINGS.get(name, name): value for name, value in values.items()}
-            images = {name: True if inputs.pop(name) else None for name in _IMAGES}
+            images = {name: True if inputs.pop(name, None) else None for name in _IMAGES}
             collect = self._wgp.get("collect_custom_settings_from_inputs")
             chosen = (collect(model_def, dict(inputs))[0] or {}) if callable(collect) else {}
             inputs |= {**images, "custom_settings": chosen}
-            checked = check(architecture, model_def, inputs, running_config(), running_outputs())
+            checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
+                            running_loras(architecture))
             texts = words(checked, inputs, was_on == architecture)
             if checked.plan is not None:
                 was_on = architecture
@@ -231,6 +222,19 @@ def _below(target: Any) -> tuple[Any, Any, Any]:
     target.parent.children.remove(row)
     target.parent.children.insert(target.parent.children.index(target) + 1, row)
     return row, line, opened
+
+
+def _filling(components: Collection[Any]) -> list[Any]:
+    """WanGP's events that may fill one of its components. A component that was empty, or that keeps
+    its value, does not tell of it by an event of its own."""
+    import gradio as gr
+
+    with contextlib.suppress(AttributeError, TypeError):  # as in gradio 5.29 and 6.4
+        page = gr.context.Context.root_block
+        return [gr.events.Dependency(page, event.get_config(), number, event.fn)
+                for number, event in page.fns.items()
+                if any(component in event.outputs for component in components)]
+    return []
 
 
 def _inputs(block: Any) -> Iterator[Any]:

@@ -19,14 +19,15 @@ from torch import Tensor
 
 from .. import __version__, chain
 from .. import lora as lora_keys
-from ..conditioning import check, kept_frames
+from ..conditioning import check, clip_vision_image, kept_frames
 from ..conditioning import mask as keep_mask
 from ..runs.record import StoreError
-from ..variants import CLIP_FRAMES
+from ..variants import CLIP_FRAMES, identify
 from . import page, window
 from .clip import Seam
 from .encoding import expect_encode
 from .form import SettingsError
+from .loading import next_file
 from .log import say
 from .pipeline import Ended, OnPipeline, current_clip, on
 from .plan import active_loras, make_plan
@@ -202,7 +203,13 @@ def clip_vision_frame(image: Tensor, pipe: Any) -> Tensor:
     check(clip.motion_frames, clip.reference, CLIP_FRAMES)
     expect_encode(pipe, clip)
     expect_decode(pipe, say if clip.number == 0 else None)
-    return clip.motion_frames[:, 0].to(image)
+    frame = clip.motion_frames[:, 0]
+    size = getattr(getattr(getattr(pipe, "clip", None), "model", None), "image_size", None)
+    if size is None:  # Wan 2.2 has no CLIP
+        return frame.to(image)
+    # WanGP cuts it down to 8 bit, and then resizes only what has another size
+    levels = ((clip_vision_image(frame, size) + 1) * 127.5).round().clamp(0, 255)
+    return ((levels + 0.25) / 127.5 - 1).to(image.device)
 
 
 def mask(value: Tensor, pipe: Any) -> Tensor:
@@ -221,13 +228,26 @@ def injected_latents(count: int, pipe: Any) -> int:
 # ----------------------------------------------------------------------------------------- LoRAs
 
 def lora(tensors: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
-    """The tensors of a LoRA file, named as WanGP's loader expects."""
-    if not lora_keys.is_authors(tensors):
-        return tensors
-    cleaned = lora_keys.clean(tensors, len(model.blocks))
-    pose = f"; {len(cleaned.pose)} tensors of the pose network are not used" if cleaned.pose else ""
-    say(f"LoRA: {cleaned.layers} of {cleaned.wanted} layers matched{pose}")
-    return cleaned.lora
+    """The tensors of a LoRA file, named as WanGP's loader expects. For a video with SVI, without
+    those for what the model lacks: CLIP's image, which Wan 2.2 does not see."""
+    file = next_file(model)
+    if lora_keys.is_authors(tensors):
+        cleaned = lora_keys.clean(tensors, len(model.blocks))
+        pose = (f"; {len(cleaned.pose)} tensors of the pose network are not used"
+                if cleaned.pose else "")
+        say(f"LoRA: {cleaned.layers} of {cleaned.wanted} layers matched{pose}")
+        return cleaned.lora
+    if file and identify(file):
+        blocks = len(model.blocks)
+        say(f"LoRA: {len(lora_keys.layers(tensors, blocks))} of "
+            f"{lora_keys.LAYERS_PER_BLOCK * blocks} layers matched")
+    stray = lora_keys.for_image(tensors)
+    if file is not None and stray and not any(
+            "k_img" in name for name, _ in model.named_modules()):
+        say(f"{file or 'a LoRA'}: {len(stray)} of {len(tensors)} tensors are for CLIP's image, "
+            "which this model does not see, and were left out")
+        return {key: tensor for key, tensor in tensors.items() if key not in stray}
+    return tensors
 
 
 #: what a hooked line may ask for

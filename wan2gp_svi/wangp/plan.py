@@ -3,6 +3,7 @@
 `check` looks for problems. WanGP names used here: the keys of its settings.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ SMALL = "svi_small"  #: the demo model's type in WanGP, and the mark of its defi
 STOCK_MAXIMA = "svi_stock_maxima"  #: in model definitions: the form's limits without SVI
 
 _FPS = 16  # of Wan's videos, for their length in seconds
+MOST_PIXELS = 7680 * 4320  #: of a picture that is looked at before WanGP opens it
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,14 @@ def first_image(images: Any) -> Any:
 
 
 def _is_blank(image: Any) -> bool:
-    """Whether there is no image. WanGP starts from a black one then, which it may have put in
-    already."""
+    """Whether there is no image, or a black one: WanGP puts that in where there is none."""
+    if isinstance(image, (str, Path)) and is_file(image):
+        with contextlib.suppress(Exception):  # no picture, no PIL
+            from PIL import Image
+
+            with Image.open(image) as opened:
+                small = opened.width * opened.height <= MOST_PIXELS
+                return small and _is_blank(opened.convert("RGB"))
     return image is None or hasattr(image, "convert") and image.convert("RGB").getbbox() is None
 
 

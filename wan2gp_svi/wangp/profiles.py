@@ -20,46 +20,67 @@ _NEGATIVE = (
     "flicker, drifting colours, oversaturated, overexposed, washed out, grey haze, blurry, low "
     "detail, compression artefacts, watermark, subtitles, still picture, distorted face, deformed "
     "hands, extra fingers, extra limbs, crowded background, walking backwards")
+_SIZE = "832x480"  # of the LoRAs' training; WanGP gives a video its image's shape
 _CLIPS = 5  # that a profile sets; with one, SVI has nothing to do
 _LORAS = "https://huggingface.co/DeepBeepMeep/Wan{}/resolve/main/loras_accelerators/"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a profile samples. `loras` are an accelerator's (URL, strength), two for Wan 2.2."""
+    """How a profile samples.
+
+    `loras`   an accelerator's (URL, strength), two for Wan 2.2
+    `euler`   WanGP's euler instead of its unipc
+    `shift`   None for the variant's own
+    `switch`  the noise level below which Wan 2.2 takes its second expert, of 1000
+    """
 
     name: str
     steps: int
     cfg: float
     help: str
     loras: tuple[tuple[str, str], ...] = ()
+    euler: bool = False
+    shift: float | None = None
+    switch: int = 875
 
 
 _HALF = "The accelerator runs at half strength"
 _FULL = "Full quality, but slow: 50 steps with guidance."
+_RANK64 = _LORAS.format("2.1") + "Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors"
 _LIGHTX2V = Recipe(
-    "LightX2V", 4, 1.0, f"Fast. {_HALF}, because at full strength it weakens motion and ignores "
-    "prompts. 6 to 8 steps look better.", ((_LORAS.format("2.1")
-    + "Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors", "0.5"),))
+    "LightX2V", 4, 1.0, f"Fast. {_HALF}, as users do for more motion. It trades detail for time: "
+    "use 6 to 8 steps if you can wait.", ((_RANK64, "0.5"),))
+_LIGHTX2V_8 = Recipe(
+    "LightX2V", 8, 1.0, "As SVI's authors accelerate it: full strength, 8 steps of euler. It takes "
+    "twice the time of 4 steps, and full strength can weaken motion.", ((_RANK64, "1"),),
+    euler=True)
 _FUSIONIX = Recipe(
     "FusioniX", 10, 1.0, f"Fast, with more motion and detail than LightX2V. {_HALF}.",
     ((_LORAS.format("2.1") + "Wan2.1_I2V_14B_FusionX_LoRA.safetensors", "0.5"),))
 _SEKO = _LORAS.format("2.2") + "Wan2.2_I2V_A14B_{}_4steps_lora_rank64_Seko_V1_forKJ.safetensors"
+_PAIR = ((_SEKO.format("HIGH"), "0.5;0"), (_SEKO.format("LOW"), "0;1"))
 _LIGHTNING = Recipe(
-    "Lightning", 4, 1.5, f"Fast. {_HALF} on high noise, which makes motion. 6 steps look better.",
-    ((_SEKO.format("HIGH"), "0.5;0"), (_SEKO.format("LOW"), "0;1")))
+    "Lightning", 4, 1.5, f"Fast. {_HALF} on high noise, which makes motion. It trades detail for "
+    "time: the profile with 6 steps takes half as long again.", _PAIR)
+#: 900 lies between its third step and its fourth, so each expert makes three
+_LIGHTNING_6 = Recipe(
+    "Lightning", 6, 1.5, "As SVI's authors accelerate it: 3 steps on high noise and 3 on low, with "
+    f"a shift of 8. {_HALF} on high noise. WanGP has no dpm++_sde, which they use, so this takes "
+    "unipc.", _PAIR, shift=8.0, switch=900)
 
-#: title, variant, accelerators; none for Film Transitions, because they swallow its transitions
+#: title, variant, accelerators; none for Film Transitions, because they swallow its transitions,
+#: and none at full strength for Film, which suffers most from them
 #: WanGP sorts profiles by name: the blank puts the one for beginners before all other SVI profiles
 _SETS = (
-    ("SVI Shot Infinite", "shot", (_LIGHTX2V, _FUSIONIX)),
+    ("SVI Shot Infinite", "shot", (_LIGHTX2V, _LIGHTX2V_8, _FUSIONIX)),
     ("SVI-Film", "film-opt", (_LIGHTX2V, _FUSIONIX)),
     ("SVI-Film Transitions", "film-transitions", ()),
-    ("SVI-Tom", "tom", (_LIGHTX2V, _FUSIONIX)),
+    ("SVI-Tom", "tom", (_LIGHTX2V, _LIGHTX2V_8, _FUSIONIX)),
     ("SVI-Talk", "talk", (_LIGHTX2V,)),
-    ("SVI-2.0 Unified", "2.0", (_LIGHTX2V, _FUSIONIX)),
-    ("SVI-2.0", "2.0-wan22", (_LIGHTNING,)),
-    ("SVI-2.0 Pro", "2.0-pro", (_LIGHTNING,)),
+    ("SVI-2.0 Unified", "2.0", (_LIGHTX2V, _LIGHTX2V_8, _FUSIONIX)),
+    ("SVI-2.0", "2.0-wan22", (_LIGHTNING, _LIGHTNING_6)),
+    ("SVI-2.0 Pro", "2.0-pro", (_LIGHTNING, _LIGHTNING_6)),
 )
 
 
@@ -82,7 +103,8 @@ def profiles() -> list[Profile]:
     for title, id, accelerators in _SETS:
         variant = VARIANTS[id]
         folder = "wan_i2v" if variant.wan == "2.1" else "wan_2_2"
-        for recipe in (Recipe("", variant.steps, variant.cfg, _FULL), *accelerators):
+        full = Recipe("", variant.steps, variant.cfg, _FULL, euler=variant.talks)
+        for recipe in (full, *accelerators):
             name = f"{title} {recipe.name}".rstrip() + f" - {recipe.steps} Steps"
             found.append(Profile(folder, name, variant, recipe, _settings(variant, recipe)))
     return found
@@ -96,17 +118,19 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
         "model_type": TALKING if variant.talks else "i2v_2_2" if two else "i2v",
         "activated_loras": list(urls),
         "loras_multipliers": " ".join(strengths),
-        "num_inference_steps": recipe.steps,
+        # WanGP's euler wastes the last of its steps
+        "num_inference_steps": recipe.steps + recipe.euler,
         "guidance_phases": 2 if two else 1,
         **dict.fromkeys(("guidance_scale", "guidance2_scale", "guidance3_scale"), recipe.cfg),
         "model_switch_phase": 1,
-        "switch_threshold": 875 if two else 0,
+        "switch_threshold": recipe.switch if two else 0,
         "switch_threshold2": 0,
-        "flow_shift": variant.shift,
-        "sample_solver": "unipc",  # WanGP's euler wastes the last of its steps
+        "flow_shift": recipe.shift or variant.shift,
+        "sample_solver": "euler" if recipe.euler else "unipc",
         "negative_prompt": "" if two else _NEGATIVE,
         "NAG_scale": 1,
         "force_fps": "",
+        "resolution": _SIZE,
         "video_prompt_type": "",
         "image_mode": 0,
         "video_length": CLIP_FRAMES * _CLIPS,
@@ -140,15 +164,18 @@ def _talking(variant: Variant, recipe: Recipe) -> dict[str, Any]:
         "audio_guidance_scale": 1.0 if recipe.loras else variant.audio_cfg,
         "audio_prompt_type": "A",
         "resolution": "672x384",  # in WanGP's list, the nearest to the training's 640x480
-        **({} if recipe.loras else {"sample_solver": "euler"}),
     }
 
 
 def _help(variant: Variant, recipe: Recipe) -> str:
+    sampling = recipe.help
+    if recipe.euler:
+        sampling += (f" WanGP says {recipe.steps + 1}, because the last step of its euler does "
+                     "nothing.")
     if variant.talks:
         return (f"{variant.title}: {variant.about}. Add a start image with a face, and the sound: "
                 "it decides how many clips there are. A prompt such as \"a person is talking\" is "
-                f"enough. {recipe.help} More: wan2gp_svi/docs/guide.md#a-talking-person.")
+                f"enough. {sampling} More: wan2gp_svi/docs/guide.md#a-talking-person.")
     if variant.stream:
         clips = f"{variant.prompt_repeat} clips" if variant.prompt_repeat > 1 else "clip"
         prompts = (f"Write one prompt for every {clips}, with an empty line between prompts; the "
@@ -156,9 +183,9 @@ def _help(variant: Variant, recipe: Recipe) -> str:
     else:
         prompts = "Write one prompt for the whole video."
     film = (" Film suffers most from accelerators and quantised weights."
-            if variant.id.startswith("film") else "")
+            if variant.film else "")
     return (f"{variant.title}: {variant.about}. Add a start image, and set the number of frames: "
-            f"every {CLIP_FRAMES} frames are one clip of 5 seconds. {prompts} {recipe.help}"
+            f"every {CLIP_FRAMES} frames are one clip of 5 seconds. {prompts} {sampling}"
             f"{film} Prompts, warnings and fixes: wan2gp_svi/docs/guide.md.")
 
 
@@ -172,7 +199,10 @@ def table() -> str:
         frames = f"last {v.motion_frames} frames" if v.motion_frames > 1 else "last frame"
         inside = (f"image, last latent, zeros (clips share {v.overlap} frames)" if v.pro else
                   f"{frames}, then {({-1: 'image', 0: 'grey'})[v.ref_pad_num]}")
-        others = [f"{recipe.steps} ({recipe.name})" for recipe in accelerators]
+        named: dict[str, list[str]] = {}
+        for recipe in accelerators:
+            named.setdefault(recipe.name, []).append(str(recipe.steps))
+        others = [f"{' or '.join(steps)} ({name})" for name, steps in named.items()]
         steps = ", ".join([str(v.steps), *others])
         lines.append(f"| **{title}** | {v.wan} | {v.about} | {prompts} | {inside} | {steps} |")
     return "\n".join(lines)

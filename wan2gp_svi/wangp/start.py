@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import location
+from . import loading
 from .handler import extend
 from .log import say, without
 from .plan import SMALL
@@ -24,6 +25,10 @@ def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
         say(f"SVI is off: it could not extend this WanGP ({type(error).__name__}: {error}). WanGP "
             "itself is not affected. Please report this line.")
 
+    with without("counting the layers of LoRA files"):
+        from mmgp import offload
+
+        loading.watch(offload)
     _accept_earlier_videos()
     if Path("finetunes", f"{SMALL}.json").is_file():
         with without("the demo model"):

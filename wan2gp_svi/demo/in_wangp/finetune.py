@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from ... import location
-from ...install import Refused, loras
+from ...install import Refused
 from ...variants import CLIP_FRAMES, VARIANTS
 from ...wangp.plan import SMALL
 from ...wangp.profiles import profiles
@@ -40,7 +40,7 @@ def files(wangp: Path, weights: Path = model.WEIGHTS,
     if missing:
         raise Refused(f"there is no {' and no '.join(missing)} in {weights}: run this in the "
                       "folder that you downloaded SVI for WanGP to")
-    lora_folder, models = loras.folder(wangp, "2.1", lora_dir), wangp / _checkpoints(wangp)
+    lora_folder, models = location.lora_folder(wangp, "2.1", lora_dir), wangp / _checkpoints(wangp)
     found = {lora_folder / name: (weights / name).read_bytes() for name in model.ADAPTERS.values()}
     found |= {models / TRANSFORMER: transformer(weights),
               models / VAE: (weights / model.VAE).read_bytes()}

@@ -9,7 +9,7 @@ from typing import Any
 
 from ... import chain, location
 from ...text import sentence
-from ..plan import clips_of
+from ..plan import ARCHITECTURES, clips_of
 from . import settings_file
 from .findings import Checked, check
 from .request import AUTO_ATTENTION
@@ -35,7 +35,9 @@ def run(options: argparse.Namespace) -> int:
             config[AUTO_ATTENTION] = "sage" if sage else "sdpa"
         for name, settings in settings_file.read(options.file):
             architecture, model_def, inputs = settings_file.complete(settings, wangp)
-            checked = check(architecture, model_def, inputs, config, outputs)
+            wan = ARCHITECTURES.get(architecture)
+            loras = location.lora_folder(wangp, wan) if wangp is not None and wan else None
+            checked = check(architecture, model_def, inputs, config, outputs, loras)
             failed |= bool(checked.errors)
             print(f"{name}: {_outline(checked, inputs)}")
             for finding in checked.findings:

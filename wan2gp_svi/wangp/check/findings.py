@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ...lora import is_authors
 from ...text import count
+from ...untrusted import header
 from ...variants import CLIP_FRAMES, identify
 from .. import plan as planning
 from .. import sound
@@ -48,12 +50,14 @@ class Checked:
 
 
 def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mapping[str, Any],
-          server_config: Mapping[str, Any] | None = None, outputs: Path | None = None) -> Checked:
+          server_config: Mapping[str, Any] | None = None, outputs: Path | None = None,
+          loras: Path | None = None) -> Checked:
     """Checks a request, and changes nothing.
 
     architecture, model_def, inputs: as WanGP gives them to `validate_generative_prompt`
     server_config: WanGP's wgp_config.json; without it, nothing in it is checked
     outputs: WanGP's folder for videos, with the runs; without it, "SVI run" is not checked
+    loras: this model's folder for LoRA files; without it, SVI's are known by their names alone
     """
     model_def = model_def or {}
     if (inputs.get("image_mode") or 0) > 0:
@@ -72,7 +76,7 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
         plan = planning.make_plan(architecture, planning.active_loras(chosen, model_def), custom)
     except SettingsError as error:
         return Checked(None, _errors(error, *obstacles))
-    unknown = list(_unknown_lora(chosen, plan, Custom(custom)))
+    unknown = list(_unknown_lora(chosen, plan, Custom(custom), loras))
     if plan is None and architecture == planning.TALKING and ours:
         return Checked(None, [_other_model(architecture, model_def, ours)])
     if plan is None:
@@ -113,16 +117,25 @@ def _other_model(architecture: str, model_def: Mapping[str, Any], loras: list[st
         "SVI LoRA."))
 
 
-def _unknown_lora(loras: list[str], plan: Plan | None, custom: Custom) -> Iterator[Finding]:
+def _unknown_lora(loras: list[str], plan: Plan | None, custom: Custom, folder: Path | None
+                  ) -> Iterator[Finding]:
     if custom.variant == OFF or plan is not None and not plan.loras:  # the user chose the variant
         return
     for name in loras:
-        words = re.split(r"[^a-z0-9]+", file_name(name).lower())
-        if "svi" in words and not identify(name):
+        words = re.findall(r"[a-z]+", file_name(name).lower())
+        if not identify(name) and ("svi" in words or folder and _has_svi_keys(folder, name)):
             yield Finding("warning", "unknown-lora", (
                 f"{file_name(name)} seems to be an SVI LoRA, but its name does not say which "
                 "variant, so it counts as any other LoRA. Restore the file's original name, or "
                 "choose its variant under \"SVI variant\"."))
+
+
+def _has_svi_keys(folder: Path, name: str) -> bool:
+    path = folder / (file_name(name) if "://" in name else name)
+    try:
+        return is_authors(header(path)[0])
+    except (OSError, ValueError):  # not there yet, or no LoRA: WanGP says so
+        return False
 
 
 def _lost_lora(custom: Custom) -> Iterator[Finding]:

@@ -17,13 +17,14 @@ from .request import AUTO_ATTENTION, Lora, Request
 
 Advice = Iterator[tuple[str, str]]
 
-_HALF = 0.5  # the strength that SVI's authors advise for accelerators
+_HALF = 0.5  # the strength that SVI's authors advise for accelerators on high noise
 _STRONG = 0.75  # from here on, an accelerator's strength counts as full
 _FEW_STEPS = 20  # fewer need an accelerator
 _MUCH_GUIDANCE = 2  # with an accelerator
 _480P = 480 * 832
 _CROPPED = 1.2  # a ratio of two shapes that is worth a warning
 _LCM_STEPS = 8  # that WanGP's lcm makes at most
+_EULER_STEPS = 8  # up to here, one that does nothing counts
 _MODES: dict[Any, str] = {0: "G", 1: "W", 2: "FG"}  # their numbers before WanGP 11.20
 _CACHES = {"tea": "TeaCache", "mag": "MagCache"}
 
@@ -74,7 +75,7 @@ def weights(request: Request) -> Advice:
         yield "weights", (
             "these are the 720p weights, but SVI for Wan 2.1 was trained on the 480p ones. Choose "
             "Wan2.1 Image2Video 480p 14B.")
-    if request.variant.id.startswith("film") and request.quantised:
+    if request.variant.film and request.quantised:
         yield "quantised", (
             f"{request.variant.title} suffers most from quantised weights, its authors say. If you "
             "have the RAM, choose 16-bit under Configuration, Transformer Model Quantization; "
@@ -91,17 +92,31 @@ def strengths(request: Request) -> Advice:
 
 
 def accelerators(request: Request) -> Advice:
-    harm = ("accelerators at full strength weaken motion and make the video ignore prompts and "
-            "snap back to the start image")
-    strong = [lora for lora in request.accelerators if lora.high > _STRONG]
+    harm = _harm_of_accelerators(request)
+    strong = [lora for lora in request.loras if _too_strong(request, lora)]
     if strong:
         where = " on high noise" if request.two_experts else ""
         each = " and ".join(f"{lora.file} ({lora.high:g}{where})" for lora in strong)
         yield "accelerator", f"{harm}: {each}. {_fix(request, strong)}"
-    if request.merged_accelerator:
+    if harm and request.merged_accelerator:
         yield "accelerator", (
             f"{harm}, and {request.merged_accelerator} has one in its weights. Choose the plain "
             f"Image2Video 14B of Wan {request.variant.wan}, and a profile with an accelerator.")
+
+
+def _harm_of_accelerators(request: Request) -> str:
+    """What they do at full strength; "" where the authors' own workflow has it."""
+    if request.two_experts:
+        return ("accelerators at full strength weaken motion and make the video ignore prompts and "
+                "snap back to the start image")
+    if request.variant.film:
+        return (f"{request.variant.title} suffers most from accelerators at full strength, its "
+                "authors say")
+    return ""
+
+
+def _too_strong(request: Request, lora: Lora) -> bool:
+    return bool(_harm_of_accelerators(request)) and lora.accelerates and lora.high > _STRONG
 
 
 def _wrong_strength(lora: Lora) -> bool:
@@ -126,7 +141,7 @@ def _fix(request: Request, wrong: list[Lora]) -> str:
         both = f"{_HALF};1" if request.two_experts else f"{_HALF}"
         if _wrong_strength(lora):
             now = {"high": "1;0", "low": "0;1"}.get(lora.expert, "1")
-        elif lora.accelerates and lora.high > _STRONG:
+        elif _too_strong(request, lora):
             now = {"high": f"{_HALF};0", "low": "0;1"}.get(lora.expert, both)
         else:
             given = request.multipliers
@@ -165,21 +180,21 @@ def sampling(request: Request) -> Advice:
     cache = inputs.get("skip_steps_cache_type")
     if re.search(r"sde|ancestral|euler_a$", solver):
         yield "sampler", (
-            f"the sampler {solver} adds noise at every step, which spoils SVI. Choose unipc or "
-            "euler.")
+            f"the sampler {solver} adds noise at every step. Users blame that for flicker, though "
+            "SVI's authors use dpm++_sde on Wan 2.2. If the video flickers, choose unipc.")
     elif solver == "lcm" and steps > _LCM_STEPS:
         yield "sampler", f"WanGP's lcm makes at most {_LCM_STEPS} steps, not {steps}. Choose unipc."
     elif solver == "causvid":
         yield "sampler", (
             "the sampler causvid has its own noise levels, and ignores SVI's shift of "
             f"{request.variant.shift:g}. Choose unipc.")
-    elif solver == "euler" and 1 < steps < _FEW_STEPS:
+    elif solver == "euler" and 1 < steps <= _EULER_STEPS:
         yield "sampler", (
             f"of {steps} steps with WanGP's euler, the last one changes nothing. Choose unipc, or "
             f"{steps + 1} steps.")
     if inputs.get("self_refiner_setting"):
         yield "self-refiner", (
-            "the self refiner adds noise between steps, and samplers that do so spoil SVI. Turn it "
+            "the self refiner adds noise between steps, which nobody has tried with SVI. Turn it "
             "off.")
     if cache:
         yield "step-skipping", (
@@ -195,7 +210,8 @@ def attention(request: Request) -> Advice:
     if request.variant.pro and (str(mode).startswith("sage") or mode == "radial"):
         yield "attention", (
             f"users report flashes between clips of {request.variant.title} with SageAttention "
-            f"({mode}), not with sdpa. Choose sdpa in Override Attention Mode or Configuration.")
+            f"({mode}), though SVI's authors use it. If clips flash, choose sdpa in Override "
+            "Attention Mode or Configuration.")
 
 
 def size(request: Request) -> Advice:
@@ -204,7 +220,7 @@ def size(request: Request) -> Advice:
         yield "720p", (
             f"{asked[0]}x{asked[1]} is far above 832x480, the size of SVI's training: the video is "
             "less steady and moves less. Generate in 480p, then upscale.")
-    if made and made[1] > made[0]:
+    if made and made[1] > made[0] and not request.variant.vertical:
         shape = "" if asked and asked[1] > asked[0] else ", like the start image"
         yield "vertical", (
             f"the video will be vertical{shape}, but SVI was trained at 832x480: it moves less, "

@@ -30,6 +30,13 @@ def running_outputs() -> Path | None:
     return Path(folder) if isinstance(folder, (str, Path)) else None
 
 
+def running_loras(model_type: str) -> Path | None:
+    """The folder for LoRA files of a model, of the WanGP that this process runs."""
+    with contextlib.suppress(Exception):
+        return Path(_running_wangp().get_lora_dir(model_type))
+    return None
+
+
 def _running_wangp() -> Any:
     modules = (sys.modules.get(name) for name in ("wgp", "__main__"))
     return next((module for module in modules

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__, location
-from ...install import Refused, doctor, loras
+from ...install import Refused, doctor
 from ...install.shipped import Distribution
 from . import lora_files, visitors
 from .helpers import gr, on, text_to_copy
@@ -48,7 +48,7 @@ def create(wgp: Mapping[str, Any]) -> None:
 def diagnose(wangp: Path, folders: Mapping[str, str | None]) -> str:
     """What `install.py --doctor` prints."""
     elsewhere = [place for wan, place in folders.items()
-                 if place and Path(place) != loras.folder(wangp, wan).resolve()]
+                 if place and Path(place) != location.lora_folder(wangp, wan).resolve()]
     lines = doctor.report(wangp, Distribution(wangp, __version__), next(iter(elsewhere), None),
                           sys.executable)
     return "\n".join(lines)

@@ -67,4 +67,7 @@ def apply(wgp: Mapping[str, Any], state: dict[str, Any], profile: Path
     actions.check_model(wgp, wanted)
     fits = base(current) == base(wanted) and SMALL not in (current, wanted)
     listed = str(Path(profile.parent.name, profile.name))  # so WanGP's list shows it as chosen
-    return actions.fill(wgp, state, profile, current if fits else wanted, lset_name=listed)
+    # the bar marks a profile's LoRAs: WanGP's Apply replaces those before it, and keeps all others
+    strengths = settings.get("loras_multipliers") or ""
+    return actions.fill(wgp, state, profile, current if fits else wanted, lset_name=listed,
+                        loras_multipliers=strengths and f"{strengths}|")

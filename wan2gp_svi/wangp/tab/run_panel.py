@@ -96,7 +96,7 @@ class RunPanel:
             self.victims = gr.Dropdown([], multiselect=True, label="Runs to remove",
                                        elem_id="svi_victims")
             with gr.Row():
-                self.no_clip = gr.Button("Add all without a clip", min_width=120,
+                self.no_clip = gr.Button("Add all without a clip", min_width=120, visible=False,
                                          elem_id="svi_no_clip")
                 self.remove = gr.Button("Remove", variant="stop", min_width=120,
                                         interactive=not visitors.is_off(self.tab.wgp),

@@ -29,8 +29,8 @@ ABOUT = ("<style>#svi_run .pending, #svi_runs .pending {opacity: 1 !important}</
          "Each clip is saved as soon as it is done. So you can resume a run that failed or was "
          "stopped, extend it, or redo it from any clip. <b>Click a run.</b>")
 EVERY = 5  # seconds between two looks at a running run
-SCROLL = """() => setTimeout(() => document.querySelector("#svi_run")
-            ?.scrollIntoView({block: "nearest", behavior: "smooth"}), 200)"""
+SCROLL = """() => {setTimeout(() => document.querySelector("#svi_run")
+            ?.scrollIntoView({block: "nearest", behavior: "smooth"}), 200)}"""
 
 
 def offer(plugins: Any, say: Callable[[str], None]) -> None:
