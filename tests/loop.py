@@ -62,6 +62,8 @@ class Pipe:
         if clip is not None:
             tensors = [clip.motion_frames, clip.reference, clip.previous_latents]
         tensors += audio_proj or []
+        poses = clip.video.poses.clip(clip.number) if clip and clip.video.poses else None
+        tensors += [] if poses is None else [poses]
         for tensor in tensors:
             given.update(b"none" if tensor is None else str(tensor.dtype).encode())
             given.update(b"" if tensor is None else tensor.float().contiguous().numpy().tobytes())
@@ -69,6 +71,8 @@ class Pipe:
         frames = torch.rand(3, frame_num, SIDE, SIDE, generator=dice)
         if audio_proj is not None:  # the mouth is open
             frames[:, sounds.heard(audio_proj) > 0] = 255 / 256
+        if poses is not None:  # the dancer
+            frames[:, :, :4, :4] = poses[:, :1, :1].movedim(-1, 0) / 256
         latents = torch.randn(1, 16, 1 + (frame_num - 1) // 4, 2, 2, generator=dice).bfloat16()
         return {"x": frames.mul_(2).sub_(1) if self.floats else frames.mul_(256).to(torch.uint8),
                 "latent_slice": None if return_latent_slice is None
@@ -169,13 +173,16 @@ class WanGP:
                         film_grain_intensity: float, model_type: str, audio_source: Any = None,
                         postprocess_audio: str = "", image_mode: int = 0, video_source: Any = None,
                         audio_guide: Any = None, audio_prompt_type: str = "",
+                        video_guide: Any = None, video_prompt_type: str = "", force_fps: str = "",
                         api_return_video_uint8: bool = False) -> bool:
         wan_model, gen, server_config = self.pipe, self.gen, self.server
-        save_path, base_model_type, model_def = str(self.folder), model_type, {}
+        base_model_type = "i2v" if model_type == "svi_dance" else model_type
+        save_path, model_def = str(self.folder), {}
         start_time = time.time()
         loras_selected = [str(self.folder / name) for name in activated_loras]
         prompts = original_prompts = prompt.split("\n\n")
-        fps, total_generation = 25 if audio_guide else 16, repeat_generation
+        fps = int(force_fps or (25 if audio_guide else 16))
+        total_generation, poses = repeat_generation, (video_guide, video_prompt_type)
         original_audio_guide, speech = audio_guide, {}
         if audio_guide:
             video_length = min(_whole(sound.find(audio_guide).frames + 4), video_length)
@@ -183,7 +190,7 @@ class WanGP:
         seed = seed if seed >= 0 else int.from_bytes(np.random.default_rng().bytes(4), "big")
         # only the hooks read these
         assert (start_time and original_prompts and loras_selected and base_model_type
-                and not model_def and original_audio_guide == audio_guide)
+                and not model_def and original_audio_guide == audio_guide and poses)
         if video_source is not None:
             video_length += sliding_window_overlap - 1
         windows, left = [min(video_length, sliding_window_size)], video_length - sliding_window_size
@@ -315,10 +322,10 @@ def _whole(frames: int) -> int:
 
 _SETTINGS = {
     "activated_loras", "audio_prompt_type", "audio_source", "custom_settings",
-    "film_grain_intensity", "guidance_scale", "image_mode", "image_prompt_type", "model_type",
-    "multi_prompts_gen_type", "num_inference_steps", "postprocess_audio", "repeat_generation",
-    "resolution", "seed", "sliding_window_overlap", "sliding_window_size", "temporal_upsampling",
-    "video_length"}
+    "film_grain_intensity", "force_fps", "guidance_scale", "image_mode", "image_prompt_type",
+    "model_type", "multi_prompts_gen_type", "num_inference_steps", "postprocess_audio",
+    "repeat_generation", "resolution", "seed", "sliding_window_overlap", "sliding_window_size",
+    "temporal_upsampling", "video_length", "video_prompt_type"}
 
 
 def settings(id: str, clips: int, **changes: Any) -> dict[str, Any]:
@@ -332,8 +339,8 @@ def settings(id: str, clips: int, **changes: Any) -> dict[str, Any]:
         "sliding_window_size": 81, "sliding_window_overlap": variant.overlap,
         "num_inference_steps": 4, "guidance_scale": 1.0, "repeat_generation": 1,
         "custom_settings": None, "temporal_upsampling": "", "film_grain_intensity": 0,
-        "model_type": "multitalk" if variant.talks else "i2v" if variant.wan == "2.1" else "i2v_2_2"
-        } | changes
+        "model_type": ("multitalk" if variant.talks else "svi_dance" if variant.poses
+                       else "i2v" if variant.wan == "2.1" else "i2v_2_2")} | changes
 
 
 def shown(wgp: WanGP) -> np.ndarray:

@@ -13,7 +13,7 @@ from wan2gp_svi.conditioning import condition, condition_pro, mask, pad_
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = [case for case in json.loads((GOLDEN / "index.json").read_text(encoding="utf-8"))
-         if case["kind"] in ("v1", "v2_wan22", "pro", "talk_dit")]
+         if case["kind"] in ("v1", "v2_wan22", "pro", "talk_dit", "dance_dit")]
 
 
 def stand_in_vae(pixels: torch.Tensor) -> torch.Tensor:

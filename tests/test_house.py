@@ -95,7 +95,7 @@ def _short(name: str) -> str:
 
 def _room(name: str) -> str:
     first, *rest = _short(name).split(".")
-    if first in ("variants", "conditioning", "chain", "lora"):
+    if first in ("variants", "conditioning", "chain", "lora", "poses", "skeleton"):
         return "method"
     if f"{first}.{''.join(rest[:1])}" in ("demo.in_wangp", "wangp.check", "wangp.tab"):
         return f"{first}.{rest[0]}"

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 import sounds
+import videos
 
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import form_line
@@ -20,7 +22,8 @@ from wan2gp_svi.wangp.check import command, rules, settings_file, telling
 from wan2gp_svi.wangp.check.findings import Checked, Finding, check
 from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.handler import extend, prepare
-from wan2gp_svi.wangp.plan import make_plan
+from wan2gp_svi.wangp.plan import DANCING, make_plan
+from wan2gp_svi.wangp.profiles import model as dance_model
 from wan2gp_svi.wangp.profiles import profiles
 
 HOME = Path(__file__).parents[1]
@@ -29,7 +32,7 @@ SHOT, SHOT_FAST = "SVI Shot Infinite - 50 Steps", "SVI Shot Infinite LightX2V - 
 FILM, FILM_FAST = "SVI-Film - 50 Steps", "SVI-Film LightX2V - 4 Steps"
 STREAM = "SVI-2.0 Unified - 50 Steps"
 WAN22, WAN22_FAST = "SVI-2.0 - 50 Steps", "SVI-2.0 Lightning - 4 Steps"
-TALK = "SVI-Talk - 50 Steps"
+TALK, DANCE = "SVI-Talk - 50 Steps", "SVI-Dance - 50 Steps"
 PRO, PRO_FAST = "SVI-2.0 Pro - 50 Steps", "SVI-2.0 Pro Lightning - 4 Steps"
 SERVER = {"attention_mode": "sdpa", "transformer_quantization": "bf16", "vae_config": 0,
           "fit_canvas": 0}
@@ -55,7 +58,11 @@ def request(profile=SHOT, **changes):
 def findings(profile=SHOT, *, server=SERVER, model=PLAIN, **changes):
     asked = request(profile, **changes)
     before = json.dumps(asked, default=str)
-    found = check(PROFILES[profile].settings["model_type"], model, asked, server).findings
+    architecture = PROFILES[profile].settings["model_type"]
+    if architecture == DANCING:
+        model = {**dance_model()["model"], "URLs": PLAIN["URLs"]}
+        architecture = model["architecture"]
+    found = check(architecture, model, asked, server).findings
     assert json.dumps(asked, default=str) == before, "check changes nothing"
     return found
 
@@ -224,7 +231,7 @@ def test_other_conditioning_than_in_training_is_said(profile, custom, wrong):
 
 def test_talk_and_dance_run_without_what_they_were_trained_with():
     assert "Multitalk" in warned(activated_loras=["svi-talk.safetensors"])["talk-dance"]
-    assert "SVI-Shot" in warned(activated_loras=["svi-dance.safetensors"])["talk-dance"]
+    assert "model SVI-Dance" in warned(activated_loras=["svi-dance.safetensors"])["talk-dance"]
 
 
 def test_the_720p_weights_are_said():
@@ -850,7 +857,8 @@ GUIDE = (HOME / "docs/guide.md").read_text(encoding="utf-8")
 def ids():
     """Every id that is written in the source."""
     makers = ("Finding", "SettingsError")
-    for name in ("check/rules", "check/findings", "plan", "form", "matching", "sound"):
+    for name in ("check/rules", "check/findings", "plan", "form", "matching", "pose_video",
+                 "sound"):
         source = (HOME / f"wan2gp_svi/wangp/{name}.py").read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(source)):
             parts = []
@@ -891,6 +899,9 @@ ROWS: dict[str, dict] = {
     "sound": dict(profile=TALK, audio_guide="gone.wav"),
     "two-speakers": dict(profile=TALK, audio_prompt_type="XA", audio_guide="speech.wav"),
     "continued-talk": dict(profile=TALK, image_prompt_type="VS", audio_guide="speech.wav"),
+    "pose-video": dict(profile=DANCE, video_guide="gone.mp4"),
+    "pose-shape": dict(profile=DANCE, video_guide="poses.mp4"),
+    "pose-length": dict(profile=DANCE, video_guide="poses.mp4", video_length=162),
     "telephone": dict(profile=TALK, audio_guide="telephone.wav"),
     "audio-guidance": dict(profile=TALK, audio_guide="speech.wav", audio_guidance_scale=4),
     "frame-rate": dict(profile=TALK, audio_guide="speech.wav", force_fps="16"),
@@ -929,9 +940,12 @@ def test_a_row_of_the_guide_is_what_wangp_says_and_the_check_of_a_file(id, wangp
     pillow.new("RGB", (480, 832), "white").save(wangp / "vertical.png")
     sounds.write(wangp / "speech.wav", sounds.speech(100))
     sounds.write(wangp / "telephone.wav", sounds.speech(100, 8_000), 8_000)
+    videos.write(wangp / "poses.mp4", np.zeros((100, 64, 64, 3), np.uint8), fps=25)
     (wangp / "wgp_config.json").write_text(json.dumps(server))
     built_in = {"model": {"architecture": "i2v_2_2_svi2pro"}}
     (wangp / "defaults/i2v_2_2_svi2pro.json").write_text(json.dumps(built_in))
+    (wangp / "finetunes").mkdir(exist_ok=True)
+    (wangp / f"finetunes/{DANCING}.json").write_text(json.dumps(dance_model()))
     settings = request(profile, **case) | {"model_type": model}
     file = wangp / "settings.json"
     file.write_text(json.dumps(settings))

@@ -41,6 +41,16 @@ def clips_of_sound(frames: int, overlap: int) -> int:
     return max(1, -(-(frames - overlap) // (CLIP_FRAMES - overlap)))
 
 
+def pose_indices(clip: int, poses: int, overlap: int) -> list[int]:
+    """Which of `poses` pose frames, which go round, a clip of SVI-Dance follows.
+
+    The authors give each clip after the first the pose that the clip before ended with, and then
+    that one again: it lags behind by a frame. Here no pose comes twice.
+    """
+    start = clip * (CLIP_FRAMES - overlap)
+    return [at % poses for at in range(start, start + CLIP_FRAMES)]
+
+
 def seed(base: int, clip: int, step: int = SEED_STEP) -> int:
     """`base + step * clip`, modulo 2**32. Equal noise in every clip would add up to artefacts."""
     return (base + step * clip) % 2**32

@@ -44,6 +44,7 @@ class Variant:
     `stream`         made for a stream of prompts
     `prompt_repeat`  clips for each prompt of a stream (the authors' `prompt_repeat_times`)
     `vertical`       made for vertical videos too
+    `poses`          follows the poses of a dancer
     `audio_cfg`      guidance by the sound that a person speaks; None for variants without sound
     """
 
@@ -61,6 +62,7 @@ class Variant:
     stream: bool = False
     prompt_repeat: int = 1
     vertical: bool = False
+    poses: bool = False
     cfg: float = 5.0
     audio_cfg: float | None = None
     shift: float = 5.0
@@ -107,7 +109,7 @@ VARIANTS: dict[str, Variant] = {variant.id: variant for variant in (
     Variant("talk", "SVI-Talk", "2.1", _lora("1.0", "svi-talk"),
             "a person who speaks your sound, as long as it is", cfg=2.0, audio_cfg=5.0, fps=25),
     Variant("dance", "SVI-Dance", "2.1", _lora("1.0", "svi-dance"),
-            "a dancing person; only its conditioning, without the poses", vertical=True, cfg=2.0,
+            "a person who dances as your pose video does", vertical=True, poses=True, cfg=2.0,
             fps=25),
     Variant("2.0", "SVI-2.0", "2.1", _lora("2.0", "SVI_Wan2.1-I2V-14B_lora_v2.0"),
             "one scene or a story; your image stays the anchor",

@@ -17,7 +17,7 @@ from wan2gp_svi.install.git_clone import Filter, clone, filter_state
 from wan2gp_svi.install.patches import Patch, PatchError, hooked, present, read_series, unhooked
 from wan2gp_svi.install.plan import compare, ignored
 from wan2gp_svi.install.programs import ask
-from wan2gp_svi.install.shipped import PACKAGE, PROFILES, STATE, Distribution
+from wan2gp_svi.install.shipped import MODELS, PACKAGE, PROFILES, STATE, Distribution
 from wan2gp_svi.install.state import State, load, sha256
 from wan2gp_svi.text import count, gigabytes
 from wan2gp_svi.wangp import contract
@@ -270,7 +270,8 @@ def _files(wangp: Path, distribution: Distribution, wrong: list[str]) -> list[st
     if distribution.unpacked_into(wangp):
         lines.append(f"Package and profiles: used where they are, in {distribution.root}")
     conditions = _conditions(wangp, distribution)
-    folders = {"Package": (f"{PACKAGE}/",), "Profiles": tuple(f"{name}/" for name in PROFILES)}
+    folders = {"Package": (f"{PACKAGE}/",), 
+               "Profiles": (*(f"{name}/" for name in PROFILES), *MODELS)}
     for title, places in folders.items():
         ours = {name: how for name, how in conditions.items() if name.startswith(places)}
         lost, old, mine = ([name for name, how in ours.items() if how is one]

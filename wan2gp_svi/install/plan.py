@@ -169,7 +169,8 @@ def _unfinished(wangp: Path, names: Iterable[str], state: State) -> list[Change]
 def _folders(names: Iterable[str]) -> tuple[str, ...]:
     """The folders that exist only for these files, innermost first."""
     folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
-    return tuple(sorted(folders - {".", "profiles"}, key=lambda name: (-name.count("/"), name)))
+    wangps = {".", "profiles", "finetunes"}
+    return tuple(sorted(folders - wangps, key=lambda name: (-name.count("/"), name)))
 
 
 def _ours(wangp: Path) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from wan2gp_svi.files import UNFINISHED
 
 PACKAGE = "wan2gp_svi"
 PROFILES = ("profiles/wan_i2v", "profiles/wan_2_2")
+MODELS = ("finetunes/svi_dance.json",)  # of WanGP's list
 OWN_PROFILES = "SVI*.json"  # the others are WanGP's, if this was unpacked into it
 STATE = f"{PACKAGE}/state.json"
 SELFTEST = f"{PACKAGE}/selftest.json"  # the last self-test that passed
@@ -39,6 +40,7 @@ class Distribution:
         for folder in PROFILES:
             profiles = sorted((self.root / folder).glob(OWN_PROFILES))
             files |= {f"{folder}/{path.name}": path for path in profiles}
+        files |= {name: self.root / name for name in MODELS if (self.root / name).is_file()}
         for name in (STATE, SELFTEST):  # written here, not shipped
             files.pop(name, None)
         return files

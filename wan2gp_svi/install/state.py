@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wan2gp_svi.files import read_json
 from wan2gp_svi.install.patches import is_inside
-from wan2gp_svi.install.shipped import PACKAGE, STATE
+from wan2gp_svi.install.shipped import MODELS, PACKAGE, STATE
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def load(wangp: Path) -> State | None:
         state = State(stored["release"], stored["files"], tuple(stored["hooked"]))
         texts = [*state.files.values(), *state.hooked, state.release]
         # whatever the file says, nothing outside our own folders is ours
-        foreign = [name for name in state.files if name.split("/")[0] not in (PACKAGE, "profiles")]
+        foreign = [name for name in state.files
+                   if name.split("/")[0] not in (PACKAGE, "profiles") and name not in MODELS]
         foreign += [name for name in (*state.files, *state.hooked) if not is_inside(name)]
     except (TypeError, AttributeError, KeyError):
         return None

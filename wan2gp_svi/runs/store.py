@@ -5,6 +5,7 @@
                                   what the clips show
         start.png  reference.png  the user's image, as given and as every clip is conditioned on it
         sound.wav  track.m4a      the sound that is spoken, as given and as the video has it
+        poses.mp4                 the pose video that is danced
         0001.mp4  0001-tail.mp4   the clip's pieces of the video, encoded once
         0001-frames.safetensors   the clip as it was made, until its pieces exist
         0001.safetensors          what the next clip is conditioned on, bit for bit
@@ -73,26 +74,43 @@ class Run:
     @property
     def sound(self) -> Path | None:
         """The sound that is spoken, as the user gave it; None if there is none."""
-        return next((path for path in self.folder.glob("sound.*")
-                     if path.stem == "sound" and path.is_file()), None)
+        return self._taken("sound")
 
     @property
     def track(self) -> Path:
         """The same, as the video has it."""
         return self.folder / "track.m4a"
 
+    @property
+    def poses(self) -> Path | None:
+        """The pose video that is danced, as the user gave it; None if there is none."""
+        return self._taken("poses")
+
     def take_sound(self, given: Path) -> None:
         """Keeps a copy of a sound, in the place of the one that it had."""
-        before = self.sound
+        if self._take("sound", given):
+            files.remove(self.track)
+
+    def take_poses(self, given: Path) -> None:
+        """Keeps a copy of a pose video."""
+        self._take("poses", given)
+
+    def _taken(self, name: str) -> Path | None:
+        return next((path for path in self.folder.glob(f"{name}.*")
+                     if path.stem == name and path.is_file()), None)
+
+    def _take(self, name: str, given: Path) -> bool:
+        """Whether the copy is new."""
+        before = self._taken(name)
         if before is not None and (before.samefile(given)
                                    or files.sha256(before) == files.sha256(given)):
-            return
-        ending = given.suffix.lower() if given.suffix[1:].isalnum() else ".sound"
-        path = self.folder / f"sound{ending}"
+            return False
+        ending = given.suffix.lower() if given.suffix[1:].isalnum() else f".{name}"
+        path = self.folder / f"{name}{ending}"
         files.write(path, partial(shutil.copyfile, given))
-        files.remove(self.track)
         if before is not None and before != path:
             files.remove(before)
+        return True
 
     def change(self, about: About) -> None:
         files.write(self.folder / "run.json", as_json(about))

@@ -24,6 +24,7 @@ from .log import say
 from .plan import Plan
 
 if TYPE_CHECKING:
+    from .dance import Poses
     from .recorder import Recording
     from .speech import Speech
 
@@ -60,6 +61,7 @@ class Video:
     `replaces`        WanGP takes the last window out of its gallery when the next one is there
     `in_memory`       WanGP's caller wants all frames
     `speech`          what is spoken, in SVI-Talk
+    `poses`           what is danced, in SVI-Dance
     `source_frames`   length of the video that is continued
     `source_overlap`  frames of that video that WanGP shares with the first clip
     `failure`         why the video has ended, "" while all is well
@@ -73,6 +75,7 @@ class Video:
     in_memory: bool = False
     sound: bool = False
     speech: Speech | None = None
+    poses: Poses | None = None
     source_frames: int = 0
     source_overlap: int = 0
     wangp: str = "?"

@@ -128,6 +128,8 @@ NAMES = (
     Name("audio_source", _LOOP, "soundtracks that you add", optional=True),
     Name("audio_guide", _LOOP, "the sound that a person speaks", optional=True, none=True),
     Name("original_audio_guide", _LOOP, "the same, as you gave it", optional=True, none=True),
+    Name("video_guide", _LOOP, "the pose video", optional=True, none=True),
+    Name("video_prompt_type", _LOOP, "whether there is one", optional=True, none=True),
     Name("WanGP_version", _LOOP, "messages", optional=True),
     # after the window
     Name("frames_already_processed", "after_join", "the clips before", none=True),

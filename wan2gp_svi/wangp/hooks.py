@@ -21,9 +21,10 @@ from .. import __version__, chain
 from .. import lora as lora_keys
 from ..conditioning import check, clip_vision_image, kept_frames
 from ..conditioning import mask as keep_mask
+from ..poses import PoseNetwork
 from ..runs.record import StoreError
 from ..variants import CLIP_FRAMES, identify
-from . import page, window
+from . import dance, page, window
 from .clip import Seam
 from .encoding import expect_encode
 from .form import SettingsError
@@ -203,6 +204,7 @@ def clip_vision_frame(image: Tensor, pipe: Any) -> Tensor:
     check(clip.motion_frames, clip.reference, CLIP_FRAMES)
     expect_encode(pipe, clip)
     expect_decode(pipe, say if clip.number == 0 else None)
+    dance.expect_tokens(pipe, clip, image.device)
     frame = clip.motion_frames[:, 0]
     size = getattr(getattr(getattr(pipe, "clip", None), "model", None), "image_size", None)
     if size is None:  # Wan 2.2 has no CLIP
@@ -233,9 +235,10 @@ def lora(tensors: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
     file = next_file(model)
     if lora_keys.is_authors(tensors):
         cleaned = lora_keys.clean(tensors, len(model.blocks))
-        pose = (f"; {len(cleaned.pose)} tensors of the pose network are not used"
-                if cleaned.pose else "")
+        pose = ", and the pose network" if cleaned.pose else ""
         say(f"LoRA: {cleaned.layers} of {cleaned.wanted} layers matched{pose}")
+        if cleaned.pose:
+            model.svi_pose_network = PoseNetwork(cleaned.pose)
         return cleaned.lora
     if file and identify(file):
         blocks = len(model.blocks)

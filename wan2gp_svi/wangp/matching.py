@@ -21,7 +21,7 @@ from ..runs.record import About, Clip, StoreError
 from ..runs.state import State, reason
 from ..runs.store import FOLDER, Run, Store
 from ..text import cut, sentence
-from . import sound
+from . import pose_video, sound
 from .form import AUTO, NEW, SettingsError
 from .frames import to_uint8
 from .plan import Plan, clips_of, required
@@ -88,6 +88,8 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
         run = run or store.new(about, _images(scope, reference))
         if plan.sound:
             run.take_sound(Path(_sound(scope)))
+        if poses := _poses(scope, plan):
+            run.take_poses(poses)
         own_sound = bool(scope.get("postprocess_audio") or scope.get("audio_source"))
         recording = Recording(run, total, reference.shape[1] * reference.shape[2], say,
                               plan.sound and not own_sound)
@@ -138,7 +140,8 @@ def _changed(run: Run, plan: Plan, inputs: _Scope, server: _Scope) -> dict[str, 
     kept = run.about.settings
     changed = {name: inputs[name] for name in (*DECIDING, *_DECIDING_SPEECH * plan.sound)
                if name in inputs and name in kept and inputs[name] != kept[name]}
-    return changed | _of_plan(plan) | (_of_server(server) if server else {})
+    return changed | _of_plan(plan) | _of_poses(inputs, plan) | (
+        _of_server(server) if server else {})
 
 
 def _in_words(error: StoreError) -> SettingsError:
@@ -327,7 +330,7 @@ def _about(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor) 
     decides |= {  # these names have a blank, which WanGP's have not
         "model type": scope["model_type"],
         "video size": f"{reference.shape[2]}x{reference.shape[1]}",
-        **_of_plan(plan), _START: _digest(start),
+        **_of_plan(plan), **_of_poses(scope, plan), _START: _digest(start),
         "LoRA files": [_file(Path(path)) for path in scope.get("loras_selected") or []],
         **_of_server(scope.get("server_config") or {}),
     }
@@ -344,6 +347,16 @@ def _about(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor) 
 def _sound(scope: _Scope) -> str:
     """The sound as the user gave it. WanGP may have taken the music out of its own copy."""
     return str(scope.get("original_audio_guide") or scope.get("audio_guide"))
+
+
+def _poses(inputs: _Scope, plan: Plan) -> Path | None:
+    given = pose_video.given(inputs) if plan.variant.poses else None
+    return Path(given) if isinstance(given, (str, Path)) and Path(given).is_file() else None
+
+
+def _of_poses(inputs: _Scope, plan: Plan) -> dict[str, Any]:
+    found = _poses(inputs, plan)
+    return {"pose video": files.sha256(found)[:16]} if found else {}
 
 
 def _of_plan(plan: Plan) -> dict[str, Any]:

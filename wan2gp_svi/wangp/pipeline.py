@@ -28,11 +28,13 @@ class OnPipeline:
 
     `clip`     the clip that is made, or was made last; None while SVI is off
     `encoder`  the VAE's encoder in 32 bit, once it is loaded
+    `dancing`  the hook on the transformer that adds the poses, during `generate`
     """
 
     def __init__(self) -> None:
         self.clip: Clip | None = None
         self.encoder: Any = None
+        self.dancing: Any = None
         self._generates: Any = None  # what stands in for `generate` until WanGP calls it
         self._own: Any = None  # what stood there before, if it was on the object itself
 
@@ -83,6 +85,8 @@ class OnPipeline:
             finally:
                 for name in (ENCODE, *DECODES):
                     vars(pipe.vae).pop(name, None)
+                if self.dancing is not None:
+                    self.dancing = self.dancing.remove()
         try:
             if result is None or frames_and_latents(result)[0] is None:
                 if recording is not None:

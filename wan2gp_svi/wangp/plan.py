@@ -14,13 +14,15 @@ from ..chain import MAX_CLIPS
 from ..text import count, plural
 from ..untrusted import is_file
 from ..variants import CLIP_FRAMES, VARIANTS, Variant, identify, noise
-from . import sound
+from . import pose_video, sound
 from .form import AUTO, OFF, Custom, SettingsError
 
 #: WanGP's architectures that SVI runs on -> the generation of Wan
 ARCHITECTURES = {"i2v": "2.1", "i2v_2_2": "2.2", "multitalk": "2.1"}
 
 TALKING = "multitalk"  #: the one of these that follows a sound, and runs SVI-Talk alone
+
+DANCING = "svi_dance"  #: our model in WanGP's list, an i2v whose form has a control video
 
 BUILT_IN = "i2v_2_2_svi2pro"  #: WanGP's own SVI 2 Pro
 SMALL = "svi_small"  #: the demo model's type in WanGP, and the mark of its definition
@@ -46,7 +48,7 @@ class Plan:
     @property
     def fps(self) -> int:
         """Of the video, unless the user forces another."""
-        return sound.FPS if self.sound else _FPS
+        return self.variant.fps if self.sound or self.variant.poses else _FPS
 
     def describe(self, seeds: Sequence[int], fps: float) -> str:
         """What SVI does, in a line, for one clip per seed."""
@@ -208,7 +210,8 @@ def required(plan: Plan, inputs: Mapping[str, Any]) -> dict[str, Any]:
     # WanGP has all of these
     fixed = {"sliding_window_discard_last_frames": 0, "sliding_window_trim_first_frames": 0,
              "sliding_window_color_correction_strength": 0, "motion_amplitude": 1,
-             **({"force_fps": ""} if plan.sound else {})}
+             **({"force_fps": ""} if plan.sound else {}),
+             **(pose_video.required(inputs) if plan.variant.poses else {})}
     return wanted | {name: value for name, value in fixed.items() if name in inputs}
 
 

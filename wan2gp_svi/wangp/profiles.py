@@ -1,7 +1,8 @@
 """The profiles that users pick in WanGP, generated from the table of variants.
 
-`python -m wan2gp_svi.wangp.profiles [FOLDER]` writes them. WanGP applies a profile on top of the
-current settings, so each one sets everything that SVI depends on.
+`python -m wan2gp_svi.wangp.profiles [FOLDER]` writes them, and the model that SVI-Dance needs.
+WanGP applies a profile on top of the current settings, so each one sets everything that SVI depends
+on.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any
 
 from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant
 from .form import AUTO
-from .plan import TALKING
+from .plan import DANCING, TALKING
 
 #: the authors' scripts for Wan 2.1 have an English one of their own, and those for Wan 2.2 have
 #: Wan's, which WanGP takes if the field is empty
@@ -21,6 +22,7 @@ _NEGATIVE = (
     "detail, compression artefacts, watermark, subtitles, still picture, distorted face, deformed "
     "hands, extra fingers, extra limbs, crowded background, walking backwards")
 _SIZE = "832x480"  # of the LoRAs' training; WanGP gives a video its image's shape
+_NARROW = "672x384"  # the same of Talk and Dance, 640x480, or the nearest in WanGP's list
 _CLIPS = 5  # that a profile sets; with one, SVI has nothing to do
 _LORAS = "https://huggingface.co/DeepBeepMeep/Wan{}/resolve/main/loras_accelerators/"
 
@@ -78,6 +80,7 @@ _SETS = (
     ("SVI-Film Transitions", "film-transitions", ()),
     ("SVI-Tom", "tom", (_LIGHTX2V, _LIGHTX2V_8, _FUSIONIX)),
     ("SVI-Talk", "talk", (_LIGHTX2V,)),
+    ("SVI-Dance", "dance", ()),
     ("SVI-2.0 Unified", "2.0", (_LIGHTX2V, _LIGHTX2V_8, _FUSIONIX)),
     ("SVI-2.0", "2.0-wan22", (_LIGHTNING, _LIGHTNING_6)),
     ("SVI-2.0 Pro", "2.0-pro", (_LIGHTNING, _LIGHTNING_6)),
@@ -115,7 +118,8 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
     own = [(lora.url, {"high": "1;0", "low": "0;1"}.get(lora.noise, "1")) for lora in variant.loras]
     urls, strengths = zip(*own, *recipe.loras, strict=True)
     return {
-        "model_type": TALKING if variant.talks else "i2v_2_2" if two else "i2v",
+        "model_type": (TALKING if variant.talks else DANCING if variant.poses
+                       else "i2v_2_2" if two else "i2v"),
         "activated_loras": list(urls),
         "loras_multipliers": " ".join(strengths),
         # WanGP's euler wastes the last of its steps
@@ -152,6 +156,8 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
         "apg_switch": 0,
         "RIFLEx_setting": 2,
         **(_talking(variant, recipe) if variant.talks else {}),
+        **({"force_fps": str(variant.fps), "video_prompt_type": "V", "resolution": _NARROW}
+           if variant.poses else {}),
         "custom_settings": {"svi_variant": AUTO, "num_motion_frames": AUTO, "ref_pad_num": AUTO,
                             "seed_times": SEED_STEP, "svi_run": AUTO},
         "help": _help(variant, recipe),
@@ -163,7 +169,7 @@ def _talking(variant: Variant, recipe: Recipe) -> dict[str, Any]:
     return {
         "audio_guidance_scale": 1.0 if recipe.loras else variant.audio_cfg,
         "audio_prompt_type": "A",
-        "resolution": "672x384",  # in WanGP's list, the nearest to the training's 640x480
+        "resolution": _NARROW,
     }
 
 
@@ -176,6 +182,11 @@ def _help(variant: Variant, recipe: Recipe) -> str:
         return (f"{variant.title}: {variant.about}. Add a start image with a face, and the sound: "
                 "it decides how many clips there are. A prompt such as \"a person is talking\" is "
                 f"enough. {sampling} More: wan2gp_svi/docs/guide.md#a-talking-person.")
+    if variant.poses:
+        return (f"{variant.title}: {variant.about}. Add a start image of the dancer, and as the "
+                "control video a pose video, skeletons on black, in the shape of the image. A "
+                f"prompt such as \"the person is dancing\" is enough. {sampling} More: "
+                "wan2gp_svi/docs/guide.md#a-dancing-person.")
     if variant.stream:
         clips = f"{variant.prompt_repeat} clips" if variant.prompt_repeat > 1 else "clip"
         prompts = (f"Write one prompt for every {clips}, with an empty line between prompts; the "
@@ -195,7 +206,8 @@ def table() -> str:
     for title, id, accelerators in _SETS:
         v = VARIANTS[id]
         repeated = f", each for {v.prompt_repeat} clips" if v.prompt_repeat > 1 else ""
-        prompts = f"stream{repeated}" if v.stream else "one, and a sound" if v.talks else "one"
+        prompts = f"stream{repeated}" if v.stream else "one, and a sound" if v.talks else (
+            "one, and poses" if v.poses else "one")
         frames = f"last {v.motion_frames} frames" if v.motion_frames > 1 else "last frame"
         inside = (f"image, last latent, zeros (clips share {v.overlap} frames)" if v.pro else
                   f"{frames}, then {({-1: 'image', 0: 'grey'})[v.ref_pad_num]}")
@@ -208,9 +220,35 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def model() -> dict[str, Any]:
+    """The model of SVI-Dance in WanGP: Image2Video 480p, whose form has a control video. It opens
+    with the profile's settings."""
+    profile = next(one for one in profiles() if one.variant.poses)
+    settings = {name: value for name, value in profile.settings.items()
+                if name not in ("model_type", "help")}
+    return {
+        "model": {
+            "name": f"{profile.variant.title} 480p 14B",
+            "architecture": "i2v",
+            "description": f"Image2Video 480p with {profile.variant.title}: "
+                           f"{profile.variant.about}. The pose video, skeletons on black, is the "
+                           "control video.",
+            "URLs": "i2v",
+            "guide_preprocessing": {"selection": ["V"], "labels": {"V": "Pose video"},
+                                    "default": "V"},
+            "skip_video_guide_preprocess": True,  # SVI reads it
+        },
+        "prompt": "the person is dancing",
+        **settings,
+    }
+
+
 def write(folder: Path) -> list[Path]:
-    """Writes all profiles below `folder`, and returns their paths."""
-    paths = []
+    """Writes all profiles below `folder`, and the model beside it; returns their paths."""
+    definition = folder.parent / "finetunes" / f"{DANCING}.json"
+    definition.parent.mkdir(parents=True, exist_ok=True)
+    definition.write_bytes((json.dumps(model(), indent=4) + "\n").encode("utf-8"))
+    paths = [definition]
     for profile in profiles():
         path = folder / profile.folder / f"{profile.name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)

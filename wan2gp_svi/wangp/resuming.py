@@ -129,6 +129,8 @@ def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) 
     media = {"image_start": str(start)} if start.is_file() else {}
     if run.sound is not None:
         media["audio_guide"] = str(run.sound)
+    if run.poses is not None:
+        media["video_guide"] = str(run.poses)
     return {**about.settings, **media, "seed": seed, "prompt": between.join(asked),
             "custom_settings": custom, "video_length": chain.length(clips, overlap),
             "sliding_window_overlap": overlap}

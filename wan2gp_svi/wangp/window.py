@@ -10,8 +10,9 @@ from torch import Tensor
 
 from .. import chain
 from ..variants import CLIP_FRAMES
-from . import continuing, matching, stop_button
+from . import continuing, matching, pose_video, stop_button
 from .clip import Clip, Seam, Video
+from .dance import Poses
 from .form import SettingsError
 from .frames import on_grid
 from .log import say
@@ -87,6 +88,9 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
     video, seam = video_of(scope), Seam()
     if plan.sound:
         video.speech = Speech(str(scope.get("audio_guide")))
+    if variant.poses and (path := pose_video.given(scope)):
+        height, width = reference.shape[1:]
+        video.poses = Poses(str(path), height, width, variant.overlap)
     if video.source_frames > 1:
         seam = Seam(variant.overlap, variant.keep_new, video.source_overlap)
     recording = matching.begin(scope, plan, reference, motion_frames, say)

@@ -15,7 +15,7 @@ from ...text import count
 from ...untrusted import header
 from ...variants import CLIP_FRAMES, identify
 from .. import plan as planning
-from .. import sound
+from .. import pose_video, sound
 from ..form import AUTO, NEW, OFF, Custom, SettingsError
 from ..plan import Plan, file_name
 from . import rules
@@ -83,6 +83,8 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
         return Checked(None, [*unknown, *_lost_lora(Custom(custom))])
     if plan.sound:
         obstacles += sound.obstacles(inputs)
+    if plan.variant.poses:
+        obstacles += pose_video.obstacles(inputs, model_def)
     errors = _errors(*obstacles)
     if any(error.id == "number-of-frames" for error in errors):  # then nothing can be counted
         return Checked(None, errors)
@@ -181,7 +183,8 @@ def _adjustments(request: Request) -> Iterator[Finding]:
             "from."))
     if "force_fps" in changed:
         yield Finding("adjustment", "frame-rate", (
-            f"the video has {request.plan.fps} frames a second, as SVI-Talk was trained."))
+            f"the video has {request.plan.fps} frames a second, as {request.trained.title} was "
+            "trained."))
     if "motion_amplitude" in changed:
         yield Finding("adjustment", "motion-amplitude", (
             "the motion amplitude is 1: a higher one changes the conditioning that SVI was trained "

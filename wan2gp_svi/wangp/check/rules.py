@@ -11,7 +11,7 @@ from typing import Any
 
 from ...text import count
 from ...variants import CLIP_FRAMES, identify
-from .. import sound
+from .. import pose_video, sound
 from ..plan import clips_of, file_name
 from .request import AUTO_ATTENTION, Lora, Request
 
@@ -51,10 +51,10 @@ def variant(request: Request) -> Advice:
         yield "talk-dance", (
             f"{trained.title} was trained with sound, but gets none here. Choose Multitalk 480p "
             "and apply the profile SVI-Talk.")
-    if trained.id == "dance":
+    if trained.poses and not pose_video.used(request.inputs):
         yield "talk-dance", (
-            f"{trained.title} was trained with poses, but gets none here. For one scene without "
-            "cuts, use SVI-Shot.")
+            f"{trained.title} was trained with poses, but gets none here. Choose the model "
+            f"{trained.title}, and add a pose video.")
 
 
 def talking(request: Request) -> Advice:
@@ -68,6 +68,16 @@ def talking(request: Request) -> Advice:
         yield "audio-guidance", (
             f"the audio guidance is {guidance:g}, but {request.trained.title} is made with "
             f"{trained:g}. Set it to {trained:g}, or apply the profile.")
+
+
+def dancing(request: Request) -> Advice:
+    if not request.trained.poses:
+        return
+    clips, overlap = clips_of(request.plan, request.inputs), request.variant.overlap
+    if text := pose_video.shape_advice(request.inputs, request.shape):
+        yield "pose-shape", text
+    if text := pose_video.length_advice(request.inputs, clips, overlap):
+        yield "pose-length", text
 
 
 def weights(request: Request) -> Advice:
@@ -262,6 +272,6 @@ def prompts(request: Request) -> Advice:
 
 
 RULES: tuple[Callable[[Request], Advice], ...] = (
-    variant, talking, weights, strengths, accelerators, guidance, sampling, size, image_shape,
-    prompts, attention,
+    variant, talking, dancing, weights, strengths, accelerators, guidance, sampling, size,
+    image_shape, prompts, attention,
 )

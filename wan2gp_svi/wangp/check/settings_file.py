@@ -34,7 +34,7 @@ from ..plan import ARCHITECTURES, first_image
 _KEY = b'"model_type"'  # in all settings that WanGP writes
 _REACH = 2**18  # bytes of settings before and after that key
 _TRIED, _TRY = 2**24, 2**13  # characters to look for them in: in all, and at least for each try
-_MEDIA = ("image_start", "video_source", "audio_guide")
+_MEDIA = ("image_start", "video_source", "video_guide", "audio_guide")
 _MOST_TASKS = 1000
 _MOST_NAMES = 4 * 2**20  # bytes of a zip's list of files, about 40,000
 _BROKEN = (OSError, ValueError, LookupError, RuntimeError, EOFError, struct.error, zlib.error,
@@ -50,12 +50,12 @@ _KINDS: dict[str, Kind] = {  # of what SVI reads in them
     "activated_loras": many(_LINE, 1000),
     "loras_multipliers": either(text(20_000), many(_LINE, 1000)),
     "frame_scheduler": has({}), "audio_guide": _PATH, "image_end": _PATH, "image_start": _PATH,
-    "video_source": _PATH,
+    "video_guide": _PATH, "video_source": _PATH,
     "image_mode": _COUNT, "guidance_phases": _COUNT, "model_switch_phase": _COUNT,
     "multi_prompts_gen_type": either(_LINE, _COUNT), "resolution": line(100),
     "seed": either(_NUMBER, Kind("nothing", lambda one: one == "")),
     **dict.fromkeys(("audio_prompt_type", "image_prompt_type", "override_attention",
-                     "sample_solver", "skip_steps_cache_type"), _LINE),
+                     "sample_solver", "skip_steps_cache_type", "video_prompt_type"), _LINE),
     **dict.fromkeys((
         "audio_guidance_scale", "guidance_scale", "motion_amplitude", "num_inference_steps",
         "sliding_window_color_correction_strength", "sliding_window_discard_last_frames",

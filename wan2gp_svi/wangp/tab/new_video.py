@@ -9,7 +9,7 @@ from ... import location
 from ...files import read_json
 from ...runs.record import StoreError
 from ...text import sentence
-from ..plan import SMALL, first_image, is_blank
+from ..plan import DANCING, SMALL, first_image, is_blank
 from . import actions
 from .helpers import gr, on, to_form
 
@@ -76,7 +76,8 @@ def apply(wgp: Mapping[str, Any], state: dict[str, Any], profile: Path
         raise StoreError(f"{profile} is missing or damaged: run install.py again")
     wanted, current = settings.get("model_type"), state["model_type"]
     actions.check_model(wgp, wanted)
-    fits = base(current) == base(wanted) and SMALL not in (current, wanted)
+    fits = (base(current) == base(wanted) and SMALL not in (current, wanted)
+            and DANCING not in (current, wanted))
     listed = str(Path(profile.parent.name, profile.name))  # so WanGP's list shows it as chosen
     # the bar marks a profile's LoRAs: WanGP's Apply replaces those before it, and keeps all others
     strengths = settings.get("loras_multipliers") or ""

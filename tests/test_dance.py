@@ -1,0 +1,313 @@
+"""SVI-Dance without WanGP: poses, skeletons, and runs that follow them in the stand-in for WanGP's
+loop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import loop
+import numpy as np
+import pytest
+import sounds
+import torch
+import videos
+from safetensors.torch import load_file
+
+from wan2gp_svi import chain, poses, skeleton
+from wan2gp_svi.runs.state import State
+from wan2gp_svi.runs.store import STOP
+from wan2gp_svi.wangp import dance, resuming
+from wan2gp_svi.wangp.check.findings import check
+from wan2gp_svi.wangp.form import SettingsError
+from wan2gp_svi.wangp.handler import prepare
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = {case["name"]: case for case in
+         json.loads((GOLDEN / "index.json").read_text(encoding="utf-8"))}
+PREFIX = "dwpose_embedding."
+
+
+def golden(name: str) -> dict[str, torch.Tensor]:
+    return load_file(GOLDEN / CASES[name]["file"])
+
+
+def network(data: dict[str, torch.Tensor]) -> poses.PoseNetwork:
+    return poses.PoseNetwork({name.removeprefix(PREFIX): tensor for name, tensor in data.items()
+                              if name.startswith(PREFIX)})
+
+
+# ------------------------------------------------------------------------------- the pose network
+
+@pytest.mark.parametrize("at_once", [1, 3, 4, 21])
+@pytest.mark.parametrize("name", ["dance_pose_81", "dance_pose_wide_later_clip"])
+def test_tokens_are_what_the_authors_network_gave(name, at_once):
+    case, data = CASES[name], golden(name)
+    made = network(data)
+    read = made.read(data["pose"], at_once=at_once)
+    before = torch.randn(2, 64, *case["grid"])
+    tokens = (made.add(before.clone(), read) - before).flatten(2).transpose(1, 2)
+    for one in tokens:  # both branches
+        torch.testing.assert_close(one, data["tokens"], rtol=0, atol=10 * case["float32_error"])
+
+
+@pytest.mark.parametrize("frames", [1, 5, 9, 33])
+def test_pieces_are_the_whole_whatever_the_number_of_frames(frames):
+    made = network(golden("dance_pose_81"))
+    pose = torch.randint(0, 256, (frames, 32, 16, 3), dtype=torch.uint8,
+                         generator=torch.Generator().manual_seed(frames))
+    whole = made.read(pose, at_once=99)
+    assert whole.shape == (16, (frames + 3) // 4, 4, 2)
+    for at_once in (1, 2, 3):
+        torch.testing.assert_close(made.read(pose, at_once=at_once), whole, rtol=1e-5, atol=1e-4)
+
+
+def test_a_network_that_is_another_is_refused():
+    data = golden("dance_pose_81")
+    assert network(data).dim == 64
+    with pytest.raises(ValueError, match=r"lacks 4\.bias"):
+        network({name: tensor for name, tensor in data.items() if name != f"{PREFIX}4.bias"})
+    with pytest.raises(ValueError, match=r"has the shape \(16, 3, 1, 1, 1\)"):
+        network({**data, f"{PREFIX}0.weight": torch.zeros(16, 3, 1, 1, 1)})
+    with pytest.raises(ValueError, match="80 pose frames of 48x64"):
+        network(data).read(data["pose"][:80])
+
+
+# ------------------------------------------------------------------------------- poses of a clip
+
+@pytest.mark.parametrize(("length", "overlap"), [(50, 1), (81, 1), (223, 1), (223, 5)])
+def test_no_pose_comes_twice(length, overlap):
+    """The authors' first clip, and their later ones without the pose that they give twice."""
+    theirs = golden("dance_pose_indices")[f"length_{length}_motion_{overlap}"].tolist()
+    ours = [chain.pose_indices(clip, length, overlap) for clip in range(4)]
+    assert ours[0] == theirs[0]
+    for clip, (one, other) in enumerate(zip(ours[1:], theirs[1:], strict=True), 1):
+        late = [(at - 1) % length for at in one]
+        assert other == (one[:overlap] + late[overlap:] if clip == 1 else late)
+    video = [*ours[0], *(at for clip in ours[1:] for at in clip[overlap:])]
+    assert video == [at % length for at in range(len(video))]
+
+
+# ------------------------------------------------------------------------------------ skeletons
+
+DRAWN = ["dance_draw_tall", "dance_draw_wide"]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_skeleton_is_the_trainings_byte_for_byte(name):
+    pytest.importorskip("cv2", reason="draws with OpenCV, as WanGP does")
+    data = {key: tensor.numpy() for key, tensor in golden(name).items()}
+    height, width, _ = data["seen"].shape
+    one = skeleton.person(data["keypoints_134"][0], data["scores_134"][0], height, width)
+    np.testing.assert_allclose(one.joints, data["candidate"], rtol=0, atol=1e-15)
+    assert (one.hands == data["hands"]).all()
+    drawn = skeleton.draw(one, height, width)
+    assert (drawn == data["seen"]).all() and (drawn[..., ::-1] == data["drawn"]).all()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_picture_is_fitted_into_a_size_byte_for_byte(name):
+    data = golden(name)
+    for key in (key for key in data if key.startswith("resized_")):
+        height, width = map(int, key.removeprefix("resized_").split("x"))
+        assert torch.equal(poses.fit(data["seen"], height, width), data[key])
+    assert torch.equal(poses.fit(data["seen"], *data["seen"].shape[:2]), data["seen"])
+
+
+# --------------------------------------------------------------------------------- the pose video
+
+OFFERS = {"guide_preprocessing": {"selection": ["V"]}}
+
+
+def dancer(poses: int, side: int = 64, first: int = 1) -> np.ndarray:
+    """Pose frames: a square on black, whose brightness counts them."""
+    frames = np.zeros((poses, side, side, 3), np.uint8)
+    frames[:, : side // 4, : side // 4] = np.arange(first, first + poses)[:, None, None, None] % 256
+    return frames
+
+
+def write(path: Path, poses: int, fps: float = 25, **shape) -> Path:
+    return videos.write(path, dancer(poses, **shape), videos.EXACT, fps)
+
+
+def asked(path: Path | None, **changes) -> dict:
+    return {"video_guide": path and str(path), "video_prompt_type": "V", "image_prompt_type": "S",
+            "image_start": object(), "activated_loras": ["svi-dance.safetensors"],
+            "video_length": 162, "prompt": "a", "resolution": "64x64", "force_fps": "",
+            "custom_settings": None, **changes}
+
+
+def said(path: Path | None, **changes) -> dict[str, str]:
+    found = check("i2v", OFFERS, asked(path, **changes)).findings
+    return {one.id: one.text for one in found if one.kind != "adjustment"
+            and one.id in ("pose-video", "pose-shape", "pose-length", "talk-dance")}
+
+
+BAD = {
+    "a missing file": (lambda path: path, "there is no pose video"),
+    "an empty file": (lambda path: path.write_bytes(b"") and None or path, "cannot be read"),
+    "a corrupt file": (lambda path: path.write_bytes(bytes(range(256)) * 40) and path,
+                       "cannot be read as a video"),
+    "a file cut off": (lambda path: path.write_bytes(write(path, 5).read_bytes()[:40]) and path,
+                       "cannot be read as a video"),
+    "a sound": (lambda path: sounds.write(path, sounds.speech(20)), "cannot be read as a video"),
+    "no frames": (lambda path: videos.ffmpeg("-i", write(path, 5), "-frames:v", 0, "-f", "mp4",
+                                             path.with_name("no.mp4")) and None
+                  or path.with_name("no.mp4"), "holds no video"),
+    "a dancer instead of a skeleton": (
+        lambda path: videos.write(path, videos.noise(20) // 2 + 100), "not the video of a dancer"),
+    "a list of other files": (
+        lambda path: path.write_text("#EXTM3U\nhttp://localhost/a.mp4\n") and path,
+        "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_pose_video_is_refused_before_the_model_is_loaded(what, tmp_path):
+    make, words = BAD[what]
+    found = said(make(tmp_path / "bad.mp4"))
+    assert words in found["pose-video"] and found.keys() <= {"pose-video", "pose-length"}
+    assert found["pose-video"].endswith(".")
+
+
+def test_hdr_is_refused(tmp_path):
+    plain = write(tmp_path / "a.mp4", 5)
+    hdr = tmp_path / "hdr.mp4"
+    videos.ffmpeg("-i", plain, "-vf", "setparams=color_trc=smpte2084", "-pix_fmt", "yuv420p",
+                  "-c:v", "libx264", "-color_trc", "smpte2084", hdr)
+    assert said(plain).keys() == {"pose-length"} and "is in HDR" in said(hdr)["pose-video"]
+
+
+def test_without_a_pose_video(tmp_path):
+    for none in (asked(None), asked(tmp_path, video_prompt_type="")):
+        found = check("i2v", OFFERS, none)
+        assert "needs a pose video" in found.errors[0]
+    assert "Choose the model SVI-Dance" in check("i2v", {}, asked(None)).errors[0]
+    stock = check("i2v", {}, asked(None, video_prompt_type=""))
+    assert not stock.errors, "SVI-Dance without poses, as in training: nothing is added"
+    texts = {one.id: one.text for one in stock.findings}
+    assert "Choose the model SVI-Dance" in texts["talk-dance"]
+
+
+def test_poses_that_wangp_finds_are_refused(tmp_path):
+    path = write(tmp_path / "a.mp4", 200)
+    found = said(path, video_prompt_type="PV")
+    assert "cannot use the poses that WanGP finds" in found["pose-video"]
+
+
+def test_another_shape_and_an_early_end_are_warned_about(tmp_path):
+    assert said(write(tmp_path / "a.mp4", 161)) == {}
+    short = said(write(tmp_path / "b.mp4", 100))["pose-length"]
+    assert "100 poses, and the video 161 frames" in short
+    assert "set 81 frames, 1 clip, to end with it" in short
+    wide = said(write(tmp_path / "c.mp4", 161), resolution="832x480", image_start="")
+    assert "has 64x64, and the video the shape of 832x480" in wide["pose-shape"]
+
+
+def test_the_settings_follow_the_training(tmp_path):
+    path = write(tmp_path / "a.mp4", 161)
+    inputs = asked(path, force_fps="16", video_prompt_type="V|", keep_frames_video_guide="1:20")
+    checked = check("i2v", OFFERS, inputs)
+    assert checked.plan.fps == 25
+    assert "25 frames a second, as SVI-Dance was" in {one.id: one.text for one in checked.findings
+                                                      }["frame-rate"]
+    assert prepare("i2v", OFFERS, inputs) == ""
+    assert (inputs["force_fps"], inputs["video_prompt_type"]) == ("25", "V")
+    assert inputs["keep_frames_video_guide"] == "" and inputs["video_length"] == 161
+
+
+@pytest.mark.parametrize(("fps", "shown"), [
+    (25, [0, 1, 2, 3, 79, 80]), (50, [0, 2, 4, 6, 158, 160]), (12.5, [0, 0, 1, 1, 39, 40])])
+def test_poses_keep_the_tempo_of_the_dance(tmp_path, fps, shown):
+    path = write(tmp_path / "a.mp4", 200, fps)
+    clip = dance.Poses(str(path), 64, 64, 1).clip(0)
+    assert clip.shape == (81, 64, 64, 3)
+    assert (clip[[0, 1, 2, 3, 79, 80], 0, 0, 0] - 1).tolist() == shown
+
+
+def test_a_pose_video_that_ends_early_says_where(tmp_path):
+    path = write(tmp_path / "a.mp4", 100)
+    found = dance.Poses(str(path), 64, 64, 1)
+    write(path, 50)
+    with pytest.raises(SettingsError, match="cannot be read after frame 50 of 100"):
+        found.clip(0)
+
+
+# ------------------------------------------------------------------------------ in WanGP's loop
+
+def settings(path: Path, clips: int, **changes) -> dict:
+    made = loop.settings("dance", clips, video_guide=str(path), video_prompt_type="V",
+                         force_fps="25", **changes)
+    assert prepare("i2v", OFFERS, made) == ""
+    return made
+
+
+def danced(frames: np.ndarray) -> list[int]:
+    """The pose that each frame shows, counted from 0."""
+    return (frames[:, 1, 1, 0].astype(int) - 1).tolist()
+
+
+def test_stop_resume_redo_and_extend(tmp_path):
+    path = write(tmp_path / "a.mp4", 200)
+    wgp = loop.WanGP(tmp_path / "outputs")
+    wgp.at_window = lambda number: number == 2 and (wgp.run.folder / STOP).touch()
+    assert wgp.generate(settings(path, 3)) and danced(loop.shown(wgp)) == [*range(161)]
+    assert wgp.run.about.ended == State.STOPPED
+    wgp.at_window = lambda number: None
+    wgp.forget()
+    assert wgp.generate(settings(path, 3)) and wgp.made == [3], "resumed"
+    whole, first = loop.shown(wgp), wgp.run
+    assert danced(whole) == [at % 200 for at in range(241)], "no pose twice; it goes round"
+    assert (whole == loop.in_one_go(tmp_path / "once", settings(path, 3))).all()
+    assert first.poses.read_bytes() == path.read_bytes() and first.about.fps == 25
+
+    path.unlink()  # the run has a copy
+    extended = resuming.extended(first, 1)
+    assert extended["video_guide"] == str(first.poses)
+    wgp.forget()
+    assert prepare("i2v", OFFERS, extended) == "" and wgp.generate(extended), wgp.error
+    assert wgp.made == [4] and danced(loop.shown(wgp)) == [at % 200 for at in range(321)]
+    wgp.forget()
+    redone = resuming.redone(wgp.run, 3, seed=99)
+    assert wgp.generate(redone), wgp.error
+    assert wgp.made == [3, 4] and danced(loop.shown(wgp)) == [at % 200 for at in range(321)]
+
+
+def test_another_pose_video_is_another_run(tmp_path):
+    one, other = write(tmp_path / "a.mp4", 200), write(tmp_path / "b.mp4", 200, first=3)
+    wgp = loop.WanGP(tmp_path / "outputs")
+    assert wgp.generate(settings(one, 1))
+    name = wgp.run.name
+    assert not wgp.generate(settings(other, 2, custom_settings={"svi_run": name}))
+    assert "was made with other settings" in wgp.error and "pose video" in wgp.error
+    assert wgp.generate(settings(other, 2)) and wgp.run.name != name
+
+
+def test_without_poses_nothing_is_added(tmp_path):
+    wgp = loop.WanGP(tmp_path / "outputs")
+    assert wgp.generate(loop.settings("dance", 1, force_fps="25")), wgp.error
+    assert wgp.pipe.svi.clip.video.poses is None and wgp.run.poses is None
+
+
+def test_the_poses_go_into_each_branch_of_generate_and_nowhere_else(tmp_path, monkeypatch):
+    data = golden("dance_pose_81")
+    made, layer = network(data), torch.nn.Conv3d(4, 64, (1, 2, 2), (1, 2, 2))
+    given = torch.randn(1, 4, 21, 8, 6)
+    plain = layer(given)
+    pipe = loop.Pipe()
+    pipe.model = torch.nn.Module()
+    pipe.model.patch_embedding, pipe.model.svi_pose_network = layer, made
+    clip = loop.SimpleNamespace(number=0, video=loop.SimpleNamespace(
+        poses=loop.SimpleNamespace(clip=lambda number: data["pose"])))
+    with torch.no_grad():
+        dance.expect_tokens(pipe, clip, torch.device("cpu"))
+        for _ in range(2):
+            tokens = (layer(given) - plain).flatten(2)[0].T
+            torch.testing.assert_close(tokens, data["tokens"], rtol=0, atol=2e-4)
+        pipe.svi.dancing.remove()
+        assert torch.equal(layer(given), plain)
+        del pipe.model.svi_pose_network
+        with pytest.raises(SettingsError, match="lacks its pose network"):
+            dance.expect_tokens(pipe, clip, torch.device("cpu"))
+        clip.video.poses = None
+        dance.expect_tokens(pipe, clip, torch.device("cpu"))

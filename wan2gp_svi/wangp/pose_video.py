@@ -1,0 +1,180 @@
+"""The pose video that a dancer follows: how long it is, and what keeps SVI-Dance from it.
+
+A pose video shows a skeleton on black, in the colours of SVI-Dance's training, and is used as it
+is. `find` reads a file once and remembers it. WanGP names used here: the keys of its settings and
+of its model definitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .. import chain
+from ..files import explain
+from ..text import count
+from ..untrusted import is_file
+from ..variants import CLIP_FRAMES
+from .form import SettingsError
+
+FPS = 25  #: of a dancer's video
+OFFERED = "guide_preprocessing"  #: in definitions of models whose form has a control video
+
+_AS_IT_IS = "V"  # WanGP's letter for a control video, without those that change it first
+_DARK, _BACKGROUND = 24, 0.5  # at most this bright, and at least this part of the picture
+_CROPPED = 1.2  # a ratio of two shapes that is worth a warning
+_HDR = {16, 18}  # PQ and HLG
+
+# a list of other files or of addresses is a video for FFmpeg, too, if it is asked
+OPTIONS = {"protocol_whitelist": "file",
+           "format_whitelist": "mov,matroska,avi,mpegts,gif,mpeg,asf,ogg,flv"}
+
+
+class PoseVideoError(ValueError):
+    """A file holds no video that can be read. The message says why, and lacks its full stop."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a file holds.
+
+    `frames`      in the file
+    `rate`        of these, a second
+    `background`  whether its first frame is mostly black
+    `hdr`         whether its colours are those of HDR
+    """
+
+    frames: int
+    rate: Fraction
+    width: int
+    height: int
+    background: bool
+    hdr: bool
+
+    @property
+    def poses(self) -> int:
+        """Its frames at 25 a second."""
+        return max(1, round(self.frames * FPS / self.rate))
+
+    def frame(self, pose: int) -> int:
+        """The frame that is shown at the time of a pose."""
+        return min(int(pose * self.rate / FPS), self.frames - 1)
+
+
+def find(path: Any) -> Found:
+    """The video in a file. Raises PoseVideoError."""
+    if not isinstance(path, (str, Path)) or not is_file(path):
+        raise PoseVideoError(f"there is no pose video {path}")
+    seen = Path(path).stat()
+    return _find(str(path), seen.st_mtime_ns, seen.st_size)
+
+
+@lru_cache(maxsize=16)
+def _find(path: str, changed: int, size: int) -> Found:
+    import av
+
+    try:
+        with av.open(path, options=OPTIONS, metadata_errors="replace") as container:
+            if not container.streams.video:
+                raise PoseVideoError(f"{Path(path).name} holds no video")
+            track = container.streams.video[0]
+            frames = sum(1 for packet in container.demux(track) if packet.size)
+            rate = track.average_rate or track.guessed_rate
+        with av.open(path, options=OPTIONS, metadata_errors="replace") as container:
+            first = next(container.decode(video=0), None)
+            hdr = container.streams.video[0].codec_context.color_trc in _HDR
+        if first is None or not frames or not rate:
+            raise PoseVideoError(f"{Path(path).name} has no frames")
+        dark = first.to_ndarray(format="gray") <= _DARK
+        return Found(frames, Fraction(rate), first.width, first.height,
+                     bool(dark.mean() >= _BACKGROUND), hdr)
+    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
+        if isinstance(error, PoseVideoError):
+            raise
+        raise PoseVideoError(f"{Path(path).name} cannot be read as a video "
+                             f"({getattr(error, 'strerror', '') or explain(error)})") from error
+
+
+def used(inputs: Mapping[str, Any]) -> bool:
+    """Whether a request has a control video."""
+    return _AS_IT_IS in str(inputs.get("video_prompt_type") or "")
+
+
+def given(inputs: Mapping[str, Any]) -> Any:
+    """The file with the poses that a request uses; None if there is none."""
+    return (inputs.get("video_guide") or None) if used(inputs) else None
+
+
+def required(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What WanGP's settings must be for SVI-Dance."""
+    return {"force_fps": str(FPS), "keep_frames_video_guide": "",
+            **({"video_prompt_type": _AS_IT_IS} if given(inputs) else {})}
+
+
+def obstacles(inputs: Mapping[str, Any], model_def: Mapping[str, Any]) -> Iterator[SettingsError]:
+    """What keeps SVI-Dance from these settings."""
+    path = given(inputs)
+    if path is None:
+        if not model_def.get(OFFERED) and used(inputs):
+            yield SettingsError("this model has no place for a pose video. Choose the model "
+                                "SVI-Dance, and apply the profile there.", "pose-video")
+        elif model_def.get(OFFERED) and ("video_guide" in inputs or not used(inputs)):
+            yield SettingsError("SVI-Dance needs a pose video (video_guide): skeletons on black. "
+                                "Add one under Control Video.", "pose-video")
+        return
+    if "P" in str(inputs["video_prompt_type"]):
+        yield SettingsError(
+            "SVI-Dance cannot use the poses that WanGP finds in a video: its skeletons differ from "
+            "those of the training. Add a video that shows skeletons already.", "pose-video")
+    try:
+        found = find(path)
+    except PoseVideoError as error:
+        yield SettingsError(f"{error}. Add another file, such as an MP4.", "pose-video")
+    except ImportError:  # the check of a file, with a Python that cannot read video
+        return
+    else:
+        name = Path(path).name
+        if found.hdr:
+            yield SettingsError(f"{name} is in HDR, which changes the colours of the skeleton. "
+                                "Convert it to SDR.", "pose-video")
+        elif not found.background:
+            yield SettingsError(
+                f"{name} does not show skeletons on black. SVI-Dance needs a pose video, not the "
+                "video of a dancer.", "pose-video")
+
+
+def shape_advice(inputs: Mapping[str, Any], shape: tuple[int, int] | None) -> str:
+    """What the user should know about a pose video that has another shape than the video; ""
+    if nothing."""
+    found = _readable(inputs)
+    if found is None or not shape:
+        return ""
+    ratio = found.width / found.height / (shape[0] / shape[1])
+    if max(ratio, 1 / ratio) <= _CROPPED:
+        return ""
+    return (f"the pose video has {found.width}x{found.height}, and the video the shape of "
+            f"{shape[0]}x{shape[1]}: the skeleton gets black bars, and may not be where the dancer "
+            "is. Crop or extend the start image to the shape of the pose video.")
+
+
+def length_advice(inputs: Mapping[str, Any], clips: int, overlap: int) -> str:
+    """What the user should know about a pose video that ends before the video; "" if nothing."""
+    found = _readable(inputs)
+    if found is None or found.poses >= chain.length(clips, overlap):
+        return ""
+    whole = max(1, (found.poses - overlap) // (CLIP_FRAMES - overlap))
+    end = (f", or set {CLIP_FRAMES * whole} frames, {count(whole, 'clip')}, to end with it"
+           if whole < clips else "")
+    return (f"the pose video has {found.poses} poses, and the video {chain.length(clips, overlap)} "
+            f"frames: it starts over where it ends, with a jump. Add a longer one{end}.")
+
+
+def _readable(inputs: Mapping[str, Any]) -> Found | None:
+    try:
+        return find(given(inputs))
+    except (PoseVideoError, ImportError):
+        return None
