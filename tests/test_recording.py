@@ -207,6 +207,18 @@ def test_the_same_settings_again_resume_with_the_same_frames(
     assert run.about.ended == "finished" and len(wgp.gen["file_list"]) == 1
 
 
+@pytest.mark.parametrize(("how", "ended"), [("abort", "stopped"),
+                                            ("error", "OutOfMemoryError: VRAM")])
+def test_a_run_that_ends_in_its_first_clip_says_why(wgp: WanGP, how: str, ended: str):
+    fail_at(wgp, 1, how)
+    wgp.generate(settings("shot", 2))
+    run, = wgp.store.runs()
+    assert run.about.ended == ended and not run.done()
+    recover(wgp)
+    wgp.forget()
+    assert wgp.generate(settings("shot", 2)) and wgp.made == [1, 2]
+
+
 def test_an_early_stop_gives_a_whole_video_and_can_be_resumed(wgp: WanGP, whole: Whole):
     asked = settings("film", 4, **TWICE)
     expected = whole(asked)

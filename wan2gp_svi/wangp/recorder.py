@@ -439,7 +439,7 @@ class Recording:
 
     def _let_go(self, ended: str) -> None:
         about = self.run.about
-        if ended and about.settings and about.ended != State.FINISHED:
+        if ended and about.ended != State.FINISHED:
             with contextlib.suppress(OSError):
                 self.run.change(replace(about, ended=ended))
         self._release()

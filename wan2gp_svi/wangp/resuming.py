@@ -116,7 +116,7 @@ def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) 
     if state(run, len(run.done())) is State.RUNNING:
         raise StoreError(f"run {run.name} is running. Stop it, or wait until it is finished")
     if not about.settings:
-        raise StoreError(f"run {run.name} failed before its first clip was done: generate the "
+        raise StoreError(f"run {run.name} ended before its first clip was done: generate the "
                          "video again")
     if (length := sum(map(len, asked))) > _MOST_PROMPTS:
         raise StoreError(f"the prompts of all clips have {length:,} characters together, and at "
