@@ -252,8 +252,13 @@ def test_poses_keep_the_tempo_of_the_dance(tmp_path, fps, shown):
 def test_a_pose_video_that_ends_early_says_where(tmp_path):
     path = write(tmp_path / "a.mp4", 100)
     found = dance.Poses(str(path), 64, 64, 1)
+    write(path, 90)
+    held = found.clip(0), found.clip(1)[:20]
+    assert (torch.cat([held[0], held[1][1:]])[:, 0, 0, 0] - 1).tolist() == [
+        *range(90), *[89] * 10], "the last pose, for less than a second"
+    found = dance.Poses(str(path), 64, 64, 1)
     write(path, 50)
-    with pytest.raises(SettingsError, match="cannot be read after frame 50 of 100"):
+    with pytest.raises(SettingsError, match="cannot be read after frame 50 of 90"):
         found.clip(0)
 
 

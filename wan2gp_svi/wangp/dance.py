@@ -43,7 +43,7 @@ class Poses:
         self._path, self._size, self._overlap = path, (height, width), overlap
         self._found = pose_video.find(path)
         self._frames: Iterator[Tensor] = iter(())
-        self._at, self._frame = -1, torch.empty(0)
+        self._at, self._raw, self._frame = -1, torch.empty(0), torch.empty(0)
 
     def clip(self, number: int) -> Tensor:
         """The pose frames of a clip, counted from 0: uint8 [81, H, W, 3]."""
@@ -61,17 +61,23 @@ class Poses:
     def _pose(self, frame: int) -> Tensor:
         if frame < self._at or self._at < 0:
             self._frames, self._at = _decoded(self._path), -1
+        if self._at == frame:
+            return self._frame
         while self._at < frame:
-            try:
-                self._frame = next(self._frames)
-            except StopIteration:
-                raise SettingsError(
-                    f"The pose video {Path(self._path).name} is damaged: it cannot be read after "
-                    f"frame {self._at + 1} of {self._found.frames}.") from None
+            self._raw = self._next()
             self._at += 1
-            if self._at == frame:
-                self._frame = fit(self._skeleton(self._frame), *self._size)
+        self._frame = fit(self._skeleton(self._raw), *self._size)
         return self._frame
+
+    def _next(self) -> Tensor:
+        """The next frame of the file. At its end, files often lack frames that they count."""
+        left = self._found.frames - self._at - 1
+        frame = next(self._frames, self._raw if self._at >= 0 and left < self._found.rate else None)
+        if frame is None:
+            raise SettingsError(
+                f"The pose video {Path(self._path).name} is damaged: it cannot be read after "
+                f"frame {self._at + 1} of {self._found.frames}.")
+        return frame
 
     def _skeleton(self, frame: Tensor) -> Tensor:
         if self._detect is None:

@@ -82,7 +82,8 @@ def _find(path: str, changed: int, size: int) -> Found:
             if not container.streams.video:
                 raise PoseVideoError(f"{Path(path).name} holds no video")
             track = container.streams.video[0]
-            frames = sum(1 for packet in container.demux(track) if packet.size)
+            frames = sum(1 for packet in container.demux(track)
+                         if packet.size and not packet.is_discard)
             rate = track.average_rate or track.guessed_rate
         with av.open(path, options=OPTIONS, metadata_errors="replace") as container:
             first = next(container.decode(video=0), None)
