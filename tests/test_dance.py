@@ -4,7 +4,9 @@ loop."""
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import loop
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import sounds
 import torch
 import videos
+from poses import write
 from safetensors.torch import load_file
 
 from wan2gp_svi import chain, poses, skeleton
@@ -119,17 +122,6 @@ def test_a_picture_is_fitted_into_a_size_byte_for_byte(name):
 OFFERS = {"guide_preprocessing": {"selection": ["V"]}}
 
 
-def dancer(poses: int, side: int = 64, first: int = 1) -> np.ndarray:
-    """Pose frames: a square on black, whose brightness counts them."""
-    frames = np.zeros((poses, side, side, 3), np.uint8)
-    frames[:, : side // 4, : side // 4] = np.arange(first, first + poses)[:, None, None, None] % 256
-    return frames
-
-
-def write(path: Path, poses: int, fps: float = 25, **shape) -> Path:
-    return videos.write(path, dancer(poses, **shape), videos.EXACT, fps)
-
-
 def asked(path: Path | None, **changes) -> dict:
     return {"video_guide": path and str(path), "video_prompt_type": "V", "image_prompt_type": "S",
             "image_start": object(), "activated_loras": ["svi-dance.safetensors"],
@@ -155,7 +147,8 @@ BAD = {
                                              path.with_name("no.mp4")) and None
                   or path.with_name("no.mp4"), "holds no video"),
     "a dancer instead of a skeleton": (
-        lambda path: videos.write(path, videos.noise(20) // 2 + 100), "not the video of a dancer"),
+        lambda path: videos.write(path, videos.noise(20) // 2 + 100),
+        "If it shows a dancer, choose"),
     "a list of other files": (
         lambda path: path.write_text("#EXTM3U\nhttp://localhost/a.mp4\n") and path,
         "cannot be read"),
@@ -189,10 +182,41 @@ def test_without_a_pose_video(tmp_path):
     assert "Choose the model SVI-Dance" in texts["talk-dance"]
 
 
-def test_poses_that_wangp_finds_are_refused(tmp_path):
-    path = write(tmp_path / "a.mp4", 200)
-    found = said(path, video_prompt_type="PV")
-    assert "cannot use the poses that WanGP finds" in found["pose-video"]
+class Wholebody:
+    """WanGP's detector: a person in the golden picture's pose, where the frame is not dark."""
+
+    def __init__(self, onnx_det: str, onnx_pose: str, device: str = "cuda:0"):
+        assert onnx_det == "ckpts/pose/yolox_l.onnx"
+        assert onnx_pose == "ckpts/pose/dw-ll_ucoco_384.onnx"
+        self.golden = golden("dance_draw_tall")
+
+    def __call__(self, ori_img: np.ndarray) -> tuple[np.ndarray, np.ndarray, list]:
+        points, scores = self.golden["keypoints_134"].numpy(), self.golden["scores_134"].numpy()
+        two = np.concatenate([points, points + 9]), np.concatenate([scores, scores])
+        seen = ori_img.max() > 100
+        return two[0].copy(), two[1] * (1 if seen else 0.1), []
+
+
+def test_the_poses_of_a_person_are_found_and_drawn_as_in_training(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("cv2", reason="draws with OpenCV, as WanGP does")
+    monkeypatch.setitem(sys.modules, "preprocessing.dwpose.wholebody",
+                        SimpleNamespace(Wholebody=Wholebody))
+    monkeypatch.setitem(sys.modules, "shared.utils", SimpleNamespace(files_locator=SimpleNamespace(
+        locate_file=lambda path: f"ckpts/{path}")))
+    frames = np.full((90, 192, 128, 3), 200, np.uint8)
+    frames[4:7] = 0
+    path = videos.write(tmp_path / "person.mp4", frames, videos.EXACT, 25)
+    assert said(path, video_prompt_type="PV").keys() == {"pose-length", "pose-shape"}
+    inputs = asked(path, video_prompt_type="APV|")
+    assert prepare("i2v", OFFERS, inputs) == "" and inputs["video_prompt_type"] == "PV"
+    clip = dance.Poses(str(path), 96, 160, 1, dance.detector).clip(0)
+    wanted = golden("dance_draw_tall")["resized_96x160"]
+    for number, pose in enumerate(clip):
+        assert torch.equal(pose, torch.zeros_like(wanted) if 4 <= number < 7 else wanted)
+    assert "clip 1: no person was found in 3 frames" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "preprocessing.dwpose.wholebody", None)
+    with pytest.raises(SettingsError, match="detector of poses cannot be loaded"):
+        dance.Poses(str(path), 96, 160, 1, dance.detector).clip(0)
 
 
 def test_another_shape_and_an_early_end_are_warned_about(tmp_path):
@@ -228,8 +252,13 @@ def test_poses_keep_the_tempo_of_the_dance(tmp_path, fps, shown):
 def test_a_pose_video_that_ends_early_says_where(tmp_path):
     path = write(tmp_path / "a.mp4", 100)
     found = dance.Poses(str(path), 64, 64, 1)
+    write(path, 90)
+    held = found.clip(0), found.clip(1)[:20]
+    assert (torch.cat([held[0], held[1][1:]])[:, 0, 0, 0] - 1).tolist() == [
+        *range(90), *[89] * 10], "the last pose, for less than a second"
+    found = dance.Poses(str(path), 64, 64, 1)
     write(path, 50)
-    with pytest.raises(SettingsError, match="cannot be read after frame 50 of 100"):
+    with pytest.raises(SettingsError, match="cannot be read after frame 50 of 90"):
         found.clip(0)
 
 
@@ -297,8 +326,8 @@ def test_the_poses_go_into_each_branch_of_generate_and_nowhere_else(tmp_path, mo
     pipe = loop.Pipe()
     pipe.model = torch.nn.Module()
     pipe.model.patch_embedding, pipe.model.svi_pose_network = layer, made
-    clip = loop.SimpleNamespace(number=0, video=loop.SimpleNamespace(
-        poses=loop.SimpleNamespace(clip=lambda number: data["pose"])))
+    clip = SimpleNamespace(number=0, video=SimpleNamespace(
+        poses=SimpleNamespace(clip=lambda number: data["pose"])))
     with torch.no_grad():
         dance.expect_tokens(pipe, clip, torch.device("cpu"))
         for _ in range(2):

@@ -142,6 +142,22 @@ def test_install_hooks_the_files_and_copies_package_and_profiles(run, wangp, hom
     assert stat.S_IMODE((wangp / "wgp.py").stat().st_mode) == 0o754 or os.name == "nt"
 
 
+def test_the_model_of_dance_comes_and_goes_and_other_models_stay(run, wangp, home):
+    model = "finetunes/svi_dance.json"
+    write(home, {model: "{}\n", "finetunes/svi_other.json": "{}"})
+    write(wangp, {"finetunes/mine.json": "{}"})
+    before = tree(wangp)
+    assert run()[0] == 0 and (wangp / model).read_text() == "{}\n"
+    assert not (wangp / "finetunes/svi_other.json").exists()
+    assert "Nothing to do" in run()[1]
+    (wangp / model).unlink()
+    assert f"Profiles: {model} is missing" in run("--doctor")[1]
+    assert run()[0] == 0 and run("--uninstall")[0] == 0 and tree(wangp) == before
+    run()
+    (wangp / model).write_text("mine")
+    assert f"Kept, because you edited it: {model}" in run("--uninstall")[1]
+
+
 def test_install_twice_changes_nothing_the_second_time(run, wangp):
     run()
     before = tree(wangp)

@@ -580,9 +580,10 @@ def form(monkeypatch):
         "sliding_window_defaults": {"overlap_max": 1}})
     extend(wan, text_modes=True)
     definitions = {"i2v": wan.query_model_def("i2v", {}), "t2v": {},
-                   "multitalk": wan.query_model_def("multitalk", {})}
-    wgp = {"get_base_model_type": str, "get_model_def": definitions.__getitem__,
-           "get_max_frames": int}
+                   "multitalk": wan.query_model_def("multitalk", {}),
+                   DANCING: dance_model()["model"] | wan.query_model_def("i2v", {})}
+    wgp = {"get_base_model_type": lambda model: "i2v" if model == DANCING else model,
+           "get_model_def": definitions.__getitem__, "get_max_frames": int}
     components = {name: MagicMock() for name in form_line.COMPONENTS}
     components |= {"tab_id": "generate", "custom_settings_rows": []}
     components["state"].value = {"model_type": "i2v"}
@@ -591,13 +592,22 @@ def form(monkeypatch):
     assert plugin.post_ui_setup(components) == {}
     update = gradio.on.call_args_list[0].kwargs["fn"]
 
-    def look(loras, frames, was_on="", model="i2v", sound=None):
+    def look(loras, frames, was_on="", model="i2v", sound=None, poses=None):
         shown = update({"model_type": model}, was_on, False, {"image_start": True}, frames, loras,
-                       "1", "S", 0, -1, sound, "A" if model == "multitalk" else "")
+                       "1", "S", 0, -1, sound, "A" if model == "multitalk" else "",
+                       poses, "V" if model == DANCING else "")
         return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
                         strict=True))
 
     return look
+
+
+def test_the_line_in_the_form_counts_a_dance_and_misses_its_poses(form, tmp_path):
+    poses = str(videos.write(tmp_path / "a.mp4", np.zeros((9, 16, 16, 3), np.uint8)))
+    loras = [VARIANTS["dance"].loras[0].name]
+    shown = form(loras, 162, model=DANCING, poses=poses)["line"]
+    assert "SVI-Dance: 2 clips, 161 frames, 6.4 s." in shown and "pose video" not in shown
+    assert "needs a pose video" in form(loras, 162, model=DANCING)["line"]
 
 
 def test_the_form_is_wangps_own_while_svi_is_off(form, capsys):

@@ -399,12 +399,13 @@ def test_settings_go_into_the_form_of_the_model_that_is_chosen(store: Store):
 
 @pytest.mark.parametrize(("profile", "current", "model"), [
     ("i2v", "my_i2v", "my_i2v"), ("i2v", "t2v", "i2v"), ("i2v", "svi_small", "i2v"),
-    ("svi_small", "i2v", "svi_small"), ("svi_small", "svi_small", "svi_small")])
+    ("svi_small", "i2v", "svi_small"), ("svi_small", "svi_small", "svi_small"),
+    ("svi_dance", "i2v", "svi_dance"), ("i2v", "svi_dance", "i2v")])
 def test_a_new_video_keeps_a_model_that_fits_and_else_has_its_profiles(
         tmp_path: Path, profile: str, current: str, model: str):
     wgp, state = WanGP(), {"model_type": current}
     wgp["get_base_model_type"] = {"i2v": "i2v", "my_i2v": "i2v", "svi_small": "i2v",
-                                  "t2v": "t2v"}.get
+                                  "svi_dance": "i2v", "t2v": "t2v"}.get
     path = tmp_path / "profile.json"
     path.write_text(json.dumps({"model_type": profile, "seed": 3, "loras_multipliers": "1 0.5"}),
                     encoding="utf-8")

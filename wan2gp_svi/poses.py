@@ -32,8 +32,8 @@ class PoseNetwork:
             raise ValueError("the pose network lacks "
                              f"{', '.join(sorted(wanted - tensors.keys())) or 'no tensor'} and has "
                              f"{', '.join(sorted(tensors.keys() - wanted)) or 'none'} too many")
-        self._layers = [(tensors[f"{name}.weight"].float(), tensors[f"{name}.bias"].float())
-                        for name in names]
+        self._layers = [(tensors[f"{name}.weight"].clone().float(),  # not the mapped file
+                         tensors[f"{name}.bias"].clone().float()) for name in names]
         channels = 3
         for (weight, bias), kernel in zip(self._layers, [(3, 3, 3)] * len(_STRIDES) + [_LAST],
                                           strict=True):

@@ -73,7 +73,22 @@ class Recorder:
         timestep = float(torch.as_tensor(arguments["t"]).flatten()[0])
         window["forwards"].append({"timestep": timestep,
                                    "expert": 2 if model is self.model2 else 1})
-        return original()
+        first = window["forwards"][0]["timestep"] == timestep
+        if not first or not model.patch_embedding._forward_hooks:
+            return original()
+        handle = model.patch_embedding.register_forward_hook(self._tokens)
+        try:
+            return original()
+        finally:
+            handle.remove()
+
+    def _tokens(self, layer: Any, given: tuple[torch.Tensor], tokens: torch.Tensor) -> None:
+        """The patch tokens as the blocks get them, and as they would be without hooks."""
+        window = self.windows[-1]
+        number = window["branches"] = window.get("branches", -1) + 1
+        plain = torch.nn.functional.conv3d(given[0], layer.weight, layer.bias, layer.stride)
+        self._describe(f"tokens{number}", tokens)
+        self._describe(f"plain{number}", plain)
 
     def _encode(self, original: Any, vae: Any, arguments: dict[str, Any]) -> Any:
         window = self.windows[-1]

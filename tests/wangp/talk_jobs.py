@@ -132,7 +132,7 @@ def talk_dit(case: dict[str, Any], data: dict[str, torch.Tensor]) -> dict[str, f
     from models.wan.multitalk.multitalk import get_window_audio_embeddings
 
     offload.shared_state["_attention"] = "sdpa"
-    shape, rule = case["dit"], functools.partial(_by_rule, case["seed"])
+    shape, rule = case["dit"], functools.partial(by_rule, case["seed"])
     model = WanModel(model_type="i2v", text_len=512, multitalk_output_dim=768, **{
         name: shape[name] for name in ("dim", "in_dim", "ffn_dim", "out_dim", "freq_dim", "eps",
                                        "num_heads", "num_layers")})
@@ -165,7 +165,7 @@ def talk_dit(case: dict[str, Any], data: dict[str, torch.Tensor]) -> dict[str, f
     return found
 
 
-def _by_rule(seed: int, name: str, shape: Any) -> torch.Tensor:
+def by_rule(seed: int, name: str, shape: Any) -> torch.Tensor:
     """The tensor of that name, as golden/README.md defines it."""
     drawn = np.random.RandomState(zlib.crc32(f"{seed}:{name}".encode())).standard_normal(shape)
     if name.endswith("modulation"):

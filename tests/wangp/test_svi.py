@@ -15,6 +15,7 @@ pytest.importorskip("safetensors.torch",
                     reason="needs torch and safetensors to read what was recorded")
 
 import later  # noqa: E402
+import poses  # noqa: E402
 import sounds  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
@@ -26,6 +27,7 @@ from wan2gp_svi.conditioning import condition, condition_pro  # noqa: E402
 from wan2gp_svi.drift.layout import provenance  # noqa: E402
 from wan2gp_svi.variants import VARIANTS, identify  # noqa: E402
 from wan2gp_svi.wangp.matching import DECIDING  # noqa: E402
+from wan2gp_svi.wangp.plan import DANCING  # noqa: E402
 
 HOME = Path(__file__).parents[2]
 PROFILES = sorted(HOME.glob("profiles/*/*.json"))
@@ -33,7 +35,8 @@ PROMPTS = "a boat\n\na boat on a lake\n\na boat in a storm"
 ACCELERATED = [path for path in PROFILES if "50 Steps" not in path.stem]
 STEPS = {path.stem: json.loads(path.read_text(encoding="utf-8"))["num_inference_steps"]
          for path in PROFILES}
-MODEL = {"i2v": "tiny_i2v", "i2v_2_2": "tiny_i2v22", "multitalk": "tiny_talk"}
+MODEL = {"i2v": "tiny_i2v", DANCING: "tiny_dance", "i2v_2_2": "tiny_i2v22",
+         "multitalk": "tiny_talk"}
 SEED = 1234
 
 
@@ -52,7 +55,8 @@ def write_loras(tree: Path) -> None:
     for folder, name in names:
         path = tree / "loras" / {"wan_i2v": "wan_i2v", "wan_2_2": "wan"}[folder] / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        tiny.write_lora(path, "svi" if identify(name) else "plain", scale=0.05)
+        tiny.write_lora(path, "svi" if identify(name) else "plain", scale=0.05,
+                        poses=name == VARIANTS["dance"].loras[0].name)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +102,8 @@ def all_profiles(run_wangp, svi) -> trees.Outcome:
         if one["model_type"] == MODEL["multitalk"]:
             clips = one["video_length"] // 81
             one["audio_guide"] = str(sounds.write(svi / f"{clips}.wav", sounds.speech(80 * clips)))
+        elif one["model_type"] == MODEL[DANCING]:
+            one["video_guide"] = str(poses.write(svi / "poses.mp4", 100))
     return run_wangp(svi, {"level": "loop", "tasks": tasks, "setup": "svi_jobs:keep_saved",
                            "speech": True}, timeout=1800)
 

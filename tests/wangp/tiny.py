@@ -26,6 +26,7 @@ CLIP_TOKENS, CLIP_DIM = 257, 1280
 AUDIO_LAYERS, AUDIO_DIM = 12, 768
 CLIP_FILE = "xlm-roberta-large/models_clip_open-clip-xlm-roberta-large-vit-huge-14-bf16.safetensors"
 TEXT_ENCODER_FILE = "umt5-xxl/tiny_text_encoder_bf16.safetensors"
+DANCE = Path(__file__).parents[2] / "finetunes/svi_dance.json"
 LOCATED_FILES = (
     CLIP_FILE,
     "xlm-roberta-large/tokenizer.json",
@@ -49,6 +50,7 @@ LORA_KEYS = {  # as the SVI authors spell them, and as WanGP accepts them
 # finetune -> (WanGP's architecture, kind of WanModel, transformer files)
 MODELS = {
     "tiny_i2v": ("i2v", "i2v", ("tiny_i2v_mbf16.safetensors",)),
+    "tiny_dance": ("i2v", "i2v", ("tiny_i2v_mbf16.safetensors",)),
     "tiny_talk": ("multitalk", "i2v", ("tiny_talk_mbf16.safetensors",)),
     "tiny_i2v22": ("i2v_2_2", "i2v2_2",
                    ("tiny_i2v22_high_mbf16.safetensors", "tiny_i2v22_low_mbf16.safetensors")),
@@ -68,8 +70,9 @@ def shrink(tree: Path) -> None:
 
 
 def write_lora(path: Path, keys: str = "svi", seed: int = 0, rank: int = 4,
-               scale: float = 0.2) -> Path:
-    """Writes a random LoRA for the layers that SVI's LoRAs adapt; `keys` is one of LORA_KEYS."""
+               scale: float = 0.2, poses: bool = False) -> Path:
+    """Writes a random LoRA for the layers that SVI's LoRAs adapt; `keys` is one of LORA_KEYS.
+    `poses`: with a pose network."""
     inputs = {"ffn.2": FFN}
     outputs = {"ffn.0": FFN}
     tensors = {}
@@ -79,6 +82,11 @@ def write_lora(path: Path, keys: str = "svi", seed: int = 0, rank: int = 4,
                                 ("B", (outputs.get(layer, DIM), rank))):
                 name = LORA_KEYS[keys].format(block=block, layer=layer, side=side)
                 tensors[name] = scale * _normal(f"lora {seed} {block} {layer} {side}", shape)
+    for layer in range(0, 14, 2) if poses else ():
+        shape = ((DIM, 16, 1, 2, 2) if layer == 12 else (16, 16 if layer else 3, 3, 3, 3))
+        weight = _normal(f"poses {layer}", shape) / shape[1] ** 0.5 / 2
+        tensors |= {f"dwpose_embedding.{layer}.weight": weight,
+                    f"dwpose_embedding.{layer}.bias": 0.1 * _normal(f"bias {layer}", shape[:1])}
     save_file(tensors, path)
     return path
 
@@ -94,6 +102,9 @@ def install(root: Path) -> None:
             "text_encoder_URLs": [Path(TEXT_ENCODER_FILE).name],
         }
         write_checkpoints(root, architecture, kind, files)
+        if name == "tiny_dance":
+            ours = json.loads(DANCE.read_text(encoding="utf-8"))["model"]
+            model |= {key: ours[key] for key in ours.keys() - model.keys()}
         if len(files) > 1:
             model |= {"URLs2": [files[1]], "group": "wan2_2"}
         _write_json(root / "finetunes" / f"{name}.json", {"model": model, **default_settings(name)})

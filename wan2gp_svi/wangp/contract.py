@@ -45,6 +45,7 @@ WGP, ANY2VIDEO, MODEL = HOOKED = (
 HANDLER, VAE = "models/wan/wan_handler.py", "models/wan/modules/vae.py"
 VIDEO, METADATA = "shared/utils/audio_video.py", "shared/utils/video_metadata.py"
 MULTITALK = "models/wan/multitalk/multitalk.py"
+WHOLEBODY, LOCATOR = "preprocessing/dwpose/wholebody.py", "shared/utils/files_locator.py"
 PROMPTS, PLUGINS = "shared/utils/prompt_parser.py", "shared/utils/plugins.py"
 LOOPS = ("generate_media", "generate_video")  # the loop over clips: since 12.21, and before
 PIPELINE = ("WanAny2V.generate",)
@@ -137,7 +138,7 @@ NAMES = (
     Name("clip_image_start", "clip_vision_frame", "the image that CLIP sees", none=True),
 )
 DEMO, TAB, SELFTEST = "the demo model", "the SVI tab", "the self-test"
-TALK = "SVI-Talk"
+TALK, FOUND = "SVI-Talk", "SVI-Dance with the video of a person"
 _OF_MODEL = ("base_model_type", "model_def")
 OTHERS = (
     Other(VIDEO, "save_video", ("tensor", "save_file", "fps"), "writing a video"),
@@ -174,6 +175,10 @@ OTHERS = (
     Other(MULTITALK, "get_window_audio_embeddings",
           ("full_audio_embs", "audio_start_idx", "clip_length"), TALK, beside=True),
     Other(MULTITALK, "fl", (), TALK, beside=True),
+    Other(WHOLEBODY, "Wholebody.__init__", ("self", "onnx_det", "onnx_pose", "device"), FOUND,
+          beside=True),
+    Other(WHOLEBODY, "Wholebody.__call__", ("self", "ori_img"), FOUND, beside=True),
+    Other(LOCATOR, "locate_file", ("file_name",), FOUND, beside=True),
     Other(WGP, "_parse_settings_json", ("filename", "state"), SELFTEST, beside=True),
     Other(WGP, "process_tasks_cli", ("queue", "state"), SELFTEST, beside=True),
     *(Other(file, name, (), SELFTEST, beside=True) for file, name in (

@@ -24,7 +24,8 @@ from .plan import STOCK_MAXIMA, Plan, clips_of, required
 _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
              "loras_multipliers": "loras_multipliers", "image_prompt_type": "image_prompt_type",
              "image_mode": "image_mode", "seed": "seed", "audio_guide": "audio_guide",
-             "audio_prompt_type": "audio_prompt_type"}
+             "audio_prompt_type": "audio_prompt_type", "video_guide": "video_guide",
+             "video_prompt_type": "video_prompt_type"}
 _IMAGES = ("image_start", "image_end")
 COMPONENTS = ("tab_id", "main", "state", "number_frames_row", "custom_settings_rows",
               "sliding_window_overlap", *_SETTINGS, *_IMAGES)

@@ -1,8 +1,8 @@
-"""The pose video that a dancer follows: how long it is, and what keeps SVI-Dance from it.
+"""The video that a dancer follows: how long it is, and what keeps SVI-Dance from it.
 
-A pose video shows a skeleton on black, in the colours of SVI-Dance's training, and is used as it
-is. `find` reads a file once and remembers it. WanGP names used here: the keys of its settings and
-of its model definitions.
+It shows a skeleton on black, in the colours of SVI-Dance's training, and is used as it is; or a
+person, whose poses WanGP finds. `find` reads a file once and remembers it. WanGP names used here:
+the keys of its settings and of its model definitions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .form import SettingsError
 FPS = 25  #: of a dancer's video
 OFFERED = "guide_preprocessing"  #: in definitions of models whose form has a control video
 
-_AS_IT_IS = "V"  # WanGP's letter for a control video, without those that change it first
+_USED, _FOUND = "V", "P"  # WanGP's letters for a control video, and for the poses in it
 _DARK, _BACKGROUND = 24, 0.5  # at most this bright, and at least this part of the picture
 _CROPPED = 1.2  # a ratio of two shapes that is worth a warning
 _HDR = {16, 18}  # PQ and HLG
@@ -82,7 +82,8 @@ def _find(path: str, changed: int, size: int) -> Found:
             if not container.streams.video:
                 raise PoseVideoError(f"{Path(path).name} holds no video")
             track = container.streams.video[0]
-            frames = sum(1 for packet in container.demux(track) if packet.size)
+            frames = sum(1 for packet in container.demux(track)
+                         if packet.size and not packet.is_discard)
             rate = track.average_rate or track.guessed_rate
         with av.open(path, options=OPTIONS, metadata_errors="replace") as container:
             first = next(container.decode(video=0), None)
@@ -101,7 +102,12 @@ def _find(path: str, changed: int, size: int) -> Found:
 
 def used(inputs: Mapping[str, Any]) -> bool:
     """Whether a request has a control video."""
-    return _AS_IT_IS in str(inputs.get("video_prompt_type") or "")
+    return _USED in str(inputs.get("video_prompt_type") or "")
+
+
+def of_person(inputs: Mapping[str, Any]) -> bool:
+    """Whether the control video shows a person, whose poses are to be found."""
+    return _FOUND in str(inputs.get("video_prompt_type") or "")
 
 
 def given(inputs: Mapping[str, Any]) -> Any:
@@ -112,7 +118,7 @@ def given(inputs: Mapping[str, Any]) -> Any:
 def required(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What WanGP's settings must be for SVI-Dance."""
     return {"force_fps": str(FPS), "keep_frames_video_guide": "",
-            **({"video_prompt_type": _AS_IT_IS} if given(inputs) else {})}
+            **({"video_prompt_type": _FOUND * of_person(inputs) + _USED} if given(inputs) else {})}
 
 
 def obstacles(inputs: Mapping[str, Any], model_def: Mapping[str, Any]) -> Iterator[SettingsError]:
@@ -123,13 +129,10 @@ def obstacles(inputs: Mapping[str, Any], model_def: Mapping[str, Any]) -> Iterat
             yield SettingsError("this model has no place for a pose video. Choose the model "
                                 "SVI-Dance, and apply the profile there.", "pose-video")
         elif model_def.get(OFFERED) and ("video_guide" in inputs or not used(inputs)):
-            yield SettingsError("SVI-Dance needs a pose video (video_guide): skeletons on black. "
-                                "Add one under Control Video.", "pose-video")
+            yield SettingsError("SVI-Dance needs a pose video (video_guide). Add one under Control "
+                                "Video, with skeletons on black, or with a person and \"Find the "
+                                "poses\".", "pose-video")
         return
-    if "P" in str(inputs["video_prompt_type"]):
-        yield SettingsError(
-            "SVI-Dance cannot use the poses that WanGP finds in a video: its skeletons differ from "
-            "those of the training. Add a video that shows skeletons already.", "pose-video")
     try:
         found = find(path)
     except PoseVideoError as error:
@@ -138,13 +141,15 @@ def obstacles(inputs: Mapping[str, Any], model_def: Mapping[str, Any]) -> Iterat
         return
     else:
         name = Path(path).name
+        if of_person(inputs):
+            return
         if found.hdr:
             yield SettingsError(f"{name} is in HDR, which changes the colours of the skeleton. "
                                 "Convert it to SDR.", "pose-video")
         elif not found.background:
             yield SettingsError(
-                f"{name} does not show skeletons on black. SVI-Dance needs a pose video, not the "
-                "video of a dancer.", "pose-video")
+                f"{name} does not show skeletons on black. If it shows a dancer, choose \"Find the "
+                "poses\" (PV).", "pose-video")
 
 
 def shape_advice(inputs: Mapping[str, Any], shape: tuple[int, int] | None) -> str:

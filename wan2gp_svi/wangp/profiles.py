@@ -183,8 +183,9 @@ def _help(variant: Variant, recipe: Recipe) -> str:
                 "it decides how many clips there are. A prompt such as \"a person is talking\" is "
                 f"enough. {sampling} More: wan2gp_svi/docs/guide.md#a-talking-person.")
     if variant.poses:
-        return (f"{variant.title}: {variant.about}. Add a start image of the dancer, and as the "
-                "control video a pose video, skeletons on black, in the shape of the image. A "
+        return (f"{variant.title}: {variant.about}. Add a start image of the dancer, and a control "
+                "video in the shape of the image: skeletons on black, or one person and \"Find the "
+                "poses\". A "
                 f"prompt such as \"the person is dancing\" is enough. {sampling} More: "
                 "wan2gp_svi/docs/guide.md#a-dancing-person.")
     if variant.stream:
@@ -231,11 +232,12 @@ def model() -> dict[str, Any]:
             "name": f"{profile.variant.title} 480p 14B",
             "architecture": "i2v",
             "description": f"Image2Video 480p with {profile.variant.title}: "
-                           f"{profile.variant.about}. The pose video, skeletons on black, is the "
-                           "control video.",
+                           f"{profile.variant.about}. The control video shows skeletons on "
+                           "black, or one person whose poses are found.",
             "URLs": "i2v",
-            "guide_preprocessing": {"selection": ["V"], "labels": {"V": "Pose video"},
-                                    "default": "V"},
+            "guide_preprocessing": {
+                "selection": ["V", "PV"], "default": "V",
+                "labels": {"V": "Skeletons, as they are", "PV": "Find the poses"}},
             "skip_video_guide_preprocess": True,  # SVI reads it
         },
         "prompt": "the person is dancing",

@@ -12,7 +12,7 @@ from .. import chain
 from ..variants import CLIP_FRAMES
 from . import continuing, matching, pose_video, stop_button
 from .clip import Clip, Seam, Video
-from .dance import Poses
+from .dance import Poses, detector
 from .form import SettingsError
 from .frames import on_grid
 from .log import say
@@ -90,7 +90,8 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
         video.speech = Speech(str(scope.get("audio_guide")))
     if variant.poses and (path := pose_video.given(scope)):
         height, width = reference.shape[1:]
-        video.poses = Poses(str(path), height, width, variant.overlap)
+        video.poses = Poses(str(path), height, width, variant.overlap,
+                            detector if pose_video.of_person(scope) else None)
     if video.source_frames > 1:
         seam = Seam(variant.overlap, variant.keep_new, video.source_overlap)
     recording = matching.begin(scope, plan, reference, motion_frames, say)
