@@ -195,9 +195,9 @@ class WanGP:
             video_length += sliding_window_overlap - 1
         windows, left = [min(video_length, sliding_window_size)], video_length - sliding_window_size
         while left > 0:
-            windows.append(_whole(min(left, sliding_window_size - sliding_window_overlap)
-                                  + sliding_window_overlap))
-            left -= windows[-1] - sliding_window_overlap
+            new = min(left, sliding_window_size - sliding_window_overlap)
+            windows.append(_whole(new + sliding_window_overlap))
+            left -= new
         repeat_no = 0
         while repeat_no < total_generation:
             repeat_no += 1
