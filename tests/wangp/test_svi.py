@@ -184,8 +184,8 @@ def test_an_accelerator_makes_as_many_steps_as_its_profile_says(number, all_prof
         assert last < 6, "WanGP's last step, which changes nothing"
     assert [time for time, _ in made] == pytest.approx(levels, abs=3)
     experts = [expert for _, expert in made]
-    assert experts == ([1] * steps if settings["model_type"] == "i2v"
-                       else [1] * (steps // 2) + [2] * (steps // 2))
+    assert experts == ([1] * (steps // 2) + [2] * (steps // 2)
+                       if settings["model_type"] == "i2v_2_2" else [1] * steps)
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
