@@ -149,7 +149,7 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
                       "save_path": str(work / "outputs")}}
     with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
         page, errors = Page(opened, work), []
-        opened.on("pageerror", errors.append)
+        opened.on("pageerror", lambda error: errors.append(str(error)))
         page.open()
         page.pick(run.name)
 
