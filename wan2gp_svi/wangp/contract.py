@@ -313,7 +313,7 @@ def missing_optional(sources: Mapping[str, bytes], patches: Iterable[Patch]) -> 
                  for use, why in missing_beside(sources)]
         lost += [f"{other.name} ({other.use})" for other in OTHERS
                  if other.optional and _look_at(other, sources)[1]]
-    return lost
+    return list(dict.fromkeys(lost))  # two names may be missing for one reason
 
 
 #: file -> the functions and classes of it that are looked at
