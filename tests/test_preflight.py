@@ -436,7 +436,7 @@ def test_sizes_that_svi_was_not_trained_at_are_said(resolution, size, server, id
 def test_what_is_cut_off_the_start_image_is_told():
     text = warned(image_start=image(1000, 1000), server={"fit_canvas": 2})["image-shape"]
     assert "crops 42% off the start image (1000x1000) for 832x480" in text
-    assert warned(PRO, image_start=image(1080, 1920)) == {}, "its authors show vertical videos"
+    assert warned(PRO, image_start=image(1080, 1920)) == {}, "no fault for Pro"
     text = warned(image_start=image(1080, 1920))["vertical"]
     assert "like the start image" in text
     assert "Extend the sides of the image to about 832x480" in text

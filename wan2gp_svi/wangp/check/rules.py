@@ -190,8 +190,8 @@ def sampling(request: Request) -> Advice:
     cache = inputs.get("skip_steps_cache_type")
     if re.search(r"sde|ancestral|euler_a$", solver):
         yield "sampler", (
-            f"the sampler {solver} adds noise at every step. Users blame that for flicker, though "
-            "SVI's authors use dpm++_sde on Wan 2.2. If the video flickers, choose unipc.")
+            f"the sampler {solver} adds noise at every step. Users suspect that this harms SVI, "
+            "though its authors use dpm++_sde on Wan 2.2. If clips get worse, choose unipc.")
     elif solver == "lcm" and steps > _LCM_STEPS:
         yield "sampler", f"WanGP's lcm makes at most {_LCM_STEPS} steps, not {steps}. Choose unipc."
     elif solver == "causvid":
