@@ -193,6 +193,19 @@ def test_every_test_that_the_docs_name_is_there():
     assert not [one for one in named if not re.search(rf"def test_\w*{one[1]}", texts[one[0]])]
 
 
+def test_every_file_of_tests_that_a_page_names_is_there():
+    pages = [HOME / "README.md", HOME / "CONTRIBUTING.md", *HOME.glob("docs/*.md"),
+             *HOME.glob("benchmarks/**/*.md"), HOME / "tests/golden/README.md"]
+    named = {name for page in pages
+             for name in re.findall(r"\btests/[\w/]+\.py", page.read_text(encoding="utf-8"))}
+    assert len(named) > 5 and not [name for name in sorted(named) if not (HOME / name).is_file()]
+
+
+def test_no_two_files_of_tests_share_a_name():  # pytest would collect neither
+    names = [path.name for path in (HOME / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 #: tests that need only pytest and hypothesis; the first are quick enough to run here
 LIGHT_TESTS = ("test_files", "test_chain", "test_install", "test_install_patches")
 OTHER_LIGHT_TESTS = ("test_contract", "test_house", "test_install_doctor", "test_install_faults",

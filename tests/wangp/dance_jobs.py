@@ -1,4 +1,4 @@
-"""Jobs for test_dance.py (see session.py). They run inside WanGP's process."""
+"""Jobs for test_dance_in_wangp.py (see session.py). They run inside WanGP's process."""
 
 from __future__ import annotations
 
