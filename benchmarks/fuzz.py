@@ -86,7 +86,7 @@ SETTINGS = {
     "sliding_window_overlap": 1, "sliding_window_discard_last_frames": 0, "sample_solver": "unipc",
     "override_attention": "", "skip_steps_cache_type": "", "self_refiner_setting": 0,
     "custom_settings": {"svi_variant": "auto", "num_motion_frames": "auto", "ref_pad_num": "-1",
-                        "seed_times": 42, "svi_run": "auto"}}
+                        "svi_storyboard": "auto", "svi_run": "auto"}}
 
 
 # ---------------------------------------------------------------------------------------- mutations

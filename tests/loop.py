@@ -49,7 +49,9 @@ class Pipe:
         self.floats = ""  # older WanGPs: "kept", or "cut" to 8 bit by the loop
 
     def generate(self, *, input_prompt: str, seed: int, input_video: Tensor, window_no: int,
-                 frame_num: int, return_latent_slice: slice | None,
+                 frame_num: int, return_latent_slice: slice | None, guide_scale: float = 1,
+                 sampling_steps: int = 4, motion_amplitude: float = 1,
+                 loras_slists: dict[str, Any] | None = None,
                  audio_proj: list[Tensor] | None = None) -> Any:
         self.windows.append(window_no)
         if not self.before(window_no):
@@ -57,10 +59,13 @@ class Pipe:
         clip = current_clip(self)
         if self.patient and clip is not None and clip.video.recording is not None:
             clip.video.recording.wait()  # a clip takes longer to make than the one before to write
-        given = hashlib.sha256(f"{input_prompt} {svi('seed', seed, self)}".encode())
+        motion = motion_amplitude if clip is None or clip.is_stock else clip.motion
+        given = hashlib.sha256(
+            f"{input_prompt} {svi('seed', seed, self)} {guide_scale} {sampling_steps} {motion} "
+            f"{loras_slists}".encode())
         tensors = [input_video]
         if clip is not None:
-            tensors = [clip.motion_frames, clip.reference, clip.previous_latents]
+            tensors = [clip.motion_frames, clip.reference, clip.previous_latents, clip.end]
         tensors += audio_proj or []
         poses = clip.video.poses.clip(clip.number) if clip and clip.video.poses else None
         tensors += [] if poses is None else [poses]
@@ -170,7 +175,8 @@ class WanGP:
                         sliding_window_size: int, sliding_window_overlap: int,
                         num_inference_steps: int, guidance_scale: float, repeat_generation: int,
                         custom_settings: dict[str, Any] | None, temporal_upsampling: str,
-                        film_grain_intensity: float, model_type: str, audio_source: Any = None,
+                        film_grain_intensity: float, model_type: str,
+                        motion_amplitude: float = 1, audio_source: Any = None,
                         postprocess_audio: str = "", image_mode: int = 0, video_source: Any = None,
                         audio_guide: Any = None, audio_prompt_type: str = "",
                         video_guide: Any = None, video_prompt_type: str = "", force_fps: str = "",
@@ -238,6 +244,10 @@ class WanGP:
                     samples = wan_model.generate(
                         input_prompt=prompt, seed=seed, input_video=pre_video_guide,
                         window_no=window_no, frame_num=current_video_length,
+                        guide_scale=guidance_scale, sampling_steps=num_inference_steps,
+                        motion_amplitude=motion_amplitude, loras_slists={
+                            "phase1": [1.0 for _ in loras_selected],
+                            "shared": [True for _ in loras_selected]},
                         return_latent_slice=return_latent_slice, **speech)
                 except Exception as error:
                     self.error = str(error)

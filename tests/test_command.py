@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import re
 import shlex
@@ -204,3 +205,53 @@ def test_help_has_examples_that_can_be_pasted(name: str, capsys: pytest.CaptureF
 
     parser = command.build_parser(drift, check, demo_model)
     assert all(parser.parse_args(shlex.split(line)).command == name for line in lines)
+
+
+def test_a_storyboard_is_made_checked_and_shown(svi, tmp_path):
+    story, board = tmp_path / "story.txt", tmp_path / "board ü.txt"
+    story.write_text("a kite\nrises\n\nit dives", encoding="utf-8")
+    code, out, _ = svi("storyboard", "--prompts", str(story), "--clips", "3")
+    assert code == 0 and out == "[1-2]\nprompt = a kite rises\n\n[3]\nprompt = it dives\n"
+    assert svi("storyboard", "--prompts", str(story), "--out", str(board))[0] == 0
+    assert board.read_text("utf-8") == "[1]\nprompt = a kite rises\n\n[2]\nprompt = it dives\n"
+    code, out, _ = svi("storyboard", str(board), "--clips", "3")
+    assert code == 0 and out.splitlines() == [
+        "clip 1: prompt a kite rises", "clip 2: prompt it dives", "clip 3: as in the form"]
+    code, _, error = svi("storyboard", "--prompts", str(story), "--out", str(board))
+    assert code == 1 and "exists already" in error
+
+
+def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
+    run, board = make(store), tmp_path / "board.txt"
+    assert svi("storyboard", "--run", run.name) == (0, "", "")
+    board.write_text("[2]\nseed = 5\n", encoding="utf-8")
+    code, out, _ = svi("storyboard", str(board), "--run", run.name)
+    assert code == 0 and "--process" in out
+    settings = json.loads((run.folder / "storyboard.json").read_text("utf-8"))
+    assert settings["custom_settings"] == {"svi_run": f"{run.name}@2",
+                                           "svi_storyboard": "[2]\nseed = 5\n"}
+    board.write_text("[1]\nseed = 5\n", encoding="utf-8")
+    assert "make a new video" in svi("storyboard", str(board), "--run", run.name)[2]
+
+
+@pytest.mark.parametrize(("text", "options", "said"), [
+    ("[1]\nseeds = 1", ["{file}"], "which is unknown. It may have: prompt, seed"),
+    ("[4]\nseed = 1", ["{file}", "--clips", "2"], "a row for clip 4, but the video has 2 clips."),
+    ("one\n\ntwo", ["--prompts", "{file}", "--clips", "1"], "2 prompts do not fit into 1 clips"),
+    ("", ["--prompts", "{file}"], "0 prompts do not fit"),
+    ("x", ["--prompts", "{file}", "{file}"], "Give a storyboard or prompts, not both."),
+    ("x", [], "Give a storyboard (FILE), --prompts TEXT, or --run RUN."),
+    ("x", ["nowhere.txt"], "nowhere.txt"),
+    ("x", ["--run", "nothing"], "There is no run 'nothing'"),
+])
+def test_a_storyboard_that_cannot_be_is_a_sentence(svi, tmp_path, text, options, said):
+    file = tmp_path / "board.txt"
+    file.write_text(text, encoding="utf-8")
+    code, _, error = svi("storyboard", *(one.format(file=file) for one in options))
+    assert code == 1 and said in error and "Traceback" not in error
+
+
+def test_a_storyboard_in_another_encoding_is_said(svi, tmp_path):
+    file = tmp_path / "board.txt"
+    file.write_bytes("[1]\nprompt = ü".encode("cp1252"))
+    assert "save it as UTF-8" in svi("storyboard", str(file))[2]

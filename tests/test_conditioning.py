@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from wan2gp_svi.conditioning import condition, condition_pro, mask, pad_
+from wan2gp_svi.conditioning import amplify, condition, condition_pro, mask, pad_
 
 GOLDEN = Path(__file__).parent / "golden"
-CASES = [case for case in json.loads((GOLDEN / "index.json").read_text(encoding="utf-8"))
+INDEX = json.loads((GOLDEN / "index.json").read_text(encoding="utf-8"))
+CASES = [case for case in INDEX
          if case["kind"] in ("v1", "v2_wan22", "pro", "talk_dit", "dance_dit")]
+END = [case for case in INDEX if case["kind"] == "v2_wan22_end"]
 
 
 def stand_in_vae(pixels: torch.Tensor) -> torch.Tensor:
@@ -48,6 +50,50 @@ def test_y_is_what_the_authors_code_returned(case):
                       ref_pad_cfg=case.get("ref_pad_cfg", False))
     assert y.dtype == torch.float32
     torch.testing.assert_close(y, data["y"], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("case", END, ids=lambda case: case["name"])
+def test_an_end_image_is_as_the_authors_code_has_it(case):
+    data = load_file(GOLDEN / case["file"])
+    names = ("motion_frames", "reference", "end")
+    motion, reference, end = (to_float(data[name]) for name in names)
+    y = condition(motion, reference, stand_in_vae, num_frames=case["frames"], ref_pad_num=0,
+                  end=end[:, 0] if end.dim() == 4 else end)
+    torch.testing.assert_close(y, data["y"], atol=1e-6, rtol=0)
+    without = condition(motion, reference, stand_in_vae, num_frames=case["frames"])
+    torch.testing.assert_close(without, data["y_without_end"], atol=1e-6, rtol=0)
+
+
+def test_pro_ends_on_the_latent_of_the_image_itself():
+    reference, end = (torch.rand(3, 16, 24) * 2 - 1 for _ in range(2))
+    before = torch.randn(16, 3, 2, 3)
+    y, plain = (condition_pro(reference, stand_in_vae, previous_latents=before, end=one)
+                for one in (end, None))
+    assert torch.equal(y[4:, -1:], stand_in_vae(end[:, None]))
+    assert torch.equal(y[:, :-1], plain[:, :-1])
+    assert y[:4, -1].flatten(1).unique(dim=1).flatten().tolist() == [0, 0, 0, 1]
+
+
+def test_an_end_image_of_another_size_is_refused():
+    reference, end = torch.zeros(3, 16, 24), torch.zeros(3, 16, 16)
+    for make in (lambda: condition(reference[:, None], reference, stand_in_vae, end=end),
+                 lambda: condition_pro(reference, stand_in_vae, end=end)):
+        with pytest.raises(ValueError, match=r"the end image is \[3, 16, 16\]"):
+            make()
+
+
+def test_more_motion_moves_latents_away_from_the_first_one():
+    latents = torch.randn(16, 6, 2, 3)
+    assert amplify(latents, 2, 1) is latents
+    more = amplify(latents, 2, 1.5, last=True)
+    assert torch.equal(more[:, :2], latents[:, :2]) and torch.equal(more[:, 5], latents[:, 5])
+    away, before = (one[:, 2:5] - latents[:, :1] for one in (more, latents))
+    mean = before.mean((0, 2, 3), keepdim=True)
+    torch.testing.assert_close(away.mean((0, 2, 3), keepdim=True), mean)
+    torch.testing.assert_close(away - mean, 1.5 * (before - mean))
+    assert amplify(latents * 9, 1, 2).abs()[:, 1:].max() <= 6
+    still = latents[:, :1].expand(-1, 6, -1, -1)
+    assert torch.equal(amplify(still, 1, 1.4), still)
 
 
 def test_clip_is_shown_the_first_motion_frame():

@@ -431,7 +431,7 @@ def test_what_a_viewer_sees_is_said_the_worst_first(tmp_path):
     assert contrast.values == pytest.approx([100 * (1.06**k - 1) for k in range(6)], rel=0.06)
     assert contrast.visible == [2, 3, 4, 5] and max(contrast.times) > max(found.curves[1].times)
     assert found.verdict.startswith("Contrast rises steadily, visibly from clip 3 on: +32 %. ")
-    assert found.verdict.endswith("Try the default seed_times, 480p, 16-bit weights, no VAE tiles "
+    assert found.verdict.endswith("Try the default seed step, 480p, 16-bit weights, no VAE tiles "
                                   "and 50 steps.")
 
 
@@ -550,7 +550,7 @@ def test_a_shift_of_the_mean_colour_in_words(change, words):
 @pytest.mark.parametrize(("variant", "advice"), [
     ("", "If SVI did not make this video, try an SVI profile."),
     ("film", "SVI-Film sees your image in clip 1 alone; for one scene, choose SVI-Shot."),
-    ("shot", "Try the default seed_times, 480p, 16-bit weights, no VAE tiles and 50 steps."),
+    ("shot", "Try the default seed step, 480p, 16-bit weights, no VAE tiles and 50 steps."),
 ])
 def test_the_advice_fits_what_made_the_video(variant, advice):
     found = chained(6)

@@ -95,7 +95,8 @@ def _short(name: str) -> str:
 
 def _room(name: str) -> str:
     first, *rest = _short(name).split(".")
-    if first in ("variants", "conditioning", "chain", "lora", "poses", "skeleton"):
+    if first in ("variants", "conditioning", "chain", "lora", "poses", "skeleton",
+                 "storyboard"):
         return "method"
     if f"{first}.{''.join(rest[:1])}" in ("demo.in_wangp", "wangp.check", "wangp.tab"):
         return f"{first}.{rest[0]}"

@@ -100,7 +100,10 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
     (dict(video_length=81 * 1501), "number-of-frames", "at most 121500 (1500 clips)"),
     (dict(video_length=-5), "number-of-frames", "-5 frames are not possible"),
     (dict(video_length="many"), "number-of-frames", "many frames are not possible"),
-    (dict(image_prompt_type="SE", image_end=object()), "end-image", "Remove it"),
+    (dict(image_prompt_type="SE", image_end=object()), "end-image", "in the storyboard"),
+    (dict(custom_settings={"svi_storyboard": "[9]\nseed = 1"}), "storyboard",
+     "clip 9 is not in this video, which has 2 clips"),
+    (dict(custom_settings={"svi_storyboard": "seed = 1"}), "storyboard", r"such as \[1\]"),
     (dict(frame_scheduler={"active": True}), "window-commands", "Remove the commands"),
     (dict(custom={"ref_pad_num": "many"}), "settings", "Set it to auto or a number from -1 to 80"),
 ])
@@ -503,7 +506,6 @@ def test_prompts_that_will_not_be_what_they_look_like_are_said(profile, mode, pr
     (dict(sliding_window_discard_last_frames=8), "window", "discard none"),
     (dict(sliding_window_trim_first_frames=4), "window", "discard none"),
     (dict(sliding_window_color_correction_strength=0.3), "colour-correction", "is off"),
-    (dict(motion_amplitude=1.15), "motion-amplitude", "is 1"),
 ])
 def test_what_is_set_for_svi_is_told_and_set(changes, id, text):
     found = said("adjustment", **changes)
@@ -936,6 +938,8 @@ ROWS: dict[str, dict] = {
     "window": dict(sliding_window_size=129),
     "colour-correction": dict(sliding_window_color_correction_strength=0.5),
     "motion-amplitude": dict(motion_amplitude=1.3),
+    "end-untrained": dict(custom_settings={"svi_storyboard": "[2]\nend image = loop"}),
+    "storyboard": dict(custom_settings={"svi_storyboard": "[1]\nreference = no.png"}),
 }
 
 

@@ -45,7 +45,7 @@ def test_overrides():
     plan = make_plan("i2v", [SHOT], custom)
     v = plan.variant
     assert (v.motion_frames, v.overlap, v.ref_pad_num, v.ref_pad_cfg) == (5, 5, 3, True)
-    assert plan.seed_step == 7
+    assert (plan.seed(1000, 0), plan.seed(1000, 2)) == (1000, 1014)
     v = make_plan("i2v", [SHOT], {"num_motion_frames": "5"}).variant
     assert (v.motion_frames, v.overlap, v.ref_pad_num, v.ref_pad_cfg) == (5, 5, -1, False)
     assert make_plan("i2v", [SHOT], {"svi_variant": "film"}).variant.id == "film"
@@ -71,7 +71,7 @@ def test_overrides():
     ("i2v", [SHOT], {"ref_pad_num": 81}, "-1 to 80"),
     ("i2v", [SHOT], {"ref_pad_num": "1.5"}, "-1 to 80"),
     ("i2v", [SHOT], {"ref_pad_num": "all"}, 'is "all". Set it to auto or a number from -1 to 80'),
-    ("i2v", [SHOT], {"seed_times": 0}, "1 to 1000"),
+    ("i2v", [SHOT], {"seed_times": 0}, "1 to 1,000"),
     ("i2v_2_2", PRO, {"num_motion_frames": "5"}, r"chains latents.*\(num_motion_frames\) to auto"),
     ("i2v_2_2", PRO, {"ref_pad_num": 0}, "chains latents"),
 ])
@@ -87,7 +87,7 @@ def test_a_run_is_made_ready():
     assert prepare("i2v", {}, given) == ""
     assert given["video_length"] == 801 and given["sliding_window_size"] == 81
     assert given["sliding_window_overlap"] == 1
-    assert given["sliding_window_discard_last_frames"] == 0 and given["motion_amplitude"] == 1
+    assert given["sliding_window_discard_last_frames"] == 0 and given["motion_amplitude"] == 1.3
     assert given["sliding_window_color_correction_strength"] == 0
     assert "sliding_window_trim_first_frames" not in given  # this WanGP has no such setting
     again = dict(given)
@@ -169,7 +169,7 @@ def test_wangp_is_taught_the_overlap_and_the_custom_settings():
     assert extra["sliding_window_defaults"] == {"overlap_min": 1, "overlap_max": 5,
                                                 "overlap_step": 4, "overlap_default": 1}
     ids = [setting["id"] for setting in extra["custom_settings"]]
-    assert ids == ["svi_variant", "num_motion_frames", "ref_pad_num", "seed_times", "svi_run"]
+    assert ids == ["svi_variant", "num_motion_frames", "ref_pad_num", "svi_storyboard", "svi_run"]
     assert handler().query_model_def("t2v", {}) == Handler.query_model_def("t2v", {})
     assert handler().query_model_def("none", {}) is None
 

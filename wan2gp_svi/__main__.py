@@ -20,6 +20,8 @@ EXAMPLES = {
     "extend": ("extend 7f3a --clips 5", 'extend 7f3a --clips 2 --prompt "a storm" --prompt "calm"',
                "extend 7f3a --sound longer.wav"),
     "redo": ('redo 7f3a --clip 4 --prompt "a storm at night"', "redo 7f3a --clip 4 --seed 99"),
+    "storyboard": ("storyboard board.txt --clips 9", "storyboard board.txt --run 7f3a",
+                   "storyboard --prompts story.txt --clips 9 --out board.txt"),
     "check": ("check settings.json", "check queue.zip"),
     "drift": ("drift outputs/boat.mp4", "drift boat.mp4 --reference boat.png --out reports"),
     "demo-model": ("demo-model . --start", "demo-model . --start --process settings.json",
@@ -142,6 +144,17 @@ def _add_run_commands(commands: Any) -> None:
     extend.add_argument("--prompt", metavar="TEXT", action="append", default=[],
                         help="prompt for a new clip; repeat the option for more clips, and the "
                              "last one is used for the rest")
+    board = add("storyboard", _storyboard,
+                "check a storyboard, make one from prompts, or remake a run by one")
+    board.add_argument("file", metavar="FILE", nargs="?", type=Path, help="a storyboard, as text")
+    board.add_argument("--prompts", metavar="TEXT", type=Path,
+                       help="make one from this file: a prompt in each paragraph")
+    board.add_argument("--clips", metavar="N", type=int,
+                       help="clips of the video (default: the run's, or up to the last row)")
+    board.add_argument("--run", metavar="RUN",
+                       help="print a run's storyboard; with FILE, write settings that redo it")
+    board.add_argument("-o", "--out", metavar="FILE", type=Path,
+                       help="where to write what is made, instead of printing it")
     redo = add("redo", _settings, "write settings that redo a run from a clip", one, out)
     redo.add_argument("--clip", metavar="K", type=int, required=True,
                       help="the first clip to redo (2 or later)")
@@ -252,11 +265,66 @@ def _settings(options: argparse.Namespace) -> None:
                                    options.seed)
         name = f"redo-{options.clip}"
     path = (options.out or run.folder / f"{name}.json").resolve()
-    if options.out and path.exists():
-        raise OSError(f"{path} exists already, and nothing was written: choose another name")
-    files.write(path, json.dumps(settings, ensure_ascii=False, indent=1).encode("utf-8"))
+    _write(path, json.dumps(settings, ensure_ascii=False, indent=1), options.out)
     print(f"Run {run.name}, {run.about.title}: {len(run.done())} of {run.about.clips} clips are on "
           f"disk.\nNext, in WanGP's folder:  {resuming.command(settings, path)}")
+
+
+def _storyboard(options: argparse.Namespace) -> None:
+    from . import storyboard
+    from .runs.record import StoreError
+    from .text import paragraphs
+    from .wangp import resuming
+
+    try:
+        run = _store(options).find(options.run) if options.run else None
+        if options.file and options.prompts:
+            raise StoreError("give a storyboard or prompts, not both")
+        if options.prompts:
+            board = storyboard.of_prompts(paragraphs(_text(options.prompts)), options.clips)
+        elif options.file:
+            board = storyboard.parse(_text(options.file))
+        elif run is not None:
+            board = resuming.storyboard_of(run)
+        else:
+            raise StoreError("give a storyboard (FILE), --prompts TEXT, or --run RUN")
+    except storyboard.StoryboardError as error:
+        raise StoreError(str(error)) from error
+    if run is not None and (options.file or options.prompts):
+        settings = resuming.restaged(run, board, options.clips or run.about.clips)
+        path = (options.out or run.folder / "storyboard.json").resolve()
+        _write(path, json.dumps(settings, ensure_ascii=False, indent=1), options.out)
+        print(f"Next, in WanGP's folder:  {resuming.command(settings, path)}")
+    elif options.file:
+        for clip in range(options.clips or board.clips):
+            asked = "; ".join(f"{name} {value}" for name, value in board.row(clip).asked().items())
+            print(f"clip {clip + 1}: {cut(asked, 160) or 'as in the form'}")
+        if options.clips and board.clips > options.clips:
+            raise StoreError(f"the storyboard has a row for clip {board.clips}, but the video has "
+                             f"{count(options.clips, 'clip')}")
+    elif options.out:
+        _write(options.out, storyboard.write(board), options.out)
+        print(f"The storyboard is in {options.out}")
+    else:
+        print(storyboard.write(board), end="")
+
+
+def _text(path: Path) -> str:
+    from .storyboard import MOST
+    from .untrusted import content
+
+    try:
+        return content(path, 4 * MOST).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise OSError(f"{path} is not UTF-8: save it as UTF-8") from None
+    except ValueError as error:
+        raise OSError(f"{path} cannot be read: {error}") from None
+
+
+def _write(path: Path, text: str, chosen: Path | None) -> None:
+    if chosen and path.exists():
+        raise OSError(f"{path} exists already, and nothing was written: choose another name")
+    files.write(path, text.encode("utf-8"))
 
 
 def _store(options: argparse.Namespace) -> Any:

@@ -22,7 +22,7 @@ Encode = Callable[[Tensor], Tensor]
 
 def condition(motion_frames: Tensor, reference: Tensor, encode: Encode, *,
               num_frames: int = CLIP_FRAMES, ref_pad_num: int = -1, ref_pad_cfg: bool = False,
-              out: Tensor | None = None) -> Tensor:
+              end: Tensor | None = None, out: Tensor | None = None) -> Tensor:
     """`y` of a clip of SVI 1.0 or 2.0: motion frames, then padding, in ONE encode.
 
     `motion_frames`  [3, N, H, W], the last frames of the previous clip; for the first clip, the
@@ -30,20 +30,28 @@ def condition(motion_frames: Tensor, reference: Tensor, encode: Encode, *,
     `reference`      [3, H, W], the user's image
     `ref_pad_num`    as in `pad_`
     `ref_pad_cfg`    as in `kept_frames`
+    `end`            [3, H, W], the last frame of the clip, if it ends on an image
     `out`            [3, T, H, W], memory for the video that is encoded
     """
     check(motion_frames, reference, num_frames)
     n = motion_frames.shape[1]
     video = motion_frames.new_empty(3, num_frames, *motion_frames.shape[2:]) if out is None else out
     video[:, :n] = motion_frames
-    latents = encode(pad_(video, n, reference, ref_pad_num))
-    return _stack(mask(num_frames, latents, kept_frames(n, ref_pad_cfg)), latents)
+    pad_(video, n, reference, ref_pad_num)
+    if end is not None:
+        _check_end(end, reference)
+        video[:, -1] = end
+    latents = encode(video)
+    kept = kept_frames(n, ref_pad_cfg)
+    return _stack(mask(num_frames, latents, kept, end is not None), latents)
 
 
 def condition_pro(reference: Tensor, encode: Encode, *, num_frames: int = CLIP_FRAMES,
-                  previous_latents: Tensor | None = None, num_motion_latent: int = 1) -> Tensor:
+                  previous_latents: Tensor | None = None, num_motion_latent: int = 1,
+                  end: Tensor | None = None) -> Tensor:
     """`y` of a clip of SVI 2.0 Pro: the reference's latent, the last `num_motion_latent` latents of
-    the previous clip, then latent zeros.
+    the previous clip, then latent zeros, and the latent of `end` [3, H, W] if the clip ends on an
+    image.
 
     `previous_latents` [16, t', H/8, W/8] are the denoised clip before, never decoded; None in the
     first clip.
@@ -61,7 +69,27 @@ def condition_pro(reference: Tensor, encode: Encode, *, num_frames: int = CLIP_F
             most = min(previous_latents.shape[1], latents.shape[1] - 1)
             raise ValueError(f"num_motion_latent is {num_motion_latent}, wanted 1 to {most}")
         latents[:, 1:1 + num_motion_latent] = previous_latents[:, -num_motion_latent:]
-    return _stack(mask(num_frames, latents), latents)
+    if end is not None:
+        _check_end(end, reference)
+        latents[:, -1:] = encode(end[:, None])
+    return _stack(mask(num_frames, latents, last=end is not None), latents)
+
+
+def amplify(latents: Tensor, kept: int, amplitude: float, last: bool = False) -> Tensor:
+    """More motion, as users of accelerators ask for it: how far latents [16, t, h, w] after the
+    first `kept` differ from latent 0 is multiplied by `amplitude`, apart from each one's mean.
+
+    `last`: the last latent stays, too, because it is of an image. Not part of SVI's training.
+    Source: the motion amplitude of github.com/princepainter/ComfyUI-PainterI2V and of WanGP.
+    """
+    if amplitude == 1:
+        return latents
+    result, end = latents.clone(), latents.shape[1] - last
+    difference = latents[:, kept:end] - latents[:, :1]
+    mean = difference.mean(dim=(0, 2, 3), keepdim=True)
+    result[:, kept:end] = latents[:, :1] + (difference - mean) * amplitude + mean
+    result[:, kept:end].clamp_(-6, 6)
+    return result
 
 
 def pad_(video: Tensor, start: int, reference: Tensor, ref_pad_num: int = -1) -> Tensor:
@@ -84,14 +112,16 @@ def kept_frames(motion_frames: int, ref_pad_cfg: bool) -> int:
     return motion_frames if ref_pad_cfg else 1
 
 
-def mask(num_frames: int, like: Tensor, kept: int = 1) -> Tensor:
-    """The mask [4, t, h, w] that keeps the first `kept` of `num_frames` frames, with the size, type
-    and device of `like` [..., h, w].
+def mask(num_frames: int, like: Tensor, kept: int = 1, last: bool = False) -> Tensor:
+    """The mask [4, t, h, w] that keeps the first `kept` of `num_frames` frames, and the `last` one
+    if the clip ends on an image, with the size, type and device of `like` [..., h, w].
 
     Channel c of latent k is frame 4k - 3 + c; latent 0 is frame 0, four times.
     """
     frames = like.new_zeros(num_frames)
     frames[:kept] = 1
+    if last:
+        frames[-1] = 1
     groups = torch.cat([frames[:1].expand(4), frames[1:]]).view(_latent_frames(num_frames), 4)
     return groups.T[:, :, None, None].expand(-1, -1, *like.shape[-2:]).clone()
 
@@ -125,6 +155,12 @@ def check(motion_frames: Tensor, reference: Tensor, num_frames: int) -> None:
         # also catches NaN; a resized or 16-bit image may be off by a rounding error
         if not (low >= -1.001 and high <= 1.001):
             raise ValueError(f"{name}: pixels are {low:.4g} to {high:.4g}, wanted -1 to 1")
+
+
+def _check_end(end: Tensor, reference: Tensor) -> None:
+    if end.shape != reference.shape:
+        raise ValueError(f"the end image is {_shape(end)}, wanted a frame like the reference: "
+                         f"{_shape(reference)}")
 
 
 def _stack(mask: Tensor, latents: Tensor) -> Tensor:

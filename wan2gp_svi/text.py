@@ -46,6 +46,11 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
+def paragraphs(text: str) -> list[str]:
+    """Prompts with empty lines between them, each on one line."""
+    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
 def examples(where: str, *commands: str) -> str:
     """The end of a help text: commands that can be pasted."""
     return "\n".join([f"examples, {where}:", *(f"  {command}" for command in commands)])

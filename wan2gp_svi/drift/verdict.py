@@ -197,4 +197,4 @@ def _advice(report: Report) -> list[str]:
     if not variant.ref_pad_num:
         return [f"{variant.title} sees your image in clip 1 alone; for one scene, choose "
                 f"{VARIANTS['shot'].title}."]
-    return ["Try the default seed_times, 480p, 16-bit weights, no VAE tiles and 50 steps."]
+    return ["Try the default seed step, 480p, 16-bit weights, no VAE tiles and 50 steps."]

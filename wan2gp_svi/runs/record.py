@@ -47,6 +47,7 @@ class Clip:
     `tail`        frames of its second piece, which the last clip of a video has. The clip gives
                   them up when another clip follows, unless `tail_stays`
     `after`       the hash of the state of the previous clip
+    `asks`        what the storyboard asked of it, besides; see `storyboard.Row.key`
     `holds`       its files: name -> SHA-256 and size in bytes
     """
 
@@ -57,6 +58,7 @@ class Clip:
     tail: int = 0
     tail_stays: bool = False
     after: str = ""
+    asks: str = ""
     holds: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
@@ -73,6 +75,7 @@ class About:
     `video`       the file that the user sees
     `label`       the user's own name for the run, "" if there is none
     `sound`       what each clip hears, as hashes; none without a sound
+    `asks`        what the storyboard asks of each clip, up to the last row
     """
 
     variant: str
@@ -92,6 +95,7 @@ class About:
     version: str = __version__
     label: str = ""
     sound: list[str] = field(default_factory=list)
+    asks: list[str] = field(default_factory=list)
 
 
 Record = TypeVar("Record", Clip, About)
@@ -121,7 +125,7 @@ FIELDS: dict[type, dict[str, Kind]] = {
     Clip: {
         "number": number(0, 99_999), "prompt": _TEXT, "seed": _SEED, "frames": _FRAMES,
         "tail": _FRAMES, "tail_stays": Kind("true or false", lambda one: isinstance(one, bool)),
-        "after": _LINE,
+        "after": _LINE, "asks": _TEXT,
         "holds": Kind(
             "up to 3 files of a clip, each with its SHA-256 and its size", _holds,
             lambda one: {name: (digest, size) for name, (digest, size) in one.items()}),
@@ -137,7 +141,7 @@ FIELDS: dict[type, dict[str, Kind]] = {
         "base": Kind("a run's name and a number of clips, or nothing", _base,
                      lambda one: one and tuple(one)),
         "ended": _TEXT, "video": text(2**15), "made": _LINE, "version": _LINE,
-        "label": text(1000), "sound": many(line(16), 2000),
+        "label": text(1000), "sound": many(line(16), 2000), "asks": many(_TEXT, 2000),
     },
 }
 

@@ -6,6 +6,7 @@
         start.png  reference.png  the user's image, as given and as every clip is conditioned on it
         sound.wav  track.m4a      the sound that is spoken, as given and as the video has it
         poses.mp4                 the pose video that is danced
+        image-0c5f21ab34d7e690.png  an image of the storyboard, by its hash
         0001.mp4  0001-tail.mp4   the clip's pieces of the video, encoded once
         0001-frames.safetensors   the clip as it was made, until its pieces exist
         0001.safetensors          what the next clip is conditioned on, bit for bit
@@ -21,6 +22,7 @@ import contextlib
 import datetime
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -43,6 +45,7 @@ STOP = "stop"  #: a file of that name in a run's folder ends the run after the c
 REMOVED = ".removed"  #: ends the name of a folder that is being removed
 _IMAGES = ("start.png", "reference.png")
 _VIDEOS = (".mp4", ".mkv", ".mov")
+_DIGEST = re.compile(r"[0-9a-f]{16}")
 _MOST_STATE = 2**29  # bytes; five frames of 4K take 0.15 GB
 
 
@@ -95,6 +98,14 @@ class Run:
         """Keeps a copy of a pose video."""
         self._take("poses", given)
 
+    def image(self, digest: str) -> Path | None:
+        """The image of the storyboard with that hash; None if the run has none."""
+        return self._taken(f"image-{digest}") if _DIGEST.fullmatch(digest) else None
+
+    def take_image(self, given: Path, digest: str) -> None:
+        """Keeps a copy of an image of the storyboard."""
+        self._take(f"image-{digest}", given)
+
     def _taken(self, name: str) -> Path | None:
         return next((path for path in self.folder.glob(f"{name}.*")
                      if path.stem == name and path.is_file()), None)
@@ -105,7 +116,7 @@ class Run:
         if before is not None and (before.samefile(given)
                                    or files.sha256(before) == files.sha256(given)):
             return False
-        ending = given.suffix.lower() if given.suffix[1:].isalnum() else f".{name}"
+        ending = given.suffix.lower() if given.suffix[1:].isalnum() else ".file"
         path = self.folder / f"{name}{ending}"
         files.write(path, partial(shutil.copyfile, given))
         if before is not None and before != path:

@@ -76,7 +76,7 @@ _SHOT, _TWO = "SVI Shot Infinite - 50 Steps", "SVI-2.0 Unified - 50 Steps"
 LORAS = {"authors": "svi-shot-authors.safetensors", "plain": "svi-shot-plain.safetensors"}
 _PLAIN = {"activated_loras": [LORAS["plain"]], "loras_multipliers": "1"}
 _OFF = {"svi_variant": "off", "num_motion_frames": "auto", "ref_pad_num": "auto",
-        "seed_times": SEED_STEP, "svi_run": "auto"}
+        "svi_storyboard": "auto", "svi_run": "auto"}
 
 #: in the order in which they are made, because it takes time to change models
 VIDEOS = {video.id: video for video in (

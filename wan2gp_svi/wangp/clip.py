@@ -16,12 +16,14 @@ from torch import Tensor
 
 from .. import __version__
 from ..runs import record
+from ..storyboard import Row
 from ..text import sentence
-from ..variants import CLIP_FRAMES
+from ..variants import CLIP_FRAMES, identify
+from . import board
 from .form import SettingsError
 from .frames import on_grid, to_uint8
 from .log import say
-from .plan import Plan
+from .plan import Plan, accelerates
 
 if TYPE_CHECKING:
     from .dance import Poses
@@ -62,6 +64,9 @@ class Video:
     `in_memory`       WanGP's caller wants all frames
     `speech`          what is spoken, in SVI-Talk
     `poses`           what is danced, in SVI-Dance
+    `start`           the user's image [3, H, W], as every clip is conditioned on it
+    `images`          the storyboard's images, by the paths in its text, as files that stay
+    `seed`            of the video, from which those of its clips follow
     `source_frames`   length of the video that is continued
     `source_overlap`  frames of that video that WanGP shares with the first clip
     `failure`         why the video has ended, "" while all is well
@@ -76,6 +81,9 @@ class Video:
     sound: bool = False
     speech: Speech | None = None
     poses: Poses | None = None
+    start: Tensor | None = None
+    images: dict[str, Path] = field(default_factory=dict)
+    seed: int = 0
     source_frames: int = 0
     source_overlap: int = 0
     wangp: str = "?"
@@ -117,6 +125,9 @@ class Clip:
     `reference`         [3, H, W], float32 in [-1, 1]
     `motion_frames`     [3, N, H, W], float32 in [-1, 1]
     `previous_latents`  [16, t, h, w], in SVI 2.0 Pro; None in the first clip
+    `end`               [3, H, W], the image that the clip ends on
+    `loras`             the files of all active LoRAs, in WanGP's order
+    `motion`            the motion amplitude, once WanGP has handed it over
     `seam`              to what comes before the clip
     `stored`            the clip's record, if the run already has the clip
     `seconds`           what each clip so far took
@@ -130,6 +141,9 @@ class Clip:
     reference: Tensor
     motion_frames: Tensor
     previous_latents: Tensor | None = None
+    end: Tensor | None = None
+    loras: tuple[str, ...] = ()
+    motion: float = 1
     seam: Seam = field(default_factory=Seam)
     video: Video = field(default_factory=Video)
     stored: record.Clip | None = None
@@ -138,6 +152,16 @@ class Clip:
     next_motion_frames: Tensor | None = None
     next_latents: Tensor | None = None
     next_seam: Seam = field(default_factory=Seam)
+
+    @property
+    def row(self) -> Row:
+        """What the user asks of this clip."""
+        return self.plan.board.row(self.number)
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether it is made without the SVI LoRA, as WanGP makes a first clip."""
+        return self.row.svi_strength == 0
 
     @property
     def conditioned_on(self) -> str:
@@ -166,13 +190,34 @@ class Clip:
 
     def keywords(self, given: dict[str, Any]) -> dict[str, Any]:
         """WanGP's keywords for `generate`, as this clip needs them: it is whole although the sound
-        ends in it, and hears its own part of the sound."""
+        ends in it, hears its own part of the sound, and gets what its row asks for."""
+        given = {**given, **self._asked(given)}
         if self.video.speech is None:
             return given
         if not {"frame_num", "audio_proj"} <= given.keys():
             raise LookupError("this WanGP hands the sound to its model in another way")
         return {**given, "frame_num": CLIP_FRAMES,
                 "audio_proj": self.video.speech.window(self.number)}
+
+    def _asked(self, given: dict[str, Any]) -> dict[str, Any]:
+        row, names = self.row, ("guide_scale", "guide2_scale", "guide3_scale")
+        asked = {name: row.guidance for name in names if name in given and row.guidance is not None}
+        if row.steps is not None:
+            asked["sampling_steps"] = row.steps
+        if not self.is_stock:
+            amplitude = given.get("motion_amplitude", 1)
+            self.motion = amplitude if row.motion is None else row.motion
+            if "motion_amplitude" in given:
+                asked["motion_amplitude"] = 1  # see `encoding`
+        svi, fast = (1 if one is None else one
+                     for one in (row.svi_strength, row.accelerator_strength))
+        if (svi, fast) != (1, 1):
+            factors = [svi if identify(name) else fast if accelerates(name) else 1
+                       for name in self.loras]
+            asked["loras_slists"] = board.scaled(given.get("loras_slists"), factors)
+        if missing := asked.keys() - given.keys():
+            raise LookupError(f"this WanGP's generate has no {min(missing)}")
+        return asked
 
     @property
     def joined_frames(self) -> int:

@@ -32,10 +32,10 @@ def source(scope: Mapping[str, Any], frames: int, say: Callable[[str], None],
     with contextlib.suppress(Exception):  # whatever the run holds, the video can be continued
         # the exact name: the end of one, as a person types it, would be that of another run
         run = Store(Path(scope["save_path"]) / FOLDER).open(made["run"])
-        picture = _picture(run.folder / "reference.png")
+        found = picture(run.folder / "reference.png")
         done = run.done()
         whole = sum(count for clip in done for _, count in run.pieces(clip, last=clip is done[-1]))
-        if picture.shape[1:] == size:
+        if found.shape[1:] == size:
             ended = whole == scope["source_video_frames_count"]
             state = run.state(done[-1]) if ended else {}
             motion = state["motion_frames"].float().div(127.5).sub(1) if state else video
@@ -43,11 +43,11 @@ def source(scope: Mapping[str, Any], frames: int, say: Callable[[str], None],
                 motion, state = video, {}
             say(f"the reference is that of run {run.name}, which made this video"
                 + (", and so are the motion frames, bit for bit." if state else "."))
-            return picture, motion[:, -frames:], state.get("latents")
+            return found, motion[:, -frames:], state.get("latents")
     with contextlib.suppress(Exception):  # whatever the video holds, it can be continued
-        picture = _embedded(scope["video_source"], size)
+        found = _embedded(scope["video_source"], size)
         say("the reference is the start image in the video's metadata.")
-        return picture, video, None
+        return found, video, None
     warn("the reference is the LAST FRAME of the video, with all its drift, because neither its "
          "run nor its start image was found. WanGP can keep the start image in each video "
          "(Configuration, Outputs).")
@@ -63,7 +63,8 @@ def first_seed(scope: Mapping[str, Any], step: int) -> int:
     return int(scope["seed"])
 
 
-def _picture(path: Any, size: Sequence[int] | None = None) -> Tensor:
+def picture(path: Any, size: Sequence[int] | None = None) -> Tensor:
+    """An image [3, H, W], float32 in [-1, 1]: cropped and resized to a height and width."""
     import numpy as np
     from PIL import Image, ImageOps
 
@@ -88,7 +89,7 @@ def _embedded(video: Any, size: Sequence[int]) -> Tensor:
     _check_names(Path(video))
     with tempfile.TemporaryDirectory() as folder:
         path = extract_source_images(str(video), folder)["image_start"]
-        return _picture(path[0] if isinstance(path, (list, tuple)) else path, size)
+        return picture(path[0] if isinstance(path, (list, tuple)) else path, size)
 
 
 def _check_names(video: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..conditioning import condition, condition_pro
+from ..conditioning import amplify, condition, condition_pro
 from . import vae
 from .clip import Clip
 from .log import say
@@ -38,6 +38,7 @@ def encode(pipe: Any, clip: Clip, video: Tensor, tile_size: int) -> Tensor:
     """
     variant, device, frames = clip.plan.variant, video.device, video.shape[1]
     reference, motion_frames = clip.reference.to(device), clip.motion_frames.to(device)
+    end = None if clip.end is None else clip.end.to(device)
     vae_encode = partial(vae.encode, pipe, tile_size=tile_size,
                          say=say if clip.number == 0 else None)
     if variant.pro:
@@ -45,8 +46,13 @@ def encode(pipe: Any, clip: Clip, video: Tensor, tile_size: int) -> Tensor:
         if previous is None and motion_frames.shape[1] > 1:  # the user's video has no latents
             previous = vae_encode(motion_frames)[:, -variant.motion_latents :]
         y = condition_pro(reference, vae_encode, num_frames=frames, previous_latents=previous,
-                          num_motion_latent=variant.motion_latents)
+                          num_motion_latent=variant.motion_latents, end=end)
+        kept = 1 if previous is None else 1 + variant.motion_latents
     else:
+        # the authors' code for Wan 2.2 pads with grey up to an end image, as the base model does
+        grey = end is not None and variant.wan == "2.2"
         y = condition(motion_frames, reference, vae_encode, num_frames=frames, out=video.float(),
-                      ref_pad_num=variant.ref_pad_num, ref_pad_cfg=variant.ref_pad_cfg)
-    return y[4:]
+                      ref_pad_num=0 if grey else variant.ref_pad_num,
+                      ref_pad_cfg=variant.ref_pad_cfg, end=end)
+        kept = 1 + (motion_frames.shape[1] - 1) // 4
+    return amplify(y[4:], kept, clip.motion, end is not None)

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ..storyboard import Storyboard, StoryboardError, parse
 from ..text import cut
 from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant
 
 AUTO, OFF, NEW = "auto", "off", "new"
+STORYBOARD = "svi_storyboard"  #: the setting that holds one, in `storyboard.parse`'s text
+_SEED_STEP = "seed_times"  # a setting of earlier versions
 _MOTION_FRAMES = tuple(sorted({variant.motion_frames for variant in VARIANTS.values()}))
 _MASKED = "5 cfg"  # 5 motion frames, all of them in the mask
 _LONGEST_RUN = 300  # characters; Python reads no number of thousands
@@ -26,12 +29,12 @@ class Custom:
     """SVI's custom settings as chosen. `auto`, or no value, leaves the choice to the variant."""
 
     def __init__(self, values: Mapping[str, Any]):
-        self._values = values
+        self._values = update(values)
         self.variant = self.text("svi_variant") or AUTO
         allowed = (AUTO, OFF, *VARIANTS)
         if self.variant not in allowed:
             raise _not_possible("svi_variant", self.variant, f"one of: {', '.join(allowed)}")
-        self.seed_step = self._number("seed_times", range(1, 1001), SEED_STEP)
+        self.storyboard = self._storyboard()
         self.requested_run = self.text("svi_run") or AUTO
         if len(self.requested_run) > _LONGEST_RUN:
             raise _not_possible("svi_run", self.requested_run,
@@ -52,6 +55,13 @@ class Custom:
                                              variant.motion_frames)
         return replace(variant, motion_frames=n, overlap=n, ref_pad_num=pad,
                        ref_pad_cfg=masked or variant.ref_pad_cfg)
+
+    def _storyboard(self) -> Storyboard:
+        text = str(self._values.get(STORYBOARD) or "").strip()
+        try:
+            return Storyboard() if text.lower() == AUTO else parse(text)
+        except StoryboardError as error:
+            raise SettingsError(f"{error}.", "storyboard") from error
 
     def text(self, name: str) -> str:
         """A setting in lower case; "" if it has no value."""
@@ -80,7 +90,6 @@ def _not_possible(name: str, text: str, allowed: str) -> SettingsError:
 def custom_settings() -> list[dict[str, Any]]:
     """SVI's five custom settings, as WanGP draws them (text boxes and drop-downs)."""
     variants = [(variant.title, variant.id) for variant in VARIANTS.values()]
-    number: dict[str, Any] = {"default": SEED_STEP, "min": 1, "max": 1000, "inc": 1}
     return [
         _setting("svi_variant", "dropdown", choices=[
             ("auto (from the active SVI LoRA)", AUTO), ("off", OFF), *variants]),
@@ -88,7 +97,7 @@ def custom_settings() -> list[dict[str, Any]]:
             ("auto (from the variant)", AUTO), *((f"{n}", f"{n}") for n in _MOTION_FRAMES),
             ("5, all in the mask (ref_pad_cfg)", _MASKED)]),
         _setting("ref_pad_num", "text", ": auto, -1 (image), 0 (grey), or N images"),
-        _setting("seed_times", "int", **number),
+        _setting(STORYBOARD, "text", ": auto, or what each clip gets (tab SVI)"),
         _setting("svi_run", "text", ": auto, new, RUN to resume, RUN@CLIP to redo"),
     ]
 
@@ -97,7 +106,7 @@ _NAMES = {
     "svi_variant": "SVI variant",
     "num_motion_frames": "SVI motion frames (num_motion_frames)",
     "ref_pad_num": "SVI padding (ref_pad_num)",
-    "seed_times": "SVI seed step (seed_times)",
+    STORYBOARD: "SVI storyboard",
     "svi_run": "SVI run",
 }
 
@@ -105,6 +114,15 @@ _NAMES = {
 def _setting(name: str, kind: str, hint: str = "", **options: Any) -> dict[str, Any]:
     label = _NAMES[name] + hint
     return {"id": name, "name": name, "label": label, "type": kind, "default": AUTO, **options}
+
+
+def update(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Custom settings of earlier versions as this one writes them."""
+    current = dict(values)
+    step = str(current.pop(_SEED_STEP, "")).removesuffix(".0")
+    if step in ("", "None", AUTO, str(SEED_STEP)) or current.get(STORYBOARD, AUTO) != AUTO:
+        return current
+    return {**current, STORYBOARD: f"[all]\nseed step = {step}\n"}
 
 
 DEFAULTS = {setting["id"]: setting["default"] for setting in custom_settings()}

@@ -13,7 +13,7 @@ from ..text import sentence
 from ..variants import CLIP_FRAMES, VARIANTS, identify
 from .check.findings import Finding, check
 from .check.telling import running_config, running_loras, running_outputs, tell
-from .form import DEFAULTS, custom_settings
+from .form import DEFAULTS, custom_settings, update
 from .log import say, without
 from .plan import ARCHITECTURES, STOCK_MAXIMA, TALKING, required
 
@@ -57,6 +57,9 @@ def extend(handler: Any, text_modes: bool) -> None:
         if fix is not None:
             fix(base_model_type, settings_version, model_def, ui_defaults, *others, **options)
         with without("the profile"):
+            if isinstance(custom := ui_defaults.get("custom_settings"), dict) and (
+                    base_model_type in ARCHITECTURES):
+                ui_defaults["custom_settings"] = update(custom)
             by_paragraph = ui_defaults.get("multi_prompts_gen_type") == "PW"
             if base_model_type in ARCHITECTURES and by_paragraph and not text_modes:
                 ui_defaults["multi_prompts_gen_type"] = 1  # a line per window: the closest it has

@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import __version__, chain
+from .. import __version__
 from .. import lora as lora_keys
 from ..conditioning import check, clip_vision_image, kept_frames
 from ..conditioning import mask as keep_mask
 from ..poses import PoseNetwork
 from ..runs.record import StoreError
+from ..storyboard import LOOP
 from ..variants import CLIP_FRAMES, identify
 from . import dance, page, window
 from .clip import Seam
@@ -151,10 +152,14 @@ def after_join(joined: tuple[Tensor, Any], pipe: Any, scope: Mapping[str, Any]
     tail_stays = last or clip.stored is not None and clip.stored.tail_stays
     clip.next_seam = Seam(variant.overlap, variant.keep_new and not tail_stays, variant.overlap)
     sample = window.continued(sample, clip)
+    if last and clip.row.end_image == LOOP:  # it is the first frame
+        sample = sample[:, :-1]
     result = sample[:, : sample.shape[1] - clip.next_seam.given_up]
     if recording is None:
         return result, frames
     tail = variant.overlap if last and variant.keep_new else 0
+    if tail and clip.row.end_image == LOOP:
+        tail -= 1
     recording.joined(result.shape[1], tail, last)
     if not isinstance(frames, Frames):
         frames = Frames(video, recording)
@@ -176,8 +181,7 @@ def after_save(written: tuple[dict[str, Any], Any], pipe: Any) -> tuple[dict[str
         return written
     (configs, path), plan, recording = written, clip.plan, clip.video.recording
     if recording is None:
-        seeds = [chain.seed(clip.seed, number - clip.number, plan.seed_step)
-                 for number in range(clip.number + 1)]
+        seeds = [plan.seed(clip.video.seed, number) for number in range(clip.number + 1)]
         made = {"version": __version__, "variant": plan.variant.id, "seeds": seeds}
         configs = with_provenance(configs, made)
     else:
@@ -199,7 +203,7 @@ def clip_vision_frame(image: Tensor, pipe: Any) -> Tensor:
     """The image that CLIP sees: the FIRST motion frame. The encode and decode that follow are
     SVI's."""
     clip = current_clip(pipe)
-    if clip is None:
+    if clip is None or clip.is_stock:
         return image
     check(clip.motion_frames, clip.reference, CLIP_FRAMES)
     expect_encode(pipe, clip)
@@ -216,10 +220,10 @@ def clip_vision_frame(image: Tensor, pipe: Any) -> Tensor:
 
 def mask(value: Tensor, pipe: Any) -> Tensor:
     clip = current_clip(pipe)
-    if clip is None:
+    if clip is None or clip.is_stock:
         return value
     kept = kept_frames(clip.motion_frames.shape[1], clip.plan.variant.ref_pad_cfg)
-    return keep_mask(CLIP_FRAMES, value, kept)
+    return keep_mask(CLIP_FRAMES, value, kept, clip.end is not None)
 
 
 def injected_latents(count: int, pipe: Any) -> int:

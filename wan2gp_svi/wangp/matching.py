@@ -20,8 +20,9 @@ from ..runs import record
 from ..runs.record import About, Clip, StoreError
 from ..runs.state import State, reason
 from ..runs.store import FOLDER, Run, Store
+from ..storyboard import same_clips
 from ..text import cut, sentence
-from . import pose_video, sound
+from . import board, pose_video, sound
 from .form import AUTO, NEW, SettingsError
 from .frames import to_uint8
 from .plan import Plan, clips_of, required
@@ -90,12 +91,15 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
             run.take_sound(Path(_sound(scope)))
         if poses := _poses(scope, plan):
             run.take_poses(poses)
+        for path in board.images(plan.board):
+            run.take_image(Path(path), board.digest(path))
         own_sound = bool(scope.get("postprocess_audio") or scope.get("audio_source"))
         recording = Recording(run, total, reference.shape[1] * reference.shape[2], say,
-                              plan.sound and not own_sound)
-        if (run.about.asked, run.about.sound) != (about.asked, about.sound):
-            recording.asked = replace(run.about, asked=about.asked, prompts=about.prompts,
-                                      repeat=about.repeat, sound=about.sound)
+                              plan.sound and not own_sound, plan.board.pause)
+        had = run.about
+        if (had.asked, had.sound, had.asks) != (about.asked, about.sound, about.asks):
+            recording.asked = replace(had, asked=about.asked, prompts=about.prompts,
+                                      repeat=about.repeat, sound=about.sound, asks=about.asks)
     except StoreError as error:
         raise _in_words(error) from error
     except OSError as error:
@@ -123,7 +127,7 @@ def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope) -
             seed = int(asked)
         heard = list(sound.find(sound.given(inputs)).heard) if plan.sound else []
         _check_settings(run, plan.requested_run, _changed(run, plan, inputs, server), seed)
-        _check_sound(run, plan.requested_run, heard)
+        _check_made(run, plan.requested_run, heard, board.keys(plan.board))
         if any(one.run.folder == run.folder for one in _recordings if one.holds_lock):
             return  # its clips are not all made yet
         run.lock()()
@@ -174,7 +178,8 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
         wanted = min(had.clips, about.clips) if random else about.clips
         unfinished = len(done) == wanted and had.ended != State.FINISHED
         lacks_clips = len(done) < wanted and run.begun() or unfinished
-        if not lacks_clips or not _prompts_fit(run, done, about) or _hears_other(run, about.sound):
+        other = _made_otherwise(run, about.sound, about.asks)
+        if not lacks_clips or other or not _prompts_fit(run, done, about):
             continue
         if different:
             same_start = had.decides.get(_START) == about.decides[_START]
@@ -206,7 +211,7 @@ def _named(store: Store, wish: str, about: About, random: bool) -> Run:
     name, _, clip = wish.partition("@")
     run = store.find(name)
     _check_settings(run, wish, about.decides, run.about.seed if random else about.seed)
-    _check_sound(run, wish, about.sound)
+    _check_made(run, wish, about.sound, about.asks)
     if clip.isdecimal() and int(clip) > 1:
         begun = _begun_redo(store, run, int(clip) - 1, about)
         if begun is not None:
@@ -233,20 +238,24 @@ def _check_settings(run: Run, wish: str, decides: Mapping[str, Any], seed: int) 
             f"{'; '.join(different)}. Set them back, or clear \"SVI run\" to start over")
 
 
-def _hears_other(run: Run, heard: Sequence[str]) -> int:
-    """The first finished clip of a run that hears something else than `heard` says, counted from 1;
-    0 if there is none."""
-    same, done = sound.first_difference(run.about.sound, heard), len(run.done())
-    return same + 1 if run.about.sound and same < min(done, len(run.about.sound)) else 0
+def _made_otherwise(run: Run, heard: Sequence[str], asks: Sequence[str]) -> tuple[int, str] | None:
+    """The first finished clip of a run, counted from 1, that hears another sound or was asked for
+    something else, and which of them."""
+    about, done = run.about, len(run.done())
+    found = [(same + 1, what) for what, same in (
+        ("sound", same_clips(about.sound, heard, done)),
+        ("storyboard", same_clips(about.asks, asks, done))) if same < done]
+    return min(found, default=None)
 
 
-def _check_sound(run: Run, wish: str, heard: Sequence[str]) -> None:
-    """Raises StoreError if the clips that are kept were made with another sound."""
-    other, clip = _hears_other(run, heard), wish.partition("@")[2]
-    if not other or clip.isdecimal() and int(clip) <= other:
+def _check_made(run: Run, wish: str, heard: Sequence[str], asks: Sequence[str]) -> None:
+    """Raises StoreError if the clips that are kept were made with another sound or storyboard."""
+    found, clip = _made_otherwise(run, heard, asks), wish.partition("@")[2]
+    if found is None or clip.isdecimal() and int(clip) <= found[0]:
         return
+    other, what = found
     fix = (f"write {run.name}@{other} to redo it from there, or s" if other > 1 else "S")
-    raise StoreError(f"from clip {other} on, run {run.name} was made with another sound. "
+    raise StoreError(f"from clip {other} on, run {run.name} was made with another {what}. "
                      f"{sentence(fix)}et \"SVI run\" to new to start over")
 
 
@@ -275,10 +284,12 @@ def _begun_redo(store: Store, run: Run, keep: int, about: About) -> Run | None:
         done, had = other.done(), other.about
         redone = tuple(had.base or ()) == (run.name, keep)
         if (not redone and other.name != run.name or had.seed != about.seed
-                or _differences(had.decides, about.decides) or _hears_other(other, about.sound)
+                or _differences(had.decides, about.decides)
+                or _made_otherwise(other, about.sound, about.asks)
                 or not _prompts_fit(other, done[keep:], about)):
             continue
-        if len(done) >= max(about.clips, keep + 1) and had.prompts == about.prompts:
+        if len(done) >= max(about.clips, keep + 1) and (had.prompts, had.asks) == (
+                about.prompts, about.asks):
             raise StoreError(
                 f"run {other.name} has exactly these clips already. Enter another prompt or seed, "
                 "or set \"SVI run\" to auto for a new video")
@@ -341,6 +352,7 @@ def _about(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor) 
         repeat=max(1, min(variant.prompt_repeat, total // len(prompts))),
         decides=json.loads(json.dumps(decides, default=str)),
         sound=list(sound.find(_sound(scope)).heard) if plan.sound else [],
+        asks=board.keys(plan.board),
     )
 
 
@@ -364,7 +376,7 @@ def _of_plan(plan: Plan) -> dict[str, Any]:
     variant = plan.variant
     return {"SVI variant": variant.id, "motion frames": variant.motion_frames,
             "SVI padding": variant.ref_pad_num, "SVI mask": variant.ref_pad_cfg,
-            "SVI seed step": plan.seed_step}
+            "SVI seed step": plan.board.seed_step}
 
 
 def _of_server(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,17 +4,20 @@
 """
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import chain
 from ..chain import MAX_CLIPS
+from ..storyboard import LOOP, Storyboard
 from ..text import count, plural
 from ..untrusted import is_file
 from ..variants import CLIP_FRAMES, VARIANTS, Variant, identify, noise
-from . import pose_video, sound
+from . import board, pose_video, sound
+from .board import MOST_PIXELS
 from .form import AUTO, OFF, Custom, SettingsError
 
 #: WanGP's architectures that SVI runs on -> the generation of Wan
@@ -30,25 +33,39 @@ SMALL = "svi_small"  #: the demo model's type in WanGP, and the mark of its defi
 STOCK_MAXIMA = "svi_stock_maxima"  #: in model definitions: the form's limits without SVI
 
 _FPS = 16  # of Wan's videos, for their length in seconds
-MOST_PIXELS = 7680 * 4320  #: of a picture that is looked at before WanGP opens it
+
+_ACCELERATOR = re.compile(
+    r"lightx2v|lightning|fusioni?x|causvid|accvid|self[\W_]?forc|distill|seko|fastwan"
+    r"|\d[\W_]?steps?[\W_]|(^|[\W_])(dmd2?|rcm)([\W_]|$)")
 
 
 @dataclass(frozen=True)
 class Plan:
     """What SVI does with given settings: `variant` has the user's overrides, `loras` are the active
     SVI files, and `requested_run` is what the user wrote under "SVI run"; see `matching.begin`.
-    With `sound`, a person speaks it, and it decides the length of the video."""
+    With `sound`, a person speaks it, and it decides the length of the video. `board` is what the
+    user asks of single clips."""
 
     variant: Variant
-    seed_step: int
     loras: tuple[str, ...]
     requested_run: str = AUTO
     sound: bool = False
+    board: Storyboard = field(default_factory=Storyboard)
 
     @property
     def fps(self) -> int:
         """Of the video, unless the user forces another."""
         return self.variant.fps if self.sound or self.variant.poses else _FPS
+
+    def seed(self, base: int, clip: int) -> int:
+        """The seed of a clip of a run that begins with `base`."""
+        own = self.board.row(clip).seed
+        return chain.seed(base, clip, self.board.seed_step) if own is None else own
+
+    def frames(self, clips: int) -> int:
+        """The length of a video of so many clips."""
+        loops = self.board.row(clips - 1).end_image == LOOP
+        return chain.length(clips, self.variant.overlap) - loops
 
     def describe(self, seeds: Sequence[int], fps: float) -> str:
         """What SVI does, in a line, for one clip per seed."""
@@ -60,7 +77,7 @@ class Plan:
                 f"{plural(len(seeds), 'seed')} {', '.join(names)}")
 
     def outline(self, clips: int, fps: float) -> str:
-        frames = chain.length(clips, self.variant.overlap)
+        frames = self.frames(clips)
         files = ", ".join(file_name(name) for name in self.loras) or "no SVI LoRA"
         return (f"{self.variant.title} ({files}): {count(clips, 'clip')} of {CLIP_FRAMES} frames, "
                 f"{frames} frames, {frames / fps:.1f} s.")
@@ -96,8 +113,8 @@ def make_plan(architecture: str, loras: list[str],
                 f"{one.title} is for Wan {one.wan}, but the chosen model is Wan {wan}. Choose "
                 f"Image2Video 14B of Wan {one.wan}, or an SVI profile for Wan {wan}.", "wrong-wan")
     _check_experts(variant, list(found))
-    return Plan(chosen.override(variant), chosen.seed_step, tuple(found), chosen.requested_run,
-                architecture == TALKING)
+    return Plan(chosen.override(variant), tuple(found), chosen.requested_run,
+                architecture == TALKING, chosen.storyboard)
 
 
 def _variant(found: Mapping[str, Variant], chosen: str) -> Variant | None:
@@ -131,8 +148,8 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
             f"and at most {CLIP_FRAMES * MAX_CLIPS} ({MAX_CLIPS} clips).", "number-of-frames"))
     if "E" in prompt_type and first_image(inputs.get("image_end")) is not None:
         found.append(SettingsError(
-            "an end image does not work with SVI yet. Remove it, or remove the SVI LoRA to make a "
-            "video without SVI.", "end-image"))
+            "an end image belongs to a clip: choose it in the storyboard (tab SVI), and remove it "
+            "here.", "end-image"))
     image, video = first_image(inputs.get("image_start")), inputs.get("video_source")
     if not set(prompt_type) & set("SVL") or (
             "S" in prompt_type and "image_start" in inputs and is_blank(image)):
@@ -186,6 +203,12 @@ def _possible_frames(frames: Any) -> bool:
         return False
 
 
+def unfit_rows(plan: Plan, inputs: Mapping[str, Any]) -> list[SettingsError]:
+    """What of the storyboard cannot be done."""
+    continues = bool(set(inputs.get("image_prompt_type") or "") & set("VL"))
+    return [*board.obstacles(plan.board, plan.variant, clips_of(plan, inputs), continues)]
+
+
 def clips_of(plan: Plan, inputs: Mapping[str, Any]) -> int:
     """The clips of a video, without those of a video that it continues."""
     if plan.sound and (clips := sound.clips(inputs)):
@@ -209,7 +232,7 @@ def required(plan: Plan, inputs: Mapping[str, Any]) -> dict[str, Any]:
     # anything else would repaint, shift or cut the frames that the next clip starts from; not every
     # WanGP has all of these
     fixed = {"sliding_window_discard_last_frames": 0, "sliding_window_trim_first_frames": 0,
-             "sliding_window_color_correction_strength": 0, "motion_amplitude": 1,
+             "sliding_window_color_correction_strength": 0,
              **({"force_fps": ""} if plan.sound else {}),
              **(pose_video.required(inputs) if plan.variant.poses else {})}
     return wanted | {name: value for name, value in fixed.items() if name in inputs}
@@ -224,3 +247,8 @@ def active_loras(chosen: list[str] | None, model_def: Mapping[str, Any] | None) 
 def file_name(name: str) -> str:
     """The file name of a LoRA, which WanGP gives as a path or URL."""
     return name.replace("\\", "/").rpartition("/")[2]
+
+
+def accelerates(name: str) -> bool:
+    """Whether a LoRA is an accelerator, by the name of its file."""
+    return identify(name) is None and bool(_ACCELERATOR.search(file_name(name).lower()))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant
-from .form import AUTO
+from ..variants import CLIP_FRAMES, VARIANTS, Variant
+from .form import AUTO, STORYBOARD
 from .plan import DANCING, TALKING
 
 #: the authors' scripts for Wan 2.1 have an English one of their own, and those for Wan 2.2 have
@@ -159,7 +159,7 @@ def _settings(variant: Variant, recipe: Recipe) -> dict[str, Any]:
         **({"force_fps": str(variant.fps), "video_prompt_type": "V", "resolution": _NARROW}
            if variant.poses else {}),
         "custom_settings": {"svi_variant": AUTO, "num_motion_frames": AUTO, "ref_pad_num": AUTO,
-                            "seed_times": SEED_STEP, "svi_run": AUTO},
+                            STORYBOARD: AUTO, "svi_run": AUTO},
         "help": _help(variant, recipe),
     }
 

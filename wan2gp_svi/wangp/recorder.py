@@ -77,6 +77,7 @@ class _Current:
     prompt: str
     seed: int
     conditioned_on: str
+    asks: str = ""
     stored: Clip | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
     shown: int = 0
@@ -86,7 +87,7 @@ class _Current:
     @property
     def made_of(self) -> dict[str, str]:
         return {"prompt": self.prompt, "seed": str(self.seed),
-                "conditioned_on": self.conditioned_on}
+                "conditioned_on": self.conditioned_on, "asks": self.asks}
 
 
 class Recording:
@@ -94,9 +95,10 @@ class Recording:
     what goes wrong there."""
 
     def __init__(self, run: Run, total: int, pixels: int, say: Callable[[str], None],
-                 speaks: bool = False):
+                 speaks: bool = False, pauses: bool = False):
         self.run, self.total, self.say, self._pixels = run, total, say, pixels
         self._speaks = speaks  # the video gets the run's sound
+        self._pauses = pauses  # after every clip, for the user to look at it
         self.asked = run.about  #: with the prompts of this time; recorded with the first new clip
         self.clips: list[Clip] = [*takewhile(self._is_usable, run.done()[:total])]
         self.taken_over = len(self.clips)
@@ -149,24 +151,25 @@ class Recording:
     # ------------------------------------------------------------------ in the order of a clip
 
     def begin(self, number: int, prompt: str, seed: int, conditioned_on: str,
-              send_cmd: Callable[..., None] | None) -> Clip | None:
+              send_cmd: Callable[..., None] | None, asks: str = "") -> Clip | None:
         """Before the pipeline is called for a clip -> the clip's record, if the run has the clip.
 
-        `conditioned_on` is the hash of what the clip gets from the one before.
+        `conditioned_on` is the hash of what the clip gets from the one before; `asks` is what the
+        storyboard asks of it.
         """
         if not self._release.alive:  # one more clip after the last
             self._release = weakref.finalize(self, self.run.lock())
         self._settle(wait=number >= self.taken_over and self.run.path(number, ".json").exists())
         if self._video is not None:
             self._later(self._grow, send_cmd)
-        stored = self._stored(number, prompt, seed)
-        self._current = _Current(number, prompt, seed, conditioned_on, stored)
+        stored = self._stored(number, prompt, seed, asks)
+        self._current = _Current(number, prompt, seed, conditioned_on, asks, stored)
         self._seeds = [*self._seeds[:number], seed if stored is None else stored.seed]
         if stored is None:
             self._check_room(number)
         return stored
 
-    def _stored(self, number: int, prompt: str, seed: int) -> Clip | None:
+    def _stored(self, number: int, prompt: str, seed: int, asks: str) -> Clip | None:
         if number < len(self.clips):
             return self.clips[number]
         try:
@@ -177,7 +180,8 @@ class Recording:
             self.say(f"{error}. SVI makes it again.")
             return None
         after = self.run.seal(self.clips[-1]) if self.clips else ""
-        if found is None or (found.prompt, found.seed, found.after) != (prompt, seed, after):
+        made = None if found is None else (found.prompt, found.seed, found.asks, found.after)
+        if found is None or made != (prompt, seed, asks, after):
             return None
         self._add(found)
         return found
@@ -277,7 +281,7 @@ class Recording:
                 files.write(path, partial(_encoded, write, part))
                 pieces.append(path)
         clip = Clip(current.number, current.prompt, current.seed, end, tail,
-                    after=self.run.seal(self.clips[-1]) if self.clips else "")
+                    after=self.run.seal(self.clips[-1]) if self.clips else "", asks=current.asks)
         self._add(self.run.add(clip, pieces, current.state))
 
     def _add(self, clip: Clip) -> None:
@@ -362,7 +366,7 @@ class Recording:
         if new:
             change = replace(change, clips=self.total, asked=self.asked.asked,
                              prompts=self.asked.prompts, repeat=self.asked.repeat,
-                             sound=self.asked.sound)
+                             sound=self.asked.sound, asks=self.asked.asks)
         if not about.settings:  # what WanGP leaves out of the metadata does not decide the picture
             decides = {name: value for name, value in about.decides.items()
                        if name in configs or " " in name}
@@ -409,7 +413,8 @@ class Recording:
 
     def stop_asked(self) -> bool:
         """Whether the user wants the run to end with the clip that was just made."""
-        if (self.run.folder / STOP).exists():
+        new = self._current.stored is None and self._current.number + 1 < self.total
+        if (self.run.folder / STOP).exists() or self._pauses and new:
             self._stop = True
             with contextlib.suppress(OSError):
                 files.remove(self.run.folder / STOP)

@@ -1,5 +1,6 @@
 """WanGP's settings that resume, extend or redo a run. The tab and the command line share them."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from ..chain import MAX_CLIPS
 from ..runs.record import StoreError
 from ..runs.state import State, state
 from ..runs.store import Run
+from ..storyboard import LOOP, Storyboard, edited, same_clips, write
 from ..text import count
+from ..untrusted import parse_json
 from ..variants import VARIANTS
-from . import sound
+from . import board, sound
+from .form import STORYBOARD, Custom, SettingsError
 from .plan import SMALL
 
 SEEDS = range(2**32)
@@ -28,7 +32,8 @@ def resumed(run: Run) -> dict[str, Any]:
 
 
 def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any]:
-    """Settings that extend a run by `clips` clips with these prompts. Raises StoreError."""
+    """Settings that extend a run by `clips` clips with these prompts. A loop closes with the last
+    of them, so the clip that closed it is redone. Raises StoreError."""
     about, done = run.about, run.done()
     if not done:
         raise StoreError(f"run {run.name} has no finished clip to resume from")
@@ -41,7 +46,55 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
     asked = list(about.asked)
     if prompts:
         asked = chain.stream(asked, len(done), about.repeat) + chain.stream(prompts, clips)
-    return _settings(run, len(done) + clips, run.name, asked, about.seed)
+    total, before = len(done) + clips, storyboard_of(run)
+    last = before.clips - 1
+    if before.row(last).end_image == LOOP and last < total - 1:
+        now = edited(edited(before, [last], end_image=""), [total - 1], end_image=LOOP)
+        return _settings(run, total, _wish(run, now), asked, about.seed, now)
+    return _settings(run, total, run.name, asked, about.seed)
+
+
+def storyboard_of(run: Run) -> Storyboard:
+    """A run's storyboard, with the run's own copies of its images. Raises StoreError."""
+    try:
+        found = Custom(run.about.settings.get("custom_settings") or {}).storyboard
+    except SettingsError as error:
+        raise StoreError(str(error).rstrip(".")) from error
+    for clip, asked in zip(range(found.clips), run.about.asks, strict=False):
+        with contextlib.suppress(ValueError, AttributeError):  # whatever the record says
+            hashes = parse_json(asked.encode("utf-8"))
+            for name in ("reference", "end image"):
+                if path := run.image(str(hashes.get(name))):
+                    found = edited(found, [clip], **{name.replace(" ", "_"): str(path)})
+    return found
+
+
+def restaged(run: Run, now: Storyboard, clips: int) -> dict[str, Any]:
+    """Settings that make a run of `clips` clips by another storyboard: a redo from the first
+    finished clip that changes, or else what is left to do. Raises StoreError."""
+    done = len(run.done())
+    wish = _wish(run, now)
+    if wish == run.name and clips <= done:
+        raise StoreError(f"the storyboard changes none of the {done} finished clips of run "
+                         f"{run.name}. Change a row, or add clips")
+    if not 1 <= clips <= MAX_CLIPS:
+        raise StoreError(f"a video has 1 to {MAX_CLIPS:,} clips, not {clips}")
+    return _settings(run, clips, wish, run.about.asked, run.about.seed, now)
+
+
+def _wish(run: Run, now: Storyboard) -> str:
+    """What "SVI run" must be to make a run by this storyboard."""
+    try:
+        done = len(run.done())
+        same = same_clips(run.about.asks, board.keys(now), done)
+    except SettingsError as error:
+        raise StoreError(str(error).rstrip(".")) from error
+    if same >= done:
+        return run.name
+    if not same:
+        raise StoreError(f"clip 1 of run {run.name} would change, and with it all others: make a "
+                         "new video")
+    return f"{run.name}@{same + 1}"
 
 
 def spoken_on(run: Run, longer: Path) -> dict[str, Any]:
@@ -52,7 +105,7 @@ def spoken_on(run: Run, longer: Path) -> dict[str, Any]:
         heard = sound.find(longer).heard
     except sound.SoundError as error:
         raise StoreError(str(error)) from error
-    same = min(done, sound.first_difference(about.sound, heard))
+    same = same_clips(about.sound, heard, done)
     if not about.sound:
         raise StoreError(f"run {run.name} has no sound: extend it by --clips")
     if not same:
@@ -111,7 +164,8 @@ def redo_from(settings: Mapping[str, Any]) -> int | None:
     return int(clip) if clip else None
 
 
-def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) -> dict[str, Any]:
+def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int,
+              now: Storyboard | None = None) -> dict[str, Any]:
     about = run.about
     if state(run, len(run.done())) is State.RUNNING:
         raise StoreError(f"run {run.name} is running. Stop it, or wait until it is finished")
@@ -125,6 +179,8 @@ def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) 
     overlap = about.settings.get("sliding_window_overlap", own)
     start = run.folder / "start.png"
     custom = {**(about.settings.get("custom_settings") or {}), "svi_run": wish}
+    if (staged := storyboard_of(run) if now is None else now):
+        custom[STORYBOARD] = write(staged)
     between = "\n\n" if about.settings.get("multi_prompts_gen_type") == "PW" else "\n"
     media = {"image_start": str(start)} if start.is_file() else {}
     if run.sound is not None:

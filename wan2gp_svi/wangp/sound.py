@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -188,12 +188,6 @@ def clips(inputs: Mapping[str, Any]) -> int:
         return find(given(inputs)).clips
     except (SoundError, ImportError):
         return 0
-
-
-def first_difference(had: Sequence[str], now: Sequence[str]) -> int:
-    """How many clips, from the first one on, hear the same in both sounds."""
-    return next((clip for clip, (one, other) in enumerate(zip(had, now, strict=False))
-                 if one != other), min(len(had), len(now)))
 
 
 def write_track(source: Path, target: Path) -> None:

@@ -2,21 +2,24 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .. import chain
+from .. import chain, files
+from ..storyboard import LOOP
 from ..variants import CLIP_FRAMES
-from . import continuing, matching, pose_video, stop_button
+from . import board, continuing, matching, pose_video, stop_button
 from .clip import Clip, Seam, Video
 from .dance import Poses, detector
 from .form import SettingsError
 from .frames import on_grid
 from .log import say
 from .plan import Plan
+from .recorder import Recording
 from .speech import Speech
 
 _Scope = Mapping[str, Any]
@@ -51,7 +54,8 @@ def check(plan: Plan, number: int, scope: _Scope) -> None:
             f"The video to continue has {source} frames, but {plan.variant.title} needs its last "
             f"{overlap}. Continue a longer video, or use one of its frames as the start image.")
     if scope.get("image_end_tensor") is not None:
-        raise SettingsError("SVI cannot use an end image yet. Remove it.")
+        raise SettingsError("An end image belongs to a clip: choose it in the storyboard (tab "
+                            "SVI), and remove it here.")
     windows = [(scope["current_video_length"], scope["reuse_frames"] if number else overlap)]
     if number == 0:
         windows += _planned(scope)
@@ -84,7 +88,7 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
     else:
         reference, motion_frames, latents = continuing.source(
             scope, variant.overlap, say, lambda line: _warn(line, scope))
-        scope = {**scope, "seed": continuing.first_seed(scope, plan.seed_step)}
+        scope = {**scope, "seed": continuing.first_seed(scope, plan.board.seed_step)}
     video, seam = video_of(scope), Seam()
     if plan.sound:
         video.speech = Speech(str(scope.get("audio_guide")))
@@ -100,12 +104,47 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
         raise SettingsError("This WanGP keeps only two minutes of sound in a video. Update it to "
                             "10.41 or later, or use a shorter sound.")
     video.gen[stop_button.RUN] = None if recording is None else recording.run
-    seed = scope["seed"] if recording is None else recording.run.about.seed
+    video.seed = scope["seed"] if recording is None else recording.run.about.seed
+    video.start, video.images = reference, _images(plan, recording)
     seeds = [] if recording is None else [clip.seed for clip in recording.clips]
-    seeds += [chain.seed(seed, number, plan.seed_step) for number in range(len(seeds), total)]
+    seeds += [plan.seed(video.seed, number) for number in range(len(seeds), total)]
     say(plan.describe(seeds, scope["fps"]))
-    return Clip(plan, 0, total, seed, reference, motion_frames,
-                None if latents is None else latents[0], seam, video)
+    return _asked(Clip(plan, 0, total, video.seed, reference, motion_frames,
+                       None if latents is None else latents[0], seam=seam, video=video), scope)
+
+
+def _images(plan: Plan, recording: Recording | None) -> dict[str, Path]:
+    """The storyboard's images: the run's own copies, which stay."""
+    found = {path: Path(path) for path in board.images(plan.board)}
+    if recording is not None:
+        found |= {path: own for path in found
+                  if (own := recording.run.image(board.digest(path))) is not None}
+    return found
+
+
+def _asked(clip: Clip, scope: _Scope) -> Clip:
+    """The clip with the images, the start and the strengths that its row asks for."""
+    row, video = clip.row, clip.video
+    if video.start is None:
+        return clip
+    size = video.start.shape[1:]
+    clip.loras = tuple(map(str, scope.get("loras_selected") or []))
+    if row.reference:
+        clip.reference = _picture(video.images[row.reference], size)
+    if row.end_image:
+        clip.end = (on_grid(video.start[:, None])[:, 0] if row.end_image == LOOP else
+                    _picture(video.images[row.end_image], size))
+    if row.new_shot:
+        clip.motion_frames, clip.previous_latents = on_grid(clip.reference[:, None]), None
+    return clip
+
+
+def _picture(path: Path, size: Sequence[int]) -> Tensor:
+    try:
+        return continuing.picture(path, size)
+    except Exception as error:  # whatever it holds
+        raise SettingsError(f"The image {path} of the storyboard cannot be read "
+                            f"({files.explain(error)}). Add another.", "storyboard") from error
 
 
 def _warn(line: str, scope: _Scope) -> None:
@@ -128,23 +167,25 @@ def next_clip(plan: Plan, scope: _Scope, before: Clip | None) -> Clip:
             recording.follow()
     if not before.stored:
         seconds = (*seconds, time.monotonic() - before.started)
-    return Clip(plan, number, total, chain.seed(before.seed, 1, plan.seed_step),
-                before.reference, before.next_motion_frames, before.next_latents,
-                before.next_seam, before.video, seconds=seconds)
+    reference = before.reference if before.video.start is None else before.video.start
+    clip = Clip(plan, number, total, plan.seed(before.video.seed, number), reference,
+                before.next_motion_frames, before.next_latents, seam=before.next_seam,
+                video=before.video, seconds=seconds)
+    return _asked(clip, scope)
 
 
 def begin(clip: Clip, prompt: str, scope: _Scope) -> str:
     """Tells the run, if there is one, that the clip begins -> the clip's prompt."""
-    recording, variant = clip.video.recording, clip.plan.variant
+    recording, variant, own = clip.video.recording, clip.plan.variant, clip.row.prompt
     if recording is None:
         prompts = matching.non_empty(scope["prompts"]) or [prompt]
-        return prompts[chain.prompt_index(clip.number, len(prompts), variant.prompt_repeat,
-                                          clip.total)]
+        return own or prompts[chain.prompt_index(clip.number, len(prompts), variant.prompt_repeat,
+                                                 clip.total)]
     about = recording.asked
-    prompt = about.prompts[chain.prompt_index(clip.number, len(about.prompts), about.repeat)]
-    clip.seed = chain.seed(about.seed, clip.number, clip.plan.seed_step)
+    prompt = own or about.prompts[chain.prompt_index(clip.number, len(about.prompts), about.repeat)]
+    asks = about.asks[clip.number] if clip.number < len(about.asks) else ""
     clip.stored = recording.begin(clip.number, prompt, clip.seed, clip.conditioned_on,
-                                  scope.get("send_cmd"))
+                                  scope.get("send_cmd"), asks)
     return prompt
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ... import chain, location
+from ... import location
 from ...text import sentence
 from ..plan import ARCHITECTURES, clips_of
 from . import settings_file
@@ -60,5 +60,5 @@ def _outline(checked: Checked, inputs: Mapping[str, Any]) -> str:
     clips = clips_of(plan, inputs)
     if seed in (None, "") or int(seed) < 0:  # a new one each time
         return plan.outline(clips, plan.fps)
-    seeds = [chain.seed(int(seed), clip, plan.seed_step) for clip in range(clips)]
+    seeds = [plan.seed(int(seed), clip) for clip in range(clips)]
     return plan.describe(seeds, plan.fps)

@@ -16,7 +16,7 @@ from ...untrusted import header
 from ...variants import CLIP_FRAMES, identify
 from .. import plan as planning
 from .. import pose_video, sound
-from ..form import AUTO, NEW, OFF, Custom, SettingsError
+from ..form import AUTO, NEW, OFF, STORYBOARD, Custom, SettingsError
 from ..plan import Plan, file_name
 from . import rules
 from .request import Request
@@ -88,6 +88,7 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
     errors = _errors(*obstacles)
     if any(error.id == "number-of-frames" for error in errors):  # then nothing can be counted
         return Checked(None, errors)
+    errors += _errors(*planning.unfit_rows(plan, inputs))
     request = Request(plan, architecture, model_def, inputs, server_config or {})
     if outputs is not None and plan.requested_run not in (AUTO, NEW):
         errors.extend(_unfit_run(request, outputs))
@@ -142,7 +143,7 @@ def _has_svi_keys(folder: Path, name: str) -> bool:
 
 def _lost_lora(custom: Custom) -> Iterator[Finding]:
     """An accelerator profile, applied after an SVI profile, replaces its LoRAs."""
-    left = [name for name in ("num_motion_frames", "ref_pad_num", "svi_run")
+    left = [name for name in ("num_motion_frames", "ref_pad_num", "svi_run", STORYBOARD)
             if custom.text(name) not in ("", "none", AUTO, NEW)]
     if left and custom.variant != OFF:
         yield Finding("warning", "no-lora", (
@@ -185,7 +186,3 @@ def _adjustments(request: Request) -> Iterator[Finding]:
         yield Finding("adjustment", "frame-rate", (
             f"the video has {request.plan.fps} frames a second, as {request.trained.title} was "
             "trained."))
-    if "motion_amplitude" in changed:
-        yield Finding("adjustment", "motion-amplitude", (
-            "the motion amplitude is 1: a higher one changes the conditioning that SVI was trained "
-            "with. For more motion, see the guide."))

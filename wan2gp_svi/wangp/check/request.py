@@ -10,14 +10,11 @@ from typing import Any
 
 from ...untrusted import is_file
 from ...variants import VARIANTS, Variant, identify, noise
-from ..plan import ARCHITECTURES, Plan, active_loras, file_name, first_image
+from ..plan import ARCHITECTURES, Plan, accelerates, active_loras, file_name, first_image
 
 #: our key in the server's configuration: the attention mode that "auto" means on this machine
 AUTO_ATTENTION = "auto attention"
 
-_ACCELERATOR = re.compile(
-    r"lightx2v|lightning|fusioni?x|causvid|accvid|self[\W_]?forc|distill|seko|fastwan"
-    r"|\d[\W_]?steps?[\W_]|(^|[\W_])(dmd2?|rcm)([\W_]|$)")
 _QUANTISED = re.compile(r"quanto|int[48]|fp8|nvfp4|nf4|gguf|q\d_")
 
 
@@ -45,7 +42,7 @@ class Lora:
 
     @property
     def accelerates(self) -> bool:
-        return not self.is_svi and bool(_ACCELERATOR.search(self.file.lower()))
+        return accelerates(self.name)
 
     @property
     def trained(self) -> tuple[float, float]:
@@ -109,10 +106,9 @@ class Request:
     def merged_accelerator(self) -> str:
         """The model's name if an accelerator is part of its weights, else ""."""
         name = str(self.model_def.get("name") or "")
-        files = [file_name(file) for file in self.weights]
         if any(lora.accelerates for lora in self.loras if lora.place is None):
             return ""  # it is a LoRA of the model's
-        merged = any(_ACCELERATOR.search(one.lower()) for one in (name, *files))
+        merged = any(map(accelerates, (name, *self.weights)))
         return (name or "this model") if merged else ""
 
     @property

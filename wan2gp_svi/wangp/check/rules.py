@@ -11,6 +11,7 @@ from typing import Any
 
 from ...text import count
 from ...variants import CLIP_FRAMES, identify
+from .. import board as of_rows
 from .. import pose_video, sound
 from ..plan import clips_of, file_name
 from .request import AUTO_ATTENTION, Lora, Request
@@ -271,7 +272,29 @@ def prompts(request: Request) -> Advice:
             f"{CLIP_FRAMES * number} frames.")
 
 
+def storyboard(request: Request) -> Advice:
+    board, clips = request.plan.board, clips_of(request.plan, request.inputs)
+    amplitude = request.inputs.get("motion_amplitude") or 1
+    rows = [board.row(clip) for clip in range(min(clips, board.clips))]
+    if amplitude != 1 or any(row.motion not in (None, 1) for row in rows):
+        yield "motion-amplitude", (
+            "a motion amplitude above 1 changes the conditioning that SVI was trained with. Users "
+            "raise it when an accelerator makes clips too still; if colours drift, set it to 1.")
+    if ends := [clip + 1 for clip, row in enumerate(rows) if row.end_image]:
+        yield "end-untrained", (
+            f"clip {ends[0]} ends on an image, which SVI was not trained for. Look at its last "
+            "second: if it fades or freezes, try another seed, or an image closer to the scene.")
+    shape = request.shape
+    cut = [(path, part) for path in of_rows.images(board)
+           if shape and (part := of_rows.cropped(path, shape)) > 1 - 1 / _CROPPED]
+    if cut:
+        path, part = cut[0]
+        yield "image-shape", (
+            f"{part:.0%} of the storyboard's image {path} are cut off, because the video has "
+            "another shape. Crop or extend the image yourself.")
+
+
 RULES: tuple[Callable[[Request], Advice], ...] = (
     variant, talking, dancing, weights, strengths, accelerators, guidance, sampling, size,
-    image_shape, prompts, attention,
+    image_shape, prompts, attention, storyboard,
 )

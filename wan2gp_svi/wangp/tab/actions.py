@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from typing import Any
 from ... import chain, drift, files
 from ...runs.record import StoreError
 from ...runs.store import Run
-from ...text import cut
+from ...text import cut, paragraphs
 from .. import resuming
 from .view import Shown
 
@@ -47,7 +46,7 @@ def open_folder(folder: Path) -> None:
 
 def extend(run: Run, clips: Any, prompts: str) -> dict[str, Any]:
     """Settings from what the user entered. Raises StoreError."""
-    return resuming.extended(run, _whole("the number of clips", clips), paragraphs(prompts))
+    return resuming.extended(run, _whole("the number of clips", clips), paragraphs(prompts or ""))
 
 
 def redo(run: Run, clip: Any, prompt: str, seed: str) -> dict[str, Any]:
@@ -62,12 +61,6 @@ def _whole(what: str, value: Any) -> int:
         if (number := int(float(value))) == float(value):
             return number
     raise StoreError(f"{what} must be a whole number, not {cut(str(value), 40)!r}")
-
-
-def paragraphs(text: str) -> list[str]:
-    """Prompts with empty lines between them, each on one line."""
-    parts = re.split(r"\n\s*\n", text or "")
-    return [" ".join(part.split()) for part in parts if part.strip()]
 
 
 def into_queue(wgp: Mapping[str, Any], state: dict[str, Any], settings: Mapping[str, Any]) -> str:

@@ -1,0 +1,396 @@
+"""The storyboard: its text, and what becomes of it in a video, with the loop of loop.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import loop
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from loop import WanGP, settings
+from PIL import Image
+
+from wan2gp_svi import chain
+from wan2gp_svi.runs.record import StoreError
+from wan2gp_svi.storyboard import (
+    LOOP,
+    Row,
+    Storyboard,
+    StoryboardError,
+    edited,
+    inserted,
+    moved,
+    of_prompts,
+    parse,
+    removed,
+    same_clips,
+    write,
+)
+from wan2gp_svi.variants import VARIANTS
+from wan2gp_svi.wangp import board as of_rows
+from wan2gp_svi.wangp import resuming
+from wan2gp_svi.wangp.form import SettingsError
+from wan2gp_svi.wangp.handler import prepare
+
+# ------------------------------------------------------------------------------------ the text
+
+TEXT = """[all]
+pause = yes
+
+[1-3]
+prompt = a kite: 100% of the sky = blue
+
+[4]
+seed = 7
+svi strength = 1.25
+steps = 6
+
+[9]
+end image = C:\\Meine Bilder\\ü.png
+"""
+
+
+def test_a_text_says_what_each_clip_gets():
+    board = parse(TEXT)
+    assert board.pause and board.seed_step == 42 and board.clips == 9
+    assert board.row(0) == board.row(2) == Row(prompt="a kite: 100% of the sky = blue")
+    assert board.row(3) == Row(seed=7, svi_strength=1.25, steps=6)
+    assert board.row(4) == Row() and board.row(8).end_image == "C:\\Meine Bilder\\ü.png"
+    assert write(board) == TEXT
+
+
+def test_later_sections_count_and_names_may_be_written_in_any_case():
+    board = parse("[1-4]\nGuidance: 5\nnew  shot = NO\n"
+                  "[ 2 - 3 ]\nguidance = 2\nprompt = one\n  two")
+    assert [board.row(clip).guidance for clip in range(4)] == [5, 2, 2, 5]
+    assert board.row(1).prompt == "one two" and not board.row(0).new_shot
+    assert not parse("") and not parse("# nothing\n\n[3]\n") and write(Storyboard()) == ""
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("a kite", r"line 1 of the storyboard belongs to no clip.*such as \[1\]"),
+    ("[1]\n[1]", r"has \[1\] twice"),
+    ("[1]\nseed = 1\nseed = 2", "has seed twice"),
+    ("[1]\na kite", "line 2 of the storyboard cannot be read"),
+    ("[0]\nseed = 1", r"\[0\] of the storyboard is no clip"),
+    ("[5-2]", "is no clip"), ("[1501]", "up to 1,500"), ("[one]", "is no clip"), ("[]", "line 1"),
+    ("[1]\nseed = -1", "seed in .1. of the storyboard is '-1'. Set it to a whole number from 0"),
+    ("[1]\nseed = 1.5", "whole number"), ("[1]\nsteps = 101", "from 1 to 100"),
+    ("[1]\nsvi strength = nan", "a number from 0 to 3"), ("[1]\nmotion = 0.5", "from 1 to 2"),
+    ("[1]\nguidance = " + "1" * 50, "from 0 to 20"),
+    ("[1]\nnew shot = maybe", "Set it to yes or no"),
+    ("[1]\npause = yes", "has 'pause', which is unknown. It may have: prompt, seed"),
+    ("[all]\nseed = 1", "It may have: pause, seed step"),
+    ("#" * 2_000_001, "Shorten it to 2,000,000"),
+], ids=lambda text: text[:20])
+def test_a_text_that_cannot_be_read_is_a_sentence(text, said):
+    with pytest.raises(StoryboardError, match=said):
+        parse(text)
+    with pytest.raises(SettingsError, match=said):
+        prepared(settings("shot", 2), text)
+
+
+words = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=8)
+rows = st.builds(
+    Row, prompt=st.lists(words, max_size=4).map(" ".join),
+    seed=st.none() | st.integers(0, 2**32 - 1), new_shot=st.booleans(),
+    reference=st.sampled_from(["", "a b.png", "#x"]), end_image=st.sampled_from(["", LOOP, ";"]),
+    svi_strength=st.none() | st.integers(0, 300).map(lambda n: n / 100),
+    guidance=st.none() | st.integers(0, 40).map(lambda n: n / 2),
+    steps=st.none() | st.integers(1, 100))
+boards = st.builds(
+    lambda rows, pause, step: Storyboard({at: row for at, row in sorted(rows.items())
+                                          if row != Row()}, pause, step),
+    st.dictionaries(st.integers(0, 30), rows, max_size=8), st.booleans(), st.integers(1, 1000))
+
+
+@hypothesis_settings(deadline=None)
+@given(board=boards)
+def test_a_storyboard_is_read_as_it_was_written(board):
+    assert parse(write(board)) == board
+
+
+@hypothesis_settings(deadline=None)
+@given(text=st.text(max_size=300) | st.lists(st.sampled_from(
+    ["[1]", "[2-3]", "[all]", "prompt =", "=", "seed: 1", " x", "[", "]", "\n", "\r\n", "\x00"]
+)).map("\n".join))
+def test_any_text_is_a_storyboard_or_a_sentence(text):
+    try:
+        board = parse(text)
+    except StoryboardError as error:
+        assert str(error)
+    else:
+        assert parse(write(board)) == board
+
+
+def test_rows_are_added_moved_copied_and_removed():
+    board = of_prompts(["a", "b"], 5)
+    assert [board.row(clip).prompt for clip in range(6)] == ["a", "a", "a", "b", "b", ""]
+    board = edited(board, [0, 4], seed=9)
+    assert [board.row(clip).seed for clip in range(5)] == [9, None, None, None, 9]
+    more = inserted(board, 1, board.row(0))
+    assert [more.row(clip).seed for clip in range(6)] == [9, 9, None, None, None, 9]
+    assert removed(more, 1) == board and inserted(removed(board, 4), 4, board.row(4)) == board
+    there = moved(board, 4, 1)
+    assert [there.row(clip).prompt for clip in range(5)] == ["a", "b", "a", "a", "b"]
+    assert moved(there, 1, 4) == board
+    assert removed(inserted(Storyboard(), 3), 3) == Storyboard()
+
+
+def test_clips_are_the_same_up_to_the_first_that_is_asked_for_something_else():
+    assert same_clips([], [], 3) == 3 and same_clips(["", "x"], ["", "x", "", "y"], 3) == 3
+    assert same_clips(["", "x"], [""], 3) == 1 and same_clips([], ["", "", "y"], 3) == 2
+
+
+# ------------------------------------------------------------------------------ what cannot be
+
+def prepared(asked: dict, text: str) -> dict:
+    """Settings with a storyboard as WanGP's loop gets them. Raises SettingsError."""
+    asked = {**asked, "custom_settings": {**(asked["custom_settings"] or {}),
+                                          "svi_storyboard": text}}
+    architecture = {"svi_dance": "i2v"}.get(asked["model_type"], asked["model_type"])
+    if error := prepare(architecture, {}, dict(asked)):
+        raise SettingsError(error)
+    return asked
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Callable[[str, int], str]:
+    folder = tmp_path / "Meine Bilder ü"
+    folder.mkdir()
+
+    def picture(name: str, colour: int) -> str:
+        path = folder / f"{name}.png"
+        Image.new("RGB", (loop.SIDE, loop.SIDE), (colour, 255 - colour, colour)).save(path)
+        return str(path)
+    return picture
+
+
+@pytest.mark.parametrize(("id", "text", "said"), [
+    ("shot", "[3]\nseed = 1", "clip 3 is not in this video, which has 2 clips"),
+    ("shot", "[3-12]\nseed = 1", "clips 3, 4, 5, 6, 7, ... and 12 are not in this video"),
+    ("shot", "[1]\nend image = loop", "Move .end image = loop. to clip 2"),
+    ("film", "[2]\nreference = {a}", "SVI-Film pads with grey.*reference of clip 2"),
+    ("2.0-pro", "[1]\nreference = {a}", "Remove the reference of clip 1"),
+    ("shot", "[2]\nsvi strength = 0", "only clip 1 can be"),
+    ("shot", "[1]\nsvi strength = 0\nreference = {a}", "from the start image alone"),
+    ("dance", "[1]\nsvi strength = 0", "follows no poses"),
+    ("shot", "[1]\nnew shot = yes", "clip 1 is a new shot already"),
+    ("shot", "[2]\nreference = nowhere.png", "the image nowhere.png does not exist"),
+    ("shot", "[2]\nend image = {text}", "cannot be read as an image"),
+    ("shot", "[2]\nreference = {folder}", "does not exist"),
+])
+def test_what_cannot_be_done_is_said_before_anything_runs(pictures, tmp_path, id, text, said):
+    text_file = tmp_path / "x.png"
+    text_file.write_text("no image")
+    given = text.format(a=pictures("a", 0), text=text_file, folder=tmp_path)
+    with pytest.raises(SettingsError, match=said):
+        prepared(settings(id, 2), given)
+
+
+def test_a_loop_cannot_close_on_a_video_that_is_continued():
+    asked = settings("shot", 2, image_prompt_type="V", video_source="boat.mp4")
+    with pytest.raises(SettingsError, match="cannot be a loop"):
+        prepared(asked, "[2]\nend image = loop")
+
+
+def test_an_image_is_not_larger_than_8k(tmp_path):
+    path = tmp_path / "large.png"
+    Image.new("1", (8000, 4500)).save(path)
+    with pytest.raises(SettingsError, match="is 8000x4500, larger than 8K"):
+        prepared(settings("shot", 2), f"[2]\nreference = {path}")
+
+
+# ---------------------------------------------------------------------------------- in a video
+
+@pytest.fixture
+def wgp(tmp_path: Path) -> WanGP:
+    return WanGP(tmp_path / "Meine Videos ü")
+
+
+def clips_of(wgp: WanGP) -> list[np.ndarray]:
+    """The frames of each clip of the newest run, without those of its tail."""
+    run = wgp.run
+    return [loop.of_pieces(run, [clip]) for clip in run.done()]
+
+
+def changed(before: list[np.ndarray], after: list[np.ndarray]) -> list[int]:
+    return [clip + 1 for clip, (one, other) in enumerate(zip(before, after, strict=True))
+            if one.shape != other.shape or not np.array_equal(one, other)]
+
+
+@pytest.mark.parametrize("id", loop.KINDS)
+@pytest.mark.parametrize("row", ["prompt = three", "seed = 99", "new shot = yes", "guidance = 2",
+                                 "steps = 8", "motion = 1.2", "svi strength = 1.5",
+                                 "end image = {b}", "reference = {a}"])
+def test_a_row_changes_its_clip_and_those_that_follow_from_it(wgp, pictures, id, row):
+    if id == "film" and row.startswith("reference"):
+        pytest.skip("pads with grey")
+    plain = settings(id, 4)
+    assert wgp.generate(plain)
+    before = clips_of(wgp)
+    row = row.format(a=pictures("a", 0), b=pictures("b", 200))
+    assert wgp.generate(prepared(plain, f"[3]\n{row}"))
+    made = clips_of(wgp)
+    assert changed(before, made) == [3, 4]
+    assert [clip.seed for clip in wgp.run.done()] == [
+        7, 49, 99 if row.startswith("seed") else 91, 133]
+    if row.startswith("prompt"):
+        assert [clip.prompt for clip in wgp.run.done()][2] == "three"
+
+
+@pytest.mark.parametrize("id", ["shot", "2.0-pro"])
+def test_it_is_resumed_with_the_same_frames_although_its_images_are_gone(wgp, pictures, id):
+    asked = prepared(settings(id, 4), f"[all]\nseed step = 5\n[2]\nreference = {pictures('a', 0)}\n"
+                                      f"[4]\nend image = {pictures('b', 200)}\nseed = 3")
+    assert wgp.generate(asked)
+    whole = loop.shown(wgp)
+    wgp.store.remove(wgp.run)
+    assert wgp.generate({**asked, "stop_after": 2})
+    run = wgp.run
+    for picture in Path(str(pictures("a", 0))).parent.iterdir():
+        picture.unlink()
+    again = resuming.resumed(run)
+    assert prepare(again["model_type"], {}, dict(again)) == ""
+    assert wgp.generate(again)
+    assert wgp.made[-2:] == [3, 4] and np.array_equal(loop.shown(wgp), whole)
+
+
+def test_the_same_settings_resume_and_others_do_not(wgp):
+    asked = prepared(settings("shot", 3), "[3]\nguidance = 2")
+    assert wgp.generate({**asked, "stop_after": 1})
+    first = wgp.run.name
+    assert wgp.generate(prepared(settings("shot", 3), "[3]\nguidance = 3"))
+    assert wgp.run.name == first, "clip 3 was to come"
+    assert wgp.generate({**prepared(settings("shot", 3), "[1]\nguidance = 3")})
+    assert wgp.run.name != first
+
+
+@pytest.mark.parametrize("id", loop.KINDS)
+def test_another_row_of_a_finished_run_is_a_redo_from_its_clip(wgp, id):
+    assert wgp.generate(prepared(settings(id, 4), "[4]\nseed = 5"))
+    run, before = wgp.run, clips_of(wgp)
+    now = parse("[3]\nguidance = 3\n[4]\nseed = 5")
+    asked = resuming.restaged(run, now, 4)
+    assert asked["custom_settings"]["svi_run"] == f"{run.name}@3"
+    assert prepare(asked["model_type"], {}, dict(asked)) == "" and wgp.generate(asked)
+    assert wgp.run.name != run.name and changed(before, clips_of(wgp)) == [3, 4]
+    # by hand: the name alone is refused, with what to write
+    asked["custom_settings"]["svi_run"] = run.name
+    assert not wgp.generate(asked)
+    assert f"From clip 3 on, run {run.name} was made with another storyboard" in wgp.error
+    assert f"Write {run.name}@3 to redo it" in wgp.error
+
+
+def test_a_run_is_restaged_only_if_something_changes(wgp):
+    assert wgp.generate(prepared(settings("shot", 2), "[2]\nseed = 5"))
+    run = wgp.run
+    with pytest.raises(StoreError, match="changes none of the 2 finished clips"):
+        resuming.restaged(run, parse("[2]\nseed = 5"), 2)
+    with pytest.raises(StoreError, match="clip 1 of run .* would change"):
+        resuming.restaged(run, parse("[1]\nseed = 5"), 2)
+    longer = resuming.restaged(run, parse("[2-3]\nseed = 5"), 3)
+    assert longer["custom_settings"]["svi_run"] == run.name and longer["video_length"] == 241
+
+
+def test_pause_stops_after_every_clip_and_goes_on_bit_for_bit(wgp):
+    asked = settings("2.0", 3)
+    assert wgp.generate(asked)
+    whole = loop.shown(wgp)
+    wgp.store.remove(wgp.run)
+    assert wgp.generate(prepared(asked, "[all]\npause = yes"))
+    run = wgp.run
+    for clips in (1, 2):
+        assert (len(run.done()), run.about.ended) == (clips, "stopped")
+        assert len(loop.shown(wgp)) == chain.length(clips, 5)
+        wgp.forget()
+        assert wgp.generate(resuming.resumed(run))
+        run = wgp.run
+    assert len(run.done()) == 3 and run.about.ended == "finished"
+    assert np.array_equal(loop.shown(wgp), whole)
+
+
+@pytest.mark.parametrize("id", loop.KINDS)
+def test_a_loop_ends_on_its_first_frame_which_is_not_shown_twice(wgp, id):
+    plain = settings(id, 3)
+    assert wgp.generate(plain)
+    before, frames = clips_of(wgp), len(loop.shown(wgp))
+    ends: list[torch.Tensor] = []
+    wgp.at_window = lambda window: None
+    wgp.pipe.before = lambda window: ends.append(wgp.pipe.svi.clip.end) or True
+    asked = prepared(plain, "[3]\nend image = loop")
+    assert wgp.generate(asked)
+    assert ends[:2] == [None, None] and torch.equal(
+        ends[2], wgp.pipe.svi.clip.video.start.mul(127.5).add(127.5).round().div(127.5).sub(1))
+    assert len(loop.shown(wgp)) == frames - 1
+    made = clips_of(wgp)
+    assert changed(before[:2], made[:2]) == []
+    # longer: the clip that closed the loop is made again, and the last one closes it
+    wgp.pipe.before = lambda window: True
+    longer = resuming.extended(wgp.run, 1)
+    assert longer["custom_settings"]["svi_run"] == f"{wgp.run.name}@3"
+    assert parse(longer["custom_settings"]["svi_storyboard"]) == parse("[4]\nend image = loop")
+    assert wgp.generate(longer)
+    assert len(loop.shown(wgp)) == chain.length(4, VARIANTS[id].overlap) - 1
+    assert changed(made[:2], clips_of(wgp)[:2]) == []
+
+
+def test_a_new_shot_starts_from_the_reference(wgp, pictures):
+    clips = []
+    wgp.pipe.before = lambda window: clips.append(wgp.pipe.svi.clip) or True
+    assert wgp.generate(prepared(
+        settings("2.0-pro", 3), f"[3]\nnew shot = yes\nreference = {pictures('a', 255)}"))
+    third = clips[2]
+    assert third.previous_latents is None and clips[1].previous_latents is not None
+    assert torch.equal(third.motion_frames[:, 0], third.reference)
+    assert third.reference[0].eq(1).all() and third.reference[1].eq(-1).all()
+    assert torch.equal(clips[1].reference, third.video.start)
+
+
+def test_clip_1_without_the_lora_is_left_to_wangp(wgp):
+    seen = []
+    wgp.pipe.before = lambda window: seen.append(wgp.pipe.svi.clip) or True
+    assert wgp.generate(prepared(settings("shot", 2, motion_amplitude=1.3),
+                                 "[1]\nsvi strength = 0"))
+    first, second = seen
+    assert first.is_stock and not second.is_stock
+    assert first.motion == 1 and second.motion == 1.3
+
+
+def test_strengths_are_multiplied_where_they_belong():
+    slists = {"phase1": [1.0, [0.5, 1.0], 0.8], "phase2": [1.0, 1.0, 0.8],
+              "shared": [True, False, True], "model_switch_step": 4}
+    assert of_rows.scaled(slists, (2, 0.5, 1)) == {
+        "phase1": [2.0, [0.25, 0.5], 0.8], "phase2": [2.0, 0.5, 0.8],
+        "shared": [True, False, True], "model_switch_step": 4}
+    assert of_rows.scaled({"high": slists}, (2, 1, 1))["high"]["phase1"][0] == 2.0
+    for wrong in (None, [1.0], {"phase1": [1.0]}):
+        with pytest.raises(LookupError):
+            of_rows.scaled(wrong, (2, 1, 1))
+
+
+def test_accelerators_and_svi_have_strengths_of_their_own(wgp):
+    seen = []
+    generate = wgp.pipe.generate
+    wgp.pipe.generate = lambda **words: seen.append(words["loras_slists"]) or generate(**words)
+    asked = settings("shot", 2)
+    asked["activated_loras"] += ["lightx2v_4steps.safetensors", "style.safetensors"]
+    assert wgp.generate(prepared(asked, "[2]\nsvi strength = 1.5\naccelerator strength = 0.5"))
+    assert [one["phase1"] for one in seen] == [[1, 1, 1], [1.5, 0.5, 1]]
+
+
+def test_a_strangers_record_of_images_leads_nowhere(wgp, pictures):
+    assert wgp.generate(prepared(settings("shot", 2), f"[2]\nreference = {pictures('a', 0)}"))
+    run = wgp.run
+    for asks in ('{"reference": "../../secret"}', "[1]", "x", '{"reference": 7}', "{" * 100):
+        odd = SimpleNamespace(about=SimpleNamespace(settings=run.about.settings, asks=["", asks]),
+                              image=run.image)
+        assert resuming.storyboard_of(odd).row(1).reference.endswith("a.png")
+    kept = resuming.storyboard_of(run).row(1).reference
+    assert Path(kept).parent == run.folder and Path(kept).is_file()

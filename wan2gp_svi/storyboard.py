@@ -1,0 +1,279 @@
+"""A storyboard: what is asked of each clip of a video, as a text that people read and write.
+
+    [all]
+    pause = yes
+
+    [1-3]
+    prompt = a kite rises over the beach
+
+    [4]
+    prompt = it dives
+    svi strength = 1.2
+
+    [9]
+    end image = loop
+
+A section is for one clip, for a range of clips, or for the whole video. Clips are counted from 1 in
+the text and from 0 everywhere else. What a clip is not asked for, it gets as any other clip of the
+run; where two sections speak of one clip, the later one counts. Standard library only.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
+from typing import Any
+
+from .chain import MAX_CLIPS
+from .variants import SEED_STEP
+
+LOOP = "loop"  #: in the place of an end image: the video's own first frame
+MOST = 2_000_000  #: characters of a storyboard
+_WHOLE = "all"  # the section about the whole video
+_CLIPS = re.compile(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?")
+
+
+class StoryboardError(ValueError):
+    """A storyboard that cannot be read, or cannot be done. The message says what, and the fix."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is asked of one clip; None, "" and False leave it as any other clip of the run.
+
+    `prompt`       instead of the run's
+    `seed`         instead of the one that its place in the run gives
+    `new_shot`     starts from the reference instead of the clip before: a hard cut
+    `reference`    path of the image that fills its padding
+    `end_image`    path of the image that it ends on, or LOOP
+    `svi_strength`, `accelerator_strength`
+                   of the SVI LoRA and of accelerators, times their strength in the run
+    `guidance`     in every phase
+    `steps`        of the sampler
+    `motion`       motion amplitude, 1 for none
+    """
+
+    prompt: str = ""
+    seed: int | None = None
+    new_shot: bool = False
+    reference: str = ""
+    end_image: str = ""
+    svi_strength: float | None = None
+    accelerator_strength: float | None = None
+    guidance: float | None = None
+    steps: int | None = None
+    motion: float | None = None
+
+    def asked(self) -> dict[str, Any]:
+        """What is asked for, by the names of the text."""
+        return {name.replace("_", " "): value for name, value in asdict(self).items()
+                if value is not None and value is not False and value != ""}
+
+    def key(self) -> str:
+        """The row as one line, "" if nothing is asked for. Equal rows have equal keys."""
+        asked = self.asked()
+        return json.dumps(asked, ensure_ascii=False, sort_keys=True) if asked else ""
+
+
+@dataclass(frozen=True)
+class Storyboard:
+    """`rows` by the clip's number, without those that ask for nothing.
+
+    `pause`      the run stops after every clip, for the user to look at it
+    `seed_step`  from one clip's seed to the next
+    """
+
+    rows: Mapping[int, Row] = field(default_factory=dict)
+    pause: bool = False
+    seed_step: int = SEED_STEP
+
+    def __bool__(self) -> bool:
+        return bool(self.rows) or self.pause or self.seed_step != SEED_STEP
+
+    def row(self, clip: int) -> Row:
+        return self.rows.get(clip, Row())
+
+    @property
+    def clips(self) -> int:
+        """The last clip that has a row."""
+        return max(self.rows, default=-1) + 1
+
+
+def _number(least: float, most: float, kind: type) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            number = kind(text) if len(text) < 40 else None
+        except ValueError:
+            number = None
+        if number is None or not least <= number <= most:
+            what = "whole number" if kind is int else "number"
+            raise ValueError(f"a {what} from {least:g} to {most:,}")
+        return number
+    return read
+
+
+def _yes(text: str) -> bool:
+    if text.lower() not in ("yes", "no"):
+        raise ValueError("yes or no")
+    return text.lower() == "yes"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+_SEED = _number(0, 2**32 - 1, int)
+_STRENGTH = _number(0, 3, float)
+_ROW: dict[str, Callable[[str], Any]] = {
+    "prompt": _line, "seed": _SEED, "new shot": _yes, "reference": _line, "end image": _line,
+    "svi strength": _STRENGTH, "accelerator strength": _STRENGTH,
+    "guidance": _number(0, 20, float), "steps": _number(1, 100, int),
+    "motion": _number(1, 2, float),
+}
+_VIDEO: dict[str, Callable[[str], Any]] = {"pause": _yes, "seed step": _number(1, 1000, int)}
+
+
+def parse(text: str) -> Storyboard:
+    """A storyboard from its text. Raises StoryboardError."""
+    if len(text) > MOST:
+        raise StoryboardError(f"the storyboard has {len(text):,} characters. Shorten it to "
+                              f"{MOST:,}")
+    parser = configparser.ConfigParser(
+        interpolation=None, default_section="", empty_lines_in_values=False)
+    try:
+        parser.read_string(text)
+    except configparser.MissingSectionHeaderError as error:
+        raise StoryboardError(f"line {error.lineno} of the storyboard belongs to no clip. Put the "
+                              "clip before it, such as [1]") from None
+    except configparser.DuplicateSectionError as error:
+        raise StoryboardError(f"the storyboard has [{error.section}] twice. Put both together"
+                              ) from None
+    except configparser.DuplicateOptionError as error:
+        raise StoryboardError(f"[{error.section}] of the storyboard has {error.option} twice. "
+                              "Remove one") from None
+    except configparser.ParsingError as error:
+        number = error.errors[0][0] if error.errors else "?"
+        raise StoryboardError(f"line {number} of the storyboard cannot be read. Write it as "
+                              "NAME = VALUE, such as seed = 7") from None
+    rows: dict[int, dict[str, Any]] = {}
+    video: dict[str, Any] = {}
+    for section in parser.sections():
+        if section.strip().lower() == _WHOLE:
+            video = _values(section, parser[section], _VIDEO)
+            continue
+        values = _values(section, parser[section], _ROW)
+        for clip in _range(section):
+            rows.setdefault(clip, {}).update(values)
+    made = {clip: Row(**values) for clip, values in sorted(rows.items())}
+    return Storyboard({clip: row for clip, row in made.items() if row != Row()}, **video)
+
+
+def _values(section: str, given: Mapping[str, str], known: Mapping[str, Callable[[str], Any]]
+            ) -> dict[str, Any]:
+    found = {}
+    for name, text in given.items():
+        read = known.get(" ".join(name.split()))
+        if read is None:
+            raise StoryboardError(f"[{section}] of the storyboard has {name!r}, which is unknown. "
+                                  f"It may have: {', '.join(known)}")
+        if text.strip():
+            try:
+                found["_".join(name.split())] = read(text.strip())
+            except ValueError as error:
+                raise StoryboardError(f"{name} in [{section}] of the storyboard is "
+                                      f"{text.strip()[:60]!r}. Set it to {error}") from None
+    return found
+
+
+def _range(section: str) -> range:
+    found = _CLIPS.fullmatch(section.strip())
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= first <= last <= MAX_CLIPS:
+        raise StoryboardError(
+            f"[{section[:40]}] of the storyboard is no clip. Write [3] for a clip, [3-5] for "
+            f"several up to {MAX_CLIPS:,}, or [{_WHOLE}] for the whole video")
+    return range(first - 1, last)
+
+
+def write(board: Storyboard) -> str:
+    """The text of a storyboard, "" for an empty one. `parse` gives the same storyboard again."""
+    whole = {"pause": board.pause, "seed step": board.seed_step}
+    parts = [_section(_WHOLE, {name: value for name, value in whole.items()
+                               if value != getattr(Storyboard(), name.replace(" ", "_"))})]
+    for first, last, row in _groups(board.rows):
+        clips = f"{first + 1}" if first == last else f"{first + 1}-{last + 1}"
+        parts.append(_section(clips, row.asked()))
+    return "\n".join(part for part in parts if part)
+
+
+def _groups(rows: Mapping[int, Row]) -> Iterator[tuple[int, int, Row]]:
+    """First clip, last clip and row of neighbours that are asked for the same."""
+    first = last = -1
+    for clip in sorted(rows):
+        if first >= 0 and clip == last + 1 and rows[clip] == rows[first]:
+            last = clip
+            continue
+        if first >= 0:
+            yield first, last, rows[first]
+        first = last = clip
+    if first >= 0:
+        yield first, last, rows[first]
+
+
+def _section(name: str, values: Mapping[str, Any]) -> str:
+    def text(value: Any) -> str:
+        return "yes" if value is True else f"{value:g}" if isinstance(value, float) else str(value)
+
+    lines = [f"{key} = {text(value)}" for key, value in values.items()]
+    return "\n".join([f"[{name}]", *lines, ""]) if lines else ""
+
+
+# ---------------------------------------------------------------------------------- changes to rows
+
+def of_prompts(prompts: Sequence[str], clips: int | None = None) -> Storyboard:
+    """A storyboard that gives each of `prompts` an equal share of `clips` clips, the first ones
+    more; by default, a clip each. Raises StoryboardError."""
+    clips = clips or len(prompts)
+    if not 1 <= len(prompts) <= clips <= MAX_CLIPS:
+        raise StoryboardError(
+            f"{len(prompts)} prompts do not fit into {clips} clips. Give one prompt or more, and "
+            f"as many clips at least, up to {MAX_CLIPS:,}")
+    share = [clips // len(prompts) + (at < clips % len(prompts)) for at in range(len(prompts))]
+    each = [prompt for prompt, times in zip(prompts, share, strict=True) for _ in range(times)]
+    return Storyboard({clip: Row(prompt=_line(prompt)) for clip, prompt in enumerate(each)})
+
+
+def edited(board: Storyboard, clips: Sequence[int], **changes: Any) -> Storyboard:
+    """With other values in the rows of some clips."""
+    rows = {**board.rows, **{clip: replace(board.row(clip), **changes) for clip in clips}}
+    return _with(board, rows)
+
+
+def inserted(board: Storyboard, clip: int, row: Row | None = None) -> Storyboard:
+    """With a new row for `clip`; it and those after it move on by one."""
+    rows = {at + (at >= clip): one for at, one in board.rows.items()}
+    return _with(board, {**rows, clip: row or Row()})
+
+
+def removed(board: Storyboard, clip: int) -> Storyboard:
+    """Without the row of `clip`; those after it move up by one."""
+    return _with(board, {at - (at > clip): one for at, one in board.rows.items() if at != clip})
+
+
+def moved(board: Storyboard, clip: int, to: int) -> Storyboard:
+    """With the row of `clip` in another place."""
+    return inserted(removed(board, clip), to, board.row(clip))
+
+
+def _with(board: Storyboard, rows: Mapping[int, Row]) -> Storyboard:
+    return replace(board, rows={at: one for at, one in sorted(rows.items()) if one != Row()})
+
+
+def same_clips(had: Sequence[str], now: Sequence[str], clips: int) -> int:
+    """How many of `clips` clips, from the first one on, have the same key; a missing one is ""."""
+    pairs = zip_longest(had[:clips], now[:clips], fillvalue="")
+    return next((at for at, (one, other) in enumerate(pairs) if one != other), clips)

@@ -1,0 +1,166 @@
+"""What a storyboard asks for, in WanGP: its images, the strengths of LoRAs, what cannot be done.
+
+WanGP names used here: the keys of its settings, and `loras_slists` of `generate`, which holds for
+each phase the strengths of all LoRAs, one number or a list of one for each step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .. import files
+from ..storyboard import LOOP, Row, Storyboard
+from ..text import count, plural
+from ..untrusted import is_file
+from ..variants import Variant
+from .form import SettingsError
+
+MOST_PIXELS = 7680 * 4320  #: of a picture that is looked at before WanGP opens it
+
+
+def obstacles(board: Storyboard, variant: Variant, clips: int, continues: bool
+              ) -> Iterator[SettingsError]:
+    """What of a storyboard cannot be done in a video of so many clips, a sentence each."""
+    for text in _faults(board, variant, clips, continues):
+        yield SettingsError(f"storyboard: {text}", "storyboard")
+
+
+def _faults(board: Storyboard, variant: Variant, clips: int, continues: bool) -> Iterator[str]:
+    if board.clips > clips:
+        beyond = [clip for clip in board.rows if clip >= clips]
+        yield (f"{_named(beyond)} {'is' if len(beyond) == 1 else 'are'} not in this video, which "
+               f"has {count(clips, 'clip')}. Add clips, or remove "
+               f"{'that row' if len(beyond) == 1 else 'those rows'}.")
+    rows, first = board.rows.items(), board.row(0)
+    if early := [clip for clip, row in rows if row.end_image == LOOP and clip != clips - 1]:
+        yield (f"{_named(early)} cannot close the loop, because only the last one ends the video. "
+               f"Move \"end image = {LOOP}\" to clip {clips}.")
+    elif continues and board.row(clips - 1).end_image == LOOP:
+        yield "a video that continues another cannot be a loop. Start with an image instead."
+    grey = variant.ref_pad_num == 0 and not variant.pro
+    if grey and (given := [clip for clip, row in rows if row.reference]):
+        yield (f"{variant.title} pads with grey, so the reference of {_named(given)} would have no "
+               "effect. Remove it, or use SVI-Shot or SVI-2.0.")
+    if variant.pro and first.reference:
+        yield (f"in {variant.title}, clip 1 starts from its reference, which is the start image. "
+               "Remove the reference of clip 1, or change the start image.")
+    if off := [clip for clip, row in rows if row.svi_strength == 0 and clip]:
+        yield (f"{_named(off)} would be made without the SVI LoRA, and only clip 1 can be. Set "
+               "\"svi strength\" above 0.")
+    if first.svi_strength == 0 and (continues or first.end_image or first.reference):
+        yield ("clip 1 without the SVI LoRA is as WanGP makes it from the start image alone. "
+               "Remove its reference and end image, and do not continue a video.")
+    if first.svi_strength == 0 and variant.poses:
+        yield "clip 1 follows no poses without the SVI LoRA. Set its \"svi strength\" above 0."
+    if first.new_shot:
+        yield "clip 1 is a new shot already. Remove \"new shot\" from it."
+    for path in images(board):
+        if why := _unreadable(path):
+            yield f"the image {path} {why}. Add another, or correct its path."
+
+
+def _named(clips: Sequence[int]) -> str:
+    """Clips by their numbers: "clip 3", "clips 3, 4, 5 and 12"."""
+    names = [str(clip + 1) for clip in clips]
+    names[5:-1] = ["..."] if len(names) > 7 else names[5:-1]
+    *first, last = names
+    return f"{plural(len(clips), 'clip')} {', '.join(first)}{' and ' if first else ''}{last}"
+
+
+# ------------------------------------------------------------------------------------------- images
+
+def images(board: Storyboard) -> list[str]:
+    """The paths of a storyboard's images, each once."""
+    named = [path for row in board.rows.values() for path in (row.reference, row.end_image)]
+    return [*dict.fromkeys(path for path in named if path not in ("", LOOP))]
+
+
+def with_images(board: Storyboard, paths: Mapping[str, str]) -> Storyboard:
+    """With other paths for its images, as far as `paths` has them."""
+    return replace(board, rows={clip: _renamed(row, paths) for clip, row in board.rows.items()})
+
+
+def _renamed(row: Row, paths: Mapping[str, str]) -> Row:
+    return replace(row, reference=paths.get(row.reference, row.reference),
+                   end_image=paths.get(row.end_image, row.end_image))
+
+
+def keys(board: Storyboard) -> list[str]:
+    """For each clip up to the last that has a row, what is asked of it, with hashes of the images
+    in the place of their paths; see `Row.key`."""
+    hashes = {path: digest(path) for path in images(board)}
+    return [_renamed(board.row(clip), hashes).key() for clip in range(board.clips)]
+
+
+def digest(path: str) -> str:
+    """The hash of an image, by which a run knows it. Raises SettingsError."""
+    try:
+        seen = Path(path).stat()
+        return _digest(path, seen.st_mtime_ns, seen.st_size)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"The image {path} of the storyboard cannot be read "
+                            f"({files.explain(error)}). Add another.", "storyboard") from error
+
+
+@lru_cache(maxsize=256)
+def _digest(path: str, changed: int, size: int) -> str:
+    return files.sha256(Path(path))[:16]
+
+
+def _unreadable(path: str) -> str:
+    """Why an image cannot be used; ""."""
+    if not is_file(path):
+        return "does not exist"
+    seen = Path(path).stat()
+    return _fault(path, seen.st_mtime_ns, seen.st_size)
+
+
+@lru_cache(maxsize=256)
+def _fault(path: str, changed: int, size: int) -> str:
+    try:
+        from PIL import Image
+    except ImportError:  # the check of a file, with a Python that cannot read images
+        return ""
+    try:
+        with Image.open(path) as opened:
+            if opened.width * opened.height > MOST_PIXELS:
+                return f"is {opened.width}x{opened.height}, larger than 8K"
+            opened.load()
+    except Exception:  # whatever a stranger's file holds
+        return "cannot be read as an image"
+    return ""
+
+
+def cropped(path: str, shape: tuple[int, int]) -> float:
+    """How much of an image is cut off for a video of that width and height: 0 to 1."""
+    with contextlib.suppress(Exception):
+        from PIL import Image
+
+        with Image.open(path) as opened:
+            ratio = opened.width / opened.height / (shape[0] / shape[1])
+            return 1 - min(ratio, 1 / ratio)
+    return 0
+
+
+# ---------------------------------------------------------------------------------------- strengths
+
+def scaled(strengths: Any, factors: Sequence[float]) -> Any:
+    """WanGP's strengths of LoRAs, each times its factor. Raises LookupError if they do not fit."""
+    if not isinstance(strengths, Mapping):
+        raise LookupError("this WanGP hands the strengths of LoRAs to its model in another way")
+    return {name: _scaled(value, factors) if name.startswith("phase") or isinstance(value, Mapping)
+            else value for name, value in strengths.items()}
+
+
+def _scaled(value: Any, factors: Sequence[float]) -> Any:
+    if isinstance(value, Mapping):  # of one of several branches
+        return scaled(value, factors)
+    if len(value) != len(factors):
+        raise LookupError("this WanGP counts LoRAs in another way")
+    return [[one * factor for one in strength] if isinstance(strength, list) else strength * factor
+            for strength, factor in zip(value, factors, strict=True)]
