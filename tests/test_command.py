@@ -241,7 +241,7 @@ def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
     ("", ["--prompts", "{file}"], "0 prompts do not fit"),
     ("x", ["--prompts", "{file}", "{file}"], "Give a storyboard or prompts, not both."),
     ("x", [], "Give a storyboard (FILE), --prompts TEXT, or --run RUN."),
-    ("x", ["nowhere.txt"], "nowhere.txt"),
+    ("x", ["nowhere.txt"], "owhere.txt"),
     ("x", ["--run", "nothing"], "There is no run 'nothing'"),
 ])
 def test_a_storyboard_that_cannot_be_is_a_sentence(svi, tmp_path, text, options, said):

@@ -228,7 +228,8 @@ def mask(value: Tensor, pipe: Any) -> Tensor:
 
 def injected_latents(count: int, pipe: Any) -> int:
     """Latents of the overlap that WanGP would write into the noise at each step: none in SVI."""
-    return count if current_clip(pipe) is None else 0
+    clip = current_clip(pipe)
+    return count if clip is None or clip.is_stock else 0
 
 
 # ----------------------------------------------------------------------------------------- LoRAs
