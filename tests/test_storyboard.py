@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,6 +38,7 @@ from wan2gp_svi.wangp import board as of_rows
 from wan2gp_svi.wangp import resuming
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.handler import prepare
+from wan2gp_svi.wangp.tab import desk
 
 # ------------------------------------------------------------------------------------ the text
 
@@ -394,3 +396,47 @@ def test_a_strangers_record_of_images_leads_nowhere(wgp, pictures):
         assert resuming.storyboard_of(odd).row(1).reference.endswith("a.png")
     kept = resuming.storyboard_of(run).row(1).reference
     assert Path(kept).parent == run.folder and Path(kept).is_file()
+
+
+# --------------------------------------------------------------------------------- in the tab
+
+def test_a_card_shows_what_a_clip_gets_and_nothing_of_it_is_markup(pictures):
+    a = pictures("<b>", 0)
+    staged = desk.Staged(f"[2]\nprompt = <i>kite\nseed = 7\nreference = {a}\nend image = loop\n"
+                         "new shot = yes\n[4]\nsteps = 5", 3, prompts=("as the form",) * 3)
+    found = [card for card, in desk.cards(staged, None, Path)]
+    assert len(found) == 4 and "no such clip" in found[3] and "no such clip" not in found[2]
+    assert "as the form" in found[0] and "<img" not in found[0]
+    for said in ("&lt;i&gt;kite", "seed 7", "end: loop", "reference: &lt;b&gt;.png", "new shot",
+                 "<img src='data:image/jpeg"):
+        assert said in found[1]
+    assert "<i>" not in found[1] and "<img" not in "".join(
+        card for card, in desk.cards(staged, None, lambda path: None))
+    assert len(desk.cards(desk.Staged("", 1500), None, Path)) == desk.MOST_CARDS
+    assert len(desk.cards(desk.Staged("no text", 2), None, Path)) == 2
+
+
+def test_the_desk_says_what_becomes_of_a_run(wgp):
+    assert wgp.generate(prepared(settings("shot", 3), "[2]\nseed = 5"))
+    run = wgp.run
+    staged = desk.of_run(run, 7)
+    assert (staged.chosen, staged.action) == (2, "")
+    assert "Change a row, or add clips." in staged.notes[1]
+    for text, clips, action, said in (
+            ("[3]\nseed = 5", 3, "Redo from clip 2", f"Redo run {run.name} from clip 2 of 3."),
+            ("[2]\nseed = 5", 5, "Make the clips to come", f"Resume run {run.name} at clip 4"),
+            ("[1]\nseed = 5", 3, "", "Clip 1 of run"),
+            ("[4]\nseed = 5", 3, "", "not in this video"),
+            ("[2]\nseeds = 5", 3, "", "Which is unknown")):
+        now = desk.noted(replace(staged, text=text, clips=clips), run)
+        assert now.action == action and said.lower() in now.notes[1].lower(), now.notes
+    assert "<img" in desk.cards(staged, run, Path)[0][0]
+    assert "press <b>New video</b> first" in desk.note(None)
+
+
+def test_an_image_that_is_added_stays_although_gradios_copy_goes(tmp_path, pictures):
+    given, folder = Path(pictures("a", 0)), tmp_path / "outputs" / desk.IMAGES
+    kept = Path(desk.keep(given, folder))
+    assert kept.parent == folder and kept.read_bytes() == given.read_bytes()
+    assert desk.keep(given, folder) == str(kept) and len([*folder.iterdir()]) == 1
+    assert desk.keep(Path(pictures("b", 9)), folder) != str(kept)

@@ -137,6 +137,11 @@ _ROW: dict[str, Callable[[str], Any]] = {
 _VIDEO: dict[str, Callable[[str], Any]] = {"pause": _yes, "seed step": _number(1, 1000, int)}
 
 
+def row_of(clip: str, given: Mapping[str, str]) -> Row:
+    """What is asked of a clip, by the names of the text. Raises StoryboardError."""
+    return Row(**_values(clip, given, _ROW))
+
+
 def parse(text: str) -> Storyboard:
     """A storyboard from its text. Raises StoryboardError."""
     if len(text) > MOST:

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from .. import chain
 from ..text import count, duration, sentence
 from ..variants import CLIP_FRAMES
 from . import stop_button
 from .check.findings import NO_LORA, Checked, check
 from .check.telling import running_config, running_loras, running_outputs
-from .form import AUTO, DEFAULTS, NEW, OFF, Custom, SettingsError
+from .form import AUTO, DEFAULTS, NEW, OFF, STORYBOARD, Custom, SettingsError
 from .log import without
 from .plan import STOCK_MAXIMA, Plan, clips_of, required
 
@@ -27,25 +26,27 @@ _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
              "audio_prompt_type": "audio_prompt_type", "video_guide": "video_guide",
              "video_prompt_type": "video_prompt_type"}
 _IMAGES = ("image_start", "image_end")
-COMPONENTS = ("tab_id", "main", "state", "number_frames_row", "custom_settings_rows",
-              "sliding_window_overlap", *_SETTINGS, *_IMAGES)
+COMPONENTS = ("tab_id", "main", "state", "prompt", "generate_btn", "number_frames_row",
+              "custom_settings_rows", "sliding_window_overlap", *_SETTINGS, *_IMAGES)
 _SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
 
 
-def add(plugin: Any, wgp: Mapping[str, Any]) -> None:
+def add(plugin: Any, wgp: Mapping[str, Any]) -> "FormLine":
     """Has a plugin put the line, and the button that stops a run, into WanGP's form. `wgp` are the
     variables of wgp.py."""
+    line = FormLine(wgp)
     for name in {*COMPONENTS, *stop_button.COMPONENTS}:
         plugin.request_component(name)
 
     def post_ui_setup(components: dict[str, Any]) -> dict[Any, Any]:
         if components.get("tab_id", "generate") == "generate":
-            FormLine(wgp).create(components)
+            line.create(components)
             stop_button.create(components, wgp)
         return {}
 
     plugin.post_ui_setup = post_ui_setup
+    return line
 
 
 def words(checked: Checked, inputs: Mapping[str, Any], was_on: bool) -> list[str]:
@@ -60,7 +61,7 @@ def words(checked: Checked, inputs: Mapping[str, Any], was_on: bool) -> list[str
 
 def _outline(plan: Plan, inputs: Mapping[str, Any]) -> Iterator[str]:
     clips = clips_of(plan, inputs)
-    frames = chain.length(clips, plan.variant.overlap)
+    frames = plan.frames(clips)
     yield (f"{plan.variant.title}: {count(clips, 'clip')}, {frames} frames, "
            f"{duration(frames / plan.fps)}.")
     asked = int(inputs.get("video_length") or CLIP_FRAMES)
@@ -99,6 +100,11 @@ class FormLine:
     def __init__(self, wgp: Mapping[str, Any]):
         self._wgp = wgp
         self._slots: list[str] = []  # WanGP's names of the custom settings' components
+        self._settings: list[str] = []  # of the form, in the order of `inputs`
+        #: the page's state, which images there are, and the form's values: what `checked` needs
+        self.inputs: list[Any] = []
+        self.storyboard: Any = None  #: the component with the storyboard's text
+        self.components: Mapping[str, Any] = {}
 
     def create(self, components: Mapping[str, Any]) -> None:
         """Called by WanGP once its form is there. Without some components there is no line."""
@@ -117,11 +123,15 @@ class FormLine:
         was_on, images = gr.State(""), gr.State({})  # which images there are
         galleries = {name: components[name] for name in _IMAGES if name in components}
         values = [*(components[name] for name in settings), *custom[: len(self._slots)]]
+        self._settings, self.components = [*settings, *self._slots], components
+        self.inputs = [components["state"], images, *values]
+        slot = f"{_SLOTS[0]}{[*DEFAULTS].index(STORYBOARD) + 1}"
+        if slot in self._slots:
+            self.storyboard = custom[self._slots.index(slot)]
 
-        def update(state: Any, was_on: str, opened: bool, images: dict[str, bool], *values: Any
+        def update(was_on: str, opened: bool, state: Any, images: dict[str, bool], *values: Any
                    ) -> tuple[Any, ...]:
-            inputs = dict(zip([*settings, *self._slots], values, strict=True))
-            look = self._look(state, was_on, inputs | images)
+            look = self._look(state, was_on, images, values)
             return (gr.update(visible=bool(look.texts) or look.folds), _html(look.texts),
                     look.was_on, gr.update(visible=look.folds),
                     gr.update(visible=not look.shut or opened and look.folds),
@@ -129,7 +139,7 @@ class FormLine:
                       for name in sliders))
 
         work = {"fn": update, "show_progress": "hidden", "queue": False,
-                "inputs": [components["state"], was_on, opened, images, *values],
+                "inputs": [was_on, opened, *self.inputs],
                 "outputs": [row, line, was_on, opened, box, *sliders.values()]}
         gr.on([one.change for one in (opened, *values)], trigger_mode="always_last", **work)
         given = {"fn": lambda *images: dict(zip(galleries, map(bool, images), strict=True)),
@@ -140,15 +150,32 @@ class FormLine:
         for event in _filling([above, *galleries.values()]):
             event.then(**given).then(**work)
 
-    def _look(self, state: Any, was_on: str, values: Mapping[str, Any]) -> _Look:
+    def checked(self, state: Any, images: Mapping[str, bool], *values: Any
+                ) -> tuple[Checked, dict[str, Any]] | None:
+        """The check of the form as it is, and its settings; None for a model without SVI's."""
+        architecture, model_def = self._model(state)
+        if not _has_settings(model_def):
+            return None
+        inputs = self._inputs(model_def, images, values)
+        return check(architecture, model_def, inputs, running_config(), running_outputs(),
+                     running_loras(architecture)), inputs
+
+    def _inputs(self, model_def: Mapping[str, Any], images: Mapping[str, bool],
+                values: Sequence[Any]) -> dict[str, Any]:
+        named = zip(self._settings, values, strict=True)
+        inputs = {_SETTINGS.get(name, name): value for name, value in named}
+        collect = self._wgp.get("collect_custom_settings_from_inputs")
+        chosen = (collect(model_def, dict(inputs))[0] or {}) if callable(collect) else {}
+        given = {name: True if images.get(name) else None for name in _IMAGES}
+        return {**inputs, **given, "custom_settings": chosen}
+
+    def _look(self, state: Any, was_on: str, images: Mapping[str, bool], values: Sequence[Any]
+              ) -> _Look:
         with without("the line in the form"):
             architecture, model_def = self._model(state)
             ours = _has_settings(model_def)
-            inputs = {_SETTINGS.get(name, name): value for name, value in values.items()}
-            images = {name: True if inputs.pop(name, None) else None for name in _IMAGES}
-            collect = self._wgp.get("collect_custom_settings_from_inputs")
-            chosen = (collect(model_def, dict(inputs))[0] or {}) if callable(collect) else {}
-            inputs |= {**images, "custom_settings": chosen}
+            inputs = self._inputs(model_def, images, values)
+            chosen = inputs["custom_settings"]
             checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
                             running_loras(architecture))
             texts = words(checked, inputs, was_on == architecture)

@@ -46,17 +46,18 @@ def open_folder(folder: Path) -> None:
 
 def extend(run: Run, clips: Any, prompts: str) -> dict[str, Any]:
     """Settings from what the user entered. Raises StoreError."""
-    return resuming.extended(run, _whole("the number of clips", clips), paragraphs(prompts or ""))
+    return resuming.extended(run, whole("the number of clips", clips), paragraphs(prompts or ""))
 
 
 def redo(run: Run, clip: Any, prompt: str, seed: str) -> dict[str, Any]:
     """Settings from what the user entered; an empty seed is the run's. Raises StoreError."""
     text, prompt = (seed or "").strip(), " ".join((prompt or "").split())
-    number = _whole("the seed", text) if text else None
-    return resuming.redone(run, _whole("the clip", clip), prompt, number)
+    number = whole("the seed", text) if text else None
+    return resuming.redone(run, whole("the clip", clip), prompt, number)
 
 
-def _whole(what: str, value: Any) -> int:
+def whole(what: str, value: Any) -> int:
+    """A number that the user entered. Raises StoreError."""
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         if (number := int(float(value))) == float(value):
             return number

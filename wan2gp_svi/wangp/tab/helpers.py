@@ -12,6 +12,7 @@ from ...drift import DriftError
 from ...files import explain
 from ...install import Refused
 from ...runs.record import StoreError
+from ...storyboard import StoryboardError
 from ...text import sentence
 from ..form import SettingsError
 
@@ -20,7 +21,7 @@ try:
 except ImportError:  # outside of WanGP
     gr = None
 
-_EXPECTED = (StoreError, SettingsError, Refused, DriftError, OSError)
+_EXPECTED = (StoreError, SettingsError, StoryboardError, Refused, DriftError, OSError)
 
 
 def on(event: Callable[..., Any], work: Callable[..., Any], inputs: Sequence[Any] | None,

@@ -34,6 +34,8 @@ class RunPanel:
                 self._remove_tab()
             with gr.Accordion("Clips"):
                 self.clips = gr.HTML()
+                self.stage = gr.Button("Open in the storyboard", size="sm", min_width=120,
+                                       visible=tab.desk is not None, elem_id="svi_stage")
         self.outputs = [
             self.chosen, self.panel, self.left, self.video, self.summary, self.clips, self.resume,
             self.stop, self.extend, self.redo, self.clip, self.drift, self.measure, self.label,
@@ -123,6 +125,8 @@ class RunPanel:
         on(self.measure.click, self._measure, [chosen], [self.drift], progress="full")
         on(self.rename.click, self._rename, [chosen, self.label], self.tab.all_outputs(self))
         on(self.open.click, self._open, [chosen], None)
+        if (desk := self.tab.desk) is not None:
+            on(self.stage.click, desk.of_run, [chosen], [desk.part, *desk.outputs])
         on(self.no_clip.click, self._add_empty, [self.victims], [self.victims])
         on(self.remove.click, self._ask, [self.victims], [self.sure, self.question])
         on(self.no.click, lambda: gr.update(visible=False), None, [self.sure])

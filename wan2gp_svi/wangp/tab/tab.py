@@ -15,6 +15,7 @@ from ...runs.state import is_running
 from ...runs.store import FOLDER, Store
 from .. import form_line
 from . import doctor, lora_files, new_video, view, visitors
+from .desk import Desk
 from .helpers import gr, in_words, on
 from .run_panel import RunPanel
 
@@ -63,12 +64,11 @@ def add(application: Any, wgp: dict[str, Any], base: type) -> None:
     if missing := [name for name in FUNCTIONS if not callable(wgp.get(name))]:
         raise LookupError(f"it has no {', '.join(missing)}")
     plugin: Any = type("SVITab", (base,), {"on_tab_select": lambda self, _: str(time.time())})()
-    tab = Tab(plugin, wgp)
     plugin.name = "SVI for WanGP"
     for component in COMPONENTS:
         plugin.request_component(component)
+    tab = Tab(plugin, wgp, form_line.add(plugin, wgp))
     plugin.add_tab(ID, LABEL, tab.create)
-    form_line.add(plugin, wgp)
     application.plugin_manager.plugins[ID] = plugin
     # a new list: the old one is the user's configuration, which WanGP saves
     application.enabled_plugins = [*application.enabled_plugins, ID]
@@ -78,8 +78,8 @@ class Tab:
     """The list of runs, and all else below it. `wgp` are the variables of wgp.py; `plugin` has the
     components of WanGP's page."""
 
-    def __init__(self, plugin: Any, wgp: dict[str, Any]):
-        self.plugin, self.wgp = plugin, wgp
+    def __init__(self, plugin: Any, wgp: dict[str, Any], line: form_line.FormLine):
+        self.plugin, self.wgp, self.line = plugin, wgp, line
 
     @property
     def store(self) -> Store:
@@ -95,6 +95,7 @@ class Tab:
 
     def _create(self) -> None:
         new_video.create(self.plugin, self.wgp)
+        self.desk = desk = Desk(self, self.line) if self.line.storyboard is not None else None
         with gr.Row():
             gr.HTML(ABOUT)
             refresh = gr.Button("Refresh", scale=0, min_width=120, elem_id="svi_refresh")
@@ -120,6 +121,8 @@ class Tab:
         for event in (opened.change, refresh.click, self.timer.tick):
             on(event, self.refreshed, [panel.chosen, self.shown], self.all_outputs(panel),
                **one_by_one)
+        if desk is not None:
+            on(opened.change, desk.shown, desk.inputs, desk.outputs)
         on(self.plugin.main_tabs.select, self._left, None, [self.timer])
         lora_files.create(self.wgp)
         doctor.create(self.wgp)

@@ -1,6 +1,7 @@
 """What the tab shows of runs, as plain values: text, HTML, the cells of tables."""
 
 import base64
+import contextlib
 import functools
 import io
 import re
@@ -12,16 +13,19 @@ from urllib.parse import quote
 
 from ... import chain
 from ...files import read_json
-from ...runs.record import Clip
+from ...runs.record import Clip, StoreError
 from ...runs.state import State, clips_in_words, in_words, state
 from ...runs.store import Run, Store
+from ...storyboard import Storyboard
 from ...text import cut, duration, sentence, size
 from ...variants import SEED_STEP, VARIANTS
+from ..resuming import storyboard_of
 from .helpers import table
 
 _THUMBNAIL = (112, 72)
 _MOST_ROWS = 200  # of the table of clips; a browser takes seconds for thousands
 _LONGEST_PROMPT = 5000  # characters of a prompt in it
+_VIDEOS = (".mp4", ".mkv", ".mov")
 _MOST_PIXELS = 2**24  # of a run's picture, which is as large as its video: 4K has half as many
 
 
@@ -126,13 +130,18 @@ def clips_table(shown: Shown) -> str:
     about, cells = shown.run.about, []
     step = int(about.decides.get("SVI seed step", SEED_STEP))
     prompts = chain.stream(about.asked or [""], about.clips, about.repeat)
+    board = Storyboard()
+    with contextlib.suppress(StoreError):
+        board = storyboard_of(shown.run)
     first = max(0, min(len(shown.done) - _MOST_ROWS // 2, len(prompts) - _MOST_ROWS))
     last = min(first + _MOST_ROWS, len(prompts))
     for number, prompt in enumerate(prompts[first:last], first):
         clip = shown.done[number] if number < len(shown.done) else None
-        seed = clip.seed if clip else chain.seed(about.seed, number, step)
+        row = board.row(number)
+        seed = clip.seed if clip else chain.seed(about.seed, number, step) if (
+            row.seed is None) else row.seed
         cells.append([str(number + 1), "on disk" if clip else "to come", str(seed),
-                      cut(clip.prompt if clip else prompt, _LONGEST_PROMPT)])
+                      cut(clip.prompt if clip else row.prompt or prompt, _LONGEST_PROMPT)])
     left_out = "" if len(cells) == len(prompts) else (
         f"<p>Clips {first + 1:,} to {last:,} of {len(prompts):,}.</p>")
     return left_out + table(["Clip", "", "Seed", "Prompt"], cells)
@@ -155,29 +164,47 @@ def choice(run: Run) -> tuple[str, str]:
 
 def thumbnail(run: Run) -> str:
     """The reference, or else the first frame, as HTML that contains it; "" if there is neither."""
-    for path in (run.folder / "reference.png", run.path(0, ".mp4")):
-        try:
-            return _thumbnail(path, path.stat().st_mtime)
-        except Exception:  # the run is listed, whatever is wrong with its picture
-            continue
-    return ""
+    return picture(run.folder / "reference.png") or picture(run.path(0, ".mp4"))
+
+
+def picture(path: Path | None) -> str:
+    """A small image, or the first frame of a video, as HTML that contains it; "" if there is
+    none."""
+    try:
+        return "" if path is None else _thumbnail(path, path.stat().st_mtime)
+    except Exception:  # what it belongs to is shown, whatever is wrong with its picture
+        return ""
+
+
+def opened(path: Path | None) -> Any:
+    """An image, no larger than it is shown; None if there is none."""
+    try:
+        return None if path is None else _small(path, (640, 360))
+    except Exception:  # the check of the form says why
+        return None
 
 
 @functools.lru_cache(maxsize=512)
 def _thumbnail(path: Path, modified: float) -> str:
-    from PIL import Image
-
-    image = Image.open(path) if path.suffix == ".png" else Image.fromarray(_first_frame(path))
-    if image.width * image.height > _MOST_PIXELS:
-        raise OSError(f"{path} is too large for a picture of a run")
-    image = image.convert("RGB")
-    image.thumbnail(_THUMBNAIL)
+    image = _small(path, _THUMBNAIL)
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=80)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     width, height = _THUMBNAIL
     return (f"<img src='data:image/jpeg;base64,{data}' alt='' style='height:{height}px;"
             f"width:{width}px;object-fit:cover;border-radius:4px;margin:0'>")
+
+
+def _small(path: Path, size: tuple[int, int]) -> Any:
+    from PIL import Image
+
+    video = path.suffix in _VIDEOS
+    image = Image.fromarray(_first_frame(path)) if video else Image.open(path)
+    if image.width * image.height > _MOST_PIXELS:
+        raise OSError(f"{path} is too large for a picture of a run")
+    image = image.convert("RGB")
+    image.thumbnail(size)
+    return image
 
 
 def _first_frame(path: Path) -> Any:

@@ -1,0 +1,103 @@
+"""The storyboard in WanGP's own page: one sitting at the director's desk, in Chromium."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("playwright", reason="needs playwright and chromium")
+pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read the runs")
+
+import numpy as np  # noqa: E402
+from PIL import Image  # noqa: E402
+from test_tab_in_wangp import Page  # noqa: E402
+from test_ui import fill, form, line  # noqa: E402, F401
+
+from wan2gp_svi.runs.store import Store  # noqa: E402
+from wan2gp_svi.wangp import resuming  # noqa: E402
+
+STORY = "a kite rises\n\nit dives\n\nit lands"
+
+
+def image(path: Path, seed: int) -> Path:
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    return path
+
+
+def test_one_sitting_at_the_directors_desk(form, tmp_path):  # noqa: F811
+    """Three prompts over nine clips with two references, a stronger LoRA in clip 4, a loop; then
+    clip 6 once more after a look."""
+    page, log = form
+    at = Page(page, log.parent)
+    page.get_by_role("tab", name="SVI", exact=True).click()
+    page.locator("#svi_new").click()
+    line(page, "SVI-Shot: 5 clips")
+    fill(page, "Number of Inference Steps", "2")
+    page.locator("input[type=file]").first.set_input_files(image(tmp_path / "start.png", 0))
+    page.locator("#svi_line").get_by_text("A start image is needed").wait_for(state="detached")
+    page.get_by_role("tab", name="SVI", exact=True).click()
+    at.unfold("Storyboard")
+    says = page.locator("#svi_desk_note").get_by_text
+    says("SVI-Shot: 5 clips, 401 frames, 25.1 s.").wait_for()
+
+    at.fill("row_count", "9")
+    says("SVI-Shot: 9 clips, 721 frames, 45.1 s.").wait_for()
+    at.unfold("Paste paragraphs")
+    page.locator("#svi_story textarea").fill(STORY)
+    at.click("share")
+    cards = page.locator("#svi_cards tbody tr")
+    cards.nth(8).get_by_text("it lands").wait_for()
+    assert "a kite rises" in cards.nth(2).inner_text() and "it dives" in cards.nth(5).inner_text()
+    for clip, seed in ((2, 1), (7, 2)):
+        cards.nth(clip - 1).click()
+        page.get_by_text(f"Clip {clip} of 9").wait_for()
+        page.locator("#svi_row_reference input[type=file]").set_input_files(
+            image(tmp_path / f"{seed}.png", seed))
+        cards.nth(clip - 1).locator("img").wait_for()
+    cards.nth(3).click()
+    page.get_by_text("Clip 4 of 9").wait_for()
+    at.fill("row_svi_strength", "much")
+    page.locator("#svi_row_fault").get_by_text("Set it to a number from 0 to 3").wait_for()
+    at.fill("row_svi_strength", "1.5")
+    cards.nth(3).get_by_text("svi strength 1.5").wait_for()
+    cards.nth(8).click()
+    page.get_by_text("Clip 9 of 9").wait_for()
+    page.locator("#svi_row_loop input").check()
+    cards.nth(8).get_by_text("end: loop").wait_for()
+    says("SVI-Shot: 9 clips, 720 frames, 45.0 s.").wait_for()
+    page.screenshot(path="/work/tmp/desk2.png", full_page=True)
+    at.click("generate")
+    at.logs(until="clip 9/9 done")
+
+    store = Store(Path(log.parent.parent) / "outputs/svi")
+    if not store.folder.is_dir():
+        store = Store(log.parent / "outputs/svi")
+    run, = store.runs()
+    board = resuming.storyboard_of(run)
+    assert [board.row(clip).prompt for clip in (0, 3, 6)] == ["a kite rises", "it dives",
+                                                             "it lands"]
+    assert board.row(3).svi_strength == 1.5 and board.row(8).end_image == "loop"
+    assert Path(board.row(1).reference).parent == run.folder
+    page.locator("#svi_refresh").click()
+    at.pick(run.name)
+    at.click("stage")
+    says(f"Run {run.name}: 9 clips").wait_for()
+    cards.nth(5).locator("img").wait_for()
+    cards.nth(5).click()
+    page.get_by_text("Clip 6 of 9").wait_for()
+    at.fill("row_prompt", "it loops the loop")
+    says(f"Redo run {run.name} from clip 6 of 9").wait_for()
+    page.locator("#svi_remake").get_by_text("Redo from clip 6").wait_for()
+    page.screenshot(path="/work/tmp/desk3.png", full_page=True)
+    at.click("remake")
+    at.says(f"WanGP's next job is to redo run {run.name} from clip 6 of 9")
+    at.logs(until="clip 6/9 done")
+    for _ in range(120):
+        if at.log.count("clip 9/9 done") == 2:
+            break
+        page.wait_for_timeout(1000)
+    newest = next(store.runs())
+    assert newest.name != run.name and newest.done()[:5] == run.done()[:5]
+    assert newest.done()[5].prompt == "it loops the loop" and len(newest.done()) == 9
+    assert "Traceback" not in at.log

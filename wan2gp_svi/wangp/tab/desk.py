@@ -1,0 +1,478 @@
+"""The storyboard in the tab: a card for each clip, and beside them what the chosen clip gets.
+
+It is about the form, whose setting holds the text, so what is changed here is what WanGP generates;
+or about a run, whose finished clips it shows, and which it remakes from the first clip that
+changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ... import chain, files
+from ...runs.record import StoreError
+from ...runs.store import Run
+from ...storyboard import (
+    LOOP,
+    Row,
+    Storyboard,
+    StoryboardError,
+    edited,
+    inserted,
+    moved,
+    of_prompts,
+    parse,
+    removed,
+    row_of,
+    write,
+)
+from ...text import count, cut, duration, paragraphs, sentence
+from ...untrusted import is_name
+from ...variants import CLIP_FRAMES, VARIANTS
+from .. import board as of_rows
+from .. import resuming
+from ..form import AUTO, STORYBOARD
+from ..form_line import FormLine, words
+from ..plan import clips_of
+from . import actions, view, visitors
+from .helpers import gr, guarded, on
+
+IMAGES = "svi_images"  #: beside the runs' folder: images that were added to a storyboard
+MOST_CARDS = 200  # a browser takes seconds for thousands
+_TEXTS = {  # fields of a row that are typed: label, placeholder
+    "seed": ("Seed", "as the video"), "svi_strength": ("SVI LoRA, times", "1"),
+    "accelerator_strength": ("Accelerator, times", "1"), "guidance": ("Guidance", "as the form"),
+    "steps": ("Steps", "as the form"), "motion": ("Motion amplitude", "as the form"),
+}
+_TILE = ("width:112px;height:72px;border-radius:4px;display:flex;align-items:center;"
+         "justify-content:center;font-size:1.5em;background:var(--background-fill-secondary)")
+_PICTURES = {"reference": "Reference", "end_image": "End image"}
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What the desk is about.
+
+    `text`     of the storyboard
+    `clips`    of the video
+    `run`      the name of the run, "" for the form
+    `prompts`  what each clip gets where its row has no prompt
+    `notes`    what is wrong with it, and how long it gets
+    `chosen`   the clip that is edited
+    `action`   what a click does with the run, "" if nothing
+    """
+
+    text: str = ""
+    clips: int = 0
+    run: str = ""
+    prompts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    chosen: int = 0
+    action: str = ""
+
+    @property
+    def board(self) -> Storyboard:
+        return parse(self.text)
+
+
+def of_form(line: FormLine, values: tuple[Any, ...], prompt: Any, chosen: int) -> Staged | None:
+    """The storyboard of WanGP's form; None for a model without SVI's settings."""
+    found = line.checked(*values)
+    if found is None:
+        return None
+    checked, inputs = found
+    text = str(inputs["custom_settings"].get(STORYBOARD) or "")
+    text = "" if text.strip().lower() == AUTO else text
+    asked, plan = paragraphs(str(prompt or "")) or [""], checked.plan
+    if plan is None:
+        try:
+            clips = parse(text).clips
+        except StoryboardError:
+            clips = 0
+        repeat = 1
+    else:
+        clips, repeat = clips_of(plan, inputs), plan.variant.prompt_repeat
+    return Staged(text, clips, "", tuple(chain.stream(asked, clips, repeat)),
+                  tuple(words(checked, inputs, True)), min(chosen, max(0, clips - 1)))
+
+
+def of_run(run: Run, chosen: int) -> Staged:
+    """The storyboard of a run. Raises StoreError."""
+    about = run.about
+    prompts = chain.stream(about.asked or [""], about.clips, about.repeat)
+    staged = Staged(write(resuming.storyboard_of(run)), about.clips, run.name, tuple(prompts), (),
+                    min(chosen, about.clips - 1))
+    return noted(staged, run)
+
+
+def noted(staged: Staged, run: Run) -> Staged:
+    """With a note about what becomes of a run."""
+    done, length = len(run.done()), duration(view.seconds(run, staged.clips))
+    note = f"Run {run.name}: {count(staged.clips, 'clip')}, {length}, {done} finished."
+    action = ""
+    try:
+        settings = resuming.restaged(run, staged.board, staged.clips)
+        what = f"{sentence(actions.what_happens(run, settings, done))}."
+        clip = resuming.redo_from(settings)
+        action = f"Redo from clip {clip}" if clip else "Make the clips to come"
+    except (StoreError, StoryboardError) as error:
+        what = f"{sentence(str(error))}."
+    with contextlib.suppress(StoryboardError):
+        variant = VARIANTS[run.about.variant]
+        faults = [*of_rows.obstacles(staged.board, variant, staged.clips, False)]
+        what = " ".join([what, *(sentence(str(fault)) for fault in faults)])
+        action = "" if faults else action
+    return replace(staged, notes=(note, what), action=action)
+
+
+# -------------------------------------------------------------------------------------------- cards
+
+def cards(staged: Staged, run: Run | None, seen: Callable[[str], Path | None]
+          ) -> list[list[str]]:
+    """A card for each clip, in HTML; `seen` gives the images that the page may show."""
+    try:
+        board = staged.board
+    except StoryboardError:
+        board = Storyboard()
+    done = len(run.done()) if run is not None else 0
+    clips = min(max(staged.clips, board.clips), MOST_CARDS)
+    return [[_card(staged, board.row(clip), clip, run.path(clip, ".mp4") if run and clip < done
+                   else seen(board.row(clip).reference))] for clip in range(clips)]
+
+
+def _card(staged: Staged, row: Row, clip: int, picture: Path | None) -> str:
+    prompt = row.prompt or (staged.prompts[clip] if clip < len(staged.prompts) else "")
+    asked = [f"{name} {'' if value is True else value}".strip() for name, value in
+             row.asked().items() if name not in ("prompt", "reference", "end image")]
+    asked += [f"end: {row.end_image if row.end_image == LOOP else Path(row.end_image).name}"
+              ] * bool(row.end_image)
+    asked += [f"reference: {Path(row.reference).name}"] * bool(row.reference)
+    lost = "" if clip < staged.clips else "no such clip"
+    facts = " · ".join(escape(cut(one, 60)) for one in (*asked, lost) if one)
+    style = "" if row.prompt else "opacity:.65"
+    mark = "var(--color-accent)" if clip == staged.chosen else "transparent"
+    tile = view.picture(picture) or (
+        f"<div style='{_TILE}'>{clip + 1}</div>")
+    return (f"<div style='display:flex;gap:10px;text-align:left;white-space:normal;"
+            f"border-left:4px solid {mark};padding-left:6px'>"
+            f"<div style='flex:0 0 112px'>{tile}</div>"
+            f"<div style='overflow-wrap:anywhere;line-height:1.35'><b>{clip + 1}</b> "
+            f"<span style='{style}'>{escape(cut(prompt, 90))}</span>"
+            f"<div style='opacity:.8;font-size:.9em'>{facts}</div></div></div>")
+
+
+def note(staged: Staged | None) -> str:
+    """What stands above the cards, in HTML."""
+    if staged is None:
+        return ("The form's model has no SVI settings. Choose a profile above and press "
+                "<b>New video</b> first.")
+    first, *rest = [escape(text, quote=False) for text in staged.notes] or [""]
+    return "<br>".join([f"<b>{first}</b>", *rest])
+
+
+# ---------------------------------------------------------------------------------------- the desk
+
+class Desk:
+    """`tab` is the Tab that holds it, `line` knows WanGP's form."""
+
+    def __init__(self, tab: Any, line: FormLine):
+        self.tab, self.line = tab, line
+        self.prompt = line.components.get("prompt")
+        with gr.Accordion("Storyboard: what each clip gets", open=False,
+                          elem_id="svi_desk") as self.part:
+            self.state = gr.State(None)
+            self.note = gr.HTML(note(None), elem_id="svi_desk_note")
+            with gr.Row(visible=False) as self.body:
+                with gr.Column(scale=2, min_width=300):
+                    self.cards = gr.Dataset(
+                        components=[gr.HTML(visible=False, render=False)],
+                        headers=["Click a clip to change it"], layout="table", samples=[],
+                        type="index", samples_per_page=9, label="Clips", elem_id="svi_cards")
+                    with gr.Row():
+                        self.count = gr.Textbox(label="Clips in all", max_lines=1, min_width=110,
+                                                elem_id="svi_row_count")
+                        make = partial(gr.Button, size="sm", min_width=60)
+                        self.add = make("Add", elem_id="svi_row_add")
+                        self.copy = make("Copy", elem_id="svi_row_copy")
+                        self.up = make("Up", elem_id="svi_row_up")
+                        self.down = make("Down", elem_id="svi_row_down")
+                        self.remove = make("Remove", elem_id="svi_row_remove")
+                with gr.Column(scale=3, min_width=300):
+                    self._editor()
+            with gr.Accordion("Paste paragraphs, or edit as text", open=False, visible=False
+                              ) as self.more:
+                self._texts()
+        self.outputs = [self.state, self.note, self.body, self.more, self.cards, self.count,
+                        self.title,
+                        self.row_prompt, *self.texts.values(), *self.pictures.values(), self.loop,
+                        self.new_shot, self.fault, self.text, self.pause, self.generate,
+                        self.remake, self.to_form]
+        self.form_outputs = [line.storyboard, line.components["video_length"]]
+        self._connect()
+
+    def _editor(self) -> None:
+        self.title = gr.Markdown("### Clip 1", elem_id="svi_row_title")
+        self.row_prompt = gr.Textbox(label="Prompt", lines=3, elem_id="svi_row_prompt")
+        with gr.Row():
+            self.texts = {name: gr.Textbox(label=label, placeholder=empty, min_width=110,
+                                           max_lines=1, elem_id=f"svi_row_{name}")
+                          for name, (label, empty) in _TEXTS.items()}
+        with gr.Row():
+            self.pictures = {name: gr.Image(label=label, type="filepath", sources=["upload"],
+                                            height=140, min_width=140, elem_id=f"svi_row_{name}")
+                             for name, label in _PICTURES.items()}
+        with gr.Row():
+            self.new_shot = gr.Checkbox(label="New shot: a cut before this clip", min_width=140,
+                                        elem_id="svi_row_new_shot")
+            self.loop = gr.Checkbox(label="Close the loop on the first frame", min_width=140,
+                                    elem_id="svi_row_loop")
+        self.fault = gr.HTML(elem_id="svi_row_fault")
+        with gr.Row():
+            self.pause = gr.Checkbox(label="Stop after every clip, to look at it", min_width=200,
+                                     elem_id="svi_pause")
+            self.generate = gr.Button("Generate", variant="primary", min_width=120,
+                                      elem_id="svi_generate")
+            self.remake = gr.Button("Make these changes", variant="primary", min_width=120,
+                                    visible=False, elem_id="svi_remake")
+            self.to_form = gr.Button("Back to the form", min_width=120, visible=False,
+                                     elem_id="svi_to_form")
+
+    def _texts(self) -> None:
+        self.story = gr.Textbox(label="Prompts, with an empty line between them", lines=4,
+                                elem_id="svi_story")
+        self.share = gr.Button("Share them among the clips", size="sm", elem_id="svi_share")
+        self.text = gr.Textbox(label="The storyboard as text", lines=8, elem_id="svi_board_text")
+        self.apply = gr.Button("Apply the text", size="sm", elem_id="svi_board_apply")
+
+    # ---------------------------------------------------------------------------------- the events
+
+    def _connect(self) -> None:
+        form = [*self.line.inputs, *([self.prompt] if self.prompt is not None else [])]
+        self.inputs = [self.state, *form]  #: of `shown`
+        quiet = {"concurrency_id": "svi_desk"}
+        on(self.cards.click, self._choose, [self.cards, self.state], self.outputs, **quiet)
+        on(self.to_form.click, lambda _, *form: self.shown(None, *form), self.inputs,
+           self.outputs, **quiet)
+        both = [*self.outputs, *self.form_outputs]
+        row = [self.state, self.row_prompt, *self.texts.values(), self.new_shot]
+        typed = gr.on([one.input for one in row[1:]], guarded(self._typed), row, both,
+                      trigger_mode="always_last", show_progress="hidden", **quiet)
+        edits: list[tuple[Any, Callable[..., Any], list[Any]]] = [
+            (self.loop.input, self._loop, [self.loop]),
+            (self.pause.input, self._pause, [self.pause]),
+            (self.count.submit, self._count, [self.count]),
+            (self.count.blur, self._count, [self.count]),
+            (self.add.click, self._add, []), (self.copy.click, self._copy, []),
+            (self.up.click, partial(self._move, by=-1), []),
+            (self.down.click, partial(self._move, by=1), []),
+            (self.remove.click, self._remove, []), (self.share.click, self._share, [self.story]),
+            (self.apply.click, self._apply, [self.text])]
+        for name, box in self.pictures.items():
+            edits += [(box.upload, partial(self._pictured, name), [box]),
+                      (box.clear, partial(self._pictured, name), [])]
+        done = [on(event, work, [self.state, *entered], both, **quiet)
+                for event, work, entered in edits]
+        for one in (typed, *done):  # the form has changed, and knows what is wrong with it now
+            one.then(guarded(self._noted), self.inputs, [self.state, self.note, self.cards],
+                     show_progress="hidden", **quiet)
+        on(self.remake.click, self._remake, [self.tab.plugin.state, self.state],
+           [self.tab.plugin.main_tabs, self.tab.plugin.load_queue_trigger])
+        press = self.line.components.get("generate_btn")
+        self.generate.visible = press is not None
+        if press is not None:
+            id = press.elem_id or f"component-{press._id}"
+            self.generate.click(None, None, None, js=f"() => document.getElementById({id!r})"
+                                                     "?.click()")
+
+    def shown(self, state: Staged | None, *form: Any) -> dict[Any, Any]:
+        """The desk as it is now: about the same run, or about the form."""
+        if state is not None and state.run and is_name(state.run):
+            with contextlib.suppress(StoreError):
+                run = self.tab.store.open(state.run)
+                return self._values(noted(state, run), run)
+        chosen = state.chosen if state is not None else 0
+        return self._values(self._of_form(chosen, form), None)
+
+    def _noted(self, state: Staged, *form: Any) -> dict[Any, Any]:
+        """The note and the cards as the form is now."""
+        if state is None or state.run or (now := self._of_form(state.chosen, form)) is None:
+            return {}
+        return {self.state: now, self.note: note(now),
+                self.cards: gr.Dataset(samples=cards(now, None, self._seen))}
+
+    def _of_form(self, chosen: int, form: tuple[Any, ...]) -> Staged | None:
+        values, prompt = (form[:-1], form[-1]) if self.prompt is not None else (form, "")
+        return of_form(self.line, values, prompt, chosen)
+
+    def of_run(self, name: str) -> dict[Any, Any]:
+        """The desk about a run. Raises StoreError."""
+        run = self.tab.store.open(name)
+        return {self.part: gr.update(open=True), **self._values(of_run(run, 0), run)}
+
+    def _values(self, staged: Staged | None, run: Run | None) -> dict[Any, Any]:
+        here = staged is not None and staged.clips > 0
+        values: dict[Any, Any] = {self.state: staged, self.note: note(staged),
+                                  self.body: gr.update(visible=here),
+                                  self.more: gr.update(visible=here), self.fault: ""}
+        if staged is None or not here:
+            return values
+        try:
+            board = staged.board
+        except StoryboardError as error:
+            board, values[self.fault] = Storyboard(), _fault(error)
+        row = board.row(staged.chosen)
+        default = staged.prompts[staged.chosen] if staged.chosen < len(staged.prompts) else ""
+        last, run_there = staged.chosen == staged.clips - 1, bool(staged.run)
+        values |= {
+            self.cards: gr.Dataset(samples=cards(staged, run, self._seen)),
+            self.count: str(staged.clips),
+            self.title: f"### Clip {staged.chosen + 1} of {staged.clips}",
+            self.row_prompt: gr.update(value=row.prompt, placeholder=default),
+            self.new_shot: row.new_shot,
+            self.loop: gr.update(value=row.end_image == LOOP, interactive=last),
+            self.pause: board.pause, self.text: staged.text,
+            self.generate: gr.update(visible=not run_there),
+            self.remake: gr.update(visible=run_there, interactive=bool(staged.action),
+                                   value=staged.action or "Nothing to make"),
+            self.to_form: gr.update(visible=run_there),
+            **{box: "" if (value := getattr(row, name)) is None else f"{value:g}" if isinstance(
+                value, float) else str(value) for name, box in self.texts.items()},
+            **{box: view.opened(self._seen(getattr(row, name)))
+               for name, box in self.pictures.items()},
+        }
+        return values
+
+    def _seen(self, path: str) -> Path | None:
+        """An image that the page may show: on one that other computers can open, none of this
+        computer's but those that were added there."""
+        inside = Path(path).parent == self._images
+        return Path(path) if path not in ("", LOOP) and (
+            inside or not visitors.is_off(self.tab.wgp)) else None
+
+    @property
+    def _images(self) -> Path:
+        folder: Path = self.tab.store.folder.parent / IMAGES
+        return folder
+
+    # ------------------------------------------------------------------------------------ the edits
+
+    def _choose(self, index: int, state: Staged) -> dict[Any, Any]:
+        run = self.tab.store.open(state.run) if state.run else None
+        return self._values(replace(state, chosen=index), run)
+
+    def _changed(self, state: Staged, change: Callable[[Storyboard], Storyboard],
+                 clips: int = 0, chosen: int | None = None, typing: bool = False
+                 ) -> dict[Any, Any]:
+        """The desk and the form after a change; while the user is `typing`, the editor stays."""
+        clips = clips or state.clips
+        chosen = state.chosen if chosen is None else chosen
+        text = write(change(state.board))
+        new = replace(state, text=text, clips=clips, chosen=min(max(chosen, 0), clips - 1))
+        added = len(state.prompts) < clips
+        if added:
+            new = replace(new, prompts=(*state.prompts, *state.prompts[-1:] * (
+                clips - len(state.prompts))))
+        run = self.tab.store.open(state.run) if state.run else None
+        if run is not None:
+            new = noted(new, run)
+        values = self._values(new, run)
+        if run is None:
+            values[self.form_outputs[0]] = text or AUTO
+            if clips != state.clips:
+                values[self.form_outputs[1]] = CLIP_FRAMES * clips
+        if typing:
+            for box in (self.row_prompt, *self.texts.values(), self.new_shot,
+                        *self.pictures.values()):
+                values.pop(box, None)
+        return values
+
+    def _typed(self, state: Staged, prompt: str, *entered: Any) -> dict[Any, Any]:
+        *texts, new_shot = entered
+        given = {name.replace("_", " "): value or "" for name, value in zip(
+            ("prompt", *self.texts), (prompt, *texts), strict=True)}
+        try:
+            typed = row_of(f"{state.chosen + 1}", given)
+        except StoryboardError as error:
+            return {self.fault: _fault(error)}
+        changes = {name: getattr(typed, name) for name in ("prompt", *self.texts)}
+        return self._changed(state, lambda board: edited(
+            board, [state.chosen], **changes, new_shot=bool(new_shot)), typing=True)
+
+    def _pictured(self, name: str, state: Staged, path: str | None = None) -> dict[Any, Any]:
+        kept = "" if path is None else keep(Path(path), self._images)
+        return self._changed(state, lambda board: edited(board, [state.chosen], **{name: kept}))
+
+    def _pause(self, state: Staged, yes: bool) -> dict[Any, Any]:
+        return self._changed(state, lambda board: replace(board, pause=yes))
+
+    def _loop(self, state: Staged, yes: bool) -> dict[Any, Any]:
+        return self._changed(state, lambda board: edited(
+            board, [state.chosen], end_image=LOOP if yes else ""))
+
+    def _count(self, state: Staged, clips: Any) -> dict[Any, Any]:
+        number = actions.whole("the number of clips", clips)
+        if not 1 <= number <= chain.MAX_CLIPS:
+            raise StoreError(f"a video has 1 to {chain.MAX_CLIPS:,} clips, not {number}")
+        return {} if number == state.clips else self._changed(state, lambda board: board, number)
+
+    def _add(self, state: Staged) -> dict[Any, Any]:
+        return self._changed(state, lambda board: inserted(board, state.chosen + 1),
+                             state.clips + 1, state.chosen + 1)
+
+    def _copy(self, state: Staged) -> dict[Any, Any]:
+        return self._changed(
+            state, lambda board: inserted(board, state.chosen + 1, board.row(state.chosen)),
+            state.clips + 1, state.chosen + 1)
+
+    def _move(self, state: Staged, by: int) -> dict[Any, Any]:
+        to = min(max(0, state.chosen + by), state.clips - 1)
+        return self._changed(state, lambda board: moved(board, state.chosen, to), chosen=to)
+
+    def _remove(self, state: Staged) -> dict[Any, Any]:
+        if state.clips < 2:
+            raise StoreError("a video has one clip at least")
+        return self._changed(state, lambda board: removed(board, state.chosen), state.clips - 1)
+
+    def _share(self, state: Staged, story: str) -> dict[Any, Any]:
+        shared = of_prompts(paragraphs(story or ""), max(
+            state.clips, len(paragraphs(story or ""))))
+
+        def change(board: Storyboard) -> Storyboard:
+            for clip, row in shared.rows.items():
+                board = edited(board, [clip], prompt=row.prompt)
+            return board
+        return self._changed(state, change, shared.clips)
+
+    def _apply(self, state: Staged, text: str) -> dict[Any, Any]:
+        board = parse("" if (text or "").strip().lower() == AUTO else text or "")
+        return self._changed(replace(state, text=""), lambda _: board,
+                             max(state.clips, board.clips))
+
+    def _remake(self, page: dict[str, Any], state: Staged) -> tuple[Any, str]:
+        run = self.tab.store.open(state.run)
+        settings = resuming.restaged(run, state.board, state.clips)
+        trigger = actions.into_queue(self.tab.wgp, page, settings)
+        what = actions.what_happens(run, settings, len(run.done()))
+        gr.Info(f"WanGP's next job is to {what}.", duration=20)
+        return gr.skip(), trigger
+
+
+def keep(given: Path, folder: Path) -> str:
+    """A copy of an image that was added, by its content; gradio's own may go. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ending = given.suffix.lower() if given.suffix[1:].isalnum() else ".png"
+    path = folder / f"{files.sha256(given)[:16]}{ending}"
+    if not path.is_file():
+        files.write(path, partial(shutil.copyfile, given))
+    return str(path)
+
+
+def _fault(error: Exception) -> str:
+    return f"<div role='alert'>⚠ {escape(sentence(str(error)))}.</div>"
