@@ -50,7 +50,8 @@ LAZY = {
     "wangp.recorder": {"drift"},
     "install.cli": {"demo.in_wangp.record", "selftest.command"},
     "__main__": {"demo.command", "demo.in_wangp.command", "drift", "runs.record", "runs.state",
-                 "runs.store", "selftest.command", "wangp.check.command", "wangp.resuming"},
+                 "runs.store", "selftest.command", "storyboard", "wangp.check.command",
+                 "wangp.resuming"},
 }
 
 

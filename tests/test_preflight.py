@@ -102,9 +102,10 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
     (dict(video_length="many"), "number-of-frames", "many frames are not possible"),
     (dict(image_prompt_type="SE", image_end=object()), "end-image", "in the storyboard"),
     (dict(custom_settings={"svi_storyboard": "[9]\nseed = 1"}), "storyboard",
-     "clip 9 is not in this video, which has 2 clips"),
-    (dict(custom_settings={"svi_storyboard": "seed = 1"}), "storyboard", r"such as \[1\]"),
-    (dict(frame_scheduler={"active": True}), "window-commands", "Remove the commands"),
+     "clip 9 is not in this video, which has 1 clip"),
+    (dict(custom_settings={"svi_storyboard": "seed = 1"}), "storyboard", "such as [1]"),
+    (dict(prompt="[/overlap=9, duration=40] a boat"), "window-commands",
+     "remove /duration and /overlap from the prompt"),
     (dict(custom={"ref_pad_num": "many"}), "settings", "Set it to auto or a number from -1 to 80"),
 ])
 def test_what_cannot_be_svi_is_refused_with_its_fix(changes, id, fix):
@@ -128,7 +129,7 @@ def test_wangps_own_svi_is_refused_a_second_one():
 
 
 def test_all_refusals_come_at_once_and_in_one_message():
-    asked = request(image_prompt_type="", frame_scheduler={"active": True}, loras_multipliers="0.5")
+    asked = request(image_prompt_type="", prompt="[/duration=40] a boat", loras_multipliers="0.5")
     kinds = [(finding.kind, finding.id) for finding in check("i2v", PLAIN, asked, SERVER).findings]
     assert kinds == [("error", "start-image"), ("error", "window-commands"),
                      ("warning", "svi-strength")]
@@ -138,7 +139,7 @@ def test_all_refusals_come_at_once_and_in_one_message():
     assert ids == ["two-variants", "start-image"]
     message = prepare("i2v", PLAIN, asked)
     assert message.startswith("SVI: a start image is needed")
-    assert " Prompt commands in [/...]" in message
+    assert " Remove /duration from the prompt, because" in message
 
 
 def test_the_plan_comes_with_the_findings_and_there_is_none_where_svi_cannot_run_or_is_off():
@@ -938,7 +939,7 @@ ROWS: dict[str, dict] = {
     "window": dict(sliding_window_size=129),
     "colour-correction": dict(sliding_window_color_correction_strength=0.5),
     "motion-amplitude": dict(motion_amplitude=1.3),
-    "end-untrained": dict(custom_settings={"svi_storyboard": "[2]\nend image = loop"}),
+    "end-untrained": dict(custom_settings={"svi_storyboard": "[1]\nend image = loop"}),
     "storyboard": dict(custom_settings={"svi_storyboard": "[1]\nreference = no.png"}),
 }
 

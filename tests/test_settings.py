@@ -104,7 +104,7 @@ def test_without_svi_nothing_is_touched():
     (dict(image_prompt_type="SE", image_end=object()), "an end image"),
     (dict(image_prompt_type=""), "a start image is needed"),
     (dict(image_prompt_type=None), "a start image is needed"),
-    (dict(frame_scheduler={"active": True}), "prompt commands"),
+    (dict(prompt="[/duration=40] a boat"), "remove /duration from the prompt"),
 ])
 def test_what_svi_cannot_do_yet_is_said(changes, said):
     assert said in prepare("i2v", {}, inputs(**changes))

@@ -398,6 +398,16 @@ def test_a_strangers_record_of_images_leads_nowhere(wgp, pictures):
     assert Path(kept).parent == run.folder and Path(kept).is_file()
 
 
+@pytest.mark.parametrize(("prompt", "names"), [
+    ("a boat [/loras_mult=1;0.5,0.7]", {"loras_mult"}),
+    ("[ / Duration = 5s ] a boat", {"duration"}),
+    ("[/loras_mult=1, overlap=9]\n\n[/new_shot]", {"loras_mult", "overlap", "new_shot"}),
+    ("[/loras_mult=1, duration]", {"loras_mult", "duration"}), ("a [boat] and/or [a ship]", set()),
+])
+def test_commands_in_a_prompt_are_found(prompt, names):
+    assert of_rows.commands(prompt) == names
+
+
 # --------------------------------------------------------------------------------- in the tab
 
 def test_a_card_shows_what_a_clip_gets_and_nothing_of_it_is_markup(pictures):
@@ -437,6 +447,6 @@ def test_the_desk_says_what_becomes_of_a_run(wgp):
 def test_an_image_that_is_added_stays_although_gradios_copy_goes(tmp_path, pictures):
     given, folder = Path(pictures("a", 0)), tmp_path / "outputs" / desk.IMAGES
     kept = Path(desk.keep(given, folder))
-    assert kept.parent == folder and kept.read_bytes() == given.read_bytes()
+    assert kept.parent == folder.resolve() and kept.read_bytes() == given.read_bytes()
     assert desk.keep(given, folder) == str(kept) and len([*folder.iterdir()]) == 1
     assert desk.keep(Path(pictures("b", 9)), folder) != str(kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ import pytest
 pytest.importorskip("playwright", reason="needs playwright and chromium")
 pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read the runs")
 
+import browser  # noqa: E402
 import numpy as np  # noqa: E402
+import tiny  # noqa: E402
 from PIL import Image  # noqa: E402
+from test_svi import install, write_loras  # noqa: E402
 from test_tab_in_wangp import Page  # noqa: E402
-from test_ui import fill, form, line  # noqa: E402, F401
+from test_ui import fill, line  # noqa: E402
 
 from wan2gp_svi.runs.store import Store  # noqa: E402
 from wan2gp_svi.wangp import resuming  # noqa: E402
@@ -25,11 +29,25 @@ def image(path: Path, seed: int) -> Path:
     return path
 
 
-def test_one_sitting_at_the_directors_desk(form, tmp_path):  # noqa: F811
+@pytest.fixture
+def form(wangp, tmp_path, serve_wangp):
+    """WanGP's page with the tiny model and all LoRAs, and its work folder."""
+    tree = Path(shutil.copytree(wangp, tmp_path / "Wän GP (1)"))
+    install(tree)
+    write_loras(tree)
+    tiny.shrink(tree)
+    job = {"config": {"last_model_type": "tiny_i2v", "last_resolution_choice": "64x64",
+                      "save_path": str(tmp_path / "outputs")}}
+    with serve_wangp(tree, job) as address, browser.open_page(address) as page:
+        page.wait_for_timeout(2000)
+        yield page, tmp_path / "ui"
+
+
+def test_one_sitting_at_the_directors_desk(form, tmp_path):
     """Three prompts over nine clips with two references, a stronger LoRA in clip 4, a loop; then
     clip 6 once more after a look."""
-    page, log = form
-    at = Page(page, log.parent)
+    page, work = form
+    at = Page(page, work)
     page.get_by_role("tab", name="SVI", exact=True).click()
     page.locator("#svi_new").click()
     line(page, "SVI-Shot: 5 clips")
@@ -70,9 +88,7 @@ def test_one_sitting_at_the_directors_desk(form, tmp_path):  # noqa: F811
     at.click("generate")
     at.logs(until="clip 9/9 done")
 
-    store = Store(Path(log.parent.parent) / "outputs/svi")
-    if not store.folder.is_dir():
-        store = Store(log.parent / "outputs/svi")
+    store = Store(tmp_path / "outputs/svi")
     run, = store.runs()
     board = resuming.storyboard_of(run)
     assert [board.row(clip).prompt for clip in (0, 3, 6)] == ["a kite rises", "it dives",

@@ -7,6 +7,7 @@ each phase the strengths of all LoRAs, one number or a list of one for each step
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -20,6 +21,8 @@ from ..untrusted import is_file
 from ..variants import Variant
 from .form import SettingsError
 
+STRENGTHS = "loras_mult"  #: the command in a prompt that sets the strengths of LoRAs for a window
+_LENGTHS = ("duration", "overlap", "new_shot")  # others of its commands
 MOST_PIXELS = 7680 * 4320  #: of a picture that is looked at before WanGP opens it
 
 
@@ -95,6 +98,16 @@ def keys(board: Storyboard) -> list[str]:
     in the place of their paths; see `Row.key`."""
     hashes = {path: digest(path) for path in images(board)}
     return [_renamed(board.row(clip), hashes).key() for clip in range(board.clips)]
+
+
+def commands(prompt: str) -> set[str]:
+    """The names of WanGP's commands in a prompt: `duration` of `[/duration=5s, overlap=9]`, and
+    `overlap`. What a comma adds to the value before is none."""
+    parts = [part.strip() for block in re.findall(r"\[\s*(/[^\]]*)\]", prompt)
+             for part in block.split(",")]
+    named = {part.lstrip("/ ").partition("=")[0].strip().lower() for part in parts
+             if part.startswith("/") or "=" in part or part.lower() in _LENGTHS}
+    return named - {""}
 
 
 def digest(path: str) -> str:

@@ -129,7 +129,7 @@ class FormLine:
         if slot in self._slots:
             self.storyboard = custom[self._slots.index(slot)]
 
-        def update(was_on: str, opened: bool, state: Any, images: dict[str, bool], *values: Any
+        def update(state: Any, was_on: str, opened: bool, images: dict[str, bool], *values: Any
                    ) -> tuple[Any, ...]:
             look = self._look(state, was_on, images, values)
             return (gr.update(visible=bool(look.texts) or look.folds), _html(look.texts),
@@ -139,7 +139,7 @@ class FormLine:
                       for name in sliders))
 
         work = {"fn": update, "show_progress": "hidden", "queue": False,
-                "inputs": [was_on, opened, *self.inputs],
+                "inputs": [components["state"], was_on, opened, images, *values],
                 "outputs": [row, line, was_on, opened, box, *sliders.values()]}
         gr.on([one.change for one in (opened, *values)], trigger_mode="always_last", **work)
         given = {"fn": lambda *images: dict(zip(galleries, map(bool, images), strict=True)),

@@ -163,12 +163,11 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
         found.append(SettingsError(
             f"there is no video {video} to continue. Add another, or correct its path.",
             "source-video"))
-    scheduler = inputs.get("frame_scheduler")
-    if scheduler.get("active") if isinstance(scheduler, Mapping) else (
-            "[/" in str(inputs.get("prompt") or "")):  # in a file of settings
+    if commands := board.commands(str(inputs.get("prompt") or "")) - {board.STRENGTHS}:
+        named = " and ".join(f"/{name}" for name in sorted(commands))
         found.append(SettingsError(
-            "prompt commands in [/...] change the length of windows, but SVI's clips always have "
-            f"{CLIP_FRAMES} frames. Remove the commands from the prompt.", "window-commands"))
+            f"remove {named} from the prompt, because SVI's clips always have {CLIP_FRAMES} "
+            "frames. For a cut, write \"new shot = yes\" into the storyboard.", "window-commands"))
     return found
 
 

@@ -352,7 +352,7 @@ class Desk:
     def _seen(self, path: str) -> Path | None:
         """An image that the page may show: on one that other computers can open, none of this
         computer's but those that were added there."""
-        inside = Path(path).parent == self._images
+        inside = Path(path).parent == self._images.resolve()
         return Path(path) if path not in ("", LOOP) and (
             inside or not visitors.is_off(self.tab.wgp)) else None
 
@@ -471,7 +471,7 @@ def keep(given: Path, folder: Path) -> str:
     path = folder / f"{files.sha256(given)[:16]}{ending}"
     if not path.is_file():
         files.write(path, partial(shutil.copyfile, given))
-    return str(path)
+    return str(path.resolve())
 
 
 def _fault(error: Exception) -> str:
