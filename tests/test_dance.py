@@ -14,13 +14,15 @@ import pytest
 import sounds
 import torch
 import videos
+from PIL import Image
 from poses import write
 from safetensors.torch import load_file
 
 from wan2gp_svi import chain, poses, skeleton
 from wan2gp_svi.runs.state import State
 from wan2gp_svi.runs.store import STOP
-from wan2gp_svi.wangp import dance, resuming
+from wan2gp_svi.text import count
+from wan2gp_svi.wangp import dance, form_line, pose_video, resuming
 from wan2gp_svi.wangp.check.findings import check
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.handler import prepare
@@ -182,8 +184,12 @@ def test_without_a_pose_video(tmp_path):
     assert "Choose the model SVI-Dance" in texts["talk-dance"]
 
 
+ONE, TWO, NOBODY = 200, 250, 0  # the brightness of frames that show so many people
+
+
 class Wholebody:
-    """WanGP's detector: a person in the golden picture's pose, where the frame is not dark."""
+    """WanGP's detector: a person in the golden picture's pose, as large as the bright part of the
+    picture, and in some pictures another."""
 
     def __init__(self, onnx_det: str, onnx_pose: str, device: str = "cuda:0"):
         assert onnx_det == "ckpts/pose/yolox_l.onnx"
@@ -192,31 +198,152 @@ class Wholebody:
 
     def __call__(self, ori_img: np.ndarray) -> tuple[np.ndarray, np.ndarray, list]:
         points, scores = self.golden["keypoints_134"].numpy(), self.golden["scores_134"].numpy()
-        two = np.concatenate([points, points + 9]), np.concatenate([scores, scores])
-        seen = ori_img.max() > 100
-        return two[0].copy(), two[1] * (1 if seen else 0.1), []
+        bright = np.argwhere(ori_img.max(-1) > 100)
+        seen, several = len(bright) > 0, ori_img.max() > 225
+        if seen:
+            corner, end = bright.min(0)[::-1], bright.max(0)[::-1] + 1
+            points = points * (end - corner) / self.golden["seen"].shape[1::-1] + corner
+        people = [points, points + 9] if several else [points]
+        return (np.concatenate(people), np.concatenate([scores] * len(people)) * (
+            1 if seen else 0.1), [])
 
 
-def test_the_poses_of_a_person_are_found_and_drawn_as_in_training(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def detector(monkeypatch) -> SimpleNamespace:
+    """WanGP's detector of poses. `missing` are the files that it lacks."""
     pytest.importorskip("cv2", reason="draws with OpenCV, as WanGP does")
+    found = SimpleNamespace(missing=())
+
+    def locate_file(name: str) -> str:
+        if name in found.missing:
+            raise Exception(f"Unable to locate file '{name}'")
+        return f"ckpts/{name}"
+
     monkeypatch.setitem(sys.modules, "preprocessing.dwpose.wholebody",
                         SimpleNamespace(Wholebody=Wholebody))
-    monkeypatch.setitem(sys.modules, "shared.utils", SimpleNamespace(files_locator=SimpleNamespace(
-        locate_file=lambda path: f"ckpts/{path}")))
-    frames = np.full((90, 192, 128, 3), 200, np.uint8)
-    frames[4:7] = 0
-    path = videos.write(tmp_path / "person.mp4", frames, videos.EXACT, 25)
+    monkeypatch.setitem(sys.modules, "shared.utils", SimpleNamespace(
+        files_locator=SimpleNamespace(locate_file=locate_file)))
+    return found
+
+
+def filmed(path: Path, *brightness: int, number: int = 90, shape: tuple[int, int] = (192, 128)
+           ) -> Path:
+    """A video of a person; `brightness` is that of its first frames."""
+    frames = np.full((number, *shape, 3), ONE, np.uint8)
+    frames[: len(brightness)] = np.array(brightness, np.uint8).reshape(-1, 1, 1, 1)
+    return videos.write(path, frames, videos.EXACT, 25)
+
+
+def test_the_poses_of_a_person_are_found_and_drawn_as_in_training(tmp_path, detector, capsys):
+    path = filmed(tmp_path / "person.mp4", ONE, TWO, TWO, ONE, NOBODY, NOBODY, NOBODY)
     assert said(path, video_prompt_type="PV").keys() == {"pose-length", "pose-shape"}
     inputs = asked(path, video_prompt_type="APV|")
     assert prepare("i2v", OFFERS, inputs) == "" and inputs["video_prompt_type"] == "PV"
-    clip = dance.Poses(str(path), 96, 160, 1, dance.detector).clip(0)
+    told: list[str] = []
+    clip = dance.Poses(str(path), 96, 160, 1, dance.detector, tell=told.append).clip(0)
     wanted = golden("dance_draw_tall")["resized_96x160"]
     for number, pose in enumerate(clip):
-        assert torch.equal(pose, torch.zeros_like(wanted) if 4 <= number < 7 else wanted)
-    assert "clip 1: no person was found in 3 frames" in capsys.readouterr().out
+        assert torch.equal(pose, torch.zeros_like(wanted) if 4 <= number < 7 else wanted), number
+    assert told == ["clip 1: no person was found in 3 of 81 frames, and the pose is empty there."]
+    assert "clip 1: there are several people in 2 of 81 frames" in capsys.readouterr().out
+
+
+def test_a_detector_that_is_not_there_is_said(tmp_path, detector, monkeypatch):
+    poses = dance.Poses(str(filmed(tmp_path / "a.mp4")), 96, 160, 1, dance.detector)
+    detector.missing = ("pose/yolox_l.onnx",)
+    with pytest.raises(SettingsError, match="has not downloaded its detector of poses yet"):
+        poses.clip(0)
     monkeypatch.setitem(sys.modules, "preprocessing.dwpose.wholebody", None)
-    with pytest.raises(SettingsError, match="detector of poses cannot be loaded"):
-        dance.Poses(str(path), 96, 160, 1, dance.detector).clip(0)
+    with pytest.raises(SettingsError, match="detector of poses cannot be loaded .* Use a pose"):
+        poses.clip(0)
+
+
+def test_a_video_without_a_person_is_refused_in_its_first_clip(tmp_path, detector):
+    path = filmed(tmp_path / "a.mp4", *[NOBODY] * 81, number=170)
+    poses = dance.Poses(str(path), 96, 160, 1, dance.detector)
+    with pytest.raises(SettingsError, match="No person was found in the first clip of a.mp4"):
+        poses.clip(0)
+    assert poses.clip(1).any(), "the person comes in the second"
+    empty = dance.Poses(str(filmed(tmp_path / "b.mp4", *[ONE] * 81, *[NOBODY] * 89, number=170)),
+                        96, 160, 1, dance.detector)
+    assert empty.clip(0).any() and not empty.clip(1)[1:].any(), "what is made stays"
+
+
+@pytest.mark.parametrize(("people", "sentences"), [
+    ([1, 1, 1], []),
+    ([0, 0, 0], ["no person was found in any of 3 frames"]),
+    ([1, 0, 1], ["no person was found in 1 of 3 frames"]),
+    ([0, 1, 0, 0], ["leaves the picture: nobody was found in the last 2 of 4 frames",
+                    "no person was found in 1 of 4 frames"]),
+    ([2, 1, 3], ["several people in 2 of 3 frames"]),
+])
+def test_what_is_said_about_people(people, sentences):
+    said = list(pose_video.about_people(people))
+    assert len(said) == len(sentences)
+    assert all(words in one for words, one in zip(sentences, said, strict=True))
+
+
+# ------------------------------------------------------------------ the dancer's place in the image
+
+def golden_person() -> skeleton.Person:
+    data = {key: tensor.numpy() for key, tensor in golden("dance_draw_tall").items()}
+    height, width, _ = data["seen"].shape
+    return skeleton.person(data["keypoints_134"][0], data["scores_134"][0], height, width)
+
+
+def test_aligned_poses_are_asked_for_by_wangps_own_letter_and_make_another_run(tmp_path, detector):
+    path = filmed(tmp_path / "a.mp4", number=100)
+    wgp = loop.WanGP(tmp_path / "outputs")
+
+    assert wgp.generate(settings(path, 1, video_prompt_type="PV")), wgp.error
+    custom = {"svi_run": wgp.run.name}
+    aligned = settings(path, 1, video_prompt_type="OV", custom_settings=custom)
+    assert aligned["video_prompt_type"] == "OV"
+    assert not wgp.generate(aligned) and "poses aligned true (it has false)" in wgp.error
+    nobody = Image.new("RGB", (loop.SIDE, loop.SIDE), (50, 50, 50))
+    assert not wgp.generate(aligned | {"custom_settings": None, "image_start": nobody})
+    assert "cannot be moved to the person in the start image" in wgp.error
+
+
+def test_a_dancer_is_moved_to_where_another_person_stands():
+    other, scale, shift = golden_person(), 0.6, np.array([0.1, 0.25])
+    small = other.moved(scale, shift)
+    back = small.moved(*skeleton.placement(skeleton.torso(small, 300, 200),
+                                           skeleton.torso(other, 300, 200)))
+    seen = (other.joints >= 0).all(1)
+    assert (~seen).any() and np.allclose(back.joints, other.joints)
+    assert np.allclose(back.hands, other.hands)
+    joints = other.joints.copy()
+    joints[8] = -1
+    assert skeleton.torso(skeleton.Person(joints, other.hands), 300, 200) is None, "a hip is unseen"
+
+
+def test_a_person_in_the_middle_of_a_wider_picture():
+    joints = np.full((20, 2), 0.0)
+    joints[1], joints[2] = (1.0, 0.5), -1
+    one = skeleton.fitted(skeleton.Person(joints, np.full((2, 21, 2), -1.0)), (100, 50), (200, 400))
+    assert one.joints[0].tolist() == [0.375, 0] and one.joints[1].tolist() == [0.625, 0.5]
+    assert one.joints[2].tolist() == [-1, -1] and (one.hands == -1).all()
+
+
+def test_the_skeleton_stands_where_the_person_in_the_image_does(tmp_path, detector):
+    path, size = filmed(tmp_path / "a.mp4", NOBODY, ONE), (192, 128)
+    image = torch.full((*size, 3), ONE, dtype=torch.uint8)
+    plain = dance.Poses(str(path), *size, 1, dance.detector).clip(0)
+    same = dance.Poses(str(path), *size, 1, dance.detector, image).clip(0)
+    assert torch.equal(plain, same), "the person in the image is the dancer"
+    wide = torch.zeros((192, 384, 3), dtype=torch.uint8)
+    wide[96:, :64] = ONE  # half as large, in the lower left corner
+    moved = dance.Poses(str(path), 192, 384, 1, dance.detector, wide).clip(0)[1]
+    rows, columns = moved.amax(-1).nonzero().T
+    others, beside = plain[1].amax(-1).nonzero().T
+    for found, wanted in ((rows, others / 2 + 96), (columns, beside / 2)):
+        assert abs(found.min() - wanted.min()) < 4 and abs(found.max() - wanted.max()) < 4
+    with pytest.raises(SettingsError, match="not seen in the image"):
+        dance.Poses(str(path), *size, 1, dance.detector, torch.zeros_like(image)).clip(0)
+    empty = filmed(tmp_path / "b.mp4", *[NOBODY] * 90)
+    with pytest.raises(SettingsError, match="not seen in the pose video"):
+        dance.Poses(str(empty), *size, 1, dance.detector, image).clip(0)
 
 
 def test_another_shape_and_an_early_end_are_warned_about(tmp_path):
@@ -224,8 +351,31 @@ def test_another_shape_and_an_early_end_are_warned_about(tmp_path):
     short = said(write(tmp_path / "b.mp4", 100))["pose-length"]
     assert "100 poses, and the video 161 frames" in short
     assert "set 81 frames, 1 clip, to end with it" in short
-    wide = said(write(tmp_path / "c.mp4", 161), resolution="832x480", image_start="")
-    assert "has 64x64, and the video the shape of 832x480" in wide["pose-shape"]
+    wide = write(tmp_path / "c.mp4", 161)
+    other = {kind: said(wide, resolution="832x480", image_start="", video_prompt_type=kind)
+             for kind in ("V", "PV", "OV")}
+    assert "has 64x64, and the video the shape of 832x480" in other["V"]["pose-shape"]
+    assert "or have the poses aligned" not in other["V"]["pose-shape"]
+    assert "or have the poses aligned with the image." in other["PV"]["pose-shape"]
+    assert "pose-shape" not in other["OV"], "it has no bars"
+
+
+@pytest.mark.parametrize(("poses", "frames", "clips"), [
+    (50, 405, 1), (81, 405, 1), (160, 405, 1), (161, 405, 2), (200, 405, 2), (241, 162, 2)])
+def test_the_video_ends_with_the_pose_video_if_that_is_chosen(tmp_path, poses, frames, clips):
+    path = write(tmp_path / "a.mp4", poses)
+    inputs = asked(path, video_length=frames, video_prompt_type="V|")  # WanGP's "Capped By"
+    checked = check("i2v", OFFERS, inputs)
+    line = form_line.words(checked, inputs, False)
+    assert line[0].startswith(f"SVI-Dance: {count(clips, 'clip')}, {80 * clips + 1} frames")
+    assert ("It ends with the pose video." in line) == (frames == 405)
+    texts = {one.id: one.text for one in checked.findings}
+    assert f"as long as the pose video: {count(clips, 'whole clip')}" in texts["frames"]
+    assert ("pose-length" in texts) == (poses < 81), "else none comes twice"
+    assert prepare("i2v", OFFERS, inputs) == ""
+    assert (inputs["video_length"], inputs["video_prompt_type"]) == (80 * clips + 1, "V")
+    more = inputs | {"video_length": frames}
+    assert prepare("i2v", OFFERS, more) == "" and more["video_length"] == (401, 161)[frames < 405]
 
 
 def test_the_settings_follow_the_training(tmp_path):
@@ -265,8 +415,8 @@ def test_a_pose_video_that_ends_early_says_where(tmp_path):
 # ------------------------------------------------------------------------------ in WanGP's loop
 
 def settings(path: Path, clips: int, **changes) -> dict:
-    made = loop.settings("dance", clips, video_guide=str(path), video_prompt_type="V",
-                         force_fps="25", **changes)
+    made = loop.settings("dance", clips, **{"video_guide": str(path), "video_prompt_type": "V",
+                                            "force_fps": "25", **changes})
     assert prepare("i2v", OFFERS, made) == ""
     return made
 

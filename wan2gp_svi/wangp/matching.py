@@ -356,8 +356,8 @@ def _poses(inputs: _Scope, plan: Plan) -> Path | None:
 
 def _of_poses(inputs: _Scope, plan: Plan) -> dict[str, Any]:
     found = _poses(inputs, plan)
-    return {"pose video": files.sha256(found)[:16],
-            "poses found": pose_video.of_person(inputs)} if found else {}
+    return {"pose video": files.sha256(found)[:16], "poses found": pose_video.of_person(inputs),
+            "poses aligned": pose_video.is_aligned(inputs)} if found else {}
 
 
 def _of_plan(plan: Plan) -> dict[str, Any]:

@@ -7,7 +7,7 @@ the keys of its settings and of its model definitions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -24,7 +24,9 @@ from .form import SettingsError
 FPS = 25  #: of a dancer's video
 OFFERED = "guide_preprocessing"  #: in definitions of models whose form has a control video
 
-_USED, _FOUND = "V", "P"  # WanGP's letters for a control video, and for the poses in it
+# WanGP's letters for a control video, for the poses in it and for poses that it aligns with the
+# image; and its mark for a video that ends with its control video ("Capped By", since 12.26)
+_USED, _FOUND, _ALIGNED, _CAPPED = "V", "P", "O", "|"
 _DARK, _BACKGROUND = 24, 0.5  # at most this bright, and at least this part of the picture
 _CROPPED = 1.2  # a ratio of two shapes that is worth a warning
 _HDR = {16, 18}  # PQ and HLG
@@ -102,12 +104,21 @@ def _find(path: str, changed: int, size: int) -> Found:
 
 def used(inputs: Mapping[str, Any]) -> bool:
     """Whether a request has a control video."""
-    return _USED in str(inputs.get("video_prompt_type") or "")
+    return _USED in _letters(inputs)
 
 
 def of_person(inputs: Mapping[str, Any]) -> bool:
     """Whether the control video shows a person, whose poses are to be found."""
-    return _FOUND in str(inputs.get("video_prompt_type") or "")
+    return bool({_FOUND, _ALIGNED} & _letters(inputs))
+
+
+def is_aligned(inputs: Mapping[str, Any]) -> bool:
+    """Whether these poses are to be moved to the person in the start image."""
+    return _ALIGNED in _letters(inputs)
+
+
+def _letters(inputs: Mapping[str, Any]) -> set[str]:
+    return set(str(inputs.get("video_prompt_type") or ""))
 
 
 def given(inputs: Mapping[str, Any]) -> Any:
@@ -117,8 +128,9 @@ def given(inputs: Mapping[str, Any]) -> Any:
 
 def required(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What WanGP's settings must be for SVI-Dance."""
+    letter = _ALIGNED if is_aligned(inputs) else _FOUND if of_person(inputs) else ""
     return {"force_fps": str(FPS), "keep_frames_video_guide": "",
-            **({"video_prompt_type": _FOUND * of_person(inputs) + _USED} if given(inputs) else {})}
+            **({"video_prompt_type": letter + _USED} if given(inputs) else {})}
 
 
 def obstacles(inputs: Mapping[str, Any], model_def: Mapping[str, Any]) -> Iterator[SettingsError]:
@@ -152,6 +164,22 @@ def obstacles(inputs: Mapping[str, Any], model_def: Mapping[str, Any]) -> Iterat
                 "poses\" (PV).", "pose-video")
 
 
+def is_capped(inputs: Mapping[str, Any]) -> bool:
+    """Whether the video is to end with its pose video."""
+    return _CAPPED in _letters(inputs)
+
+
+def capped(clips: int, inputs: Mapping[str, Any], overlap: int) -> int:
+    """The clips of a request for so many: not more than the pose video has poses for, if the video
+    is to end with it. Clips are whole, so the last poses may be left out."""
+    found = _readable(inputs) if is_capped(inputs) else None
+    return clips if found is None else min(clips, _whole_clips(found, overlap))
+
+
+def _whole_clips(found: Found, overlap: int) -> int:
+    return max(1, (found.poses - overlap) // (CLIP_FRAMES - overlap))
+
+
 def shape_advice(inputs: Mapping[str, Any], shape: tuple[int, int] | None) -> str:
     """What the user should know about a pose video that has another shape than the video; ""
     if nothing."""
@@ -159,11 +187,12 @@ def shape_advice(inputs: Mapping[str, Any], shape: tuple[int, int] | None) -> st
     if found is None or not shape:
         return ""
     ratio = found.width / found.height / (shape[0] / shape[1])
-    if max(ratio, 1 / ratio) <= _CROPPED:
+    if max(ratio, 1 / ratio) <= _CROPPED or is_aligned(inputs):
         return ""
+    align = ", or have the poses aligned with the image" if of_person(inputs) else ""
     return (f"the pose video has {found.width}x{found.height}, and the video the shape of "
             f"{shape[0]}x{shape[1]}: the skeleton gets black bars, and may not be where the dancer "
-            "is. Crop or extend the start image to the shape of the pose video.")
+            f"is. Crop or extend the start image to the shape of the pose video{align}.")
 
 
 def length_advice(inputs: Mapping[str, Any], clips: int, overlap: int) -> str:
@@ -171,11 +200,29 @@ def length_advice(inputs: Mapping[str, Any], clips: int, overlap: int) -> str:
     found = _readable(inputs)
     if found is None or found.poses >= chain.length(clips, overlap):
         return ""
-    whole = max(1, (found.poses - overlap) // (CLIP_FRAMES - overlap))
+    whole = _whole_clips(found, overlap)
     end = (f", or set {CLIP_FRAMES * whole} frames, {count(whole, 'clip')}, to end with it"
            if whole < clips else "")
     return (f"the pose video has {found.poses} poses, and the video {chain.length(clips, overlap)} "
             f"frames: it starts over where it ends, with a jump. Add a longer one{end}.")
+
+
+def about_people(people: Sequence[int]) -> Iterator[str]:
+    """What the user should know about the number of people that each of some frames shows, as
+    sentences without their full stop."""
+    of, missing = count(len(people), "frame"), people.count(0)
+    gone = len(people) - max((at for at, number in enumerate(people, 1) if number), default=0)
+    if missing == len(people):
+        yield f"no person was found in any of {of}, and the pose is empty"
+        return
+    if gone:
+        yield (f"the person leaves the picture: nobody was found in the last {gone} of {of}, and "
+               "the pose is empty there")
+    if missing > gone:
+        yield f"no person was found in {missing - gone} of {of}, and the pose is empty there"
+    if several := sum(number > 1 for number in people):
+        yield (f"there are several people in {several} of {of}, and the dancer follows the one "
+               "whom the detector finds first, who may change. Crop the video to one person")
 
 
 def _readable(inputs: Mapping[str, Any]) -> Found | None:
