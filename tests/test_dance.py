@@ -3,7 +3,10 @@ loop."""
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +22,7 @@ from poses import write
 from safetensors.torch import load_file
 
 from wan2gp_svi import chain, poses, skeleton
+from wan2gp_svi.runs.record import StoreError
 from wan2gp_svi.runs.state import State
 from wan2gp_svi.runs.store import STOP
 from wan2gp_svi.text import count
@@ -26,6 +30,7 @@ from wan2gp_svi.wangp import dance, form_line, pose_video, resuming
 from wan2gp_svi.wangp.check.findings import check
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.handler import prepare
+from wan2gp_svi.wangp.tab import pose_preview
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = {case["name"]: case for case in
@@ -410,6 +415,73 @@ def test_a_pose_video_that_ends_early_says_where(tmp_path):
     write(path, 50)
     with pytest.raises(SettingsError, match="cannot be read after frame 50 of 90"):
         found.clip(0)
+
+
+# ------------------------------------------------------------------------------------ the preview
+
+def previewed(path: Path | None, **changes) -> tuple[list[str], str, list[np.ndarray]]:
+    """What the preview yields: how far it is, its text, and its pictures."""
+    *progress, html = pose_preview.preview("i2v", OFFERS, asked(path, **changes))
+    pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+                for data in re.findall("base64,([^']*)'", html)]
+    return progress, html, pictures
+
+
+def test_the_preview_shows_the_poses_of_each_clip_as_the_model_sees_them(tmp_path):
+    path = write(tmp_path / "a.mp4", 100)
+    progress, html, pictures = previewed(path, resolution="32x16", image_start="")
+    assert "SVI-Dance: 2 clips, 161 frames, 6.4 s.<br>A start image is needed" in html
+    assert "The pose video has 100 poses, and the video 161 frames" in html
+    shown = pose_preview.spread(161)
+    assert (len(shown), shown[0], shown[-1]) == (48, 0, 160) and len(pictures) == 48
+    assert shown == sorted(set(shown)) and max(np.diff(shown)) == 4
+    assert all(picture.shape[:2] == (pose_preview.HEIGHT, 2 * pose_preview.HEIGHT)
+               for picture in pictures), "the video's shape, with black bars"
+    middle = [int(picture[10, pose_preview.HEIGHT // 2 + 10, 0]) - 1 for picture in pictures]
+    assert middle == [at % 100 for at in shown], "it goes round"
+    assert not any(picture[:, : pose_preview.HEIGHT // 2 - 1].any() for picture in pictures)
+    captions = re.findall("<figcaption[^>]*>([^<]*)<", html)
+    assert captions[0] == "clip 1, 0.0 s" and captions[-1] == "clip 2, 6.4 s"
+    assert [one.startswith("clip 1") for one in captions] == [at < 80 for at in shown]
+    assert "<progress value='1.000'" in progress[-1] and f"{len(progress)} of" in progress[-1]
+    assert pose_preview.spread(5) == [0, 1, 2, 3, 4] and pose_preview.spread(1) == [0]
+
+
+def test_the_preview_finds_people_on_the_cpu_and_says_where_there_are_none(
+        tmp_path, detector, monkeypatch):
+    devices = []
+    monkeypatch.setattr(sys.modules["preprocessing.dwpose.wholebody"], "Wholebody",
+                        lambda *given: devices.append(given[-1]) or Wholebody(*given))
+    path = filmed(tmp_path / "a.mp4", *[TWO] * 40, *[ONE] * 60, number=161)
+    image = Image.new("RGB", (128, 192), "white")
+    for kind in ("PV", "OV"):
+        _, html, pictures = previewed(path, resolution="128x192", image_start=[(image, "")],
+                                      video_prompt_type=kind)
+        assert len(pictures) == 49 and "on your image" in html
+        assert (pictures[0] == 255).mean() > 0.7 and not (pictures[1] == 255).mean() > 0.1
+        assert "There are several people in 12 of 48 frames" in html
+    assert set(devices) == {"cpu"}, "WanGP may be making a video on the card"
+    nobody = filmed(tmp_path / "b.mp4", *[NOBODY] * 161, number=161)
+    assert "No person was found in any of 48 frames" in previewed(nobody, video_prompt_type="PV")[1]
+    detector.missing = ("pose/yolox_l.onnx",)
+    with pytest.raises(SettingsError, match="has not downloaded its detector"):
+        previewed(path, video_prompt_type="PV")
+    with pytest.raises(SettingsError, match="Add a start image first"):
+        previewed(path, video_prompt_type="OV", image_start=None)
+
+
+@pytest.mark.parametrize(("model_def", "changes", "error", "words"), [
+    (OFFERS, {}, SettingsError, "there is no pose video"),
+    (OFFERS, dict(video_guide=None), SettingsError, "needs a pose video"),
+    (OFFERS, dict(video_length="x"), SettingsError, "frames are not possible"),
+    (OFFERS, dict(activated_loras=[]), StoreError, "the form is not set for SVI-Dance"),
+    (OFFERS, dict(activated_loras=["svi-shot.safetensors"]), StoreError, "Choose its profile"),
+    ({}, dict(video_prompt_type=""), StoreError, "add a control video"),
+])
+def test_the_preview_says_what_it_lacks(tmp_path, model_def, changes, error, words):
+    inputs = asked(tmp_path / "none.mp4", **changes)
+    with pytest.raises(error, match=words):
+        list(pose_preview.preview("i2v", model_def, inputs))
 
 
 # ------------------------------------------------------------------------------ in WanGP's loop

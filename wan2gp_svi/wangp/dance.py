@@ -18,7 +18,6 @@ from torch import Tensor
 from .. import chain, skeleton
 from ..poses import fit
 from ..skeleton import Person
-from ..text import sentence
 from . import pose_video
 from .clip import Clip
 from .form import SettingsError
@@ -138,25 +137,17 @@ def detector(device: str = "") -> Detect:
     """WanGP's own detector of poses, on the card if there is one, or on the named device. It finds
     the people in a picture uint8 [H, W, 3]. Raises SettingsError."""
     device = device or ("cuda:0" if torch.cuda.is_available() else "cpu")
-    instead = "use a pose video with skeletons on black"
     try:
         from preprocessing.dwpose.wholebody import Wholebody
         from shared.utils import files_locator
 
-        try:
-            files = [files_locator.locate_file(name) for name in _DETECTOR]
-        except Exception as error:
-            raise SettingsError(
-                f"WanGP has not downloaded its detector of poses yet ({', '.join(_DETECTOR)}). It "
-                f"does so before it makes its first video, with any model; or {instead}."
-            ) from error
-        find = Wholebody(*files, device)
+        find = Wholebody(*_downloaded(files_locator.locate_file), device)
     except SettingsError:
         raise
     except Exception as error:  # whatever ONNX raises
         raise SettingsError(
-            f"WanGP's detector of poses cannot be loaded ({type(error).__name__}: {error}). "
-            f"{sentence(instead)}.") from error
+            f"WanGP's detector of poses cannot be loaded ({type(error).__name__}: {error}). Use a "
+            "pose video with skeletons on black.") from error
 
     def detect(frame: Tensor) -> list[Person]:
         height, width, _ = frame.shape
@@ -166,6 +157,16 @@ def detector(device: str = "") -> Detect:
                 if score[:_BODY].max() > skeleton.SEEN]
 
     return detect
+
+
+def _downloaded(locate: Callable[[str], str]) -> list[str]:
+    try:
+        return [locate(name) for name in _DETECTOR]
+    except Exception as error:
+        raise SettingsError(
+            f"WanGP has not downloaded its detector of poses yet ({', '.join(_DETECTOR)}). It does "
+            "so before it makes its first video, with any model. Or use a pose video with "
+            "skeletons on black.") from error
 
 
 def _decoded(path: str) -> Iterator[Any]:
