@@ -153,6 +153,9 @@ BAD = {
     "no frames": (lambda path: videos.ffmpeg("-i", write(path, 5), "-frames:v", 0, "-f", "mp4",
                                              path.with_name("no.mp4")) and None
                   or path.with_name("no.mp4"), "holds no video"),
+    "a track without frames": (lambda path: videos.ffmpeg(
+        "-i", write(path, 5), "-c", "copy", "-frames:v", 0, path.with_name("no.avi")) and None
+        or path.with_name("no.avi"), "has no frames"),
     "a dancer instead of a skeleton": (
         lambda path: videos.write(path, videos.noise(20) // 2 + 100),
         "If it shows a dancer, choose"),
