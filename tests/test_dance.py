@@ -435,6 +435,7 @@ def test_the_preview_shows_the_poses_of_each_clip_as_the_model_sees_them(tmp_pat
     progress, html, pictures = previewed(path, resolution="32x16", image_start="")
     assert "SVI-Dance: 2 clips, 161 frames, 6.4 s.<br>A start image is needed" in html
     assert "The pose video has 100 poses, and the video 161 frames" in html
+    assert "person" not in html, "nobody looks for people"
     shown = pose_preview.spread(161)
     assert (len(shown), shown[0], shown[-1]) == (48, 0, 160) and len(pictures) == 48
     assert shown == sorted(set(shown)) and max(np.diff(shown)) == 4

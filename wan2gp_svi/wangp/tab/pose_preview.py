@@ -29,6 +29,9 @@ from .helpers import gr, on, progress_bar
 MOST = 48  #: pictures: looking for people takes about a second each
 HEIGHT = 160  #: of a picture on the page
 _AREA = 832 * 480  # of a video, if its size is unknown
+_BLACK = 64  # at most this bright
+_GRID = ("display:grid;grid-template-columns:repeat(auto-fill,minmax(144px,1fr));gap:8px;"
+         "max-height:640px;overflow:auto")
 _ABOUT = ("pose-video", "pose-shape", "pose-length")  # findings
 
 
@@ -76,17 +79,18 @@ def preview(architecture: str, model_def: Mapping[str, Any], inputs: Mapping[str
         yield progress_bar(len(pictures) / len(wanted),
                            f"{len(pictures)} of {count(len(wanted), 'pose')}")
     found = [pictures[frame % poses] for frame in frames]
-    people = [number for _, number in found] if pose_video.of_person(inputs) else []
+    people = [number for _, number in found]
     cells = [_cell(picture, f"clip {min(frame // (CLIP_FRAMES - overlap), clips - 1) + 1}, "
                             f"{duration(frame / plan.fps)}")
              for frame, (picture, _) in zip(frames, found, strict=True)]
     if image is not None:
         first = found[0][0]
-        over = first.where(first.amax(-1, keepdim=True) > 0, image)
+        over = first.where(first.amax(-1, keepdim=True) > _BLACK, image)
         cells.insert(0, _cell(over, "on your image"))
-    lines = [*_lines(checked, inputs), *map(sentence, pose_video.about_people(people))]
-    yield (f"<p>{'<br>'.join(escape(line.rstrip('.')) + '.' for line in lines)}</p>"
-           f"<div style='display:flex;flex-wrap:wrap;gap:8px'>{''.join(cells)}</div>")
+    lines = _lines(checked, inputs)
+    if pose_video.of_person(inputs):
+        lines += [f"{sentence(line)}." for line in pose_video.about_people(people)]
+    yield (f"<p>{'<br>'.join(map(escape, lines))}</p><div style='{_GRID}'>{''.join(cells)}</div>")
 
 
 def spread(frames: int, most: int = MOST) -> list[int]:
@@ -153,5 +157,5 @@ def _cell(picture: Any, words: str) -> str:
     small.save(buffer, format="PNG")
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return (f"<figure style='margin:0'><img src='data:image/png;base64,{data}' alt='' "
-            f"style='height:{HEIGHT}px;margin:0'><figcaption style='font-size:.8em'>"
+            "style='width:100%;margin:0'><figcaption style='font-size:.8em'>"
             f"{escape(words)}</figcaption></figure>")
