@@ -8,7 +8,6 @@ in `preprocessing/dwpose`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from . import pose_video
 from .clip import Clip
 from .form import SettingsError
 from .log import say
+from .media import opened
 from .pipeline import on
 
 Detect = Callable[[Tensor], list[Person]]
@@ -173,7 +173,7 @@ def _decoded(path: str) -> Iterator[Any]:
     """The frames of a video, as PyAV has them: most are passed over."""
     import av
 
-    with closing(av.open(path, options=pose_video.OPTIONS, metadata_errors="replace")) as container:
+    with opened(path, pose_video.FORMATS) as container:
         frames = container.decode(video=0)
         while True:
             try:

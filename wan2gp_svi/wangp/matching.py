@@ -24,6 +24,7 @@ from ..text import cut, sentence
 from . import pose_video, sound
 from .form import AUTO, NEW, SettingsError
 from .frames import to_uint8
+from .media import MediaError
 from .plan import Plan, clips_of, required
 from .recorder import Recording
 from .resuming import check_redo
@@ -128,7 +129,7 @@ def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope) -
             return  # its clips are not all made yet
         run.lock()()
         _check_clips(run, plan.requested_run, clips_of(plan, inputs))
-    except sound.SoundError:  # which has a finding of its own
+    except MediaError:  # which has a finding of its own
         return
     except StoreError as error:
         raise _in_words(error) from error

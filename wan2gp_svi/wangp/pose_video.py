@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .. import chain
-from ..files import explain
 from ..text import count
-from ..untrusted import is_file
 from ..variants import CLIP_FRAMES
 from .form import SettingsError
+from .media import MediaError, opened, remembered
 
 FPS = 25  #: of a dancer's video
 OFFERED = "guide_preprocessing"  #: in definitions of models whose form has a control video
@@ -31,13 +29,7 @@ _DARK, _BACKGROUND = 24, 0.5  # at most this bright, and at least this part of t
 _CROPPED = 1.2  # a ratio of two shapes that is worth a warning
 _HDR = {16, 18}  # PQ and HLG
 
-# a list of other files or of addresses is a video for FFmpeg, too, if it is asked
-OPTIONS = {"protocol_whitelist": "file",
-           "format_whitelist": "mov,matroska,avi,mpegts,gif,mpeg,asf,ogg,flv"}
-
-
-class PoseVideoError(ValueError):
-    """A file holds no video that can be read. The message says why, and lacks its full stop."""
+FORMATS = "mov,matroska,avi,mpegts,gif,mpeg,asf,ogg,flv"  #: of FFmpeg
 
 
 @dataclass(frozen=True)
@@ -67,39 +59,24 @@ class Found:
         return min(int(pose * self.rate / FPS), self.frames - 1)
 
 
-def find(path: Any) -> Found:
-    """The video in a file. Raises PoseVideoError."""
-    if not isinstance(path, (str, Path)) or not is_file(path):
-        raise PoseVideoError(f"there is no pose video {path}")
-    seen = Path(path).stat()
-    return _find(str(path), seen.st_mtime_ns, seen.st_size)
-
-
-@lru_cache(maxsize=16)
-def _find(path: str, changed: int, size: int) -> Found:
-    import av
-
-    try:
-        with av.open(path, options=OPTIONS, metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise PoseVideoError(f"{Path(path).name} holds no video")
-            track = container.streams.video[0]
-            frames = sum(1 for packet in container.demux(track)
-                         if packet.size and not packet.is_discard)
-            rate = track.average_rate or track.guessed_rate
-        with av.open(path, options=OPTIONS, metadata_errors="replace") as container:
-            first = next(container.decode(video=0), None)
-            hdr = container.streams.video[0].codec_context.color_trc in _HDR
-        if first is None or not frames or not rate:
-            raise PoseVideoError(f"{Path(path).name} has no frames")
-        dark = first.to_ndarray(format="gray") <= _DARK
-        return Found(frames, Fraction(rate), first.width, first.height,
-                     bool(dark.mean() >= _BACKGROUND), hdr)
-    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
-        if isinstance(error, PoseVideoError):
-            raise
-        raise PoseVideoError(f"{Path(path).name} cannot be read as a video "
-                             f"({getattr(error, 'strerror', '') or explain(error)})") from error
+@remembered("pose video", "a video")
+def find(path: str) -> Found:
+    """The video in a file. Raises MediaError."""
+    with opened(path, FORMATS) as container:
+        if not container.streams.video:
+            raise MediaError(f"{Path(path).name} holds no video")
+        track = container.streams.video[0]
+        frames = sum(1 for packet in container.demux(track)
+                     if packet.size and not packet.is_discard)
+        rate = track.average_rate or track.guessed_rate
+    with opened(path, FORMATS) as container:
+        first = next(container.decode(video=0), None)
+        hdr = container.streams.video[0].codec_context.color_trc in _HDR
+    if first is None or not frames or not rate:
+        raise MediaError(f"{Path(path).name} has no frames")
+    dark = first.to_ndarray(format="gray") <= _DARK
+    return Found(frames, Fraction(rate), first.width, first.height,
+                 bool(dark.mean() >= _BACKGROUND), hdr)
 
 
 def used(inputs: Mapping[str, Any]) -> bool:
@@ -147,7 +124,7 @@ def obstacles(inputs: Mapping[str, Any], model_def: Mapping[str, Any]) -> Iterat
         return
     try:
         found = find(path)
-    except PoseVideoError as error:
+    except MediaError as error:
         yield SettingsError(f"{error}. Add another file, such as an MP4.", "pose-video")
     except ImportError:  # the check of a file, with a Python that cannot read video
         return
@@ -228,5 +205,5 @@ def about_people(people: Sequence[int]) -> Iterator[str]:
 def _readable(inputs: Mapping[str, Any]) -> Found | None:
     try:
         return find(given(inputs))
-    except (PoseVideoError, ImportError):
+    except (MediaError, ImportError):
         return None

@@ -12,6 +12,7 @@ from ..runs.store import Run
 from ..text import count
 from ..variants import VARIANTS
 from . import sound
+from .media import MediaError
 from .plan import SMALL
 
 SEEDS = range(2**32)
@@ -50,7 +51,7 @@ def spoken_on(run: Run, longer: Path) -> dict[str, Any]:
     about, done = run.about, len(run.done())
     try:
         heard = sound.find(longer).heard
-    except sound.SoundError as error:
+    except MediaError as error:
         raise StoreError(str(error)) from error
     same = min(done, sound.first_difference(about.sound, heard))
     if not about.sound:
