@@ -552,8 +552,8 @@ def test_the_poses_go_into_each_branch_of_generate_and_nowhere_else(tmp_path, mo
     pipe = loop.Pipe()
     pipe.model = torch.nn.Module()
     pipe.model.patch_embedding, pipe.model.svi_pose_network = layer, made
-    clip = SimpleNamespace(number=0, video=SimpleNamespace(
-        poses=SimpleNamespace(clip=lambda number: data["pose"])))
+    clip = SimpleNamespace(number=2, video=SimpleNamespace(
+        poses=SimpleNamespace(clip={2: data["pose"]}.__getitem__)))
     with torch.no_grad():
         dance.expect_tokens(pipe, clip, torch.device("cpu"))
         for _ in range(2):
