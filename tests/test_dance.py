@@ -4,10 +4,12 @@ loop."""
 from __future__ import annotations
 
 import base64
+import gc
 import io
 import json
 import re
 import sys
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -192,7 +194,8 @@ def test_without_a_pose_video(tmp_path):
     assert "Choose the model SVI-Dance" in texts["talk-dance"]
 
 
-ONE, TWO, NOBODY = 200, 250, 0  # the brightness of frames that show so many people
+#: the brightness of frames that show so many people, or hands alone
+ONE, TWO, HANDS, NOBODY = 200, 250, 150, 60
 
 
 class Wholebody:
@@ -207,13 +210,14 @@ class Wholebody:
     def __call__(self, ori_img: np.ndarray) -> tuple[np.ndarray, np.ndarray, list]:
         points, scores = self.golden["keypoints_134"].numpy(), self.golden["scores_134"].numpy()
         bright = np.argwhere(ori_img.max(-1) > 100)
-        seen, several = len(bright) > 0, ori_img.max() > 225
+        seen, several, hands = len(bright) > 0, ori_img.max() > 225, ori_img.max() == HANDS
         if seen:
             corner, end = bright.min(0)[::-1], bright.max(0)[::-1] + 1
             points = points * (end - corner) / self.golden["seen"].shape[1::-1] + corner
         people = [points, points + 9] if several else [points]
-        return (np.concatenate(people), np.concatenate([scores] * len(people)) * (
-            1 if seen else 0.1), [])
+        scores = np.concatenate([scores] * len(people)) * (1 if seen else 0.1)
+        scores[:, :92] *= 0.1 if hands else 1
+        return np.concatenate(people), scores, []
 
 
 @pytest.fixture
@@ -243,7 +247,7 @@ def filmed(path: Path, *brightness: int, number: int = 90, shape: tuple[int, int
 
 
 def test_the_poses_of_a_person_are_found_and_drawn_as_in_training(tmp_path, detector, capsys):
-    path = filmed(tmp_path / "person.mp4", ONE, TWO, TWO, ONE, NOBODY, NOBODY, NOBODY)
+    path = filmed(tmp_path / "person.mp4", ONE, TWO, TWO, ONE, NOBODY, NOBODY, HANDS)
     assert said(path, video_prompt_type="PV").keys() == {"pose-length", "pose-shape"}
     inputs = asked(path, video_prompt_type="APV|")
     assert prepare("i2v", OFFERS, inputs) == "" and inputs["video_prompt_type"] == "PV"
@@ -254,6 +258,21 @@ def test_the_poses_of_a_person_are_found_and_drawn_as_in_training(tmp_path, dete
         assert torch.equal(pose, torch.zeros_like(wanted) if 4 <= number < 7 else wanted), number
     assert told == ["clip 1: no person was found in 3 of 81 frames, and the pose is empty there."]
     assert "clip 1: there are several people in 2 of 81 frames" in capsys.readouterr().out
+
+
+def test_the_detector_takes_no_memory_between_clips(tmp_path, detector):
+    loaded = []
+
+    def load() -> dance.Detect:
+        found = dance.detector()
+        loaded.append(weakref.ref(found))
+        return found
+
+    poses = dance.Poses(str(filmed(tmp_path / "a.mp4", number=170)), 96, 160, 1, load)
+    for clip in (0, 1):
+        poses.clip(clip)
+        gc.collect()
+        assert len(loaded) == clip + 1 and loaded[-1]() is None
 
 
 def test_a_detector_that_is_not_there_is_said(tmp_path, detector, monkeypatch):
@@ -311,6 +330,12 @@ def test_aligned_poses_are_asked_for_by_wangps_own_letter_and_make_another_run(t
     nobody = Image.new("RGB", (loop.SIDE, loop.SIDE), (50, 50, 50))
     assert not wgp.generate(aligned | {"custom_settings": None, "image_start": nobody})
     assert "cannot be moved to the person in the start image" in wgp.error
+    assert wgp.generate(aligned | {"custom_settings": None}), wgp.error  # its picture is bright
+    made = wgp.run
+    assert made.about.decides["poses aligned"] and len(made.done()) == 1
+    wgp.forget()
+    longer = resuming.extended(made, 1)
+    assert longer["video_prompt_type"] == "OV" and wgp.generate(longer) and wgp.made == [2]
 
 
 def test_a_dancer_is_moved_to_where_another_person_stands():
@@ -404,6 +429,7 @@ def test_poses_keep_the_tempo_of_the_dance(tmp_path, fps, shown):
     path = write(tmp_path / "a.mp4", 200, fps)
     clip = dance.Poses(str(path), 64, 64, 1).clip(0)
     assert clip.shape == (81, 64, 64, 3)
+    assert clip[0, 22, 22].tolist() == [60, 250, 130], "in the file's order of channels"
     assert (clip[[0, 1, 2, 3, 79, 80], 0, 0, 0] - 1).tolist() == shown
 
 
@@ -566,3 +592,4 @@ def test_the_poses_go_into_each_branch_of_generate_and_nowhere_else(tmp_path, mo
             dance.expect_tokens(pipe, clip, torch.device("cpu"))
         clip.video.poses = None
         dance.expect_tokens(pipe, clip, torch.device("cpu"))
+        assert torch.equal(layer(given), plain), "no pose, no network"
