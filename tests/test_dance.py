@@ -427,6 +427,7 @@ def test_the_settings_follow_the_training(tmp_path):
     (25, [0, 1, 2, 3, 79, 80]), (50, [0, 2, 4, 6, 158, 160]), (12.5, [0, 0, 1, 1, 39, 40])])
 def test_poses_keep_the_tempo_of_the_dance(tmp_path, fps, shown):
     path = write(tmp_path / "a.mp4", 200, fps)
+    assert pose_video.find(path).poses == {25: 200, 50: 100, 12.5: 400}[fps]
     clip = dance.Poses(str(path), 64, 64, 1).clip(0)
     assert clip.shape == (81, 64, 64, 3)
     assert clip[0, 22, 22].tolist() == [60, 250, 130], "in the file's order of channels"
