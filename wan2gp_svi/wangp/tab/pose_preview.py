@@ -30,7 +30,7 @@ MOST = 48  #: pictures: looking for people takes about a second each
 HEIGHT = 160  #: of a picture on the page
 _AREA = 832 * 480  # of a video, if its size is unknown
 _BLACK = 64  # at most this bright
-_GRID = ("display:grid;grid-template-columns:repeat(auto-fill,minmax(144px,1fr));gap:8px;"
+_GRID = ("display:grid;grid-template-columns:repeat(auto-fill,minmax(120px,1fr));gap:8px;"
          "max-height:640px;overflow:auto")
 _ABOUT = ("pose-video", "pose-shape", "pose-length")  # findings
 
