@@ -555,6 +555,23 @@ def test_stop_resume_redo_and_extend(tmp_path):
     assert wgp.made == [3, 4] and danced(loop.shown(wgp)) == [at % 200 for at in range(321)]
 
 
+def test_poses_have_the_size_of_the_video(tmp_path):
+    wgp = loop.WanGP(tmp_path / "outputs")
+    image = Image.fromarray(videos.noise(1)[0]).resize((32, 16))
+    path = write(tmp_path / "a.mp4", 100)
+    assert wgp.generate(settings(path, 1, image_start=image)), wgp.error
+    assert loop.shown(wgp).shape == (81, 16, 32, 3)
+
+
+def test_skeletons_as_they_are_and_found_ones_are_two_runs(tmp_path, detector):
+    path = write(tmp_path / "a.mp4", 100)
+    wgp = loop.WanGP(tmp_path / "outputs")
+    assert wgp.generate(settings(path, 1))
+    custom = {"svi_run": wgp.run.name}
+    assert not wgp.generate(settings(path, 2, video_prompt_type="PV", custom_settings=custom))
+    assert "poses found true (it has false)" in wgp.error
+
+
 def test_another_pose_video_is_another_run(tmp_path):
     one, other = write(tmp_path / "a.mp4", 200), write(tmp_path / "b.mp4", 200, first=3)
     wgp = loop.WanGP(tmp_path / "outputs")
