@@ -20,7 +20,7 @@ import sounds
 import torch
 import videos
 from PIL import Image
-from poses import write
+from poses import HANDS, NOBODY, ONE, TWO, Wholebody, stand_ins, write
 from safetensors.torch import load_file
 
 from wan2gp_svi import chain, poses, skeleton
@@ -194,47 +194,13 @@ def test_without_a_pose_video(tmp_path):
     assert "Choose the model SVI-Dance" in texts["talk-dance"]
 
 
-#: the brightness of frames that show so many people, or hands alone
-ONE, TWO, HANDS, NOBODY = 200, 250, 150, 60
-
-
-class Wholebody:
-    """WanGP's detector: a person in the golden picture's pose, as large as the bright part of the
-    picture, and in some pictures another."""
-
-    def __init__(self, onnx_det: str, onnx_pose: str, device: str = "cuda:0"):
-        assert onnx_det == "ckpts/pose/yolox_l.onnx"
-        assert onnx_pose == "ckpts/pose/dw-ll_ucoco_384.onnx"
-        self.golden = golden("dance_draw_tall")
-
-    def __call__(self, ori_img: np.ndarray) -> tuple[np.ndarray, np.ndarray, list]:
-        points, scores = self.golden["keypoints_134"].numpy(), self.golden["scores_134"].numpy()
-        bright = np.argwhere(ori_img.max(-1) > 100)
-        seen, several, hands = len(bright) > 0, ori_img.max() > 225, ori_img.max() == HANDS
-        if seen:
-            corner, end = bright.min(0)[::-1], bright.max(0)[::-1] + 1
-            points = points * (end - corner) / self.golden["seen"].shape[1::-1] + corner
-        people = [points, points + 9] if several else [points]
-        scores = np.concatenate([scores] * len(people)) * (1 if seen else 0.1)
-        scores[:, :92] *= 0.1 if hands else 1
-        return np.concatenate(people), scores, []
-
-
 @pytest.fixture
 def detector(monkeypatch) -> SimpleNamespace:
     """WanGP's detector of poses. `missing` are the files that it lacks."""
     pytest.importorskip("cv2", reason="draws with OpenCV, as WanGP does")
     found = SimpleNamespace(missing=())
-
-    def locate_file(name: str) -> str:
-        if name in found.missing:
-            raise Exception(f"Unable to locate file '{name}'")
-        return f"ckpts/{name}"
-
-    monkeypatch.setitem(sys.modules, "preprocessing.dwpose.wholebody",
-                        SimpleNamespace(Wholebody=Wholebody))
-    monkeypatch.setitem(sys.modules, "shared.utils", SimpleNamespace(
-        files_locator=SimpleNamespace(locate_file=locate_file)))
+    for name, module in stand_ins(found).items():
+        monkeypatch.setitem(sys.modules, name, module)
     return found
 
 
@@ -483,6 +449,7 @@ def test_the_preview_finds_people_on_the_cpu_and_says_where_there_are_none(
     devices = []
     monkeypatch.setattr(sys.modules["preprocessing.dwpose.wholebody"], "Wholebody",
                         lambda *given: devices.append(given[-1]) or Wholebody(*given))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     path = filmed(tmp_path / "a.mp4", *[TWO] * 40, *[ONE] * 60, number=161)
     image = Image.new("RGB", (128, 192), "white")
     for kind in ("PV", "OV"):

@@ -54,6 +54,20 @@ def golden(job: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def detect(*_: Any) -> None:
+    """Puts a stand-in for WanGP's detector of poses into its place."""
+    import sys
+
+    import poses
+    from shared.utils import files_locator
+
+    name = "preprocessing.dwpose.wholebody"
+    sys.modules[name] = poses.stand_ins(SimpleNamespace(missing=()))[name]
+    locate = files_locator.locate_file
+    files_locator.locate_file = lambda file, *others, **options: (
+        f"ckpts/{file}" if file.startswith("pose/") else locate(file, *others, **options))
+
+
 def runs(generate: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
     """What users do with a run, and with bad pose videos."""
     import poses
