@@ -268,6 +268,7 @@ def test_a_video_without_a_person_is_refused_in_its_first_clip(tmp_path, detecto
     ([1, 0, 1], ["no person was found in 1 of 3 frames"]),
     ([0, 1, 0, 0], ["leaves the picture: nobody was found in the last 2 of 4 frames",
                     "no person was found in 1 of 4 frames"]),
+    ([1, 0], ["nobody was found in the last 1 of 2 frames"]),
     ([2, 1, 3], ["several people in 2 of 3 frames"]),
 ])
 def test_what_is_said_about_people(people, sentences):
