@@ -69,11 +69,12 @@ class Pipe:
         tensors += audio_proj or []
         poses = clip.video.poses.clip(clip.number) if clip and clip.video.poses else None
         tensors += [] if poses is None else [poses]
+        assert poses is None or poses.shape[1:3] == input_video.shape[2:]
         for tensor in tensors:
             given.update(b"none" if tensor is None else str(tensor.dtype).encode())
             given.update(b"" if tensor is None else tensor.float().contiguous().numpy().tobytes())
         dice = torch.Generator().manual_seed(int.from_bytes(given.digest()[:7], "big"))
-        frames = torch.rand(3, frame_num, SIDE, SIDE, generator=dice)
+        frames = torch.rand(3, frame_num, *input_video.shape[2:], generator=dice)
         if audio_proj is not None:  # the mouth is open
             frames[:, sounds.heard(audio_proj) > 0] = 255 / 256
         if poses is not None:  # the dancer

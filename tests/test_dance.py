@@ -3,8 +3,13 @@ loop."""
 
 from __future__ import annotations
 
+import base64
+import gc
+import io
 import json
+import re
 import sys
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,16 +19,20 @@ import pytest
 import sounds
 import torch
 import videos
-from poses import write
+from PIL import Image
+from poses import HANDS, NOBODY, ONE, TWO, Wholebody, stand_ins, write
 from safetensors.torch import load_file
 
 from wan2gp_svi import chain, poses, skeleton
+from wan2gp_svi.runs.record import StoreError
 from wan2gp_svi.runs.state import State
 from wan2gp_svi.runs.store import STOP
-from wan2gp_svi.wangp import dance, resuming
+from wan2gp_svi.text import count
+from wan2gp_svi.wangp import dance, form_line, pose_video, resuming
 from wan2gp_svi.wangp.check.findings import check
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.handler import prepare
+from wan2gp_svi.wangp.tab import pose_preview
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = {case["name"]: case for case in
@@ -146,6 +155,9 @@ BAD = {
     "no frames": (lambda path: videos.ffmpeg("-i", write(path, 5), "-frames:v", 0, "-f", "mp4",
                                              path.with_name("no.mp4")) and None
                   or path.with_name("no.mp4"), "holds no video"),
+    "a track without frames": (lambda path: videos.ffmpeg(
+        "-i", write(path, 5), "-c", "copy", "-frames:v", 0, path.with_name("no.avi")) and None
+        or path.with_name("no.avi"), "has no frames"),
     "a dancer instead of a skeleton": (
         lambda path: videos.write(path, videos.noise(20) // 2 + 100),
         "If it shows a dancer, choose"),
@@ -182,41 +194,156 @@ def test_without_a_pose_video(tmp_path):
     assert "Choose the model SVI-Dance" in texts["talk-dance"]
 
 
-class Wholebody:
-    """WanGP's detector: a person in the golden picture's pose, where the frame is not dark."""
-
-    def __init__(self, onnx_det: str, onnx_pose: str, device: str = "cuda:0"):
-        assert onnx_det == "ckpts/pose/yolox_l.onnx"
-        assert onnx_pose == "ckpts/pose/dw-ll_ucoco_384.onnx"
-        self.golden = golden("dance_draw_tall")
-
-    def __call__(self, ori_img: np.ndarray) -> tuple[np.ndarray, np.ndarray, list]:
-        points, scores = self.golden["keypoints_134"].numpy(), self.golden["scores_134"].numpy()
-        two = np.concatenate([points, points + 9]), np.concatenate([scores, scores])
-        seen = ori_img.max() > 100
-        return two[0].copy(), two[1] * (1 if seen else 0.1), []
-
-
-def test_the_poses_of_a_person_are_found_and_drawn_as_in_training(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def detector(monkeypatch) -> SimpleNamespace:
+    """WanGP's detector of poses. `missing` are the files that it lacks."""
     pytest.importorskip("cv2", reason="draws with OpenCV, as WanGP does")
-    monkeypatch.setitem(sys.modules, "preprocessing.dwpose.wholebody",
-                        SimpleNamespace(Wholebody=Wholebody))
-    monkeypatch.setitem(sys.modules, "shared.utils", SimpleNamespace(files_locator=SimpleNamespace(
-        locate_file=lambda path: f"ckpts/{path}")))
-    frames = np.full((90, 192, 128, 3), 200, np.uint8)
-    frames[4:7] = 0
-    path = videos.write(tmp_path / "person.mp4", frames, videos.EXACT, 25)
+    found = SimpleNamespace(missing=())
+    for name, module in stand_ins(found).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return found
+
+
+def filmed(path: Path, *brightness: int, number: int = 90, shape: tuple[int, int] = (192, 128)
+           ) -> Path:
+    """A video of a person; `brightness` is that of its first frames."""
+    frames = np.full((number, *shape, 3), ONE, np.uint8)
+    frames[: len(brightness)] = np.array(brightness, np.uint8).reshape(-1, 1, 1, 1)
+    return videos.write(path, frames, videos.EXACT, 25)
+
+
+def test_the_poses_of_a_person_are_found_and_drawn_as_in_training(tmp_path, detector, capsys):
+    path = filmed(tmp_path / "person.mp4", ONE, TWO, TWO, ONE, NOBODY, NOBODY, HANDS)
     assert said(path, video_prompt_type="PV").keys() == {"pose-length", "pose-shape"}
     inputs = asked(path, video_prompt_type="APV|")
     assert prepare("i2v", OFFERS, inputs) == "" and inputs["video_prompt_type"] == "PV"
-    clip = dance.Poses(str(path), 96, 160, 1, dance.detector).clip(0)
+    told: list[str] = []
+    clip = dance.Poses(str(path), 96, 160, 1, dance.detector, tell=told.append).clip(0)
     wanted = golden("dance_draw_tall")["resized_96x160"]
     for number, pose in enumerate(clip):
-        assert torch.equal(pose, torch.zeros_like(wanted) if 4 <= number < 7 else wanted)
-    assert "clip 1: no person was found in 3 frames" in capsys.readouterr().out
+        assert torch.equal(pose, torch.zeros_like(wanted) if 4 <= number < 7 else wanted), number
+    assert told == ["clip 1: no person was found in 3 of 81 frames, and the pose is empty there."]
+    assert "clip 1: there are several people in 2 of 81 frames" in capsys.readouterr().out
+
+
+def test_the_detector_takes_no_memory_between_clips(tmp_path, detector):
+    loaded = []
+
+    def load() -> dance.Detect:
+        found = dance.detector()
+        loaded.append(weakref.ref(found))
+        return found
+
+    poses = dance.Poses(str(filmed(tmp_path / "a.mp4", number=170)), 96, 160, 1, load)
+    for clip in (0, 1):
+        poses.clip(clip)
+        gc.collect()
+        assert len(loaded) == clip + 1 and loaded[-1]() is None
+
+
+def test_a_detector_that_is_not_there_is_said(tmp_path, detector, monkeypatch):
+    poses = dance.Poses(str(filmed(tmp_path / "a.mp4")), 96, 160, 1, dance.detector)
+    detector.missing = ("pose/yolox_l.onnx",)
+    with pytest.raises(SettingsError, match="has not downloaded its detector of poses yet"):
+        poses.clip(0)
     monkeypatch.setitem(sys.modules, "preprocessing.dwpose.wholebody", None)
-    with pytest.raises(SettingsError, match="detector of poses cannot be loaded"):
-        dance.Poses(str(path), 96, 160, 1, dance.detector).clip(0)
+    with pytest.raises(SettingsError, match="detector of poses cannot be loaded .* Use a pose"):
+        poses.clip(0)
+
+
+def test_a_video_without_a_person_is_refused_in_its_first_clip(tmp_path, detector):
+    path = filmed(tmp_path / "a.mp4", *[NOBODY] * 81, number=170)
+    poses = dance.Poses(str(path), 96, 160, 1, dance.detector)
+    with pytest.raises(SettingsError, match="No person was found in the first clip of a.mp4"):
+        poses.clip(0)
+    assert poses.clip(1).any(), "the person comes in the second"
+    empty = dance.Poses(str(filmed(tmp_path / "b.mp4", *[ONE] * 81, *[NOBODY] * 89, number=170)),
+                        96, 160, 1, dance.detector)
+    assert empty.clip(0).any() and not empty.clip(1)[1:].any(), "what is made stays"
+
+
+@pytest.mark.parametrize(("people", "sentences"), [
+    ([1, 1, 1], []),
+    ([0, 0, 0], ["no person was found in any of 3 frames"]),
+    ([1, 0, 1], ["no person was found in 1 of 3 frames"]),
+    ([0, 1, 0, 0], ["leaves the picture: nobody was found in the last 2 of 4 frames",
+                    "no person was found in 1 of 4 frames"]),
+    ([1, 0], ["nobody was found in the last 1 of 2 frames"]),
+    ([2, 1, 3], ["several people in 2 of 3 frames"]),
+])
+def test_what_is_said_about_people(people, sentences):
+    said = list(pose_video.about_people(people))
+    assert len(said) == len(sentences)
+    assert all(words in one for words, one in zip(sentences, said, strict=True))
+
+
+# ------------------------------------------------------------------ the dancer's place in the image
+
+def golden_person() -> skeleton.Person:
+    data = {key: tensor.numpy() for key, tensor in golden("dance_draw_tall").items()}
+    height, width, _ = data["seen"].shape
+    return skeleton.person(data["keypoints_134"][0], data["scores_134"][0], height, width)
+
+
+def test_aligned_poses_are_asked_for_by_wangps_own_letter_and_make_another_run(tmp_path, detector):
+    path = filmed(tmp_path / "a.mp4", number=100)
+    wgp = loop.WanGP(tmp_path / "outputs")
+
+    assert wgp.generate(settings(path, 1, video_prompt_type="PV")), wgp.error
+    custom = {"svi_run": wgp.run.name}
+    aligned = settings(path, 1, video_prompt_type="OV", custom_settings=custom)
+    assert aligned["video_prompt_type"] == "OV"
+    assert not wgp.generate(aligned) and "poses aligned true (it has false)" in wgp.error
+    nobody = Image.new("RGB", (loop.SIDE, loop.SIDE), (50, 50, 50))
+    assert not wgp.generate(aligned | {"custom_settings": None, "image_start": nobody})
+    assert "cannot be moved to the person in the start image" in wgp.error
+    assert wgp.generate(aligned | {"custom_settings": None}), wgp.error  # its picture is bright
+    made = wgp.run
+    assert made.about.decides["poses aligned"] and len(made.done()) == 1
+    wgp.forget()
+    longer = resuming.extended(made, 1)
+    assert longer["video_prompt_type"] == "OV" and wgp.generate(longer) and wgp.made == [2]
+
+
+def test_a_dancer_is_moved_to_where_another_person_stands():
+    other, scale, shift = golden_person(), 0.6, np.array([0.1, 0.25])
+    small = other.moved(scale, shift)
+    back = small.moved(*skeleton.placement(skeleton.torso(small, 300, 200),
+                                           skeleton.torso(other, 300, 200)))
+    seen = (other.joints >= 0).all(1)
+    assert (~seen).any() and np.allclose(back.joints, other.joints)
+    assert np.allclose(back.hands, other.hands)
+    joints = other.joints.copy()
+    joints[8] = -1
+    assert skeleton.torso(skeleton.Person(joints, other.hands), 300, 200) is None, "a hip is unseen"
+
+
+def test_a_person_in_the_middle_of_a_wider_picture():
+    joints = np.full((20, 2), 0.0)
+    joints[1], joints[2] = (1.0, 0.5), -1
+    one = skeleton.fitted(skeleton.Person(joints, np.full((2, 21, 2), -1.0)), (100, 50), (200, 400))
+    assert one.joints[0].tolist() == [0.375, 0] and one.joints[1].tolist() == [0.625, 0.5]
+    assert one.joints[2].tolist() == [-1, -1] and (one.hands == -1).all()
+
+
+def test_the_skeleton_stands_where_the_person_in_the_image_does(tmp_path, detector):
+    path, size = filmed(tmp_path / "a.mp4", NOBODY, ONE), (192, 128)
+    image = torch.full((*size, 3), ONE, dtype=torch.uint8)
+    plain = dance.Poses(str(path), *size, 1, dance.detector).clip(0)
+    same = dance.Poses(str(path), *size, 1, dance.detector, image).clip(0)
+    assert torch.equal(plain, same), "the person in the image is the dancer"
+    wide = torch.zeros((192, 384, 3), dtype=torch.uint8)
+    wide[96:, :64] = ONE  # half as large, in the lower left corner
+    moved = dance.Poses(str(path), 192, 384, 1, dance.detector, wide).clip(0)[1]
+    rows, columns = moved.amax(-1).nonzero().T
+    others, beside = plain[1].amax(-1).nonzero().T
+    for found, wanted in ((rows, others / 2 + 96), (columns, beside / 2)):
+        assert abs(found.min() - wanted.min()) < 4 and abs(found.max() - wanted.max()) < 4
+    with pytest.raises(SettingsError, match="not seen in the image"):
+        dance.Poses(str(path), *size, 1, dance.detector, torch.zeros_like(image)).clip(0)
+    empty = filmed(tmp_path / "b.mp4", *[NOBODY] * 90)
+    with pytest.raises(SettingsError, match="not seen in the pose video"):
+        dance.Poses(str(empty), *size, 1, dance.detector, image).clip(0)
 
 
 def test_another_shape_and_an_early_end_are_warned_about(tmp_path):
@@ -224,8 +351,31 @@ def test_another_shape_and_an_early_end_are_warned_about(tmp_path):
     short = said(write(tmp_path / "b.mp4", 100))["pose-length"]
     assert "100 poses, and the video 161 frames" in short
     assert "set 81 frames, 1 clip, to end with it" in short
-    wide = said(write(tmp_path / "c.mp4", 161), resolution="832x480", image_start="")
-    assert "has 64x64, and the video the shape of 832x480" in wide["pose-shape"]
+    wide = write(tmp_path / "c.mp4", 161)
+    other = {kind: said(wide, resolution="832x480", image_start="", video_prompt_type=kind)
+             for kind in ("V", "PV", "OV")}
+    assert "has 64x64, and the video the shape of 832x480" in other["V"]["pose-shape"]
+    assert "or have the poses aligned" not in other["V"]["pose-shape"]
+    assert "or have the poses aligned with the image." in other["PV"]["pose-shape"]
+    assert "pose-shape" not in other["OV"], "it has no bars"
+
+
+@pytest.mark.parametrize(("poses", "frames", "clips"), [
+    (50, 405, 1), (81, 405, 1), (160, 405, 1), (161, 405, 2), (200, 405, 2), (241, 162, 2)])
+def test_the_video_ends_with_the_pose_video_if_that_is_chosen(tmp_path, poses, frames, clips):
+    path = write(tmp_path / "a.mp4", poses)
+    inputs = asked(path, video_length=frames, video_prompt_type="V|")  # WanGP's "Capped By"
+    checked = check("i2v", OFFERS, inputs)
+    line = form_line.words(checked, inputs, False)
+    assert line[0].startswith(f"SVI-Dance: {count(clips, 'clip')}, {80 * clips + 1} frames")
+    assert ("It ends with the pose video." in line) == (frames == 405)
+    texts = {one.id: one.text for one in checked.findings}
+    assert f"as long as the pose video: {count(clips, 'whole clip')}" in texts["frames"]
+    assert ("pose-length" in texts) == (poses < 81), "else none comes twice"
+    assert prepare("i2v", OFFERS, inputs) == ""
+    assert (inputs["video_length"], inputs["video_prompt_type"]) == (80 * clips + 1, "V")
+    more = inputs | {"video_length": frames}
+    assert prepare("i2v", OFFERS, more) == "" and more["video_length"] == (401, 161)[frames < 405]
 
 
 def test_the_settings_follow_the_training(tmp_path):
@@ -244,8 +394,10 @@ def test_the_settings_follow_the_training(tmp_path):
     (25, [0, 1, 2, 3, 79, 80]), (50, [0, 2, 4, 6, 158, 160]), (12.5, [0, 0, 1, 1, 39, 40])])
 def test_poses_keep_the_tempo_of_the_dance(tmp_path, fps, shown):
     path = write(tmp_path / "a.mp4", 200, fps)
+    assert pose_video.find(path).poses == {25: 200, 50: 100, 12.5: 400}[fps]
     clip = dance.Poses(str(path), 64, 64, 1).clip(0)
     assert clip.shape == (81, 64, 64, 3)
+    assert clip[0, 22, 22].tolist() == [60, 250, 130], "in the file's order of channels"
     assert (clip[[0, 1, 2, 3, 79, 80], 0, 0, 0] - 1).tolist() == shown
 
 
@@ -262,11 +414,80 @@ def test_a_pose_video_that_ends_early_says_where(tmp_path):
         found.clip(0)
 
 
+# ------------------------------------------------------------------------------------ the preview
+
+def previewed(path: Path | None, **changes) -> tuple[list[str], str, list[np.ndarray]]:
+    """What the preview yields: how far it is, its text, and its pictures."""
+    *progress, html = pose_preview.preview("i2v", OFFERS, asked(path, **changes))
+    pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+                for data in re.findall("base64,([^']*)'", html)]
+    return progress, html, pictures
+
+
+def test_the_preview_shows_the_poses_of_each_clip_as_the_model_sees_them(tmp_path):
+    path = write(tmp_path / "a.mp4", 100)
+    progress, html, pictures = previewed(path, resolution="32x16", image_start="")
+    assert "SVI-Dance: 2 clips, 161 frames, 6.4 s.<br>A start image is needed" in html
+    assert "The pose video has 100 poses, and the video 161 frames" in html
+    assert "person" not in html, "nobody looks for people"
+    shown = pose_preview.spread(161)
+    assert (len(shown), shown[0], shown[-1]) == (48, 0, 160) and len(pictures) == 48
+    assert shown == sorted(set(shown)) and max(np.diff(shown)) == 4
+    assert all(picture.shape[:2] == (pose_preview.HEIGHT, 2 * pose_preview.HEIGHT)
+               for picture in pictures), "the video's shape, with black bars"
+    middle = [int(picture[10, pose_preview.HEIGHT // 2 + 10, 0]) - 1 for picture in pictures]
+    assert middle == [at % 100 for at in shown], "it goes round"
+    assert not any(picture[:, : pose_preview.HEIGHT // 2 - 1].any() for picture in pictures)
+    captions = re.findall("<figcaption[^>]*>([^<]*)<", html)
+    assert captions[0] == "clip 1, 0.0 s" and captions[-1] == "clip 2, 6.4 s"
+    assert [one.startswith("clip 1") for one in captions] == [at < 80 for at in shown]
+    assert "<progress value='1.000'" in progress[-1] and f"{len(progress)} of" in progress[-1]
+    assert pose_preview.spread(5) == [0, 1, 2, 3, 4] and pose_preview.spread(1) == [0]
+
+
+def test_the_preview_finds_people_on_the_cpu_and_says_where_there_are_none(
+        tmp_path, detector, monkeypatch):
+    devices = []
+    monkeypatch.setattr(sys.modules["preprocessing.dwpose.wholebody"], "Wholebody",
+                        lambda *given: devices.append(given[-1]) or Wholebody(*given))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    path = filmed(tmp_path / "a.mp4", *[TWO] * 40, *[ONE] * 60, number=161)
+    image = Image.new("RGB", (128, 192), "white")
+    for kind in ("PV", "OV"):
+        _, html, pictures = previewed(path, resolution="128x192", image_start=[(image, "")],
+                                      video_prompt_type=kind)
+        assert len(pictures) == 49 and "on your image" in html
+        assert (pictures[0] == 255).mean() > 0.7 and not (pictures[1] == 255).mean() > 0.1
+        assert "There are several people in 12 of 48 frames" in html
+    assert set(devices) == {"cpu"}, "WanGP may be making a video on the card"
+    nobody = filmed(tmp_path / "b.mp4", *[NOBODY] * 161, number=161)
+    assert "No person was found in any of 48 frames" in previewed(nobody, video_prompt_type="PV")[1]
+    detector.missing = ("pose/yolox_l.onnx",)
+    with pytest.raises(SettingsError, match="has not downloaded its detector"):
+        previewed(path, video_prompt_type="PV")
+    with pytest.raises(SettingsError, match="Add a start image first"):
+        previewed(path, video_prompt_type="OV", image_start=None)
+
+
+@pytest.mark.parametrize(("model_def", "changes", "error", "words"), [
+    (OFFERS, {}, SettingsError, "there is no pose video"),
+    (OFFERS, dict(video_guide=None), SettingsError, "needs a pose video"),
+    (OFFERS, dict(video_length="x"), SettingsError, "frames are not possible"),
+    (OFFERS, dict(activated_loras=[]), StoreError, "the form is not set for SVI-Dance"),
+    (OFFERS, dict(activated_loras=["svi-shot.safetensors"]), StoreError, "Choose its profile"),
+    ({}, dict(video_prompt_type=""), StoreError, "add a control video"),
+])
+def test_the_preview_says_what_it_lacks(tmp_path, model_def, changes, error, words):
+    inputs = asked(tmp_path / "none.mp4", **changes)
+    with pytest.raises(error, match=words):
+        list(pose_preview.preview("i2v", model_def, inputs))
+
+
 # ------------------------------------------------------------------------------ in WanGP's loop
 
 def settings(path: Path, clips: int, **changes) -> dict:
-    made = loop.settings("dance", clips, video_guide=str(path), video_prompt_type="V",
-                         force_fps="25", **changes)
+    made = loop.settings("dance", clips, **{"video_guide": str(path), "video_prompt_type": "V",
+                                            "force_fps": "25", **changes})
     assert prepare("i2v", OFFERS, made) == ""
     return made
 
@@ -302,6 +523,23 @@ def test_stop_resume_redo_and_extend(tmp_path):
     assert wgp.made == [3, 4] and danced(loop.shown(wgp)) == [at % 200 for at in range(321)]
 
 
+def test_poses_have_the_size_of_the_video(tmp_path):
+    wgp = loop.WanGP(tmp_path / "outputs")
+    image = Image.fromarray(videos.noise(1)[0]).resize((32, 16))
+    path = write(tmp_path / "a.mp4", 100)
+    assert wgp.generate(settings(path, 1, image_start=image)), wgp.error
+    assert loop.shown(wgp).shape == (81, 16, 32, 3)
+
+
+def test_skeletons_as_they_are_and_found_ones_are_two_runs(tmp_path, detector):
+    path = write(tmp_path / "a.mp4", 100)
+    wgp = loop.WanGP(tmp_path / "outputs")
+    assert wgp.generate(settings(path, 1))
+    custom = {"svi_run": wgp.run.name}
+    assert not wgp.generate(settings(path, 2, video_prompt_type="PV", custom_settings=custom))
+    assert "poses found true (it has false)" in wgp.error
+
+
 def test_another_pose_video_is_another_run(tmp_path):
     one, other = write(tmp_path / "a.mp4", 200), write(tmp_path / "b.mp4", 200, first=3)
     wgp = loop.WanGP(tmp_path / "outputs")
@@ -326,8 +564,8 @@ def test_the_poses_go_into_each_branch_of_generate_and_nowhere_else(tmp_path, mo
     pipe = loop.Pipe()
     pipe.model = torch.nn.Module()
     pipe.model.patch_embedding, pipe.model.svi_pose_network = layer, made
-    clip = SimpleNamespace(number=0, video=SimpleNamespace(
-        poses=SimpleNamespace(clip=lambda number: data["pose"])))
+    clip = SimpleNamespace(number=2, video=SimpleNamespace(
+        poses=SimpleNamespace(clip={2: data["pose"]}.__getitem__)))
     with torch.no_grad():
         dance.expect_tokens(pipe, clip, torch.device("cpu"))
         for _ in range(2):
@@ -340,3 +578,4 @@ def test_the_poses_go_into_each_branch_of_generate_and_nowhere_else(tmp_path, mo
             dance.expect_tokens(pipe, clip, torch.device("cpu"))
         clip.video.poses = None
         dance.expect_tokens(pipe, clip, torch.device("cpu"))
+        assert torch.equal(layer(given), plain), "no pose, no network"

@@ -28,7 +28,8 @@ ARROWS = {
     "drift": {*BASE, "method"},
     "wangp": {*BASE, "method", "runs", "drift", "wangp.check", "install.text"},
     "wangp.check": {*BASE, "method", "wangp"},
-    "wangp.tab": {*BASE, "method", "runs", "drift", "wangp", "install", "install.text"},
+    "wangp.tab": {*BASE, "method", "runs", "drift", "wangp", "wangp.check", "install",
+                  "install.text"},
     "demo": {*BASE, "method", "drift"},
     "demo.in_wangp": {*BASE, "method", "demo", "wangp", "install", "install.text"},
     "install.text": {*BASE},  # reads WanGP's source for the installer and for the contract

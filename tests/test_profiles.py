@@ -53,7 +53,7 @@ def test_a_profile_has_one_strength_for_each_lora(profile):
 
 def test_the_model_for_dance_opens_with_its_profile():
     made, profile = model(), ALL["wan_i2v/SVI-Dance - 50 Steps"].settings
-    assert made["model"]["guide_preprocessing"]["selection"] == ["V", "PV"]
+    assert made["model"]["guide_preprocessing"]["selection"] == ["V", "PV", "OV"]
     assert {name: made[name] for name in profile.keys() & made.keys()
             } == {name: profile[name] for name in profile.keys() & made.keys()}
     assert profile.keys() - made.keys() == {"model_type", "help"}

@@ -15,7 +15,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
+import sounds
 import torch
 from PIL import Image
 
@@ -33,7 +35,7 @@ from wan2gp_svi.runs.state import (
     stop_is_asked,
 )
 from wan2gp_svi.runs.store import STOP, Run, Store
-from wan2gp_svi.wangp import resuming, stop_button
+from wan2gp_svi.wangp import resuming, sound, stop_button
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.tab import (
     actions,
@@ -290,6 +292,23 @@ def test_settings_to_go_on(store: Store):
 def test_what_cannot_be_done_is_said(store: Store, what, said: str):
     with pytest.raises(StoreError, match=said):
         what(make(store))
+
+
+def test_a_run_that_speaks_is_extended_by_a_longer_sound(store: Store, tmp_path: Path):
+    short = sounds.write(tmp_path / "a.wav", sounds.speech(300))
+    longer = sounds.write(tmp_path / "b.wav", np.concatenate(
+        [sounds.speech(300), sounds.speech(200, seed=3)]))
+    run = make(store, 4, sound=list(sound.find(short).heard), ended="finished")
+    with pytest.raises(StoreError, match="is as long as its sound. To extend it, add a longer"):
+        actions.extend(run, 3, "")
+    with pytest.raises(StoreError, match="is not longer"):
+        actions.extend(run, 3, "", str(short))
+    settings = actions.extend(run, 3, "ignored", str(longer))
+    assert settings["audio_guide"] == str(longer) and settings["video_length"] == 80 * 7 + 1
+    assert settings["custom_settings"]["svi_run"] == f"{run.name}@4", "the sound ended in it"
+    assert actions.what_happens(run, settings, 4) == f"redo run {run.name} from clip 4 of 7"
+    with pytest.raises(StoreError, match="has no sound: extend it by"):
+        resuming.spoken_on(make(store), longer)
 
 
 def test_stop_reaches_the_run_that_is_being_made(store: Store):

@@ -27,6 +27,7 @@ _COLOURS = [*([round(255 * part) for part in colorsys.hsv_to_rgb(hue / 18, 1, 1)
               for hue in range(18)), [170, 255, 255], [255, 255, 0]]
 _BONES = tuple((0 if joint % 4 == 1 else joint - 1, joint) for joint in range(1, 21))
 _KNUCKLE = (0, 0, 255)
+_NECK, _HIPS = 1, [8, 11]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,43 @@ class Person:
 
     joints: _Points
     hands: _Points
+
+    def moved(self, scale: _Points | float, shift: _Points) -> Person:
+        """Each point p that was seen becomes p * scale + shift."""
+        return Person(*(np.where(_seen_each(points), points * scale + shift, -1.0)
+                        for points in (self.joints, self.hands)))
+
+
+def fitted(one: Person, sides: tuple[int, int], others: tuple[int, int]) -> Person:
+    """A person in a picture of these sides (height and width), as part of a picture with others,
+    into whose middle the first one is fitted."""
+    inside, outside = np.array(sides[::-1], float), np.array(others[::-1], float)
+    part = inside * (outside / inside).min() / outside
+    return one.moved(part, (1 - part) / 2)
+
+
+@dataclass(frozen=True)
+class Torso:
+    """The middle of the hips [2], as parts of width and height, and how far the neck is from it, in
+    pixels."""
+
+    hips: _Points
+    length: float
+
+
+def torso(one: Person, height: int, width: int) -> Torso | None:
+    """None unless neck and hips were seen."""
+    seen = one.joints[[_NECK, *_HIPS]]
+    hips = seen[1:].mean(0)
+    length = float(np.hypot(*((seen[0] - hips) * [width, height])))
+    return Torso(hips, length) if _seen(seen) and length else None
+
+
+def placement(dancer: Torso, other: Torso) -> tuple[float, _Points]:
+    """The scale and the shift for `moved` that make the dancer's torso as long as the other one and
+    put its hips there. Both are in pictures of the same sides."""
+    scale = other.length / dancer.length
+    return scale, other.hips - dancer.hips * scale
 
 
 def person(points: _Points, scores: _Points, height: int, width: int) -> Person:
@@ -78,7 +116,11 @@ def draw(one: Person, height: int, width: int) -> _Points:
 
 
 def _seen(points: _Points) -> bool:
-    return bool((points >= 0).all())
+    return bool(_seen_each(points).all())
+
+
+def _seen_each(points: _Points) -> _Points:
+    return np.asarray((points >= 0).all(-1, keepdims=True))
 
 
 def _pixel(point: _Points) -> tuple[int, int]:

@@ -126,26 +126,10 @@ def talk_attention(case: dict[str, Any], data: dict[str, torch.Tensor]) -> dict[
 
 def talk_dit(case: dict[str, Any], data: dict[str, torch.Tensor]) -> dict[str, float]:
     """The whole two-block model, in bfloat16 as WanGP runs it -> relative errors."""
-    from mmgp import offload
-    from models.wan.any2video import get_rotary_pos_embed
-    from models.wan.modules.model import WanModel
     from models.wan.multitalk.multitalk import get_window_audio_embeddings
 
-    offload.shared_state["_attention"] = "sdpa"
-    shape, rule = case["dit"], functools.partial(by_rule, case["seed"])
-    model = WanModel(model_type="i2v", text_len=512, multitalk_output_dim=768, **{
-        name: shape[name] for name in ("dim", "in_dim", "ffn_dim", "out_dim", "freq_dim", "eps",
-                                       "num_heads", "num_layers")})
-    model.load_state_dict({name: rule(name, tensor.shape)
-                           for name, tensor in model.state_dict().items()})
-    model = model.to(torch.bfloat16).eval()
-    model.lock_layers_dtypes(torch.bfloat16)
-    model.apply_post_init_changes()
-    model._model_dtype, model.cache = torch.bfloat16, None
-    half = torch.bfloat16
-    prompts = [torch.cat([rule(f"input.context_{name}", (rows, 4096)),
-                          torch.zeros(512 - rows, 4096)])[None].to(half)
-               for name, rows in (("positive", 12), ("negative", 7))]
+    half, rule = torch.bfloat16, functools.partial(by_rule, case["seed"])
+    model, prompts, shared = whole_model(case, data, multitalk_output_dim=768)
     embeddings = rule("input.audio", (case["embeddings"], 12, 768)).to(half)
     heard = get_window_audio_embeddings([embeddings], case["start"], case["frames"])
     nothing = [torch.zeros_like(one) for one in heard]
@@ -154,15 +138,40 @@ def talk_dit(case: dict[str, Any], data: dict[str, torch.Tensor]) -> dict[str, f
         predictions = model(
             [data[f"latents_{step}"][None].to(half)] * 3, t=data[f"timestep_{step}"],
             context=[prompts[0], prompts[1], prompts[1]],
-            multitalk_audio=[heard, heard, nothing], multitalk_masks=[None] * 3,
-            clip_fea=rule("input.clip_feature", (1, 257, 1280)).to(half), y=data["y"].to(half),
-            freqs=get_rotary_pos_embed([21, 4, 6], enable_RIFLEx=False),
-            pipeline=SimpleNamespace(_interrupt=False), callback=None)
+            multitalk_audio=[heard, heard, nothing], multitalk_masks=[None] * 3, **shared)
         for name, one in zip(("conditional", "drop_text", "unconditional"), predictions,
                              strict=True):
             wanted = data[f"{name}_{step}"]
             found[f"{name}_{step}"] = float((one[0].float() - wanted).norm() / wanted.norm())
     return found
+
+
+def whole_model(case: dict[str, Any], data: dict[str, torch.Tensor], **options: Any
+                ) -> tuple[Any, list[torch.Tensor], dict[str, Any]]:
+    """The two-block model of a case in bfloat16, its two prompts, and what each call of it gets."""
+    from mmgp import offload
+    from models.wan.any2video import get_rotary_pos_embed
+    from models.wan.modules.model import WanModel
+
+    offload.shared_state["_attention"] = "sdpa"
+    shape, rule, half = case["dit"], functools.partial(by_rule, case["seed"]), torch.bfloat16
+    model = WanModel(model_type="i2v", text_len=512, **options, **{
+        name: shape[name] for name in ("dim", "in_dim", "ffn_dim", "out_dim", "freq_dim", "eps",
+                                       "num_heads", "num_layers")})
+    model.load_state_dict({name: rule(name, tensor.shape)
+                           for name, tensor in model.state_dict().items()})
+    model = model.to(half).eval()
+    model.lock_layers_dtypes(half)
+    model.apply_post_init_changes()
+    model._model_dtype, model.cache = half, None
+    model.forward = functools.partial(WanModel.forward.__wrapped__, model)  # nothing is recorded
+    prompts = [torch.cat([rule(f"input.context_{name}", (rows, 4096)),
+                          torch.zeros(512 - rows, 4096)])[None].to(half)
+               for name, rows in (("positive", 12), ("negative", 7))]
+    return model, prompts, {
+        "clip_fea": rule("input.clip_feature", (1, 257, 1280)).to(half), "y": data["y"].to(half),
+        "freqs": get_rotary_pos_embed([21, 4, 6], enable_RIFLEx=False),
+        "pipeline": SimpleNamespace(_interrupt=False), "callback": None}
 
 
 def by_rule(seed: int, name: str, shape: Any) -> torch.Tensor:
@@ -197,34 +206,40 @@ def open_mouths(*_: Any) -> None:
     WanAny2V.generate = opened
 
 
-def runs(generate: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
-    """What users do with a run, and with bad sounds."""
-    import sounds
+def pressed(generate: Any, store: Any, seen: list[dict[str, Any]], settings: dict[str, Any],
+            stop: int = 0) -> None:
+    """Generates, and adds to `seen` what came of it and of the newest run."""
     from scenarios import watched
 
-    from wan2gp_svi.runs.store import FOLDER, Store
-    from wan2gp_svi.wangp import resuming
     from wan2gp_svi.wangp.recorder import Recording
 
     Recording.report = lambda self, video: None  # it takes seconds; test_svi.py looks at it
+    windows: list[Any] = []
+    with watched(windows, ("stop", stop)):
+        result = generate(settings)
+    run = next(store.runs(), None)
+    about = run and run.about
+    seen.append({
+        "success": result.success, "errors": [str(error.message) for error in result.errors],
+        "made": [one.number for one in windows if one.made], "run": run and run.name,
+        "ended": about and about.ended, "video": about and about.video,
+        "clips": run and len(run.done())})
+
+
+def runs(generate: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """What users do with a run, and with bad sounds."""
+    import sounds
+
+    from wan2gp_svi.runs.store import FOLDER, Store
+    from wan2gp_svi.wangp import resuming
+
     work, seen = Path(job["work"]), []
     short = sounds.write(work / "short.wav", sounds.speech(100))
     longer = sounds.write(work / "longer.wav", np.concatenate(
         [sounds.speech(100), sounds.speech(70, seed=4)]))
     store = Store(work / "outputs" / FOLDER)
 
-    def press(settings: dict[str, Any], stop: int = 0) -> None:
-        windows: list[Any] = []
-        with watched(windows, ("stop", stop)):
-            result = generate(settings)
-        run = next(store.runs(), None)
-        about = run and run.about
-        seen.append({
-            "success": result.success, "errors": [str(error.message) for error in result.errors],
-            "made": [one.number for one in windows if one.made], "run": run and run.name,
-            "ended": about and about.ended, "video": about and about.video,
-            "clips": run and len(run.done())})
-
+    press = functools.partial(pressed, generate, store, seen)
     asked = {**job["settings"], "audio_guide": str(short)}
     press(asked, stop=1)
     press(asked)

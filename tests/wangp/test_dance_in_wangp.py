@@ -3,13 +3,16 @@ a run."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("safetensors.torch",
                     reason="needs torch and safetensors to read what was recorded")
 
+import numpy as np  # noqa: E402
 import poses  # noqa: E402
 import torch  # noqa: E402
 import trees  # noqa: E402
@@ -21,6 +24,8 @@ from test_svi import SEED, install, start_image, svi, task, unit, write_loras  #
 from wan2gp_svi import chain, lora  # noqa: E402
 from wan2gp_svi.conditioning import condition  # noqa: E402
 from wan2gp_svi.poses import PoseNetwork  # noqa: E402
+from wan2gp_svi.wangp import dance  # noqa: E402
+from wan2gp_svi.wangp.frames import to_uint8  # noqa: E402
 
 TESTS = [str(Path(__file__).parents[1])]
 DANCE, SHOT = "SVI-Dance - 50 Steps", "SVI Shot Infinite - 50 Steps"
@@ -34,10 +39,13 @@ def dancing(clips: int, video: Path | None = None, **changes) -> dict:
 
 @pytest.fixture(scope="module")
 def danced(run_wangp, svi) -> trees.Outcome:  # noqa: F811
-    """Two clips with poses, then one of Shot on the same transformer."""
+    """Two clips with poses, then one of Shot on the same transformer, then one with a person whose
+    poses are aligned with the image."""
     video = poses.write(svi / "poses.mp4", POSES)
-    return run_wangp(svi, {"level": "loop", "path": TESTS, "tasks": [
-        dancing(2, video), task(SHOT, 1)]})
+    person = videos.write(svi / "person.mp4", np.full((90, 96, 64, 3), poses.ONE, np.uint8),
+                          videos.EXACT, 25)
+    return run_wangp(svi, {"level": "loop", "path": TESTS, "setup": "dance_jobs:detect", "tasks": [
+        dancing(2, video), task(SHOT, 1), dancing(1, person, video_prompt_type="OV")]})
 
 
 def test_the_profile_is_what_the_model_gets(danced):
@@ -70,16 +78,35 @@ def test_the_poses_of_each_clip_are_in_its_tokens(danced, svi):  # noqa: F811
     frames = torch.from_numpy(poses.dancer(POSES))
     added = []
     for clip in range(2):
-        wanted = network.add(torch.zeros(1, network.dim, 21, 4, 4), network.read(
-            frames[chain.pose_indices(clip, POSES, 1)]))[0]
-        branches = [name for name in tensors if name.startswith(f"task0.window{clip + 1}.tokens")]
-        for name in branches:
-            plain = tensors[name.replace("tokens", "plain")].float()
-            for one in tensors[name].float() - plain:
-                assert (one - wanted).abs().max() < 0.02 * wanted.abs().max()
-        assert branches, "one, if WanGP shares it between the branches"
-        added.append(wanted)
+        added.append(in_tokens(network, tensors, f"task0.window{clip + 1}",
+                               frames[chain.pose_indices(clip, POSES, 1)]))
     assert (added[0] - added[1]).abs().max() > 0.1 * added[0].abs().max()
+
+
+def in_tokens(network: PoseNetwork, tensors: dict, window: str, shown: torch.Tensor
+              ) -> torch.Tensor:
+    """Checks that a clip's poses are in its tokens -> what they add."""
+    wanted = network.add(torch.zeros(1, network.dim, 21, 4, 4), network.read(shown))[0]
+    branches = [name for name in tensors if name.startswith(f"{window}.tokens")]
+    for name in branches:
+        plain = tensors[name.replace("tokens", "plain")].float()
+        for one in tensors[name].float() - plain:
+            assert (one - wanted).abs().max() < 0.02 * wanted.abs().max()
+    assert branches, "one, if WanGP shares it between the branches"
+    return wanted
+
+
+def test_a_person_is_followed_where_the_one_in_the_image_stands(danced, svi, monkeypatch):  # noqa: F811
+    pytest.importorskip("cv2", reason="draws with OpenCV, as WanGP does")
+    assert "clip 1/1 done" in (log := danced.report["tasks"][2]["log"]), log[-2000:]
+    for name, module in poses.stand_ins(SimpleNamespace(missing=())).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    image = to_uint8(start_image(danced)).movedim(0, -1)
+    shown, plain = (dance.Poses(str(svi / "person.mp4"), 64, 64, 1, dance.detector, one).clip(0)
+                    for one in (image, None))
+    assert shown.any() and not torch.equal(shown, plain)
+    network = PoseNetwork(lora.clean(load_file(svi / "loras/wan_i2v/svi-dance.safetensors")).pose)
+    in_tokens(network, danced.tensors, "task2.window1", shown)
 
 
 def test_without_dance_the_transformer_is_as_it_was(danced):

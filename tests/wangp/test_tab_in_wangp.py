@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ pytest.importorskip("playwright", reason="needs playwright and chromium")
 pytest.importorskip("safetensors.torch", reason="needs torch and safetensors to read the runs")
 
 import browser  # noqa: E402
+import numpy as np  # noqa: E402
+import sounds  # noqa: E402
 import tiny  # noqa: E402
 from pictures import write_run  # noqa: E402
 from test_endless import SHOT, broken_off  # noqa: E402
@@ -21,6 +24,7 @@ from test_svi import install, task, write_loras  # noqa: E402
 
 from wan2gp_svi.runs.state import State  # noqa: E402
 from wan2gp_svi.runs.store import Store  # noqa: E402
+from wan2gp_svi.wangp import sound  # noqa: E402
 from wan2gp_svi.wangp.tab import visitors  # noqa: E402
 
 if not Path(browser.CHROMIUM).exists():
@@ -266,6 +270,40 @@ def test_visitors_of_a_shared_page_destroy_and_cost_nothing_unless_the_user_allo
         assert (visitors.OFF in removed["log"]) != trusted, removed
         assert run.folder.exists() != trusted
     assert "Traceback" not in page.log, page.log[-4000:]
+
+
+def test_a_run_that_speaks_is_extended_by_a_longer_sound(
+        wangp, wangp_copy, serve_wangp, tmp_path):
+    tree, outputs = wangp_copy(wangp), tmp_path / "outputs"
+    install(tree)
+    outputs.mkdir()
+    write_run(outputs, 0, "shot", 5, 3, 1, State.STOPPED, ["a boat"])
+    boat, = Store(outputs / "svi").runs()
+    write_run(outputs, 1, "talk", 5, 2, 2, State.FINISHED, ["a person is talking"])
+    run = next(one for one in Store(outputs / "svi").runs() if one.name != boat.name)
+    short = sounds.write(tmp_path / "short.wav", sounds.speech(150))
+    longer = sounds.write(tmp_path / "longer.wav", np.concatenate(
+        [sounds.speech(150), sounds.speech(150, seed=4)]))
+    run.change(replace(run.about, sound=list(sound.find(short).heard), settings={
+        **run.about.settings, "model_type": "multitalk", "audio_prompt_type": "A"}))
+    job = {"config": {"last_model_type": "tiny_i2v", "save_path": str(outputs)}}
+    with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
+        page = Page(opened, tmp_path / "ui")
+        page.open()
+        page.pick(boat.name)
+        page.tab("Extend")
+        opened.locator("#svi_more").wait_for()
+        assert not opened.locator("#svi_sound").is_visible()
+        page.pick(run.name)
+        opened.locator("#svi_sound").wait_for()
+        assert not opened.locator("#svi_more, #svi_prompts").locator("visible=true").count()
+        page.click("extend")
+        page.says("To extend it, add a longer one first.")
+        opened.locator("#svi_sound input[type=file]").set_input_files(longer)
+        opened.locator("#svi_sound").get_by_text("longer.wav").or_(
+            opened.locator("#svi_sound audio")).first.wait_for(state="attached")
+        page.click("extend")
+        page.says(f"WanGP's next job is to redo run {run.name} from clip 2 of 4")
 
 
 def test_the_button_runs_the_self_test_and_shows_how_far_it_is(wangp, serve_wangp, tmp_path):

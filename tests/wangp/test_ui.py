@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("playwright", reason="needs playwright and chromium")
 
 import browser  # noqa: E402
+import poses  # noqa: E402
 import sounds  # noqa: E402
 import tiny  # noqa: E402
 from test_svi import install, write_loras  # noqa: E402
@@ -153,6 +154,60 @@ def test_a_talking_person_from_a_fresh_wangp(wangp, tmp_path, serve_wangp):
             page.wait_for_timeout(200)
     assert "SVI-Talk (svi-talk.safetensors): 2 clips of 81 frames" in text, text[-3000:]
     assert "[SVI] warning" not in text, "the form is as the profile says"
+
+
+def test_a_dancing_person_is_previewed_from_a_fresh_wangp(wangp, tmp_path, serve_wangp):
+    from PIL import Image
+
+    tree = Path(shutil.copytree(wangp, tmp_path / "Wan2GP"))
+    install(tree)
+    write_loras(tree)
+    (tree / "resolutions.json").write_text(json.dumps([["64x64 (1:1)", "64x64"]]), encoding="utf-8")
+    picture, path = tmp_path / "start.png", poses.write(tmp_path / "poses.mp4", 200)
+    Image.linear_gradient("L").convert("RGB").resize((64, 64)).save(picture)
+    job = {"config": {"last_model_type": "t2v", "last_resolution_choice": "64x64"}}
+    with serve_wangp(tree, job) as address, browser.open_page(address) as page:
+        def tab() -> None:
+            page.get_by_role("tab", name="SVI", exact=True).click()
+
+        def previewed(text: str, inside: str = "body") -> None:
+            tab()
+            page.locator("#svi_poses").click()
+            page.locator(inside).get_by_text(text).locator("visible=true").first.wait_for()
+
+        page.wait_for_timeout(2000)
+        tab()
+        page.get_by_role("button", name="Poses").locator("visible=true").click()
+        previewed("The form is not set for SVI-Dance")
+        browser.choose(page, page.locator("#svi_profile input"), "SVI-Dance - 50 Steps")
+        page.locator("#svi_new").click()
+        page.get_by_text("The form is set for").first.wait_for()
+        line(page, "SVI-Dance needs a pose video")
+        previewed("SVI-Dance needs a pose video")
+        page.get_by_role("tab").first.click()
+        with page.expect_file_chooser() as chooser:
+            page.get_by_text("Click to Upload").locator("visible=true").first.click()
+        chooser.value.set_files(picture)
+        page.locator(".block", has_text="Control Video").locator("visible=true").locator(
+            "input[type=file]").first.set_input_files(path)
+        line(page, "SVI-Dance: 5 clips, 401 frames, 16.0 s.")
+        page.locator("#svi_line").get_by_text("needs a pose video").wait_for(state="detached")
+        previewed("SVI-Dance: 5 clips, 401 frames", "#svi_skeletons")
+        shown = page.locator("#svi_skeletons img")
+        assert shown.count() == 49, "your image with the first pose, and 48 more"
+        page.screenshot(path=tmp_path / "poses.png", full_page=True)
+
+        page.get_by_role("tab").first.click()
+        browser.choose(page, page.get_by_label("Capped By").locator(
+            "visible=true"), "Control Length")
+        line(page, "SVI-Dance: 2 clips, 161 frames, 6.4 s.")
+        line(page, "It ends with the pose video.")
+        previewed("SVI-Dance: 2 clips, 161 frames, 6.4 s.", "#svi_skeletons")
+        page.get_by_role("tab").first.click()
+        browser.choose(page, page.get_by_label("Control Video Process").locator(
+            "visible=true"),
+                       "Find the poses, aligned with the image")
+        previewed("WanGP has not downloaded its detector of poses yet")
 
 
 def test_a_new_video_keeps_what_is_in_the_form(form):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from .. import chain
 from ..text import count, duration, sentence
 from ..variants import CLIP_FRAMES
 from . import stop_button
@@ -69,6 +70,8 @@ def _outline(plan: Plan, inputs: Mapping[str, Any]) -> Iterator[str]:
         fewer = (f" Set {CLIP_FRAMES * (clips - 1)} for {count(clips - 1, 'clip')}."
                  if clips > 1 else "")
         yield f"Clips are whole, so {asked} frames are rounded up.{fewer}"
+    if plan.variant.poses and clips < chain.clips_of(asked, plan.variant.overlap):
+        yield "It ends with the pose video."
     if plan.requested_run not in (AUTO, NEW):
         name, _, clip = plan.requested_run.partition("@")
         yield (f"This redoes run {name} from clip {clip}." if clip else

@@ -25,6 +25,7 @@ from ..text import cut, sentence
 from . import board, pose_video, sound
 from .form import AUTO, NEW, SettingsError
 from .frames import to_uint8
+from .media import MediaError
 from .plan import Plan, clips_of, required
 from .recorder import Recording
 from .resuming import check_redo
@@ -132,7 +133,7 @@ def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope) -
             return  # its clips are not all made yet
         run.lock()()
         _check_clips(run, plan.requested_run, clips_of(plan, inputs))
-    except sound.SoundError:  # which has a finding of its own
+    except MediaError:  # which has a finding of its own
         return
     except StoreError as error:
         raise _in_words(error) from error
@@ -368,8 +369,8 @@ def _poses(inputs: _Scope, plan: Plan) -> Path | None:
 
 def _of_poses(inputs: _Scope, plan: Plan) -> dict[str, Any]:
     found = _poses(inputs, plan)
-    return {"pose video": files.sha256(found)[:16],
-            "poses found": pose_video.of_person(inputs)} if found else {}
+    return {"pose video": files.sha256(found)[:16], "poses found": pose_video.of_person(inputs),
+            "poses aligned": pose_video.is_aligned(inputs)} if found else {}
 
 
 def _of_plan(plan: Plan) -> dict[str, Any]:

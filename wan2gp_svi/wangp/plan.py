@@ -212,8 +212,9 @@ def clips_of(plan: Plan, inputs: Mapping[str, Any]) -> int:
     """The clips of a video, without those of a video that it continues."""
     if plan.sound and (clips := sound.clips(inputs)):
         return clips
-    frames = int(inputs.get("video_length") or CLIP_FRAMES)
-    return chain.clips_of(frames, plan.variant.overlap, _of_source(plan, inputs))
+    frames, overlap = int(inputs.get("video_length") or CLIP_FRAMES), plan.variant.overlap
+    clips = chain.clips_of(frames, overlap, _of_source(plan, inputs))
+    return pose_video.capped(clips, inputs, overlap) if plan.variant.poses else clips
 
 
 def _of_source(plan: Plan, inputs: Mapping[str, Any]) -> int:

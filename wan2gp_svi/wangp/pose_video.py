@@ -7,35 +7,29 @@ the keys of its settings and of its model definitions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .. import chain
-from ..files import explain
 from ..text import count
-from ..untrusted import is_file
 from ..variants import CLIP_FRAMES
 from .form import SettingsError
+from .media import MediaError, opened, remembered
 
 FPS = 25  #: of a dancer's video
 OFFERED = "guide_preprocessing"  #: in definitions of models whose form has a control video
 
-_USED, _FOUND = "V", "P"  # WanGP's letters for a control video, and for the poses in it
+# WanGP's letters for a control video, for the poses in it and for poses that it aligns with the
+# image; and its mark for a video that ends with its control video ("Capped By", since 12.26)
+_USED, _FOUND, _ALIGNED, _CAPPED = "V", "P", "O", "|"
 _DARK, _BACKGROUND = 24, 0.5  # at most this bright, and at least this part of the picture
 _CROPPED = 1.2  # a ratio of two shapes that is worth a warning
 _HDR = {16, 18}  # PQ and HLG
 
-# a list of other files or of addresses is a video for FFmpeg, too, if it is asked
-OPTIONS = {"protocol_whitelist": "file",
-           "format_whitelist": "mov,matroska,avi,mpegts,gif,mpeg,asf,ogg,flv"}
-
-
-class PoseVideoError(ValueError):
-    """A file holds no video that can be read. The message says why, and lacks its full stop."""
+FORMATS = "mov,matroska,avi,mpegts,gif,mpeg,asf,ogg,flv"  #: of FFmpeg
 
 
 @dataclass(frozen=True)
@@ -65,49 +59,43 @@ class Found:
         return min(int(pose * self.rate / FPS), self.frames - 1)
 
 
-def find(path: Any) -> Found:
-    """The video in a file. Raises PoseVideoError."""
-    if not isinstance(path, (str, Path)) or not is_file(path):
-        raise PoseVideoError(f"there is no pose video {path}")
-    seen = Path(path).stat()
-    return _find(str(path), seen.st_mtime_ns, seen.st_size)
-
-
-@lru_cache(maxsize=16)
-def _find(path: str, changed: int, size: int) -> Found:
-    import av
-
-    try:
-        with av.open(path, options=OPTIONS, metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise PoseVideoError(f"{Path(path).name} holds no video")
-            track = container.streams.video[0]
-            frames = sum(1 for packet in container.demux(track)
-                         if packet.size and not packet.is_discard)
-            rate = track.average_rate or track.guessed_rate
-        with av.open(path, options=OPTIONS, metadata_errors="replace") as container:
-            first = next(container.decode(video=0), None)
-            hdr = container.streams.video[0].codec_context.color_trc in _HDR
-        if first is None or not frames or not rate:
-            raise PoseVideoError(f"{Path(path).name} has no frames")
-        dark = first.to_ndarray(format="gray") <= _DARK
-        return Found(frames, Fraction(rate), first.width, first.height,
-                     bool(dark.mean() >= _BACKGROUND), hdr)
-    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
-        if isinstance(error, PoseVideoError):
-            raise
-        raise PoseVideoError(f"{Path(path).name} cannot be read as a video "
-                             f"({getattr(error, 'strerror', '') or explain(error)})") from error
+@remembered("pose video", "a video")
+def find(path: str) -> Found:
+    """The video in a file. Raises MediaError."""
+    with opened(path, FORMATS) as container:
+        if not container.streams.video:
+            raise MediaError(f"{Path(path).name} holds no video")
+        track = container.streams.video[0]
+        frames = sum(1 for packet in container.demux(track)
+                     if packet.size and not packet.is_discard)
+        rate = track.average_rate or track.guessed_rate
+    with opened(path, FORMATS) as container:
+        first = next(container.decode(video=0), None)
+        hdr = container.streams.video[0].codec_context.color_trc in _HDR
+    if first is None or not frames or not rate:
+        raise MediaError(f"{Path(path).name} has no frames")
+    dark = first.to_ndarray(format="gray") <= _DARK
+    return Found(frames, Fraction(rate), first.width, first.height,
+                 bool(dark.mean() >= _BACKGROUND), hdr)
 
 
 def used(inputs: Mapping[str, Any]) -> bool:
     """Whether a request has a control video."""
-    return _USED in str(inputs.get("video_prompt_type") or "")
+    return _USED in _letters(inputs)
 
 
 def of_person(inputs: Mapping[str, Any]) -> bool:
     """Whether the control video shows a person, whose poses are to be found."""
-    return _FOUND in str(inputs.get("video_prompt_type") or "")
+    return bool({_FOUND, _ALIGNED} & _letters(inputs))
+
+
+def is_aligned(inputs: Mapping[str, Any]) -> bool:
+    """Whether these poses are to be moved to the person in the start image."""
+    return _ALIGNED in _letters(inputs)
+
+
+def _letters(inputs: Mapping[str, Any]) -> set[str]:
+    return set(str(inputs.get("video_prompt_type") or ""))
 
 
 def given(inputs: Mapping[str, Any]) -> Any:
@@ -117,8 +105,9 @@ def given(inputs: Mapping[str, Any]) -> Any:
 
 def required(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What WanGP's settings must be for SVI-Dance."""
+    letter = _ALIGNED if is_aligned(inputs) else _FOUND if of_person(inputs) else ""
     return {"force_fps": str(FPS), "keep_frames_video_guide": "",
-            **({"video_prompt_type": _FOUND * of_person(inputs) + _USED} if given(inputs) else {})}
+            **({"video_prompt_type": letter + _USED} if given(inputs) else {})}
 
 
 def obstacles(inputs: Mapping[str, Any], model_def: Mapping[str, Any]) -> Iterator[SettingsError]:
@@ -135,7 +124,7 @@ def obstacles(inputs: Mapping[str, Any], model_def: Mapping[str, Any]) -> Iterat
         return
     try:
         found = find(path)
-    except PoseVideoError as error:
+    except MediaError as error:
         yield SettingsError(f"{error}. Add another file, such as an MP4.", "pose-video")
     except ImportError:  # the check of a file, with a Python that cannot read video
         return
@@ -152,6 +141,22 @@ def obstacles(inputs: Mapping[str, Any], model_def: Mapping[str, Any]) -> Iterat
                 "poses\" (PV).", "pose-video")
 
 
+def is_capped(inputs: Mapping[str, Any]) -> bool:
+    """Whether the video is to end with its pose video."""
+    return _CAPPED in _letters(inputs)
+
+
+def capped(clips: int, inputs: Mapping[str, Any], overlap: int) -> int:
+    """The clips of a request for so many: not more than the pose video has poses for, if the video
+    is to end with it. Clips are whole, so the last poses may be left out."""
+    found = _readable(inputs) if is_capped(inputs) else None
+    return clips if found is None else min(clips, _whole_clips(found, overlap))
+
+
+def _whole_clips(found: Found, overlap: int) -> int:
+    return max(1, (found.poses - overlap) // (CLIP_FRAMES - overlap))
+
+
 def shape_advice(inputs: Mapping[str, Any], shape: tuple[int, int] | None) -> str:
     """What the user should know about a pose video that has another shape than the video; ""
     if nothing."""
@@ -159,11 +164,12 @@ def shape_advice(inputs: Mapping[str, Any], shape: tuple[int, int] | None) -> st
     if found is None or not shape:
         return ""
     ratio = found.width / found.height / (shape[0] / shape[1])
-    if max(ratio, 1 / ratio) <= _CROPPED:
+    if max(ratio, 1 / ratio) <= _CROPPED or is_aligned(inputs):
         return ""
+    align = ", or have the poses aligned with the image" if of_person(inputs) else ""
     return (f"the pose video has {found.width}x{found.height}, and the video the shape of "
             f"{shape[0]}x{shape[1]}: the skeleton gets black bars, and may not be where the dancer "
-            "is. Crop or extend the start image to the shape of the pose video.")
+            f"is. Crop or extend the start image to the shape of the pose video{align}.")
 
 
 def length_advice(inputs: Mapping[str, Any], clips: int, overlap: int) -> str:
@@ -171,15 +177,33 @@ def length_advice(inputs: Mapping[str, Any], clips: int, overlap: int) -> str:
     found = _readable(inputs)
     if found is None or found.poses >= chain.length(clips, overlap):
         return ""
-    whole = max(1, (found.poses - overlap) // (CLIP_FRAMES - overlap))
+    whole = _whole_clips(found, overlap)
     end = (f", or set {CLIP_FRAMES * whole} frames, {count(whole, 'clip')}, to end with it"
            if whole < clips else "")
     return (f"the pose video has {found.poses} poses, and the video {chain.length(clips, overlap)} "
             f"frames: it starts over where it ends, with a jump. Add a longer one{end}.")
 
 
+def about_people(people: Sequence[int]) -> Iterator[str]:
+    """What the user should know about the number of people that each of some frames shows, as
+    sentences without their full stop."""
+    of, missing = count(len(people), "frame"), people.count(0)
+    gone = len(people) - max((at for at, number in enumerate(people, 1) if number), default=0)
+    if missing == len(people):
+        yield f"no person was found in any of {of}, and the pose is empty"
+        return
+    if gone:
+        yield (f"the person leaves the picture: nobody was found in the last {gone} of {of}, and "
+               "the pose is empty there")
+    if missing > gone:
+        yield f"no person was found in {missing - gone} of {of}, and the pose is empty there"
+    if several := sum(number > 1 for number in people):
+        yield (f"there are several people in {several} of {of}, and the dancer follows the one "
+               "whom the detector finds first, who may change. Crop the video to one person")
+
+
 def _readable(inputs: Mapping[str, Any]) -> Found | None:
     try:
         return find(given(inputs))
-    except (PoseVideoError, ImportError):
+    except (MediaError, ImportError):
         return None

@@ -236,8 +236,9 @@ def model() -> dict[str, Any]:
                            "black, or one person whose poses are found.",
             "URLs": "i2v",
             "guide_preprocessing": {
-                "selection": ["V", "PV"], "default": "V",
-                "labels": {"V": "Skeletons, as they are", "PV": "Find the poses"}},
+                "selection": ["V", "PV", "OV"], "default": "V",
+                "labels": {"V": "Skeletons, as they are", "PV": "Find the poses",
+                           "OV": "Find the poses, aligned with the image"}},
             "skip_video_guide_preprocess": True,  # SVI reads it
         },
         "prompt": "the person is dancing",

@@ -36,6 +36,7 @@ from . import sound
 from .clip import Video
 from .form import SettingsError
 from .frames import smallest, to_uint8
+from .media import MediaError
 
 _QUIET = 2.0  # seconds without a change after which a file counts as finished
 _SPARE = 200 * 2**20  # bytes to leave free on the disk
@@ -307,7 +308,7 @@ class Recording:
         try:
             if given is not None and not track.is_file():
                 files.write(track, partial(sound.write_track, given))
-        except sound.SoundError as error:
+        except MediaError as error:
             self.say(f"the video stays silent: {error}. All clips are safe.")
             return None
         return track if given is not None else None

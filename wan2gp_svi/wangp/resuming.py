@@ -16,6 +16,7 @@ from ..untrusted import parse_json
 from ..variants import VARIANTS
 from . import board, sound
 from .form import STORYBOARD, Custom, SettingsError
+from .media import MediaError
 from .plan import SMALL
 
 SEEDS = range(2**32)
@@ -103,7 +104,7 @@ def spoken_on(run: Run, longer: Path) -> dict[str, Any]:
     about, done = run.about, len(run.done())
     try:
         heard = sound.find(longer).heard
-    except sound.SoundError as error:
+    except MediaError as error:
         raise StoreError(str(error)) from error
     same = same_clips(about.sound, heard, done)
     if not about.sound:

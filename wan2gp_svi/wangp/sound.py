@@ -10,17 +10,15 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .. import chain
 from ..chain import MAX_CLIPS
-from ..files import explain
 from ..text import count, duration
-from ..untrusted import is_file
 from ..variants import CLIP_FRAMES
 from .form import SettingsError
+from .media import MediaError, opened, remembered
 
 FPS = 25  #: of a talking person's video
 _RATE = 16_000  # of what the model hears
@@ -31,13 +29,7 @@ _TELEPHONE = 16_000  # below this rate, the sound lacks what tells consonants ap
 _TRACK_RATES = (48_000, 44_100, 32_000, 24_000, 22_050, 16_000)  # that AAC knows
 _TRACK_BITS = 128_000  # a second
 
-# a list of other files or of addresses is sound for FFmpeg, too, if it is asked
-_OPTIONS = {"protocol_whitelist": "file", "format_whitelist":
-            "wav,w64,aiff,au,caf,flac,mp3,ogg,aac,ac3,amr,asf,mov,matroska,avi,mpegts"}
-
-
-class SoundError(ValueError):
-    """A file holds no sound that can be read. The message says why, and lacks its full stop."""
+_FORMATS = "wav,w64,aiff,au,caf,flac,mp3,ogg,aac,ac3,amr,asf,mov,matroska,avi,mpegts"
 
 
 @dataclass(frozen=True)
@@ -60,43 +52,30 @@ class Sound:
         return len(self.heard)
 
 
-def find(path: Any) -> Sound:
-    """The sound in a file. Raises SoundError."""
-    if not isinstance(path, (str, Path)) or not is_file(path):
-        raise SoundError(f"there is no sound {path}")
-    seen = Path(path).stat()
-    return _find(str(path), seen.st_mtime_ns, seen.st_size)
-
-
-@lru_cache(maxsize=16)
-def _find(path: str, changed: int, size: int) -> Sound:
+@remembered("sound", "sound")
+def find(path: str) -> Sound:
+    """The sound in a file. Raises MediaError."""
     import av
     import numpy as np
 
-    samples, rate, peak = [], 0, 0
+    samples, peak = [], 0
     most = length(MAX_CLIPS) * _PER_FRAME
-    try:
-        with av.open(path, options=_OPTIONS, metadata_errors="replace") as container:
-            if not container.streams.audio:
-                raise SoundError(f"{Path(path).name} holds no sound")
-            track = container.streams.audio[0]
-            rate = track.rate
-            if container.duration is not None and container.duration / 1e6 * _RATE > most:
-                return Sound(math.ceil(container.duration / 1e6 * FPS), rate, 1.0, ())
-            resampler, read = av.AudioResampler("s16", "mono", _RATE), 0
-            for frame in _with_end(container.decode(track)):
-                for part in resampler.resample(frame):
-                    found = part.to_ndarray().reshape(-1)
-                    read += len(found)
-                    peak = max(peak, int(np.abs(found.astype(np.int32)).max(initial=0)))
-                    samples.append(found)
-                if read > most:
-                    return Sound(math.ceil(read / _PER_FRAME), rate, 1.0, ())
-    except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
-        if isinstance(error, SoundError):
-            raise
-        raise SoundError(f"{Path(path).name} cannot be read as sound "
-                         f"({getattr(error, 'strerror', '') or explain(error)})") from error
+    with opened(path, _FORMATS) as container:
+        if not container.streams.audio:
+            raise MediaError(f"{Path(path).name} holds no sound")
+        track = container.streams.audio[0]
+        rate = track.rate
+        if container.duration is not None and container.duration / 1e6 * _RATE > most:
+            return Sound(math.ceil(container.duration / 1e6 * FPS), rate, 1.0, ())
+        resampler, read = av.AudioResampler("s16", "mono", _RATE), 0
+        for frame in _with_end(container.decode(track)):
+            for part in resampler.resample(frame):
+                found = part.to_ndarray().reshape(-1)
+                read += len(found)
+                peak = max(peak, int(np.abs(found.astype(np.int32)).max(initial=0)))
+                samples.append(found)
+            if read > most:
+                return Sound(math.ceil(read / _PER_FRAME), rate, 1.0, ())
     whole = np.concatenate(samples) if samples else np.zeros(0, np.int16)
     frames = len(whole) // _PER_FRAME
     heard = tuple(_digest(whole[start * _PER_FRAME : (start + CLIP_FRAMES) * _PER_FRAME])
@@ -148,7 +127,7 @@ def obstacles(inputs: Mapping[str, Any]) -> Iterator[SettingsError]:
         return
     try:
         sound = find(path)
-    except SoundError as error:
+    except MediaError as error:
         yield SettingsError(f"{error}. Add another file, such as a WAV or MP3.", "sound")
     except ImportError:  # the check of a file, with a Python that cannot read sound
         return
@@ -173,7 +152,7 @@ def advice(inputs: Mapping[str, Any]) -> str:
     """What the user should know about a sound that can be used; "" if nothing."""
     try:
         sound = find(given(inputs))
-    except (SoundError, ImportError):
+    except (MediaError, ImportError):
         return ""
     if sound.rate < _TELEPHONE and not _fault(sound):
         return (f"the sound has {sound.rate:,} samples a second, as on a telephone, and lacks what "
@@ -186,17 +165,17 @@ def clips(inputs: Mapping[str, Any]) -> int:
     """The clips that a request's sound takes; 0 if that is unknown."""
     try:
         return find(given(inputs)).clips
-    except (SoundError, ImportError):
+    except (MediaError, ImportError):
         return 0
 
 
 def write_track(source: Path, target: Path) -> None:
     """Writes a sound as the track of a video: AAC in MP4, of one channel or two. Raises
-    SoundError and OSError."""
+    MediaError and OSError."""
     import av
 
     try:
-        with (av.open(str(source), options=_OPTIONS, metadata_errors="replace") as given,
+        with (opened(source, _FORMATS) as given,
               av.open(str(target), "w", format="mp4") as made):
             track = given.streams.audio[0]
             rate = track.rate if track.rate in _TRACK_RATES else _TRACK_RATES[0]
@@ -209,5 +188,5 @@ def write_track(source: Path, target: Path) -> None:
                     made.mux(encoder.encode(part))
             made.mux(encoder.encode(None))
     except (av.FFmpegError, ValueError, IndexError) as error:
-        raise SoundError(f"{source.name} cannot be written as a track "
+        raise MediaError(f"{source.name} cannot be written as a track "
                          f"({getattr(error, 'strerror', '') or error})") from error

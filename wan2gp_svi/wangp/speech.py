@@ -40,6 +40,9 @@ class Speech:
         """Embeddings of all frames that a clip hears, and the number of the first of them."""
         if self._whole is not None:
             return self._whole, 0
+        # WanGP has embedded up to two minutes by now, but not beyond the end of the sound. The last
+        # clip needs silence after that, and the encoder hears a sound as a whole. A key of the
+        # model's definition makes WanGP embed a whole video, but videos without SVI share it.
         if self._samples is None:
             self._samples = _until_the_video_ends(
                 _wangp().audio_prepare_single(self._path, duration=None))

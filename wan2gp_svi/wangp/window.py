@@ -16,7 +16,7 @@ from . import board, continuing, matching, pose_video, stop_button
 from .clip import Clip, Seam, Video
 from .dance import Poses, detector
 from .form import SettingsError
-from .frames import on_grid
+from .frames import on_grid, to_uint8
 from .log import say
 from .plan import Plan
 from .recorder import Recording
@@ -94,8 +94,10 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
         video.speech = Speech(str(scope.get("audio_guide")))
     if variant.poses and (path := pose_video.given(scope)):
         height, width = reference.shape[1:]
+        image = to_uint8(reference).movedim(0, -1) if pose_video.is_aligned(scope) else None
         video.poses = Poses(str(path), height, width, variant.overlap,
-                            detector if pose_video.of_person(scope) else None)
+                            detector if pose_video.of_person(scope) else None, image,
+                            lambda line: _warn(line, scope))
     if video.source_frames > 1:
         seam = Seam(variant.overlap, variant.keep_new, video.source_overlap)
     recording = matching.begin(scope, plan, reference, motion_frames, say)

@@ -169,7 +169,9 @@ def _adjustments(request: Request) -> Iterator[Finding]:
 
     if "video_length" in changed:
         clips = count(planning.clips_of(request.plan, inputs), "whole clip")
-        why = ", as long as the sound" if request.plan.sound else ""
+        of = ("sound" if request.plan.sound else "pose video"
+              if request.variant.poses and pose_video.is_capped(inputs) else "")
+        why = f", as long as the {of}" if of else ""
         yield Finding("adjustment", "frames", (
             f"{wanted['video_length']} frames instead of {inputs['video_length']}{why}: {clips} of "
             f"{CLIP_FRAMES}, and neighbours share {overlap}."))

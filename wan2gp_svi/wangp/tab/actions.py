@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from ...runs.store import Run
 from ...text import cut, paragraphs
 from .. import resuming
 from .view import Shown
+
+SAVED_WITHIN = 10  # seconds
 
 
 def make_drift(shown: Shown) -> Path:
@@ -44,8 +46,14 @@ def open_folder(folder: Path) -> None:
         raise StoreError(f"this computer has no file manager that opens {folder}")
 
 
-def extend(run: Run, clips: Any, prompts: str) -> dict[str, Any]:
-    """Settings from what the user entered. Raises StoreError."""
+def extend(run: Run, clips: Any, prompts: str, sound: str | None = None) -> dict[str, Any]:
+    """Settings from what the user entered; a run of SVI-Talk is as long as its sound. Raises
+    StoreError."""
+    if run.about.sound:
+        if not sound:
+            raise StoreError(f"run {run.name} is as long as its sound. To extend it, add a longer "
+                             "one first")
+        return resuming.spoken_on(run, Path(sound))
     return resuming.extended(run, whole("the number of clips", clips), paragraphs(prompts or ""))
 
 
@@ -76,6 +84,21 @@ def into_queue(wgp: Mapping[str, Any], state: dict[str, Any], settings: Mapping[
         raise StoreError("WanGP has not taken the last job yet. Try again in a few seconds")
     gen["inline_queue"] = dict(settings)
     return str(time.time())
+
+
+def form_saved(state: dict[str, Any]) -> Iterator[Any]:
+    """Yields a new text for the page's hidden box that makes WanGP save its form; then, once it
+    has, all that is entered in it."""
+    def entered() -> Any:
+        """Another object each time that WanGP saves its form."""
+        return (state.get("all_settings") or {}).get(state["model_type"])
+
+    state["active_form"], before = "add", entered()
+    yield str(time.time())
+    end = time.monotonic() + SAVED_WITHIN
+    while entered() is before and time.monotonic() < end:
+        time.sleep(0.05)
+    yield entered() or {}
 
 
 def into_form(wgp: Mapping[str, Any], state: dict[str, Any], run: Run, settings: Mapping[str, Any]

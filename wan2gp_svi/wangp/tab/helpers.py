@@ -92,3 +92,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     body = "".join(row("td", cells) for cells in rows)
     return ("<div style='max-height:320px;overflow:auto'><table style='width:100%'>"
             f"<thead>{row('th', headers)}</thead><tbody>{body}</tbody></table></div>")
+
+
+def progress_bar(share: float, line: str) -> str:
+    """How far something is, as HTML: a part of 1, and a line about it."""
+    return (f"<progress value='{share:.3f}' max='1' style='width:100%'></progress>"
+            f"<div>{escape(line)}</div>")

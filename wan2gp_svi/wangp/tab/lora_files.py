@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from ...install.loras import Download, Progress
 from ...text import gigabytes
 from ...variants import VARIANTS
 from . import visitors
-from .helpers import gr, on, table
+from .helpers import gr, on, progress_bar, table
 
 
 def create(wgp: Mapping[str, Any]) -> None:
@@ -115,5 +114,4 @@ def bar(progress: Progress | None) -> str:
         share = min(1.0, progress.here / progress.size)
         line = (f"{progress.file.target} is complete ({size})" if progress.complete else
                 f"{progress.file.target.name}: {here} of {size}")
-    return (f"<progress value='{share:.3f}' max='1' style='width:100%'></progress>"
-            f"<div>{escape(line)}</div>")
+    return progress_bar(share, line)

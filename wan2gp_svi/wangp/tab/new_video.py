@@ -1,6 +1,5 @@
 """A new video: a button that sets WanGP's form for a profile of SVI."""
 
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from . import actions
 from .helpers import gr, on, to_form
 
 FIRST = "SVI Shot Infinite LightX2V - 4 Steps"  #: the fast profile for beginners
-SAVED_WITHIN = 10  # seconds
 
 
 def create(plugin: Any, wgp: Mapping[str, Any]) -> None:
@@ -30,11 +28,9 @@ def create(plugin: Any, wgp: Mapping[str, Any]) -> None:
     def work(state: dict[str, Any], name: str | None) -> Iterator[tuple[Any, ...]]:
         if name is None:
             raise StoreError("choose a profile first")
-        state["active_form"], before = "add", _entered(state)
-        yield gr.skip(), str(time.time()), gr.skip(), gr.skip()  # WanGP saves its form
-        end = time.monotonic() + SAVED_WITHIN
-        while _entered(state) is before and time.monotonic() < end:
-            time.sleep(0.05)
+        saved = actions.form_saved(state)
+        yield gr.skip(), next(saved), gr.skip(), gr.skip()
+        next(saved)
         fill, switch = apply(wgp, state, offered[name])
         model = switch.partition("|")[0] if switch else state["model_type"]
         gr.Info(f"The form is set for \"{name}\". {next_steps(wgp, state, model)}", duration=20)
@@ -43,11 +39,6 @@ def create(plugin: Any, wgp: Mapping[str, Any]) -> None:
     on(button.click, work, [plugin.state, chosen],
        [plugin.main_tabs, plugin.save_form_trigger, plugin.refresh_form_trigger,
         plugin.model_choice_target])
-
-
-def _entered(state: Mapping[str, Any]) -> Any:
-    """What WanGP has saved of its form: another object each time."""
-    return (state.get("all_settings") or {}).get(state["model_type"])
 
 
 def next_steps(wgp: Mapping[str, Any], state: Mapping[str, Any], model: str) -> str:

@@ -38,8 +38,9 @@ class RunPanel:
                                        visible=tab.desk is not None, elem_id="svi_stage")
         self.outputs = [
             self.chosen, self.panel, self.left, self.video, self.summary, self.clips, self.resume,
-            self.stop, self.extend, self.redo, self.clip, self.drift, self.measure, self.label,
-            self.folder, self.victims, self.no_clip, self.sure]
+            self.stop, self.more, self.prompts, self.sound, self.extend, self.redo, self.clip,
+            self.drift, self.measure, self.label, self.folder, self.victims, self.no_clip,
+            self.sure]
         self._connect()
 
     def _resume_tab(self) -> None:
@@ -59,6 +60,9 @@ class RunPanel:
                 label="Prompts for these clips", lines=4, elem_id="svi_prompts",
                 info="Put an empty line between prompts. The last one is used for all further "
                      "clips. Leave this empty to keep the run's last prompt.")
+            self.sound = gr.Audio(
+                label="A longer sound, which begins as the run's own does", type="filepath",
+                sources=["upload"], visible=False, elem_id="svi_sound")
             self.extend = gr.Button("Extend", variant="primary", elem_id="svi_extend")
 
     def _redo_tab(self) -> None:
@@ -118,7 +122,8 @@ class RunPanel:
         into = [plugin.main_tabs, *([starts] if starts is not None else form)]
         work = self._start if starts is not None else self._fill_form
         on(self.resume.click, work(resuming.resumed), [state, chosen], into)
-        on(self.extend.click, work(actions.extend), [state, chosen, self.more, self.prompts], into)
+        on(self.extend.click, work(actions.extend),
+           [state, chosen, self.more, self.prompts, self.sound], into)
         on(self.redo.click, work(actions.redo),
            [state, chosen, self.clip, self.prompt, self.seed], into)
         on(self.stop.click, self._stop, [chosen], self.tab.all_outputs(self))
@@ -156,10 +161,14 @@ class RunPanel:
             values[self.video] = view.video(shown)
             values[self.left] = gr.update(visible=shown.video is not None)
         if clicked:
+            talks = bool(shown.run.about.sound)
             runs = list(self.tab.store.runs())
             empty = sum(map(is_empty, runs))
             values |= {
                 self.clip: gr.update(label=values[self.clip]["label"], value=max(2, last)),
+                self.more: gr.update(visible=not talks),
+                self.prompts: gr.update(visible=not talks),
+                self.sound: gr.update(visible=talks, value=None),
                 self.label: shown.run.about.label,
                 self.folder: "" if visitors.is_off(self.tab.wgp) else str(shown.run.folder),
                 self.victims: gr.update(choices=[view.choice(run) for run in runs], value=[name]),

@@ -1,4 +1,5 @@
-"""The tab "SVI" of WanGP: the list of runs, the panel of the chosen run, LoRA files, the doctor.
+"""The tab "SVI" of WanGP: the list of runs, the panel of the chosen run, a preview of poses, LoRA
+files, the doctor.
 
 It is a plugin as in WanGP's docs/PLUGINS.md, but without a folder of its own or an entry in the
 user's configuration: `offer` adds it to the plugins that WanGP loads.
@@ -14,7 +15,7 @@ from typing import Any
 from ...runs.state import is_running
 from ...runs.store import FOLDER, Store
 from .. import form_line
-from . import doctor, lora_files, new_video, view, visitors
+from . import doctor, lora_files, new_video, pose_preview, view, visitors
 from .desk import Desk
 from .helpers import gr, in_words, on
 from .run_panel import RunPanel
@@ -23,7 +24,7 @@ ID, LABEL = "wan2gp_svi", "SVI"
 COMPONENTS = ("state", "main_tabs", "refresh_form_trigger", "save_form_trigger",
               "model_choice_target", "load_queue_trigger")
 FUNCTIONS = ("get_settings_from_file", "set_model_settings", "get_default_settings",
-             "get_base_model_type", "get_gen_info")
+             "get_base_model_type", "get_model_def", "get_gen_info")
 
 # gradio greys text while it waits for news, which would flicker every few seconds
 ABOUT = ("<style>#svi_run .pending, #svi_runs .pending {opacity: 1 !important}</style>"
@@ -124,6 +125,7 @@ class Tab:
         if desk is not None:
             on(opened.change, desk.shown, desk.inputs, desk.outputs)
         on(self.plugin.main_tabs.select, self._left, None, [self.timer])
+        pose_preview.create(self.plugin, self.wgp)
         lora_files.create(self.wgp)
         doctor.create(self.wgp)
 
