@@ -8,7 +8,7 @@ from .. import chain
 from ..chain import MAX_CLIPS
 from ..runs.record import StoreError
 from ..runs.state import State, state
-from ..runs.store import Run
+from ..runs.store import Run, is_busy
 from ..text import count
 from ..variants import VARIANTS
 from . import sound
@@ -114,7 +114,7 @@ def redo_from(settings: Mapping[str, Any]) -> int | None:
 def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) -> dict[str, Any]:
     about = run.about
     if state(run, len(run.done())) is State.RUNNING:
-        raise StoreError(f"run {run.name} is running. Stop it, or wait until it is finished")
+        raise is_busy(run.name)
     if not about.settings:
         raise StoreError(f"run {run.name} ended before its first clip was done: generate the "
                          "video again")

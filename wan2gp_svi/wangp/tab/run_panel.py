@@ -5,13 +5,13 @@ from typing import Any
 
 from ...install import Refused
 from ...runs.record import StoreError
-from ...runs.state import State, is_empty, rename
-from ...runs.store import Run
-from ...text import plural, size
+from ...runs.state import State, is_empty, is_running, rename
+from ...runs.store import Run, is_busy
+from ...text import count, plural, size
 from ...untrusted import is_name
 from .. import resuming, stop_button
 from . import actions, view, visitors
-from .helpers import gr, on, text_to_copy, to_form
+from .helpers import gr, in_words, on, text_to_copy, to_form
 
 
 class RunPanel:
@@ -126,7 +126,7 @@ class RunPanel:
         on(self.no_clip.click, self._add_empty, [self.victims], [self.victims])
         on(self.remove.click, self._ask, [self.victims], [self.sure, self.question])
         on(self.no.click, lambda: gr.update(visible=False), None, [self.sure])
-        on(self.yes.click, self._remove, [self.victims], self.tab.all_outputs(self))
+        on(self.yes.click, self._remove, [chosen, self.victims], self.tab.all_outputs(self))
 
     def show(self, name: str, clicked: bool = True) -> dict[Any, Any]:
         """The components' values for a run; they hide the panel if it is gone. What the user may
@@ -146,7 +146,8 @@ class RunPanel:
             self.stop: usable(running, value=stop_button.label(shown.run, running)),
             self.extend: usable(shown.can_extend), self.redo: usable(not running and last > 1),
             self.drift: view.drift(shown.drift), self.measure: usable(shown.video is not None),
-            self.clip: gr.update(label=f"From clip (2 to {last})" if last > 1 else "From clip"),
+            self.clip: gr.update(label="From clip" if last < 2 else "From clip (2)" if last == 2
+                                 else f"From clip (2 to {last})"),
         }
         if clicked or not running:
             values[self.video] = view.video(shown)
@@ -217,10 +218,19 @@ class RunPanel:
     def _ask(self, names: list[str]) -> tuple[Any, str]:
         if not names:
             raise StoreError("choose the runs to remove first")
-        return gr.update(visible=True), view.removing([self._run(name) for name in names])
+        runs = [self._run(name) for name in names]
+        if busy := next(filter(is_running, runs), None):
+            raise is_busy(busy.name)
+        return gr.update(visible=True), view.removing(runs)
 
-    def _remove(self, names: list[str]) -> dict[Any, Any]:
+    def _remove(self, chosen: str, names: list[str]) -> dict[Any, Any]:
         visitors.check(self.tab.wgp)
-        freed = sum(self.tab.store.remove(self._run(name)) for name in names)
-        gr.Info(f"Removed {len(names)} {plural(len(names), 'run')}, which frees {size(freed)}.")
-        return self.tab.refreshed("")
+        freed = []
+        for name in names:
+            try:
+                freed.append(self.tab.store.remove(self._run(name)))
+            except (StoreError, OSError) as error:  # the others go, and the list shows which
+                gr.Warning(in_words(error), duration=20)
+        if freed:
+            gr.Info(f"Removed {count(len(freed), 'run')}, which frees {size(sum(freed))}.")
+        return self.tab.refreshed(chosen) | self.show(chosen)
