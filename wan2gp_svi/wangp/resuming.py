@@ -34,7 +34,7 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
         raise StoreError(f"run {run.name} has no finished clip to resume from")
     if about.sound:
         raise StoreError(f"run {run.name} is as long as its sound. To extend it, give it a longer "
-                         f"one: extend {run.name} --sound FILE")
+                         f"one: python -m wan2gp_svi extend {run.name} --sound FILE")
     if not 1 <= clips <= MAX_CLIPS - len(done):
         raise StoreError(f"add 1 clip or more, and at most {MAX_CLIPS - len(done):,}: a video has "
                          f"up to {MAX_CLIPS:,} clips, and run {run.name} has {len(done):,}")

@@ -9,6 +9,7 @@ from ... import location
 from ...files import read_json
 from ...runs.record import StoreError
 from ...text import sentence
+from ...variants import identify
 from ..plan import DANCING, SMALL, first_image, is_blank
 from . import actions
 from .helpers import gr, on, to_form
@@ -53,7 +54,13 @@ def _entered(state: Mapping[str, Any]) -> Any:
 def next_steps(wgp: Mapping[str, Any], state: Mapping[str, Any], model: str) -> str:
     """What is left to do in the form: WanGP's own example of a prompt is not the user's."""
     filled, example = state["all_settings"][model], wgp["get_default_settings"](model).get("prompt")
+    variants = filter(None, map(identify, filled.get("activated_loras") or []))
+    variant = next(variants, None)
     steps = ["add a start image"] if is_blank(first_image(filled.get("image_start"))) else []
+    if variant and variant.talks and not filled.get("audio_guide"):
+        steps.append("add a sound")
+    if variant and variant.poses and not filled.get("video_guide"):
+        steps.append("add a pose video")
     if filled.get("prompt") in (None, "", example):
         steps.append("write a prompt")
     left = "".join(f"{step}, " for step in steps)

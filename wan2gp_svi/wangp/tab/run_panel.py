@@ -36,8 +36,8 @@ class RunPanel:
                 self.clips = gr.HTML()
         self.outputs = [
             self.chosen, self.panel, self.left, self.video, self.summary, self.clips, self.resume,
-            self.stop, self.extend, self.redo, self.clip, self.drift, self.measure, self.label,
-            self.folder, self.victims, self.no_clip, self.sure]
+            self.stop, self.more, self.extend, self.redo, self.clip, self.drift, self.measure,
+            self.label, self.folder, self.victims, self.no_clip, self.sure]
         self._connect()
 
     def _resume_tab(self) -> None:
@@ -51,8 +51,8 @@ class RunPanel:
 
     def _extend_tab(self) -> None:
         with gr.Tab("Extend"):
-            self.more = gr.Number(1, label="Clips to add (5 s each)", precision=0, minimum=1,
-                                  elem_id="svi_more")
+            # what is no number of clips is refused in our own words
+            self.more = gr.Number(1, label="Clips to add", elem_id="svi_more")
             self.prompts = gr.Textbox(
                 label="Prompts for these clips", lines=4, elem_id="svi_prompts",
                 info="Put an empty line between prompts. The last one is used for all further "
@@ -64,8 +64,7 @@ class RunPanel:
             gr.Markdown("Make a new run that keeps the clips before this one. The old run and its "
                         "video stay.")
             with gr.Row():
-                self.clip = gr.Number(2, label="From clip", precision=0, minimum=2, min_width=120,
-                                      elem_id="svi_clip")
+                self.clip = gr.Number(2, label="From clip", min_width=120, elem_id="svi_clip")
                 self.seed = gr.Textbox(label="New seed", placeholder="unchanged", min_width=120,
                                        elem_id="svi_seed")
             self.prompt = gr.Textbox(label="New prompt", placeholder="unchanged", lines=2,
@@ -156,6 +155,7 @@ class RunPanel:
             runs = list(self.tab.store.runs())
             empty = sum(map(is_empty, runs))
             values |= {
+                self.more: gr.update(label=f"Clips to add ({view.length_of_next(shown)} each)"),
                 self.clip: gr.update(label=values[self.clip]["label"], value=max(2, last)),
                 self.label: shown.run.about.label,
                 self.folder: "" if visitors.is_off(self.tab.wgp) else str(shown.run.folder),
