@@ -35,6 +35,7 @@ from wan2gp_svi.runs.state import (
 from wan2gp_svi.runs.store import STOP, Run, Store
 from wan2gp_svi.wangp import resuming, stop_button
 from wan2gp_svi.wangp.form import SettingsError
+from wan2gp_svi.wangp.plan import SMALL
 from wan2gp_svi.wangp.tab import (
     actions,
     helpers,
@@ -431,6 +432,13 @@ def test_a_new_video_keeps_a_model_that_fits_and_else_has_its_profiles(
 def test_a_new_video_asks_only_for_what_is_missing(filled: dict, said: str):
     wgp = {"get_default_settings": lambda model: {"prompt": "mammoths"}}  # WanGP's example
     assert new_video.next_steps(wgp, {"all_settings": {"i2v": filled}}, "i2v") == said
+
+
+def test_the_demo_model_has_a_prompt_of_its_own():
+    wgp = {"get_default_settings": lambda model: {"prompt": "a kite"}}
+    filled = {"prompt": "a kite", "image_start": [Image.new("RGB", (8, 8), "red")]}
+    state = {"all_settings": {SMALL: filled}}
+    assert new_video.next_steps(wgp, state, SMALL) == "Press Generate."
 
 
 def test_a_new_video_for_which_a_model_or_a_profile_is_missing_is_refused(tmp_path: Path):

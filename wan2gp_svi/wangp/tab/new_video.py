@@ -52,7 +52,8 @@ def _entered(state: Mapping[str, Any]) -> Any:
 
 
 def next_steps(wgp: Mapping[str, Any], state: Mapping[str, Any], model: str) -> str:
-    """What is left to do in the form: WanGP's own example of a prompt is not the user's."""
+    """What is left to do in the form: WanGP's own example of a prompt is not the user's, but the
+    demo model's is that of its picture."""
     filled, example = state["all_settings"][model], wgp["get_default_settings"](model).get("prompt")
     variants = filter(None, map(identify, filled.get("activated_loras") or []))
     variant = next(variants, None)
@@ -61,7 +62,7 @@ def next_steps(wgp: Mapping[str, Any], state: Mapping[str, Any], model: str) -> 
         steps.append("add a sound")
     if variant and variant.poses and not filled.get("video_guide"):
         steps.append("add a pose video")
-    if filled.get("prompt") in (None, "", example):
+    if filled.get("prompt") in (None, "", None if model == SMALL else example):
         steps.append("write a prompt")
     left = "".join(f"{step}, " for step in steps)
     return sentence(f"{left}and press Generate." if steps else "press Generate.")
