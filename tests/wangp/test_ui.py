@@ -240,7 +240,8 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
             break
         page.wait_for_timeout(300)
     assert frames.get_attribute("max") == "737", "as in WanGP without SVI"
-    video = re.search(r"clip 2/2 done in .*?: (.*\.mp4)", text)[1]  # it makes the video again
+    made = re.search(r"clip 2/2 done in .*?: (.*\.mp4)", text)[1]
+    video = tmp_path / "Wän GP (1)" / made  # it holds its settings
     page.locator(".block", has_text="Load Settings From").locator("visible=true").locator(
         "input[type=file]").first.set_input_files(video)
     line(page, "SVI-Shot: 2 clips, 161 frames, 10.1 s.")
