@@ -8,7 +8,7 @@ from .. import chain
 from ..chain import MAX_CLIPS
 from ..runs.record import StoreError
 from ..runs.state import State, state
-from ..runs.store import Run
+from ..runs.store import Run, is_busy
 from ..text import count
 from ..variants import VARIANTS
 from . import sound
@@ -35,7 +35,7 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
         raise StoreError(f"run {run.name} has no finished clip to resume from")
     if about.sound:
         raise StoreError(f"run {run.name} is as long as its sound. To extend it, give it a longer "
-                         f"one: extend {run.name} --sound FILE")
+                         f"one: python -m wan2gp_svi extend {run.name} --sound FILE")
     if not 1 <= clips <= MAX_CLIPS - len(done):
         raise StoreError(f"add 1 clip or more, and at most {MAX_CLIPS - len(done):,}: a video has "
                          f"up to {MAX_CLIPS:,} clips, and run {run.name} has {len(done):,}")
@@ -115,7 +115,7 @@ def redo_from(settings: Mapping[str, Any]) -> int | None:
 def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int) -> dict[str, Any]:
     about = run.about
     if state(run, len(run.done())) is State.RUNNING:
-        raise StoreError(f"run {run.name} is running. Stop it, or wait until it is finished")
+        raise is_busy(run.name)
     if not about.settings:
         raise StoreError(f"run {run.name} ended before its first clip was done: generate the "
                          "video again")

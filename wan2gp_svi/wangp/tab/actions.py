@@ -69,7 +69,8 @@ def _whole(what: str, value: Any) -> int:
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         if (number := int(float(value))) == float(value):
             return number
-    raise StoreError(f"{what} must be a whole number, not {cut(str(value), 40)!r}")
+    entered = "" if value is None else f", not {cut(str(value), 40)!r}"
+    raise StoreError(f"{what} must be a whole number{entered}")
 
 
 def paragraphs(text: str) -> list[str]:
