@@ -464,9 +464,10 @@ def test_a_run_that_is_being_made_cannot_be_removed(store: Store):
 
 def test_a_run_that_another_wangp_is_making_is_neither_removed_nor_taken(store: Store, run: Run):
     release, before = Store(store.folder).open(run.name).lock(), content(run.folder)
-    for attempt in (lambda: store.remove(run), run.lock):
-        with pytest.raises(StoreError, match=f"run {run.name} is running in another WanGP"):
-            attempt()
+    with pytest.raises(StoreError, match=f"run {run.name} is running. Stop it, or wait until"):
+        store.remove(run)
+    with pytest.raises(StoreError, match=f"run {run.name} is running in another WanGP"):
+        run.lock()
     assert content(run.folder) == before
     release()
     run.lock()()

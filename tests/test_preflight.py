@@ -16,13 +16,14 @@ import pytest
 import sounds
 import videos
 
+from wan2gp_svi import location
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import form_line
 from wan2gp_svi.wangp.check import command, rules, settings_file, telling
 from wan2gp_svi.wangp.check.findings import Checked, Finding, check
 from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.handler import extend, prepare
-from wan2gp_svi.wangp.plan import DANCING, make_plan
+from wan2gp_svi.wangp.plan import ARCHITECTURES, DANCING, make_plan
 from wan2gp_svi.wangp.profiles import model as dance_model
 from wan2gp_svi.wangp.profiles import profiles
 
@@ -560,12 +561,38 @@ def test_the_line_in_the_form_says_what_prevents_the_video():
     assert "is not active" in line(profile=PRO, activated_loras=[pair[0].url])[0]
 
 
+def test_the_line_in_the_form_says_which_lora_file_is_not_there(tmp_path):
+    def said(*names):
+        asked = request(activated_loras=names, loras_multipliers="1", video_length=162)
+        return form_line.words(check("i2v", PLAIN, asked, SERVER, None, tmp_path), asked, False)
+
+    assert said("https://a.b/svi-shot.safetensors")[1:] == [
+        "svi-shot.safetensors is not on the disk yet: WanGP downloads it before the first clip. "
+        f"Without internet, put it into {tmp_path}."]
+    assert said("svi-shot.safetensors")[1].startswith(
+        f"svi-shot.safetensors is not in {tmp_path}, and WanGP does not know")
+    (tmp_path / "svi-shot.safetensors").touch()
+    assert len(said("svi-shot.safetensors")) == 1
+
+
 def test_the_line_in_the_form_says_that_svi_went_off_and_is_empty_if_it_was_never_on():
     stock = {"activated_loras": [LIGHTX2V], "loras_multipliers": "1"}
     assert line(**stock) == [] and line(activated_loras=[]) == []
     assert line(was_on=True, image_mode=1, **stock) == []
     assert line(was_on=True, **stock) == [
         "SVI is off: no SVI LoRA is active. Apply the SVI profile last."]
+
+
+def test_the_line_in_the_form_says_what_a_variant_chosen_by_hand_rests_on():
+    assert line(activated_loras=["mine.safetensors"], custom={"svi_variant": "shot"},
+                video_length=162) == ["SVI-Shot: 2 clips, 161 frames, 10.1 s."]
+    for wrong, said in ((dict(activated_loras=[], custom={"svi_variant": "shot"}),
+                         "SVI-Shot is chosen, but its LoRA is not active"),
+                        (dict(custom={"svi_variant": "film"}), "but it was not trained for that"),
+                        (dict(activated_loras=["svi-shot.safetensors", "svi_v3.safetensors"]),
+                         "svi_v3.safetensors seems to be an SVI LoRA")):
+        first, second = line(**wrong, video_length=81)
+        assert ": 1 clip, 81 frames" in first and said in second
 
 
 def test_the_line_in_the_form_names_the_run_that_is_resumed_or_redone():
@@ -621,7 +648,8 @@ def test_the_form_is_wangps_own_while_svi_is_off(form, capsys):
     assert (on["frames"], on["overlap"]) == ({"maximum": 10125}, {"maximum": 5})
     assert off["settings"] == on["settings"] == {"visible": False}, "folded away"
     lost = form([LIGHTX2V], 810, on["was_on"])
-    assert lost["line"] == "<b>SVI is off: no SVI LoRA is active. Apply the SVI profile last.</b>"
+    said = "<b>SVI is off: no SVI LoRA is active. Apply the SVI profile last.</b>"
+    assert lost["line"].endswith(f"</style>{said}"), "its settings can be opened below"
     other = form([LIGHTX2V], 81, on["was_on"], model="t2v")
     assert other["row"] == {"visible": False} and other["frames"] == other["overlap"] == {}
     assert other["settings"] == {"visible": True}, "another model's settings"
@@ -634,12 +662,12 @@ def test_the_form_is_wangps_own_while_svi_is_off(form, capsys):
 def test_the_line_counts_the_clips_of_a_sound(form, tmp_path):
     path = sounds.write(tmp_path / "speech.wav", sounds.speech(200))
     shown = form(["svi-talk.safetensors"], 81, model="multitalk", sound=str(path))
-    assert shown["line"] == "<b>SVI-Talk: 3 clips, 241 frames, 9.6 s.</b>"
+    assert shown["line"].endswith("</style><b>SVI-Talk: 3 clips, 241 frames, 9.6 s.</b>")
     assert shown["frames"] == {"maximum": 10125} and shown["overlap"] == {}, "WanGP's own overlap"
     missing = form(["svi-talk.safetensors"], 81, model="multitalk")["line"]
     assert "SVI-Talk needs a sound" in missing
-    assert form(["svi-shot.safetensors"], 81, model="multitalk")["line"].startswith(
-        "<b>An SVI LoRA is active")
+    assert "<b>An SVI LoRA is active" in form(["svi-shot.safetensors"], 81, model="multitalk"
+                                              )["line"]
     assert form([LIGHTX2V], 81, model="multitalk")["frames"] == {"maximum": 737}
 
 
@@ -794,6 +822,31 @@ def test_the_picture_of_the_settings_is_looked_for_in_wangp(saved, wangp, capsys
     assert "the video will be vertical" in capsys.readouterr().out
 
 
+def test_a_lora_file_that_is_not_there_is_said_with_what_wangp_does(saved, wangp, tmp_path, capsys):
+    (wangp / "models/wan").mkdir(parents=True)
+    (wangp / "models/wan/wan_handler.py").write_text("def get_lora_dir(): ...", encoding="utf-8")
+    folder, other = wangp / "loras/wan_i2v", tmp_path / "elsewhere"
+    names = ["svi-shot.safetensors", "mine/a.safetensors", "https://a.b/new.safetensors|mine"]
+    given = [saved(activated_loras=names, loras_multipliers="1 1 1"), "--wangp", wangp]
+    assert run(*given) == 1
+    out = capsys.readouterr().out
+    assert f"error: svi-shot.safetensors is not in {folder}, and WanGP does not know where" in out
+    assert f"error: a.safetensors is not in {folder / 'mine'}, and" in out
+    assert "warning: new.safetensors is not on the disk yet: WanGP downloads it before" in out
+    # WanGP notes the addresses that settings name: since 11.77 in this way, and before in that
+    for file, key in (("loras_url_cache_v2.json", "loras/wan_i2v|mine/a.safetensors"),
+                      ("loras_url_cache.json", "loras/wan_i2v/svi-shot.safetensors")):
+        (wangp / file).write_text(json.dumps({key: "https://a.b/c"}), encoding="utf-8")
+    assert run(*given) == 0
+    assert ("svi-shot.safetensors and a.safetensors and new.safetensors are not on the disk yet: "
+            "WanGP downloads them") in capsys.readouterr().out
+    other.mkdir()
+    for name in ("svi-shot", "a", "new"):
+        (other / f"{name}.safetensors").touch()
+    assert run(*given, "--lora-dir", other) == 0
+    assert "No problems found" in capsys.readouterr().out
+
+
 def test_a_file_without_its_picture_is_refused_before_anything_runs(saved, wangp, tmp_path, capsys):
     settings = json.loads(saved().read_text("utf-8"))
     bare = {name: value for name, value in settings.items() if name != "image_start"}
@@ -904,6 +957,8 @@ ROWS: dict[str, dict] = {
     "end-image": dict(image_prompt_type="SE", image_end="end.png"),
     "window-commands": dict(prompt="[/duration=40] a boat"),
     "built-in": dict(profile=WAN22, model="i2v_2_2_svi2pro"),
+    "lora-file": dict(activated_loras=["svi-shot.safetensors"]),
+    "lora-download": {},
     "settings": dict(custom={"ref_pad_num": "many"}),
     "svi-run": dict(custom={"svi_run": "7f3a"}),
     "other-model": dict(model="multitalk"),
@@ -964,10 +1019,15 @@ def test_a_row_of_the_guide_is_what_wangp_says_and_the_check_of_a_file(id, wangp
     settings = request(profile, **case) | {"model_type": model}
     file = wangp / "settings.json"
     file.write_text(json.dumps(settings))
+    folder = location.lora_folder(wangp, ARCHITECTURES.get(model, "2.1"))
+    folder.mkdir()
+    for name in [] if id.startswith("lora-") else settings["activated_loras"]:
+        (folder / Path(name).name).touch()
 
     assert run(file, "--wangp", wangp) == int(id in ERRORS)
     said, = (line for line in capsys.readouterr().out.splitlines() if f"guide.md#{id})" in line)
-    running = SimpleNamespace(server_config=server, save_path=wangp / "outputs")
+    running = SimpleNamespace(server_config=server, save_path=wangp / "outputs",
+                              get_lora_dir=lambda model: str(folder))
     monkeypatch.setitem(sys.modules, "wgp", running)
     wan = SimpleNamespace(query_model_def=lambda *_: {})
     extend(wan, text_modes=True)

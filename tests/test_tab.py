@@ -37,6 +37,7 @@ from wan2gp_svi.runs.state import (
 from wan2gp_svi.runs.store import STOP, Run, Store
 from wan2gp_svi.wangp import resuming, sound, stop_button
 from wan2gp_svi.wangp.form import SettingsError
+from wan2gp_svi.wangp.plan import SMALL
 from wan2gp_svi.wangp.tab import (
     actions,
     helpers,
@@ -91,6 +92,7 @@ def test_a_row_says_what_a_run_is(store: Store):
     for said in ("<img src='data:image/jpeg;base64,", f"<b>{run.name}</b> SVI-Shot", "2 of 4 clips",
                  "10.1 s", "<b>failed</b>", "one", text.size(run.size)):
         assert said in card
+    assert view.length_of_next(view.look(run)) == "5.0 s"
     rename(run, " <my> storm ")
     assert f"<b>&lt;my&gt; storm ({run.name})</b>" in view.rows(store)[0][0][0]
     assert "### \\<my\\> storm: run" in view.summary(view.look(store.find(run.name)))
@@ -276,7 +278,7 @@ def test_settings_to_go_on(store: Store):
     (lambda run: actions.redo(run, 2, " ", ""), "enter a new prompt or a new seed"),
     (lambda run: actions.redo(run, 2, "", "abc"), "the seed must be a whole number"),
     (lambda run: actions.redo(run, 2, "", "-1"), "the seed must be from 0"),
-    (lambda run: actions.redo(run, None, "x", ""), "the clip must be a whole number"),
+    (lambda run: actions.redo(run, None, "x", ""), "the clip must be a whole number$"),
     (lambda run: actions.redo(run, 4, "x", ""),
      "has 2 finished clips of 4, so it can be redone from clip 2 to 3"),
     (lambda run: actions.extend(run, 0, ""), "add 1 clip or more, and at most 1,498"),
@@ -439,10 +441,23 @@ def test_a_new_video_keeps_a_model_that_fits_and_else_has_its_profiles(
     ({"prompt": "a boat", "image_start": None}, "Add a start image, and press Generate."),
     ({"prompt": "", "image_start": [(Image.new("RGB", (8, 8), "red"), None)]},
      "Write a prompt, and press Generate."),
-    ({"prompt": "a boat", "image_start": [Image.new("RGB", (8, 8), "red")]}, "Press Generate.")])
+    ({"prompt": "a boat", "image_start": [Image.new("RGB", (8, 8), "red")]}, "Press Generate."),
+    ({"prompt": "a boat", "activated_loras": ["svi-talk.safetensors"]},
+     "Add a start image, add a sound, and press Generate."),
+    ({"activated_loras": ["svi-dance.safetensors"]},
+     "Add a start image, add a pose video, write a prompt, and press Generate."),
+    ({"prompt": "a boat", "activated_loras": ["svi-talk.safetensors"], "audio_guide": "a.wav",
+      "image_start": [Image.new("RGB", (8, 8), "red")]}, "Press Generate.")])
 def test_a_new_video_asks_only_for_what_is_missing(filled: dict, said: str):
     wgp = {"get_default_settings": lambda model: {"prompt": "mammoths"}}  # WanGP's example
     assert new_video.next_steps(wgp, {"all_settings": {"i2v": filled}}, "i2v") == said
+
+
+def test_the_demo_model_has_a_prompt_of_its_own():
+    wgp = {"get_default_settings": lambda model: {"prompt": "a kite"}}
+    filled = {"prompt": "a kite", "image_start": [Image.new("RGB", (8, 8), "red")]}
+    state = {"all_settings": {SMALL: filled}}
+    assert new_video.next_steps(wgp, state, SMALL) == "Press Generate."
 
 
 def test_a_new_video_for_which_a_model_or_a_profile_is_missing_is_refused(tmp_path: Path):

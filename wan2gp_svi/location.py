@@ -7,6 +7,7 @@ from .files import read, read_json
 
 HOME = Path(__file__).resolve().parents[1]  #: the folder with this package; WanGP, once installed
 CONFIG = "wgp_config.json"
+_LORA_ADDRESSES = ("loras_url_cache_v2.json", "loras_url_cache.json")  # the second before v11.77
 
 
 def is_wangp(folder: Path) -> bool:
@@ -42,6 +43,14 @@ def lora_folder(wangp: Path, wan: str, given: str | None = None) -> Path:
         return wangp / _root(wangp) / ("wan_i2v" if wan == "2.1" else "wan")
     old = wangp / ("loras_i2v" if wan == "2.1" else "loras")
     return old / "14B" if (old / "14B").is_dir() else old
+
+
+def lora_addresses(wangp: Path) -> set[Path]:
+    """The LoRA files that WanGP knows where to download, because settings once named an address:
+    those that it keeps as FOLDER|FILE, or before as their path."""
+    found = [read_json(wangp / name) for name in _LORA_ADDRESSES]
+    return {(wangp / key.replace("|", "/")).absolute()
+            for one in found if isinstance(one, dict) for key in one}
 
 
 def _root(wangp: Path) -> str:

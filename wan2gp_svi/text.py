@@ -57,8 +57,10 @@ def examples(where: str, *commands: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """The message with a capital letter at its start."""
-    return text[:1].upper() + text[1:]
+    """The message with a capital letter at its start, unless that is the name of a file or of a
+    setting."""
+    first = text.partition(" ")[0].rstrip(".,:;")
+    return text if "." in first or "_" in first else text[:1].upper() + text[1:]
 
 
 def is_closed_pipe(error: BaseException) -> bool:

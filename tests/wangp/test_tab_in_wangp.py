@@ -80,6 +80,12 @@ class Page:
         field.fill(value)
         field.press("Tab")
 
+    def add_victim(self, name: str) -> None:
+        """Adds a run to those that are to be removed."""
+        self.page.locator("#svi_victims input").click()
+        self.page.locator("ul[role=listbox] li", has_text=name).dispatch_event("mousedown")
+        self.page.locator("#svi_victims").get_by_text(name).first.wait_for()
+
     def says(self, text: str | re.Pattern[str]) -> None:
         self.page.get_by_text(text).locator("visible=true").first.wait_for()
 
@@ -196,6 +202,13 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         opened.locator("#svi_runs tbody tr", has_text="running: clip").wait_for()
         new = next(one for one in Store(work / "outputs/svi").runs() if one.name != run.name)
         page.pick(new.name)
+        page.tab("Remove")
+        page.click("remove")
+        page.says(f"Run {new.name} is running. Stop it, or wait until it is finished.")
+        assert not opened.locator("#svi_yes").is_visible()
+        for id, *data in (("refresh", None, None), ("runs", 0, None), ("yes", None, [new.name])):
+            answer = browser.send(address, "another", f"svi_{id}", "click", *data)
+        assert "is running. Stop it" in json.dumps(answer["log"]) and new.folder.is_dir()
         page.tab("Resume")
         page.click("stop")
         page.says(f"Run {new.name} stops after the current clip")
@@ -213,11 +226,15 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.click("rename")
         page.row_says(run.name, "the storm")
         page.tab("Remove")
+        page.add_victim(new.name)
         page.click("remove")
-        page.says(f"Remove the clips of run {run.name} for good?")
+        page.says("Remove the clips of 2 runs:")
+        Store(work / "outputs/svi").remove(new)  # as another page does
         page.click("yes")
         page.says("Removed 1 run, which frees")
+        page.says(f"Run {new.name} is gone")
         assert not run.folder.exists() and Path(run.about.video).is_file()
+        opened.locator("#svi_runs").wait_for(state="hidden")
         assert not errors, errors
     assert "Traceback" not in page.log, page.log[-4000:]
 
@@ -266,7 +283,7 @@ def test_visitors_of_a_shared_page_destroy_and_cost_nothing_unless_the_user_allo
             for answer in (send("download", "shot"), send("selftest")):
                 assert visitors.OFF in answer["log"], answer
         assert "opens no folder on this one" in json.dumps(send("open", None)["log"])
-        removed = send("yes", [run.name])
+        removed = send("yes", None, [run.name])
         assert (visitors.OFF in removed["log"]) != trusted, removed
         assert run.folder.exists() != trusted
     assert "Traceback" not in page.log, page.log[-4000:]

@@ -258,6 +258,11 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     fill(page, "Number of frames", "162")
     line(page, "SVI-Shot: 2 clips, 161 frames, 10.1 s.")
     page.get_by_label("SVI settings").check()
+    page.locator("#svi_settings").wait_for()
+    places = [part.bounding_box()["y"] for part in (
+        page.get_by_label("SVI settings"), page.locator("#svi_settings"),
+        page.get_by_label("Number of Inference Steps").locator("visible=true").first)]
+    assert places == sorted(places), "what a tick opens is below it"
     fill(page, "ref_pad_num", "99")
     line(page, "SVI padding (ref_pad_num) is \"99\".")
     generate.click()
@@ -290,3 +295,8 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
             break
         page.wait_for_timeout(300)
     assert frames.get_attribute("max") == "737", "as in WanGP without SVI"
+    made = re.search(r"clip 2/2 done in .*?: (.*\.mp4)", text)[1]
+    video = tmp_path / "Wän GP (1)" / made  # it holds its settings
+    page.locator(".block", has_text="Load Settings From").locator("visible=true").locator(
+        "input[type=file]").first.set_input_files(video)
+    line(page, "SVI-Shot: 2 clips, 161 frames, 10.1 s.")

@@ -229,7 +229,8 @@ class Run:
 
     def lock(self) -> Callable[[], None]:
         """Keeps other WanGPs out until the returned function is called. Raises StoreError."""
-        return _locked(self.folder)
+        return _locked(self.folder, StoreError(f"run {self.name} is running in another WanGP. Wait "
+                                               "until it is done, or start a new run"))
 
 
 class Store:
@@ -270,6 +271,8 @@ class Store:
                 raise StoreError(f"{folder} has no run.json: the run is being made"
                                  if files.is_locked(folder) else f"{folder} has no run.json and is "
                                  f"no run. To remove it: runs --remove {name}")
+        except FileNotFoundError:
+            raise StoreError(f"run {name} is gone: it is no longer in {self.folder}") from None
         except OSError as error:
             raise StoreError(f"{folder} cannot be read: {files.explain(error, folder)}") from None
         return Run(folder, read(folder / "run.json", About))
@@ -349,7 +352,8 @@ class Store:
         if folder.is_symlink():
             raise StoreError(f"{folder} is a link, and SVI follows none: remove it yourself")
         self._sweep()
-        size, release, gone = size_of(folder), _locked(folder), folder.name + REMOVED
+        size, release = size_of(folder), _locked(folder, is_busy(folder.name))
+        gone = folder.name + REMOVED
         try:
             files.replace(folder, folder.with_name(gone))
         except OSError as error:
@@ -381,12 +385,16 @@ class Store:
         return sorted(written, key=lambda name: written[name], reverse=True)
 
 
-def _locked(folder: Path) -> Callable[[], None]:
+def is_busy(name: str) -> StoreError:
+    """Why nothing can be done with a run that this WanGP or another one is making."""
+    return StoreError(f"run {name} is running. Stop it, or wait until it is finished")
+
+
+def _locked(folder: Path, otherwise: StoreError) -> Callable[[], None]:
     try:
         return files.lock(folder)
     except files.Busy:
-        raise StoreError(f"run {folder.name} is running in another WanGP. Wait until it is done, "
-                         "or start a new run") from None
+        raise otherwise from None
 
 
 def size_of(folder: Path) -> int:

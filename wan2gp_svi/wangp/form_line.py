@@ -15,7 +15,12 @@ from ..text import count, duration, sentence
 from ..variants import CLIP_FRAMES
 from . import stop_button
 from .check.findings import NO_LORA, Checked, check
-from .check.telling import running_config, running_loras, running_outputs
+from .check.telling import (
+    running_addresses,
+    running_config,
+    running_loras,
+    running_outputs,
+)
 from .form import AUTO, DEFAULTS, NEW, OFF, STORYBOARD, Custom, SettingsError
 from .log import without
 from .plan import STOCK_MAXIMA, Plan, clips_of, required
@@ -29,8 +34,13 @@ _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
 _IMAGES = ("image_start", "image_end")
 COMPONENTS = ("tab_id", "main", "state", "prompt", "generate_btn", "number_frames_row",
               "custom_settings_rows", "sliding_window_overlap", *_SETTINGS, *_IMAGES)
+# warnings that belong to the line, because they say what SVI's variant rests on
+_ABOUT_LORAS = {"lora-download", "no-lora", "override", "unknown-lora"}
 _SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
+# WanGP has custom settings further up, where they would open out of sight. All that comes after the
+# line goes last, and of that the settings are first
+_SETTINGS_BELOW = ("<style>#svi_line ~ *, :has(> #svi_line) > #svi_settings {order: 1}</style>")
 
 
 def add(plugin: Any, wgp: Mapping[str, Any]) -> "FormLine":
@@ -53,11 +63,12 @@ def add(plugin: Any, wgp: Mapping[str, Any]) -> "FormLine":
 def words(checked: Checked, inputs: Mapping[str, Any], was_on: bool) -> list[str]:
     """What the line says, a sentence or two each; nothing where SVI is off and was never on."""
     plan, errors = checked.plan, [sentence(text) for text in checked.errors]
+    warnings = [finding for finding in checked.findings if finding.kind == "warning"]
     if plan is not None:
-        return [*_outline(plan, inputs), *errors]
-    warnings = [sentence(finding.text) for finding in checked.findings if finding.kind == "warning"]
+        loras = [sentence(one.text) for one in warnings if one.id in _ABOUT_LORAS]
+        return [*_outline(plan, inputs), *errors, *loras]
     lost = was_on and not inputs.get("image_mode")
-    return [*errors, *warnings] or [NO_LORA] * lost
+    return [*errors, *(sentence(one.text) for one in warnings)] or [NO_LORA] * lost
 
 
 def _outline(plan: Plan, inputs: Mapping[str, Any]) -> Iterator[str]:
@@ -135,8 +146,8 @@ class FormLine:
         def update(state: Any, was_on: str, opened: bool, images: dict[str, bool], *values: Any
                    ) -> tuple[Any, ...]:
             look = self._look(state, was_on, images, values)
-            return (gr.update(visible=bool(look.texts) or look.folds), _html(look.texts),
-                    look.was_on, gr.update(visible=look.folds),
+            return (gr.update(visible=bool(look.texts) or look.folds),
+                    _html(look.texts, look.folds), look.was_on, gr.update(visible=look.folds),
                     gr.update(visible=not look.shut or opened and look.folds),
                     *(gr.update(maximum=look.maxima[name]) if name in look.maxima else gr.update()
                       for name in sliders))
@@ -161,7 +172,7 @@ class FormLine:
             return None
         inputs = self._inputs(model_def, images, values)
         return check(architecture, model_def, inputs, running_config(), running_outputs(),
-                     running_loras(architecture)), inputs
+                     running_loras(architecture), running_addresses()), inputs
 
     def _inputs(self, model_def: Mapping[str, Any], images: Mapping[str, bool],
                 values: Sequence[Any]) -> dict[str, Any]:
@@ -180,7 +191,7 @@ class FormLine:
             inputs = self._inputs(model_def, images, values)
             chosen = inputs["custom_settings"]
             checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
-                            running_loras(architecture))
+                            running_loras(architecture), running_addresses())
             texts = words(checked, inputs, was_on == architecture)
             if checked.plan is not None:
                 was_on = architecture
@@ -283,6 +294,7 @@ def _slot_names(components: int) -> list[str]:
     return [f"{kind}{number}" for number in range(1, len(DEFAULTS) + 1) for kind in kinds]
 
 
-def _html(texts: Sequence[str]) -> str:
+def _html(texts: Sequence[str], folds: bool) -> str:
     lines = [escape(text, quote=False) for text in texts]
-    return "<br>".join([f"<b>{lines[0]}</b>", *lines[1:]]) if lines else ""
+    shown = "<br>".join([f"<b>{lines[0]}</b>", *lines[1:]]) if lines else ""
+    return _SETTINGS_BELOW + shown if folds else shown

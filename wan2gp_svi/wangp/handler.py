@@ -12,7 +12,13 @@ from .. import __version__
 from ..text import sentence
 from ..variants import CLIP_FRAMES, VARIANTS, identify
 from .check.findings import Finding, check
-from .check.telling import running_config, running_loras, running_outputs, tell
+from .check.telling import (
+    running_addresses,
+    running_config,
+    running_loras,
+    running_outputs,
+    tell,
+)
 from .form import DEFAULTS, custom_settings, update
 from .log import say, without
 from .plan import ARCHITECTURES, STOCK_MAXIMA, TALKING, required
@@ -102,7 +108,7 @@ def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, A
     """Sets WanGP's settings for SVI, in place -> an error for the user, or "". `show` gets other
     findings; by default, it puts them into the log and onto the page."""
     checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
-                    running_loras(architecture))
+                    running_loras(architecture), running_addresses())
     if checked.errors:
         first, *rest = checked.errors
         return f"SVI: {' '.join([first, *map(sentence, rest)])}"

@@ -9,7 +9,7 @@ from .. import chain
 from ..chain import MAX_CLIPS
 from ..runs.record import StoreError
 from ..runs.state import State, state
-from ..runs.store import Run
+from ..runs.store import Run, is_busy
 from ..storyboard import LOOP, Storyboard, edited, same_clips, write
 from ..text import count
 from ..untrusted import parse_json
@@ -40,7 +40,7 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
         raise StoreError(f"run {run.name} has no finished clip to resume from")
     if about.sound:
         raise StoreError(f"run {run.name} is as long as its sound. To extend it, give it a longer "
-                         f"one: extend {run.name} --sound FILE")
+                         f"one: python -m wan2gp_svi extend {run.name} --sound FILE")
     if not 1 <= clips <= MAX_CLIPS - len(done):
         raise StoreError(f"add 1 clip or more, and at most {MAX_CLIPS - len(done):,}: a video has "
                          f"up to {MAX_CLIPS:,} clips, and run {run.name} has {len(done):,}")
@@ -169,7 +169,7 @@ def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int,
               now: Storyboard | None = None) -> dict[str, Any]:
     about = run.about
     if state(run, len(run.done())) is State.RUNNING:
-        raise StoreError(f"run {run.name} is running. Stop it, or wait until it is finished")
+        raise is_busy(run.name)
     if not about.settings:
         raise StoreError(f"run {run.name} ended before its first clip was done: generate the "
                          "video again")

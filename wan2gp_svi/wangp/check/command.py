@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wangp", type=Path, metavar="FOLDER",
                         help="use this WanGP's models and configuration (default: those of the "
                              "WanGP that contains this package, or of the current folder)")
+    parser.add_argument("--lora-dir", metavar="FOLDER",
+                        help="look for LoRA files in this folder, if you start WanGP with another "
+                             "one than its own")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -30,14 +33,16 @@ def run(options: argparse.Namespace) -> int:
         wangp = settings_file.find_wangp(options.wangp)
         config = location.config(wangp) if wangp is not None else None
         outputs = wangp / ((config or {}).get("save_path") or "outputs") if wangp else None
+        addresses = location.lora_addresses(wangp) if wangp is not None else set()
         if config is not None:
             sage = importlib.util.find_spec("sageattention")
             config[AUTO_ATTENTION] = "sage" if sage else "sdpa"
         for name, settings in settings_file.read(options.file):
             architecture, model_def, inputs = settings_file.complete(settings, wangp)
             wan = ARCHITECTURES.get(architecture)
-            loras = location.lora_folder(wangp, wan) if wangp is not None and wan else None
-            checked = check(architecture, model_def, inputs, config, outputs, loras)
+            loras = (location.lora_folder(wangp, wan, options.lora_dir)
+                     if wangp is not None and wan else None)
+            checked = check(architecture, model_def, inputs, config, outputs, loras, addresses)
             failed |= bool(checked.errors)
             print(f"{name}: {_outline(checked, inputs)}")
             for finding in checked.findings:

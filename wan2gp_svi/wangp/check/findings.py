@@ -5,14 +5,14 @@ those about settings in a file. None of this needs torch or WanGP.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ...lora import is_authors
 from ...text import count
-from ...untrusted import header
+from ...untrusted import header, is_file
 from ...variants import CLIP_FRAMES, identify
 from .. import plan as planning
 from .. import pose_video, sound
@@ -51,13 +51,14 @@ class Checked:
 
 def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mapping[str, Any],
           server_config: Mapping[str, Any] | None = None, outputs: Path | None = None,
-          loras: Path | None = None) -> Checked:
+          loras: Path | None = None, addresses: Collection[Path] = ()) -> Checked:
     """Checks a request, and changes nothing.
 
     architecture, model_def, inputs: as WanGP gives them to `validate_generative_prompt`
     server_config: WanGP's wgp_config.json; without it, nothing in it is checked
     outputs: WanGP's folder for videos, with the runs; without it, "SVI run" is not checked
     loras: this model's folder for LoRA files; without it, SVI's are known by their names alone
+    addresses: the LoRA files that WanGP knows where to download
     """
     model_def = model_def or {}
     if (inputs.get("image_mode") or 0) > 0:
@@ -92,7 +93,8 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
     request = Request(plan, architecture, model_def, inputs, server_config or {})
     if outputs is not None and plan.requested_run not in (AUTO, NEW):
         errors.extend(_unfit_run(request, outputs))
-    return Checked(plan, [*errors, *unknown, *_warnings(request), *_adjustments(request)])
+    absent = [*_absent_loras(chosen, loras, addresses)] if loras is not None else []
+    return Checked(plan, [*errors, *absent, *unknown, *_warnings(request), *_adjustments(request)])
 
 
 def _errors(*found: SettingsError) -> list[Finding]:
@@ -134,11 +136,37 @@ def _unknown_lora(loras: list[str], plan: Plan | None, custom: Custom, folder: P
 
 
 def _has_svi_keys(folder: Path, name: str) -> bool:
-    path = folder / (file_name(name) if "://" in name else name)
     try:
-        return is_authors(header(path)[0])
+        return is_authors(header(_place(folder, name))[0])
     except (OSError, ValueError):  # not there yet, or no LoRA: WanGP says so
         return False
+
+
+def _place(folder: Path, lora: str) -> Path:
+    """Where WanGP looks for a LoRA file: an address may end in |SUBFOLDER."""
+    address, _, subfolder = lora.partition("|")
+    return folder / subfolder / file_name(address) if "://" in lora else folder / lora
+
+
+def _absent_loras(loras: list[str], folder: Path, addresses: Collection[Path]
+                  ) -> Iterator[Finding]:
+    coming = []
+    for name in loras:
+        place = _place(folder, name)
+        if is_file(place) or is_file(folder / place.name):  # WanGP before 11.77 has no sub-folders
+            continue
+        if "://" in name or place.absolute() in addresses:
+            coming.append(place.name)
+        else:
+            yield Finding("error", "lora-file", (
+                f"{place.name} is not in {place.parent}, and WanGP does not know where to download "
+                "it. Put the file there, choose it by its present name, or apply the profile "
+                "again."))
+    if coming:
+        are, them = ("is", "it") if len(coming) == 1 else ("are", "them")
+        yield Finding("warning", "lora-download", (
+            f"{' and '.join(coming)} {are} not on the disk yet: WanGP downloads {them} before the "
+            f"first clip. Without internet, put {them} into {folder}."))
 
 
 def _lost_lora(custom: Custom) -> Iterator[Finding]:

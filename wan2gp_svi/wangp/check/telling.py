@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ... import location
 from ..log import say
 from .findings import Finding
 from .request import AUTO_ATTENTION
@@ -35,6 +36,11 @@ def running_loras(model_type: str) -> Path | None:
     with contextlib.suppress(Exception):
         return Path(_running_wangp().get_lora_dir(model_type))
     return None
+
+
+def running_addresses() -> set[Path]:
+    """The LoRA files that the WanGP which this process runs can download."""
+    return location.lora_addresses(Path.cwd())
 
 
 def _running_wangp() -> Any:

@@ -69,7 +69,8 @@ def whole(what: str, value: Any) -> int:
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         if (number := int(float(value))) == float(value):
             return number
-    raise StoreError(f"{what} must be a whole number, not {cut(str(value), 40)!r}")
+    entered = "" if value is None else f", not {cut(str(value), 40)!r}"
+    raise StoreError(f"{what} must be a whole number{entered}")
 
 
 def into_queue(wgp: Mapping[str, Any], state: dict[str, Any], settings: Mapping[str, Any]) -> str:

@@ -65,7 +65,7 @@ def in_words(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"A file could not be read or written: {explain(error)}."
     if isinstance(error, _EXPECTED):
-        text = sentence(text) if text.split()[0].isalpha() else text  # a file name stays as it is
+        text = sentence(text)
         return text if text.endswith(".") else f"{text}."
     return (f"This is a bug in SVI ({type(error).__name__}: {error}). Please report it, together "
             "with what the doctor says.")

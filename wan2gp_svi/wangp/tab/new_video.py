@@ -8,6 +8,7 @@ from ... import location
 from ...files import read_json
 from ...runs.record import StoreError
 from ...text import sentence
+from ...variants import identify
 from ..plan import DANCING, SMALL, first_image, is_blank
 from . import actions
 from .helpers import gr, on, to_form
@@ -42,10 +43,17 @@ def create(plugin: Any, wgp: Mapping[str, Any]) -> None:
 
 
 def next_steps(wgp: Mapping[str, Any], state: Mapping[str, Any], model: str) -> str:
-    """What is left to do in the form: WanGP's own example of a prompt is not the user's."""
+    """What is left to do in the form: WanGP's own example of a prompt is not the user's, but the
+    demo model's is that of its picture."""
     filled, example = state["all_settings"][model], wgp["get_default_settings"](model).get("prompt")
+    variants = filter(None, map(identify, filled.get("activated_loras") or []))
+    variant = next(variants, None)
     steps = ["add a start image"] if is_blank(first_image(filled.get("image_start"))) else []
-    if filled.get("prompt") in (None, "", example):
+    if variant and variant.talks and not filled.get("audio_guide"):
+        steps.append("add a sound")
+    if variant and variant.poses and not filled.get("video_guide"):
+        steps.append("add a pose video")
+    if filled.get("prompt") in (None, "", None if model == SMALL else example):
         steps.append("write a prompt")
     left = "".join(f"{step}, " for step in steps)
     return sentence(f"{left}and press Generate." if steps else "press Generate.")

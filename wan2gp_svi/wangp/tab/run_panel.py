@@ -5,13 +5,13 @@ from typing import Any
 
 from ...install import Refused
 from ...runs.record import StoreError
-from ...runs.state import State, is_empty, rename
-from ...runs.store import Run
-from ...text import plural, size
+from ...runs.state import State, is_empty, is_running, rename
+from ...runs.store import Run, is_busy
+from ...text import count, plural, size
 from ...untrusted import is_name
 from .. import resuming, stop_button
 from . import actions, view, visitors
-from .helpers import gr, on, text_to_copy, to_form
+from .helpers import gr, in_words, on, text_to_copy, to_form
 
 
 class RunPanel:
@@ -54,8 +54,8 @@ class RunPanel:
 
     def _extend_tab(self) -> None:
         with gr.Tab("Extend"):
-            self.more = gr.Number(1, label="Clips to add (5 s each)", precision=0, minimum=1,
-                                  elem_id="svi_more")
+            # what is no number of clips is refused in our own words
+            self.more = gr.Number(1, label="Clips to add", elem_id="svi_more")
             self.prompts = gr.Textbox(
                 label="Prompts for these clips", lines=4, elem_id="svi_prompts",
                 info="Put an empty line between prompts. The last one is used for all further "
@@ -70,8 +70,7 @@ class RunPanel:
             gr.Markdown("Make a new run that keeps the clips before this one. The old run and its "
                         "video stay.")
             with gr.Row():
-                self.clip = gr.Number(2, label="From clip", precision=0, minimum=2, min_width=120,
-                                      elem_id="svi_clip")
+                self.clip = gr.Number(2, label="From clip", min_width=120, elem_id="svi_clip")
                 self.seed = gr.Textbox(label="New seed", placeholder="unchanged", min_width=120,
                                        elem_id="svi_seed")
             self.prompt = gr.Textbox(label="New prompt", placeholder="unchanged", lines=2,
@@ -135,7 +134,7 @@ class RunPanel:
         on(self.no_clip.click, self._add_empty, [self.victims], [self.victims])
         on(self.remove.click, self._ask, [self.victims], [self.sure, self.question])
         on(self.no.click, lambda: gr.update(visible=False), None, [self.sure])
-        on(self.yes.click, self._remove, [self.victims], self.tab.all_outputs(self))
+        on(self.yes.click, self._remove, [chosen, self.victims], self.tab.all_outputs(self))
 
     def show(self, name: str, clicked: bool = True) -> dict[Any, Any]:
         """The components' values for a run; they hide the panel if it is gone. What the user may
@@ -155,7 +154,8 @@ class RunPanel:
             self.stop: usable(running, value=stop_button.label(shown.run, running)),
             self.extend: usable(shown.can_extend), self.redo: usable(not running and last > 1),
             self.drift: view.drift(shown.drift), self.measure: usable(shown.video is not None),
-            self.clip: gr.update(label=f"From clip (2 to {last})" if last > 1 else "From clip"),
+            self.clip: gr.update(label="From clip" if last < 2 else "From clip (2)" if last == 2
+                                 else f"From clip (2 to {last})"),
         }
         if clicked or not running:
             values[self.video] = view.video(shown)
@@ -166,7 +166,8 @@ class RunPanel:
             empty = sum(map(is_empty, runs))
             values |= {
                 self.clip: gr.update(label=values[self.clip]["label"], value=max(2, last)),
-                self.more: gr.update(visible=not talks),
+                self.more: gr.update(label=f"Clips to add ({view.length_of_next(shown)} each)",
+                                     visible=not talks),
                 self.prompts: gr.update(visible=not talks),
                 self.sound: gr.update(visible=talks, value=None),
                 self.label: shown.run.about.label,
@@ -230,10 +231,19 @@ class RunPanel:
     def _ask(self, names: list[str]) -> tuple[Any, str]:
         if not names:
             raise StoreError("choose the runs to remove first")
-        return gr.update(visible=True), view.removing([self._run(name) for name in names])
+        runs = [self._run(name) for name in names]
+        if busy := next(filter(is_running, runs), None):
+            raise is_busy(busy.name)
+        return gr.update(visible=True), view.removing(runs)
 
-    def _remove(self, names: list[str]) -> dict[Any, Any]:
+    def _remove(self, chosen: str, names: list[str]) -> dict[Any, Any]:
         visitors.check(self.tab.wgp)
-        freed = sum(self.tab.store.remove(self._run(name)) for name in names)
-        gr.Info(f"Removed {len(names)} {plural(len(names), 'run')}, which frees {size(freed)}.")
-        return self.tab.refreshed("")
+        freed = []
+        for name in names:
+            try:
+                freed.append(self.tab.store.remove(self._run(name)))
+            except (StoreError, OSError) as error:  # the others go, and the list shows which
+                gr.Warning(in_words(error), duration=20)
+        if freed:
+            gr.Info(f"Removed {count(len(freed), 'run')}, which frees {size(sum(freed))}.")
+        return self.tab.refreshed(chosen) | self.show(chosen)

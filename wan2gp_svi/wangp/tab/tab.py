@@ -5,7 +5,6 @@ It is a plugin as in WanGP's docs/PLUGINS.md, but without a folder of its own or
 user's configuration: `offer` adds it to the plugins that WanGP loads.
 """
 
-import time
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -64,7 +63,7 @@ def add(application: Any, wgp: dict[str, Any], base: type) -> None:
     """Adds the tab to those of the plugins. Raises LookupError if this WanGP lacks a function."""
     if missing := [name for name in FUNCTIONS if not callable(wgp.get(name))]:
         raise LookupError(f"it has no {', '.join(missing)}")
-    plugin: Any = type("SVITab", (base,), {"on_tab_select": lambda self, _: str(time.time())})()
+    plugin: Any = type("SVITab", (base,), {})()
     plugin.name = "SVI for WanGP"
     for component in COMPONENTS:
         plugin.request_component(component)
@@ -95,6 +94,7 @@ class Tab:
             gr.Markdown(in_words(error))
 
     def _create(self) -> None:
+        here = gr.context.Context.block  # the tab, which WanGP has made
         new_video.create(self.plugin, self.wgp)
         self.desk = desk = Desk(self, self.line) if self.line.storyboard is not None else None
         with gr.Row():
@@ -104,8 +104,6 @@ class Tab:
             gr.Markdown(visitors.OFF, elem_id="svi_visitors")
         self.names, self.shown = gr.State([]), gr.State([])
         self.timer = gr.Timer(EVERY, active=False)
-        opened = gr.Textbox(visible=False)
-        self.plugin.on_tab_outputs = [opened]
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 self.runs = gr.Dataset(
@@ -119,11 +117,12 @@ class Tab:
         one_by_one = {"concurrency_id": ID}
         on(self.runs.click, lambda index, names: panel.show(names[index]), [self.runs, self.names],
            panel.outputs, **one_by_one).then(None, None, None, js=SCROLL)
-        for event in (opened.change, refresh.click, self.timer.tick):
+        # a change of a hidden component, by which WanGP tells of an opened tab, is none in gradio 6
+        for event in (here.select, refresh.click, self.timer.tick):
             on(event, self.refreshed, [panel.chosen, self.shown], self.all_outputs(panel),
                **one_by_one)
         if desk is not None:
-            on(opened.change, desk.shown, desk.inputs, desk.outputs)
+            on(here.select, desk.shown, desk.inputs, desk.outputs)
         on(self.plugin.main_tabs.select, self._left, None, [self.timer])
         pose_preview.create(self.plugin, self.wgp)
         lora_files.create(self.wgp)

@@ -65,6 +65,11 @@ def seconds(run: Run, clips: int) -> float:
     return chain.length(clips, overlap) / run.about.fps if clips else 0.0
 
 
+def length_of_next(shown: Shown) -> str:
+    """How much longer a clip makes the video."""
+    return duration(seconds(shown.run, 2) - seconds(shown.run, 1))
+
+
 def rows(store: Store) -> tuple[list[list[str]], list[str]]:
     """The cells of the list of runs, one in each row, and the names of the runs; "" for a run that
     cannot be read."""
