@@ -300,10 +300,10 @@ class Desk:
         chosen = state.chosen if state is not None else 0
         return self._values(self._of_form(chosen, form), None)
 
-    def _noted(self, state: Staged, *form: Any) -> dict[Any, Any]:
+    def _noted(self, state: Staged, *form: Any) -> Any:
         """The note and the cards as the form is now."""
         if state is None or state.run or (now := self._of_form(state.chosen, form)) is None:
-            return {}
+            return gr.skip()
         return {self.state: now, self.note: note(now),
                 self.cards: gr.Dataset(samples=cards(now, None, self._seen))}
 
@@ -416,11 +416,13 @@ class Desk:
         return self._changed(state, lambda board: edited(
             board, [state.chosen], end_image=LOOP if yes else ""))
 
-    def _count(self, state: Staged, clips: Any) -> dict[Any, Any]:
+    def _count(self, state: Staged, clips: Any) -> Any:
         number = actions.whole("the number of clips", clips)
         if not 1 <= number <= chain.MAX_CLIPS:
             raise StoreError(f"a video has 1 to {chain.MAX_CLIPS:,} clips, not {number}")
-        return {} if number == state.clips else self._changed(state, lambda board: board, number)
+        if number == state.clips:
+            return gr.skip()
+        return self._changed(state, lambda board: board, number)
 
     def _add(self, state: Staged) -> dict[Any, Any]:
         return self._changed(state, lambda board: inserted(board, state.chosen + 1),
