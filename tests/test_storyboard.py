@@ -89,6 +89,11 @@ def test_later_sections_count_and_names_may_be_written_in_any_case():
     ("[1]\nnew shot = maybe", "Set it to yes or no"),
     ("[1]\npause = yes", "has 'pause', which is unknown. It may have: prompt, seed"),
     ("[all]\nseed = 1", "It may have: pause, seed step"),
+    ("[4] svi strength = 1.2", "line 1 of the storyboard cannot be read"),
+    ("[1] [2]\nseed = 1", "line 1 of the storyboard cannot be read"),
+    ("[1]\nreference = loop", "Set it to the path of an image"),
+    ("\n".join(f"[{n:05}-{end}]" for n in range(1, 1001) for end in (1498, 1499, 1500, 1497)),
+     "more than 3,000 sections. Join those"),
     ("#" * 2_000_001, "Shorten it to 2,000,000"),
 ], ids=lambda text: text[:20])
 def test_a_text_that_cannot_be_read_is_a_sentence(text, said):
@@ -98,13 +103,50 @@ def test_a_text_that_cannot_be_read_is_a_sentence(text, said):
         prepared(settings("shot", 2), text)
 
 
+@pytest.mark.parametrize("path", [
+    "//host/share/a.png", r"\\host\share\a.png", r"\/host\a.png", r'"\\host\share\a b.png"',
+    r"\\?\UNC\host\share\a.png", r"\??\UNC\host\share\a.png", "https://host/a.png",
+    "'\"//host/a.png\"'"])
+def test_a_path_to_a_server_is_refused_before_anything_looks_for_it(monkeypatch, path):
+    monkeypatch.setattr(Path, "stat", lambda self: pytest.fail(f"looked for {self}"))
+    monkeypatch.setattr(Path, "is_file", lambda self: pytest.fail(f"looked for {self}"))
+    for name in ("reference", "end image"):
+        with pytest.raises(StoryboardError, match=f"{name} in .1. of the storyboard is .*Set it to "
+                                                  "an image on this computer"):
+            parse(f"[1]\n{name} = {path}")
+
+
+def test_a_path_may_have_quotes_blanks_and_a_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ü")
+    monkeypatch.setenv("USERPROFILE", "/home/ü")
+    for given, path in ((r'"C:\a  b=1: 5%.png"', r"C:\a  b=1: 5%.png"), ("'a [b].png'", "a [b].png"),
+                        ("~/a.png", "/home/ü/a.png"), ("a\xa0b.png", "a\xa0b.png"),
+                        ("/a//b.png", "/a//b.png")):
+        board = parse(f"[1]\nreference = {given}\nend image = {given}")
+        assert board.row(0) == Row(reference=path, end_image=path) and parse(write(board)) == board
+    assert parse("[1]\nend image = Loop").row(0).end_image == LOOP
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_text_may_come_from_any_editor(end):
+    text = f"\ufeff{TEXT}\n[7]\n\tprompt\t=\ta\tkite\n\tseed = 0007\n"
+    board = parse(text.replace("\n", end))
+    assert board.row(6) == Row(prompt="a kite", seed=7) and board.row(3) == parse(TEXT).row(3)
+    assert parse("[ALL]\npause = yes\n[all ]\nseed step = 5\n[All]") == Storyboard({}, True, 5)
+
+
+def test_a_long_line_does_not_take_long():
+    parse("[1]\nprompt = a" + " " * 10**6 + "b" + "\n c" * 10**5)  # for hours, if not in one go
+    with pytest.raises(StoryboardError, match="line 2"):
+        parse("[1]\na" + " " * 10**6 + "b")
+
+
 words = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=8)
 rows = st.builds(
     Row, prompt=st.lists(words, max_size=4).map(" ".join),
     seed=st.none() | st.integers(0, 2**32 - 1), new_shot=st.booleans(),
     reference=st.sampled_from(["", "a b.png", "#x"]), end_image=st.sampled_from(["", LOOP, ";"]),
-    svi_strength=st.none() | st.integers(0, 300).map(lambda n: n / 100),
-    guidance=st.none() | st.integers(0, 40).map(lambda n: n / 2),
+    svi_strength=st.none() | st.floats(0, 3), guidance=st.none() | st.floats(0, 20),
     steps=st.none() | st.integers(1, 100))
 boards = st.builds(
     lambda rows, pause, step: Storyboard({at: row for at, row in sorted(rows.items())

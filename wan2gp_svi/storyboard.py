@@ -20,8 +20,8 @@ run; where two sections speak of one clip, the later one counts. Standard librar
 
 from __future__ import annotations
 
-import configparser
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -35,6 +35,9 @@ LOOP = "loop"  #: in the place of an end image: the video's own first frame
 MOST = 2_000_000  #: characters of a storyboard
 _WHOLE = "all"  # the section about the whole video
 _CLIPS = re.compile(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?")
+_HEAD, _NAMED = re.compile(r"\[([^\[\]]+)\]"), re.compile(r"([^=:]+)[=:](.*)", re.DOTALL)
+_ELSEWHERE = re.compile(r"[\\/]([\\/]|\?\?[\\/])|[a-z+]{2,}://", re.IGNORECASE)  # paths on servers
+_MOST_SECTIONS = 2 * MAX_CLIPS  # each may be about all clips
 
 
 class StoryboardError(ValueError):
@@ -126,10 +129,27 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
+def _path(text: str) -> str:
+    """A path, also in the quotes that Windows copies it with. A stranger's text must not make
+    Windows sign in at a stranger's server, which it does as soon as it looks for a file there."""
+    while len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1].strip()
+    text = os.path.expanduser(text)
+    if _ELSEWHERE.match(text):
+        raise ValueError("an image on this computer, or on a drive with a letter")
+    if text.lower() == LOOP:
+        raise ValueError("the path of an image")
+    return text
+
+
+def _end(text: str) -> str:
+    return LOOP if text.lower() == LOOP else _path(text)
+
+
 _SEED = _number(0, 2**32 - 1, int)
 _STRENGTH = _number(0, 3, float)
 _ROW: dict[str, Callable[[str], Any]] = {
-    "prompt": _line, "seed": _SEED, "new shot": _yes, "reference": _line, "end image": _line,
+    "prompt": _line, "seed": _SEED, "new shot": _yes, "reference": _path, "end image": _end,
     "svi strength": _STRENGTH, "accelerator strength": _STRENGTH,
     "guidance": _number(0, 20, float), "steps": _number(1, 100, int),
     "motion": _number(1, 2, float),
@@ -147,49 +167,71 @@ def parse(text: str) -> Storyboard:
     if len(text) > MOST:
         raise StoryboardError(f"the storyboard has {len(text):,} characters. Shorten it to "
                               f"{MOST:,}")
-    parser = configparser.ConfigParser(
-        interpolation=None, default_section="", empty_lines_in_values=False)
-    try:
-        parser.read_string(text)
-    except configparser.MissingSectionHeaderError as error:
-        raise StoryboardError(f"line {error.lineno} of the storyboard belongs to no clip. Put the "
-                              "clip before it, such as [1]") from None
-    except configparser.DuplicateSectionError as error:
-        raise StoryboardError(f"the storyboard has [{error.section}] twice. Put both together"
-                              ) from None
-    except configparser.DuplicateOptionError as error:
-        raise StoryboardError(f"[{error.section}] of the storyboard has {error.option} twice. "
-                              "Remove one") from None
-    except configparser.ParsingError as error:
-        number = error.errors[0][0] if error.errors else "?"
-        raise StoryboardError(f"line {number} of the storyboard cannot be read. Write it as "
-                              "NAME = VALUE, such as seed = 7") from None
     rows: dict[int, dict[str, Any]] = {}
     video: dict[str, Any] = {}
-    for section in parser.sections():
-        if section.strip().lower() == _WHOLE:
-            video = _values(section, parser[section], _VIDEO)
+    for section, lines in _sections(text).items():
+        given = {name: " ".join(parts) for name, parts in lines.items()}
+        if section.lower() == _WHOLE:
+            video |= _values(section, given, _VIDEO)
             continue
-        values = _values(section, parser[section], _ROW)
+        values = _values(section, given, _ROW)
         for clip in _range(section):
             rows.setdefault(clip, {}).update(values)
     made = {clip: Row(**values) for clip, values in sorted(rows.items())}
     return Storyboard({clip: row for clip, row in made.items() if row != Row()}, **video)
 
 
+def _sections(text: str) -> dict[str, dict[str, list[str]]]:
+    """What stands under each head: the lines of each value, by its name. A line with more blanks
+    before it continues the one above. Raises StoryboardError."""
+    found: dict[str, dict[str, list[str]]] = {}
+    section = name = ""
+    indent = 0
+    for number, whole in enumerate(re.split(r"\r\n?|\n", text.removeprefix("\ufeff")), 1):
+        line, depth = whole.strip(), len(whole) - len(whole.lstrip())
+        if not line:
+            name = ""
+        elif line[0] in "#;":
+            continue
+        elif name and depth > indent:
+            found[section][name].append(line)
+        elif head := _HEAD.fullmatch(line):
+            section, name = head[1].strip(), ""
+            if section in found:
+                raise StoryboardError(f"the storyboard has [{section[:40]}] twice. Put both "
+                                      "together")
+            if len(found) == _MOST_SECTIONS:
+                raise StoryboardError(f"the storyboard has more than {_MOST_SECTIONS:,} sections. "
+                                      "Join those of neighbouring clips, as in [3-5]")
+            found[section] = {}
+        elif not found and line[0] != "[":
+            raise StoryboardError(f"line {number} of the storyboard belongs to no clip. Put the "
+                                  "clip before it, such as [1]")
+        elif line[0] == "[" or not (split := _NAMED.fullmatch(line)):
+            raise StoryboardError(f"line {number} of the storyboard cannot be read. Write it as "
+                                  "NAME = VALUE, such as seed = 7")
+        else:
+            name, indent = " ".join(split[1].lower().split()), depth
+            if name in found[section]:
+                raise StoryboardError(f"[{section[:40]}] of the storyboard has {name[:40]} twice. "
+                                      "Remove one")
+            found[section][name] = [split[2].strip()]
+    return found
+
+
 def _values(section: str, given: Mapping[str, str], known: Mapping[str, Callable[[str], Any]]
             ) -> dict[str, Any]:
     found = {}
     for name, text in given.items():
-        read = known.get(" ".join(name.split()))
+        read = known.get(name)
         if read is None:
-            raise StoryboardError(f"[{section}] of the storyboard has {name!r}, which is unknown. "
-                                  f"It may have: {', '.join(known)}")
+            raise StoryboardError(f"[{section[:40]}] of the storyboard has {name[:40]!r}, which is "
+                                  f"unknown. It may have: {', '.join(known)}")
         if text.strip():
             try:
-                found["_".join(name.split())] = read(text.strip())
+                found[name.replace(" ", "_")] = read(text.strip())
             except ValueError as error:
-                raise StoryboardError(f"{name} in [{section}] of the storyboard is "
+                raise StoryboardError(f"{name} in [{section[:40]}] of the storyboard is "
                                       f"{text.strip()[:60]!r}. Set it to {error}") from None
     return found
 
@@ -229,11 +271,15 @@ def _groups(rows: Mapping[int, Row]) -> Iterator[tuple[int, int, Row]]:
         yield first, last, rows[first]
 
 
-def _section(name: str, values: Mapping[str, Any]) -> str:
-    def text(value: Any) -> str:
-        return "yes" if value is True else f"{value:g}" if isinstance(value, float) else str(value)
+def in_text(value: Any) -> str:
+    """A value as the text has it: a number so that it is read as the same number again."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "" if value is None else "yes" if value is True else str(value)
 
-    lines = [f"{key} = {text(value)}" for key, value in values.items()]
+
+def _section(name: str, values: Mapping[str, Any]) -> str:
+    lines = [f"{key} = {in_text(value)}" for key, value in values.items()]
     return "\n".join([f"[{name}]", *lines, ""]) if lines else ""
 
 
