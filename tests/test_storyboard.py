@@ -119,10 +119,10 @@ def test_a_path_to_a_server_is_refused_before_anything_looks_for_it(monkeypatch,
 def test_a_path_may_have_quotes_blanks_and_a_home(monkeypatch):
     monkeypatch.setenv("HOME", "/home/ü")
     monkeypatch.setenv("USERPROFILE", "/home/ü")
-    for given, path in ((r'"C:\a  b=1: 5%.png"', r"C:\a  b=1: 5%.png"), ("'a [b].png'", "a [b].png"),
-                        ("~/a.png", "/home/ü/a.png"), ("a\xa0b.png", "a\xa0b.png"),
-                        ("/a//b.png", "/a//b.png")):
-        board = parse(f"[1]\nreference = {given}\nend image = {given}")
+    for text, path in ((r'"C:\a  b=1: 5%.png"', r"C:\a  b=1: 5%.png"), ("'[b].png'", "[b].png"),
+                       ("~/a.png", str(Path("/home/ü/a.png"))), ("a\xa0b.png", "a\xa0b.png"),
+                       ("/a//b.png", "/a//b.png")):
+        board = parse(f"[1]\nreference = {text}\nend image = {text}")
         assert board.row(0) == Row(reference=path, end_image=path) and parse(write(board)) == board
     assert parse("[1]\nend image = Loop").row(0).end_image == LOOP
 
@@ -341,6 +341,56 @@ def test_a_run_is_restaged_only_if_something_changes(wgp):
         resuming.restaged(run, parse("[1]\nseed = 5"), 2)
     longer = resuming.restaged(run, parse("[2-3]\nseed = 5"), 3)
     assert longer["custom_settings"]["svi_run"] == run.name and longer["video_length"] == 241
+
+
+@pytest.mark.parametrize("id", loop.KINDS)
+def test_a_redo_counts_although_the_storyboard_has_a_prompt_and_a_seed(wgp, id):
+    assert wgp.generate(prepared(settings(id, 4), "[2-3]\nprompt = one\n[3]\nseed = 5"))
+    run, before = wgp.run, clips_of(wgp)
+    for word, prompt, seed, said in (("prompt", "two", None, ["two", "two"]),
+                                     ("seed", "", 99, ["one", "one"])):
+        again = resuming.redone(run, 2 if prompt else 3, prompt, seed)
+        assert prepare(again["model_type"], {}, dict(again)) == "" and wgp.generate(again), word
+        made = wgp.run.done()
+        assert [clip.prompt for clip in made[1:3]] == said
+        assert [clip.seed for clip in made] == [7, 49, seed or 5, 133]
+        assert changed(before, clips_of(wgp)) == ([2, 3, 4] if prompt else [3, 4])
+    for prompt, seed in (("one", None), ("", 5), ("one", 5)):
+        with pytest.raises(StoreError, match="the clips would be the same"):
+            resuming.redone(run, 3, prompt, seed)
+
+
+def test_a_run_that_was_stopped_is_extended_although_rows_were_to_come(wgp):
+    text = "[2]\nseed = 5\n[3-5]\nprompt = one\n[5]\nend image = loop"
+    assert wgp.generate({**prepared(settings("shot", 5), text), "stop_after": 2})
+    longer = resuming.extended(wgp.run, 2, ["two"])
+    assert parse(longer["custom_settings"]["svi_storyboard"]) == parse(
+        "[2]\nseed = 5\n[4]\nend image = loop")
+    assert prepare(longer["model_type"], {}, dict(longer)) == "" and wgp.generate(longer)
+    assert [clip.prompt for clip in wgp.run.done()][2:] == ["two", "two"]
+
+
+@pytest.mark.parametrize("id", ["shot", "2.0-pro"])
+def test_a_run_knows_the_storyboard_of_its_newest_clip(wgp, pictures, id):
+    assert wgp.generate(prepared(settings(id, 2), f"[2]\nreference = {pictures('a', 0)}"))
+    first = wgp.run
+    now = edited(resuming.storyboard_of(first), [2], seed=5, end_image=pictures("b", 200))
+    assert wgp.generate({**resuming.restaged(first, now, 4), "stop_after": 3})
+    run = wgp.run
+    assert run.name == first.name
+    kept = resuming.storyboard_of(run)
+    assert kept.row(2).seed == 5 and Path(kept.row(2).end_image).parent == run.folder
+    assert Path(kept.row(1).reference).parent == run.folder
+    again = resuming.resumed(run)
+    assert prepare(again["model_type"], {}, dict(again)) == "" and wgp.generate(again), wgp.error
+    assert len(wgp.run.done()) == 4 and wgp.run.name == run.name
+
+
+def test_a_pause_that_is_taken_back_stays_so(wgp):
+    assert wgp.generate(prepared(settings("shot", 3), "[all]\npause = yes"))
+    again = resuming.resumed(wgp.run)
+    again["custom_settings"]["svi_storyboard"] = "auto"
+    assert wgp.generate({**again, "stop_after": 2}) and not resuming.storyboard_of(wgp.run)
 
 
 def test_pause_stops_after_every_clip_and_goes_on_bit_for_bit(wgp):

@@ -20,12 +20,13 @@ run; where two sections speak of one clip, the later one counts. Standard librar
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from .chain import MAX_CLIPS
@@ -134,7 +135,9 @@ def _path(text: str) -> str:
     Windows sign in at a stranger's server, which it does as soon as it looks for a file there."""
     while len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1].strip()
-    text = os.path.expanduser(text)
+    if text.startswith("~"):
+        with contextlib.suppress(RuntimeError):  # nobody's home
+            text = str(Path(text).expanduser())
     if _ELSEWHERE.match(text):
         raise ValueError("an image on this computer, or on a drive with a letter")
     if text.lower() == LOOP:

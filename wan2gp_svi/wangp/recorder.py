@@ -34,7 +34,7 @@ from ..text import size
 from ..variants import CLIP_FRAMES, VARIANTS, Variant
 from . import sound
 from .clip import Video
-from .form import SettingsError
+from .form import STORYBOARD, SettingsError
 from .frames import smallest, to_uint8
 from .media import MediaError
 
@@ -372,6 +372,8 @@ class Recording:
             decides = {name: value for name, value in about.decides.items()
                        if name in configs or " " in name}
             change = replace(change, settings=settings, decides=decides)
+        elif new:  # `asks` is about this storyboard now
+            change = replace(change, settings=_restaged(about.settings, settings))
         if change != about:
             self._change(change)
         if current.last:
@@ -511,6 +513,15 @@ def _own_settings(configs: Mapping[str, Any], seed: int) -> dict[str, Any]:
         not_its = {"svi"} if "@" in str(custom.get("svi_run", "")) else {"svi", "svi_run"}
         custom = {name: value for name, value in custom.items() if name not in not_its} or None
     return {**configs, "seed": seed, "custom_settings": custom}
+
+
+def _restaged(settings: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the storyboard of others."""
+    custom = {**(settings.get("custom_settings") or {})}
+    custom.pop(STORYBOARD, None)
+    if board := (now.get("custom_settings") or {}).get(STORYBOARD):
+        custom[STORYBOARD] = board
+    return {**settings, "custom_settings": custom or None}
 
 
 def _encoded(write: Callable[..., Any], part: Tensor, path: Path) -> None:

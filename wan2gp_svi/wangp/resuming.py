@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,22 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
     asked = list(about.asked)
     if prompts:
         asked = chain.stream(asked, len(done), about.repeat) + chain.stream(prompts, clips)
-    total, before = len(done) + clips, storyboard_of(run)
-    last = before.clips - 1
-    if before.row(last).end_image == LOOP and last < total - 1:
-        now = edited(edited(before, [last], end_image=""), [total - 1], end_image=LOOP)
-        return _settings(run, total, _wish(run, now), asked, about.seed, now)
-    return _settings(run, total, run.name, asked, about.seed)
+    total = len(done) + clips
+    now = _closed(storyboard_of(run), total)
+    if prompts:
+        now = edited(now, range(len(done), total), prompt="")
+    return _settings(run, total, _wish(run, now), asked, about.seed, now)
+
+
+def _closed(board: Storyboard, clips: int) -> Storyboard:
+    """The storyboard for so many clips: without rows for more, and if it is a loop, the last of
+    them closes it."""
+    last = board.clips - 1
+    rows = {clip: row for clip, row in board.rows.items() if clip < clips}
+    if board.row(last).end_image != LOOP or last == clips - 1:
+        return replace(board, rows=rows)
+    opened = edited(replace(board, rows=rows), [last] if last in rows else [], end_image="")
+    return edited(opened, [clips - 1], end_image=LOOP)
 
 
 def storyboard_of(run: Run) -> Storyboard:
@@ -83,11 +94,12 @@ def restaged(run: Run, now: Storyboard, clips: int) -> dict[str, Any]:
     return _settings(run, clips, wish, run.about.asked, run.about.seed, now)
 
 
-def _wish(run: Run, now: Storyboard) -> str:
-    """What "SVI run" must be to make a run by this storyboard."""
+def _wish(run: Run, now: Storyboard, same: int = MAX_CLIPS) -> str:
+    """What "SVI run" must be to make a run by this storyboard; `same`: so many clips stay at
+    most."""
     try:
         done = len(run.done())
-        same = same_clips(run.about.asks, board.keys(now), done)
+        same = min(same, same_clips(run.about.asks, board.keys(now), done))
     except SettingsError as error:
         raise StoreError(str(error).rstrip(".")) from error
     if same >= done:
@@ -106,17 +118,17 @@ def spoken_on(run: Run, longer: Path) -> dict[str, Any]:
         heard = sound.find(longer).heard
     except MediaError as error:
         raise StoreError(str(error)) from error
-    same = same_clips(about.sound, heard, done)
     if not about.sound:
         raise StoreError(f"run {run.name} has no sound: extend it by --clips")
+    same = same_clips(about.sound, heard, done)
     if not same:
         raise StoreError(f"{longer.name} does not begin as the sound of run {run.name} does. Copy "
                          "that from the run's folder, and add to it in a format without loss, such "
                          "as WAV")
     if len(heard) <= same:
         raise StoreError(f"{longer.name} is not longer than the sound of run {run.name}")
-    wish = run.name if same == done else f"{run.name}@{same + 1}"
-    settings = _settings(run, len(heard), wish, about.asked, about.seed)
+    now = _closed(storyboard_of(run), len(heard))
+    settings = _settings(run, len(heard), _wish(run, now, same), about.asked, about.seed, now)
     return {**settings, "audio_guide": str(longer.resolve())}
 
 
@@ -128,18 +140,24 @@ def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> di
     if seed is not None and seed not in SEEDS:
         raise StoreError(f"the seed must be from 0 to {SEEDS[-1]}, not {seed}")
     asked = chain.stream(about.asked, about.clips, about.repeat)
-    old, at = asked[clip - 1], clip - 1
-    if prompt in ("", old) and seed in (None, about.seed):
+    now, at = storyboard_of(run), clip - 1
+    old, own_seed = now.row(at).prompt or asked[at], now.row(at).seed
+    if prompt in ("", old) and seed in (None, about.seed if own_seed is None else own_seed):
         raise StoreError("enter a new prompt or a new seed, or both: with the old ones, the clips "
                          "would be the same")
+    if seed is not None and own_seed is not None:  # the storyboard's would go first
+        now, seed = edited(now, [at], seed=seed), about.seed
     if prompt:
-        while at < len(asked) and asked[at] == old:
-            asked[at] = prompt
+        while at < len(asked) and (now.row(at).prompt or asked[at]) == old:
+            if now.row(at).prompt:
+                now = edited(now, [at], prompt=prompt)
+            else:
+                asked[at] = prompt
             at += 1
     else:
         asked = list(about.asked)
     seed = about.seed if seed is None else seed
-    return _settings(run, about.clips, f"{run.name}@{clip}", asked, seed)
+    return _settings(run, about.clips, f"{run.name}@{clip}", asked, seed, now)
 
 
 def check_redo(run: Run, clip: int, last: int) -> None:

@@ -43,6 +43,7 @@ from ..form_line import FormLine, words
 from ..plan import clips_of
 from . import actions, view, visitors
 from .helpers import gr, guarded, on
+from .run_panel import job, job_outputs
 
 IMAGES = "svi_images"  #: beside the runs' folder: images that were added to a storyboard
 MOST_CARDS = 200  # a browser takes seconds for thousands
@@ -282,8 +283,9 @@ class Desk:
         for one in (typed, *done):  # the form has changed, and knows what is wrong with it now
             one.then(guarded(self._noted), self.inputs, [self.state, self.note, self.cards],
                      show_progress="hidden", **quiet)
-        on(self.remake.click, self._remake, [self.tab.plugin.state, self.state],
-           [self.tab.plugin.main_tabs, self.tab.plugin.load_queue_trigger])
+        remake = job(self.tab, lambda run, state: resuming.restaged(run, state.board, state.clips))
+        on(self.remake.click, lambda page, state: remake(page, state.run, state),
+           [self.tab.plugin.state, self.state], job_outputs(self.tab.plugin))
         press = self.line.components.get("generate_btn")
         self.generate.visible = press is not None
         if press is not None:
@@ -456,14 +458,6 @@ class Desk:
         board = parse("" if (text or "").strip().lower() == AUTO else text or "")
         return self._changed(replace(state, text=""), lambda _: board,
                              max(state.clips, board.clips))
-
-    def _remake(self, page: dict[str, Any], state: Staged) -> tuple[Any, str]:
-        run = self.tab.store.open(state.run)
-        settings = resuming.restaged(run, state.board, state.clips)
-        trigger = actions.into_queue(self.tab.wgp, page, settings)
-        what = actions.what_happens(run, settings, len(run.done()))
-        gr.Info(f"WanGP's next job is to {what}.", duration=20)
-        return gr.skip(), trigger
 
 
 def keep(given: Path, folder: Path) -> str:

@@ -1,6 +1,7 @@
 """The panel of the chosen run: its video, its clips, and what the user can do with it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ...install import Refused
@@ -12,6 +13,34 @@ from ...untrusted import is_name
 from .. import resuming, stop_button
 from . import actions, view, visitors
 from .helpers import gr, in_words, on, text_to_copy, to_form
+
+
+def job(tab: Any, make: Callable[..., dict[str, Any]]) -> Callable[..., tuple[Any, ...]]:
+    """The work of a button: puts the settings that `make` returns into WanGP's queue, which starts.
+    WanGP's form stays as it is, so that no later video belongs to the run. A WanGP before 11 takes
+    jobs from its form only."""
+    starts = getattr(tab.plugin, "load_queue_trigger", None) is not None
+
+    def work(state: dict[str, Any], name: str, *entered: Any) -> tuple[Any, ...]:
+        run: Run = tab.store.open(name)
+        settings = make(run, *entered)
+        if starts:
+            filled: tuple[Any, ...] = (actions.into_queue(tab.wgp, state, settings),)
+        else:
+            filled = actions.into_form(tab.wgp, state, run, settings)
+        what = actions.what_happens(run, settings, len(run.done()))
+        gr.Info(f"WanGP's next job is to {what}." if starts else
+                f"The settings are in the form. Press Generate to {what}. Afterwards, set "
+                "\"SVI run\" back to auto.", duration=20)
+        return to_form(tab.plugin), *(one or gr.skip() for one in filled)
+    return work
+
+
+def job_outputs(plugin: Any) -> list[Any]:
+    """The components that such a work updates."""
+    starts = getattr(plugin, "load_queue_trigger", None)  # since WanGP 11
+    form = [plugin.refresh_form_trigger, plugin.model_choice_target]
+    return [plugin.main_tabs, *([starts] if starts is not None else form)]
 
 
 class RunPanel:
@@ -114,12 +143,8 @@ class RunPanel:
                     self.no = gr.Button("Cancel", min_width=120)
 
     def _connect(self) -> None:
-        plugin, chosen = self.tab.plugin, self.chosen
-        state = plugin.state
-        starts = getattr(plugin, "load_queue_trigger", None)  # since WanGP 11
-        form = [plugin.refresh_form_trigger, plugin.model_choice_target]
-        into = [plugin.main_tabs, *([starts] if starts is not None else form)]
-        work = self._start if starts is not None else self._fill_form
+        state, chosen, work = self.tab.plugin.state, self.chosen, partial(job, self.tab)
+        into = job_outputs(self.tab.plugin)
         on(self.resume.click, work(resuming.resumed), [state, chosen], into)
         on(self.extend.click, work(actions.extend),
            [state, chosen, self.more, self.prompts, self.sound], into)
@@ -183,30 +208,6 @@ class RunPanel:
     def _run(self, name: str) -> Run:
         run: Run = self.tab.store.open(name)
         return run
-
-    def _start(self, make: Callable[..., dict[str, Any]]) -> Callable[..., tuple[Any, ...]]:
-        """The work of a button: puts the settings that `make` returns into WanGP's queue, which
-        starts. WanGP's form stays as it is, so that no later video belongs to this run."""
-        def work(state: dict[str, Any], name: str, *entered: Any) -> tuple[Any, ...]:
-            run = self._run(name)
-            settings = make(run, *entered)
-            trigger = actions.into_queue(self.tab.wgp, state, settings)
-            what = actions.what_happens(run, settings, len(run.done()))
-            gr.Info(f"WanGP's next job is to {what}.", duration=20)
-            return to_form(self.tab.plugin), trigger
-        return work
-
-    def _fill_form(self, make: Callable[..., dict[str, Any]]) -> Callable[..., tuple[Any, ...]]:
-        """The same for a WanGP before 11, which takes jobs from its form only."""
-        def work(state: dict[str, Any], name: str, *entered: Any) -> tuple[Any, ...]:
-            run = self._run(name)
-            settings = make(run, *entered)
-            fill, switch = actions.into_form(self.tab.wgp, state, run, settings)
-            what = actions.what_happens(run, settings, len(run.done()))
-            gr.Info(f"The settings are in the form. Press Generate to {what}. Afterwards, set "
-                    "\"SVI run\" back to auto.", duration=20)
-            return to_form(self.tab.plugin), fill or gr.skip(), switch or gr.skip()
-        return work
 
     def _stop(self, name: str) -> dict[Any, Any]:
         gr.Info(stop_button.press(self._run(name)))
