@@ -244,6 +244,30 @@ def test_a_loop_cannot_close_on_a_video_that_is_continued():
         prepared(asked, "[2]\nend image = loop")
 
 
+def test_a_page_that_others_can_open_takes_no_image_from_elsewhere(pictures, wgp, monkeypatch):
+    from wan2gp_svi.wangp.check import telling
+
+    inside, outside = wgp.folder / desk.IMAGES / "ü.png", Path(pictures("a", 0))
+    inside.parent.mkdir(parents=True)
+    inside.write_bytes(outside.read_bytes())
+    running = SimpleNamespace(server_config={}, save_path=str(wgp.folder), args=SimpleNamespace(
+        listen=True, share=False, server_name=""))
+    monkeypatch.setattr(telling, "_running_wangp", lambda: running)
+    around = inside.parent / ".." / ".." / outside.parent.name / outside.name
+    (inside.parent / "link.png").symlink_to(outside)
+    for path in (outside, "nowhere.png", around, inside.parent / "link.png", "a\x00.png"):
+        text = f"[2]\nreference = {path}"
+        with pytest.raises(SettingsError, match="other computers can open this page.*Add .* in the "
+                                                "tab SVI"):
+            prepared(settings("shot", 2), text)
+        asked = settings("shot", 2)  # a job that nobody has checked
+        assert not wgp.generate({**asked, "custom_settings": {"svi_storyboard": text}})
+        assert "is no image of this page" in wgp.error and not list(wgp.store.runs())
+    assert wgp.generate(prepared(settings("shot", 2), f"[2]\nreference = {inside}"))
+    running.args.listen = False
+    prepared(settings("shot", 2), f"[2]\nreference = {outside}")
+
+
 def test_an_image_is_not_larger_than_8k(tmp_path):
     path = tmp_path / "large.png"
     Image.new("1", (8000, 4500)).save(path)

@@ -35,7 +35,7 @@ from wan2gp_svi.runs.state import (
     stop_is_asked,
 )
 from wan2gp_svi.runs.store import STOP, Run, Store
-from wan2gp_svi.wangp import resuming, sound, stop_button
+from wan2gp_svi.wangp import resuming, sound, stop_button, visitors
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.plan import SMALL
 from wan2gp_svi.wangp.tab import (
@@ -45,7 +45,6 @@ from wan2gp_svi.wangp.tab import (
     new_video,
     tab,
     view,
-    visitors,
 )
 
 HOME = Path(__file__).parents[1]
@@ -382,7 +381,7 @@ def test_a_page_of_which_nobody_knows_who_can_open_it_is_taken_for_shared(
         monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv(visitors.TRUST, raising=False)
     for wgp in ({}, {"args": SimpleNamespace(listen=False)}):
-        with pytest.raises(Refused, match=f"set the environment variable {visitors.TRUST}=1"):
+        with pytest.raises(SettingsError, match=f"set the environment variable {visitors.TRUST}=1"):
             visitors.check(wgp)
 
 

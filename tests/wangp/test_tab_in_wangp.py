@@ -24,8 +24,7 @@ from test_svi import install, task, write_loras  # noqa: E402
 
 from wan2gp_svi.runs.state import State  # noqa: E402
 from wan2gp_svi.runs.store import Store  # noqa: E402
-from wan2gp_svi.wangp import sound  # noqa: E402
-from wan2gp_svi.wangp.tab import visitors  # noqa: E402
+from wan2gp_svi.wangp import sound, visitors  # noqa: E402
 
 if not Path(browser.CHROMIUM).exists():
     pytest.skip(f"needs chromium ({browser.CHROMIUM}, or set CHROMIUM)", allow_module_level=True)

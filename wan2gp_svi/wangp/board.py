@@ -19,6 +19,7 @@ from ..storyboard import LOOP, Row, Storyboard
 from ..text import count, plural
 from ..untrusted import is_file
 from ..variants import Variant
+from . import visitors
 from .form import SettingsError
 
 STRENGTHS = "loras_mult"  #: the command in a prompt that sets the strengths of LoRAs for a window
@@ -26,10 +27,11 @@ _LENGTHS = ("duration", "overlap", "new_shot")  # others of its commands
 MOST_PIXELS = 7680 * 4320  #: of a picture that is looked at before WanGP opens it
 
 
-def obstacles(board: Storyboard, variant: Variant, clips: int, continues: bool
-              ) -> Iterator[SettingsError]:
-    """What of a storyboard cannot be done in a video of so many clips, a sentence each."""
-    for text in _faults(board, variant, clips, continues):
+def obstacles(board: Storyboard, variant: Variant, clips: int, continues: bool,
+              only: Path | None = None) -> Iterator[SettingsError]:
+    """What of a storyboard cannot be done in a video of so many clips, a sentence each. `only`: the
+    folder where its images must be."""
+    for text in (*_faults(board, variant, clips, continues), *_unusable(board, only)):
         yield SettingsError(f"storyboard: {text}", "storyboard")
 
 
@@ -62,8 +64,15 @@ def _faults(board: Storyboard, variant: Variant, clips: int, continues: bool) ->
         yield "clip 1 follows no poses without the SVI LoRA. Set its \"svi strength\" above 0."
     if first.new_shot:
         yield "clip 1 is a new shot already. Remove \"new shot\" from it."
+
+
+def _unusable(board: Storyboard, only: Path | None) -> Iterator[str]:
     for path in images(board):
-        if why := _unreadable(path):
+        if only is not None and visitors.is_foreign(path, only):
+            yield (f"other computers can open this page, so it takes no image from elsewhere than "
+                   f"{only}. Add {path} in the tab SVI, or set the environment variable "
+                   f"{visitors.TRUST}=1 and start WanGP again.")
+        elif why := _unreadable(path):
             yield f"the image {path} {why}. Add another, or correct its path."
 
 

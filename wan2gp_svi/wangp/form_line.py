@@ -18,6 +18,7 @@ from .check.findings import NO_LORA, Checked, check
 from .check.telling import (
     running_addresses,
     running_config,
+    running_limits,
     running_loras,
     running_outputs,
 )
@@ -172,7 +173,7 @@ class FormLine:
             return None
         inputs = self._inputs(model_def, images, values)
         return check(architecture, model_def, inputs, running_config(), running_outputs(),
-                     running_loras(architecture), running_addresses()), inputs
+                     running_loras(architecture), running_addresses(), running_limits()), inputs
 
     def _inputs(self, model_def: Mapping[str, Any], images: Mapping[str, bool],
                 values: Sequence[Any]) -> dict[str, Any]:
@@ -191,7 +192,7 @@ class FormLine:
             inputs = self._inputs(model_def, images, values)
             chosen = inputs["custom_settings"]
             checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
-                            running_loras(architecture), running_addresses())
+                            running_loras(architecture), running_addresses(), running_limits())
             texts = words(checked, inputs, was_on == architecture)
             if checked.plan is not None:
                 was_on = architecture

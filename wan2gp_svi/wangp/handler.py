@@ -15,6 +15,7 @@ from .check.findings import Finding, check
 from .check.telling import (
     running_addresses,
     running_config,
+    running_limits,
     running_loras,
     running_outputs,
     tell,
@@ -108,7 +109,7 @@ def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, A
     """Sets WanGP's settings for SVI, in place -> an error for the user, or "". `show` gets other
     findings; by default, it puts them into the log and onto the page."""
     checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
-                    running_loras(architecture), running_addresses())
+                    running_loras(architecture), running_addresses(), running_limits())
     if checked.errors:
         first, *rest = checked.errors
         return f"SVI: {' '.join([first, *map(sentence, rest)])}"

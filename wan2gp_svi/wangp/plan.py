@@ -202,10 +202,12 @@ def _possible_frames(frames: Any) -> bool:
         return False
 
 
-def unfit_rows(plan: Plan, inputs: Mapping[str, Any]) -> list[SettingsError]:
-    """What of the storyboard cannot be done."""
+def unfit_rows(plan: Plan, inputs: Mapping[str, Any], only: Path | None = None
+               ) -> list[SettingsError]:
+    """What of the storyboard cannot be done; `only`: the folder where its images must be."""
     continues = bool(set(inputs.get("image_prompt_type") or "") & set("VL"))
-    return [*board.obstacles(plan.board, plan.variant, clips_of(plan, inputs), continues)]
+    clips = clips_of(plan, inputs)
+    return [*board.obstacles(plan.board, plan.variant, clips, continues, only)]
 
 
 def clips_of(plan: Plan, inputs: Mapping[str, Any]) -> int:

@@ -12,7 +12,8 @@ from torch import Tensor
 from .. import chain, files
 from ..storyboard import LOOP
 from ..variants import CLIP_FRAMES
-from . import board, continuing, matching, pose_video, stop_button
+from . import board, continuing, matching, pose_video, stop_button, visitors
+from .check.telling import running_limits
 from .clip import Clip, Seam, Video
 from .dance import Poses, detector
 from .form import SettingsError
@@ -59,6 +60,7 @@ def check(plan: Plan, number: int, scope: _Scope) -> None:
     windows = [(scope["current_video_length"], scope["reuse_frames"] if number else overlap)]
     if number == 0:
         windows += _planned(scope)
+        _check_images(plan)
     if plan.sound and number + len(windows) == scope["total_windows"]:
         frames, shared = windows[-1]  # WanGP ends with the sound; see Clip.keywords
         windows[-1] = max(frames, CLIP_FRAMES), shared
@@ -68,6 +70,14 @@ def check(plan: Plan, number: int, scope: _Scope) -> None:
                 f"SVI needs windows of {CLIP_FRAMES} frames with an overlap of {overlap}, but "
                 f"WanGP plans one of {frames} with {shared}. Remove window commands from the "
                 "prompt and press Generate again.")
+
+
+def _check_images(plan: Plan) -> None:
+    only = running_limits()
+    for path in board.images(plan.board):
+        if only is not None and visitors.is_foreign(path, only):
+            raise SettingsError(f"{path} is no image of this page. Add it in the tab SVI.",
+                                "storyboard")
 
 
 def _planned(scope: _Scope) -> list[tuple[int, int]]:

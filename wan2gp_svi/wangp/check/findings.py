@@ -51,7 +51,8 @@ class Checked:
 
 def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mapping[str, Any],
           server_config: Mapping[str, Any] | None = None, outputs: Path | None = None,
-          loras: Path | None = None, addresses: Collection[Path] = ()) -> Checked:
+          loras: Path | None = None, addresses: Collection[Path] = (),
+          only: Path | None = None) -> Checked:
     """Checks a request, and changes nothing.
 
     architecture, model_def, inputs: as WanGP gives them to `validate_generative_prompt`
@@ -59,6 +60,7 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
     outputs: WanGP's folder for videos, with the runs; without it, "SVI run" is not checked
     loras: this model's folder for LoRA files; without it, SVI's are known by their names alone
     addresses: the LoRA files that WanGP knows where to download
+    only: the folder where the images of a storyboard must be; without it, anywhere
     """
     model_def = model_def or {}
     if (inputs.get("image_mode") or 0) > 0:
@@ -89,9 +91,10 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
     errors = _errors(*obstacles)
     if any(error.id == "number-of-frames" for error in errors):  # then nothing can be counted
         return Checked(None, errors)
-    errors += _errors(*planning.unfit_rows(plan, inputs))
+    unfit = _errors(*planning.unfit_rows(plan, inputs, only))
+    errors += unfit
     request = Request(plan, architecture, model_def, inputs, server_config or {})
-    if outputs is not None and plan.requested_run not in (AUTO, NEW):
+    if outputs is not None and plan.requested_run not in (AUTO, NEW) and not unfit:
         errors.extend(_unfit_run(request, outputs))
     absent = [*_absent_loras(chosen, loras, addresses)] if loras is not None else []
     return Checked(plan, [*errors, *absent, *unknown, *_warnings(request), *_adjustments(request)])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import location
+from .. import visitors
 from ..log import say
 from .findings import Finding
 from .request import AUTO_ATTENTION
@@ -29,6 +30,14 @@ def running_outputs() -> Path | None:
     """The folder for videos of the WanGP that this process runs; None if it runs none."""
     folder = getattr(_running_wangp(), "save_path", None)
     return Path(folder) if isinstance(folder, (str, Path)) else None
+
+
+def running_limits() -> Path | None:
+    """The folder where the images of a storyboard must be; None if that may be anywhere, because no
+    other computer can open the page."""
+    module = _running_wangp()
+    options = getattr(module, "args", None)  # none without a page
+    return running_outputs() if options is not None and visitors.is_off(vars(module)) else None
 
 
 def running_loras(model_type: str) -> Path | None:

@@ -73,6 +73,13 @@ def whole(what: str, value: Any) -> int:
     raise StoreError(f"{what} must be a whole number{entered}")
 
 
+def clips_asked(settings: Mapping[str, Any]) -> int:
+    """The clips of a request, as far as its settings tell; 0 if they do not."""
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        return min(chain.num_clips(int(settings.get("video_length") or 0)), chain.MAX_CLIPS)
+    return 0
+
+
 def into_queue(wgp: Mapping[str, Any], state: dict[str, Any], settings: Mapping[str, Any]) -> str:
     """Hands a job to WanGP as its own assistant does, past the form, which stays as it is.
 

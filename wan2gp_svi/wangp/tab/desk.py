@@ -8,9 +8,10 @@ changes.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -25,6 +26,7 @@ from ...storyboard import (
     Storyboard,
     StoryboardError,
     edited,
+    in_text,
     inserted,
     moved,
     of_prompts,
@@ -37,14 +39,15 @@ from ...text import count, cut, duration, paragraphs, sentence
 from ...untrusted import is_name
 from ...variants import CLIP_FRAMES, VARIANTS
 from .. import board as of_rows
-from .. import resuming
-from ..form import AUTO, STORYBOARD
+from .. import resuming, visitors
+from ..form import AUTO, STORYBOARD, Custom, SettingsError
 from ..form_line import FormLine, words
 from ..plan import clips_of
-from . import actions, view, visitors
+from . import actions, view
 from .helpers import gr, guarded, on
 from .run_panel import job, job_outputs
 
+CONCURRENCY = "svi_desk"  # its events one by one, or a late answer would take back a change
 IMAGES = "svi_images"  #: beside the runs' folder: images that were added to a storyboard
 MOST_CARDS = 200  # a browser takes seconds for thousands
 _TEXTS = {  # fields of a row that are typed: label, placeholder
@@ -68,6 +71,8 @@ class Staged:
     `notes`    what is wrong with it, and how long it gets
     `chosen`   the clip that is edited
     `action`   what a click does with the run, "" if nothing
+    `stamp`    of what the editor shows. What was typed before it was filled again, and comes late,
+               belongs to another clip
     """
 
     text: str = ""
@@ -77,6 +82,7 @@ class Staged:
     notes: tuple[str, ...] = ()
     chosen: int = 0
     action: str = ""
+    stamp: str = field(default_factory=partial(secrets.token_hex, 4), compare=False)
 
     @property
     def board(self) -> Storyboard:
@@ -95,8 +101,8 @@ def of_form(line: FormLine, values: tuple[Any, ...], prompt: Any, chosen: int) -
     if plan is None:
         try:
             clips = parse(text).clips
-        except StoryboardError:
-            clips = 0
+        except StoryboardError:  # there is a text to correct
+            clips = actions.clips_asked(inputs)
         repeat = 1
     else:
         clips, repeat = clips_of(plan, inputs), plan.variant.prompt_repeat
@@ -125,9 +131,11 @@ def noted(staged: Staged, run: Run) -> Staged:
         action = f"Redo from clip {clip}" if clip else "Make the clips to come"
     except (StoreError, StoryboardError) as error:
         what = f"{sentence(str(error))}."
-    with contextlib.suppress(StoryboardError):
-        variant = VARIANTS[run.about.variant]
-        faults = [*of_rows.obstacles(staged.board, variant, staged.clips, False)]
+    with contextlib.suppress(StoryboardError, SettingsError):
+        made = run.about.settings
+        variant = Custom(made.get("custom_settings") or {}).override(VARIANTS[run.about.variant])
+        continues = bool(set(str(made.get("image_prompt_type") or "")) & set("VL"))
+        faults = [*of_rows.obstacles(staged.board, variant, staged.clips, continues)]
         what = " ".join([what, *(sentence(str(fault)) for fault in faults)])
         action = "" if faults else action
     return replace(staged, notes=(note, what), action=action)
@@ -189,6 +197,7 @@ class Desk:
         with gr.Accordion("Storyboard: what each clip gets", open=False,
                           elem_id="svi_desk") as self.part:
             self.state = gr.State(None)
+            self.stamp = gr.Textbox(visible=False)
             self.note = gr.HTML(note(None), elem_id="svi_desk_note")
             with gr.Row(visible=False) as self.body:
                 with gr.Column(scale=2, min_width=300):
@@ -211,7 +220,7 @@ class Desk:
                               ) as self.more:
                 self._texts()
         self.outputs = [self.state, self.note, self.body, self.more, self.cards, self.count,
-                        self.title,
+                        self.stamp, self.title,
                         self.row_prompt, *self.texts.values(), *self.pictures.values(), self.loop,
                         self.new_shot, self.fault, self.text, self.pause, self.generate,
                         self.remake, self.to_form]
@@ -227,7 +236,8 @@ class Desk:
                           for name, (label, empty) in _TEXTS.items()}
         with gr.Row():
             self.pictures = {name: gr.Image(label=label, type="filepath", sources=["upload"],
-                                            height=140, min_width=140, elem_id=f"svi_row_{name}")
+                                            image_mode=None, height=140, min_width=140,
+                                            elem_id=f"svi_row_{name}")
                              for name, label in _PICTURES.items()}
         with gr.Row():
             self.new_shot = gr.Checkbox(label="New shot: a cut before this clip", min_width=140,
@@ -257,13 +267,14 @@ class Desk:
     def _connect(self) -> None:
         form = [*self.line.inputs, *([self.prompt] if self.prompt is not None else [])]
         self.inputs = [self.state, *form]  #: of `shown`
-        quiet = {"concurrency_id": "svi_desk"}
-        on(self.cards.click, self._choose, [self.cards, self.state], self.outputs, **quiet)
+        quiet = {"concurrency_id": CONCURRENCY}
+        row = [self.state, self.stamp, self.row_prompt, *self.texts.values(), self.new_shot]
+        on(self.cards.click, self._after_typing(self._choose), [*row, self.cards], self.outputs,
+           **quiet)
         on(self.to_form.click, lambda _, *form: self.shown(None, *form), self.inputs,
            self.outputs, **quiet)
         both = [*self.outputs, *self.form_outputs]
-        row = [self.state, self.row_prompt, *self.texts.values(), self.new_shot]
-        typed = gr.on([one.input for one in row[1:]], guarded(self._typed), row, both,
+        typed = gr.on([one.input for one in row[2:]], guarded(self._typed), row, both,
                       trigger_mode="always_last", show_progress="hidden", **quiet)
         edits: list[tuple[Any, Callable[..., Any], list[Any]]] = [
             (self.loop.input, self._loop, [self.loop]),
@@ -273,13 +284,15 @@ class Desk:
             (self.add.click, self._add, []), (self.copy.click, self._copy, []),
             (self.up.click, partial(self._move, by=-1), []),
             (self.down.click, partial(self._move, by=1), []),
-            (self.remove.click, self._remove, []), (self.share.click, self._share, [self.story]),
-            (self.apply.click, self._apply, [self.text])]
+            (self.share.click, self._share, [self.story])]
         for name, box in self.pictures.items():
             edits += [(box.upload, partial(self._pictured, name), [box]),
                       (box.clear, partial(self._pictured, name), [])]
-        done = [on(event, work, [self.state, *entered], both, **quiet)
+        done = [on(event, self._after_typing(work), [*row, *entered], both, **quiet)
                 for event, work, entered in edits]
+        # these do not care what was typed into the editor
+        done += [on(self.remove.click, self._remove, [self.state], both, **quiet),
+                 on(self.apply.click, self._apply, [self.state, self.text], both, **quiet)]
         for one in (typed, *done):  # the form has changed, and knows what is wrong with it now
             one.then(guarded(self._noted), self.inputs, [self.state, self.note, self.cards],
                      show_progress="hidden", **quiet)
@@ -290,15 +303,16 @@ class Desk:
         self.generate.visible = press is not None
         if press is not None:
             id = press.elem_id or f"component-{press._id}"
-            self.generate.click(None, None, None, js=f"() => document.getElementById({id!r})"
-                                                     "?.click()")
+            on(self.generate.click, self._typed, row, both, **quiet).then(
+                None, [self.fault], None,
+                js=f"fault => {{fault || document.getElementById({id!r})?.click()}}")
 
     def shown(self, state: Staged | None, *form: Any) -> dict[Any, Any]:
         """The desk as it is now: about the same run, or about the form."""
         if state is not None and state.run and is_name(state.run):
             with contextlib.suppress(StoreError):
                 run = self.tab.store.open(state.run)
-                return self._values(noted(state, run), run)
+                return self._values(_filled(noted(state, run)), run)
         chosen = state.chosen if state is not None else 0
         return self._values(self._of_form(chosen, form), None)
 
@@ -306,6 +320,9 @@ class Desk:
         """The note and the cards as the form is now."""
         if state is None or state.run or (now := self._of_form(state.chosen, form)) is None:
             return gr.skip()
+        if now.text != state.text:  # a later change is on its way to the form
+            return gr.skip()
+        now = replace(now, stamp=state.stamp)
         return {self.state: now, self.note: note(now),
                 self.cards: gr.Dataset(samples=cards(now, None, self._seen))}
 
@@ -325,6 +342,7 @@ class Desk:
                                   self.more: gr.update(visible=here), self.fault: ""}
         if staged is None or not here:
             return values
+        values[self.stamp] = staged.stamp
         try:
             board = staged.board
         except StoryboardError as error:
@@ -344,8 +362,7 @@ class Desk:
             self.remake: gr.update(visible=run_there, interactive=bool(staged.action),
                                    value=staged.action or "Nothing to make"),
             self.to_form: gr.update(visible=run_there),
-            **{box: "" if (value := getattr(row, name)) is None else f"{value:g}" if isinstance(
-                value, float) else str(value) for name, box in self.texts.items()},
+            **{box: in_text(getattr(row, name)) for name, box in self.texts.items()},
             **{box: view.opened(self._seen(getattr(row, name)))
                for name, box in self.pictures.items()},
         }
@@ -353,10 +370,11 @@ class Desk:
 
     def _seen(self, path: str) -> Path | None:
         """An image that the page may show: on one that other computers can open, none of this
-        computer's but those that were added there."""
-        inside = Path(path).parent == self._images.resolve()
-        return Path(path) if path not in ("", LOOP) and (
-            inside or not visitors.is_off(self.tab.wgp)) else None
+        computer's but those of WanGP's videos, where added ones are, too."""
+        if path in ("", LOOP):
+            return None
+        outside = visitors.is_off(self.tab.wgp) and visitors.is_foreign(path, self._images.parent)
+        return None if outside else Path(path)
 
     @property
     def _images(self) -> Path:
@@ -365,9 +383,18 @@ class Desk:
 
     # ------------------------------------------------------------------------------------ the edits
 
-    def _choose(self, index: int, state: Staged) -> dict[Any, Any]:
-        run = self.tab.store.open(state.run) if state.run else None
-        return self._values(replace(state, chosen=index), run)
+    def _after_typing(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        """`work` on the storyboard with what the editor holds, of which the last keystrokes may
+        still be on their way."""
+        def both(state: Staged, stamp: str, *rest: Any) -> Any:
+            fields, entered = rest[: 2 + len(self.texts)], rest[2 + len(self.texts):]
+            if stamp == state.stamp:
+                state = replace(state, text=write(self._entered(state, *fields)))
+            return work(state, *entered)
+        return both
+
+    def _choose(self, state: Staged, index: int) -> dict[Any, Any]:
+        return self._changed(state, lambda board: board, chosen=index)
 
     def _changed(self, state: Staged, change: Callable[[Storyboard], Storyboard],
                  clips: int = 0, chosen: int | None = None, typing: bool = False
@@ -384,28 +411,34 @@ class Desk:
         run = self.tab.store.open(state.run) if state.run else None
         if run is not None:
             new = noted(new, run)
-        values = self._values(new, run)
+        values = self._values(new if typing else _filled(new), run)
         if run is None:
             values[self.form_outputs[0]] = text or AUTO
             if clips != state.clips:
                 values[self.form_outputs[1]] = CLIP_FRAMES * clips
         if typing:
             for box in (self.row_prompt, *self.texts.values(), self.new_shot,
-                        *self.pictures.values()):
+                        *self.pictures.values(), self.count):
                 values.pop(box, None)
         return values
 
-    def _typed(self, state: Staged, prompt: str, *entered: Any) -> dict[Any, Any]:
+    def _typed(self, state: Staged, stamp: str, *fields: Any) -> Any:
+        if stamp != state.stamp:  # another clip is in the editor by now, and this was kept
+            return gr.skip()
+        try:
+            board = self._entered(state, *fields)
+        except StoryboardError as error:
+            return {self.fault: _fault(error)}
+        return self._changed(state, lambda _: board, typing=True)
+
+    def _entered(self, state: Staged, prompt: str, *entered: Any) -> Storyboard:
+        """The storyboard with what the editor holds. Raises StoryboardError."""
         *texts, new_shot = entered
         given = {name.replace("_", " "): value or "" for name, value in zip(
             ("prompt", *self.texts), (prompt, *texts), strict=True)}
-        try:
-            typed = row_of(f"{state.chosen + 1}", given)
-        except StoryboardError as error:
-            return {self.fault: _fault(error)}
+        typed = row_of(f"{state.chosen + 1}", given)
         changes = {name: getattr(typed, name) for name in ("prompt", *self.texts)}
-        return self._changed(state, lambda board: edited(
-            board, [state.chosen], **changes, new_shot=bool(new_shot)), typing=True)
+        return edited(state.board, [state.chosen], **changes, new_shot=bool(new_shot))
 
     def _pictured(self, name: str, state: Staged, path: str | None = None) -> dict[Any, Any]:
         kept = "" if path is None else keep(Path(path), self._images)
@@ -467,7 +500,12 @@ def keep(given: Path, folder: Path) -> str:
     path = folder / f"{files.sha256(given)[:16]}{ending}"
     if not path.is_file():
         files.write(path, partial(shutil.copyfile, given))
-    return str(path.resolve())
+    return str(path.absolute())  # Windows resolves a drive to the server that it is on
+
+
+def _filled(staged: Staged) -> Staged:
+    """The same, about to be put into the editor."""
+    return replace(staged, stamp=Staged().stamp)
 
 
 def _fault(error: Exception) -> str:

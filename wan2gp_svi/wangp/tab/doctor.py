@@ -11,7 +11,8 @@ from typing import Any
 from ... import __version__, location
 from ...install import Refused, doctor
 from ...install.shipped import Distribution
-from . import lora_files, visitors
+from .. import visitors
+from . import lora_files
 from .helpers import gr, on, text_to_copy
 
 _COMMAND = (sys.executable, "-B", "-m", "wan2gp_svi", "selftest")

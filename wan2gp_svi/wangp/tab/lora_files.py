@@ -11,7 +11,7 @@ from ...install import Refused, loras
 from ...install.loras import Download, Progress
 from ...text import gigabytes
 from ...variants import VARIANTS
-from . import visitors
+from .. import visitors
 from .helpers import gr, on, progress_bar, table
 
 

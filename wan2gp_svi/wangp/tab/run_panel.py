@@ -10,8 +10,8 @@ from ...runs.state import State, is_empty, is_running, rename
 from ...runs.store import Run, is_busy
 from ...text import count, plural, size
 from ...untrusted import is_name
-from .. import resuming, stop_button
-from . import actions, view, visitors
+from .. import resuming, stop_button, visitors
+from . import actions, view
 from .helpers import gr, in_words, on, text_to_copy, to_form
 
 
@@ -155,7 +155,8 @@ class RunPanel:
         on(self.rename.click, self._rename, [chosen, self.label], self.tab.all_outputs(self))
         on(self.open.click, self._open, [chosen], None)
         if (desk := self.tab.desk) is not None:
-            on(self.stage.click, desk.of_run, [chosen], [desk.part, *desk.outputs])
+            on(self.stage.click, desk.of_run, [chosen], [desk.part, *desk.outputs],
+               concurrency_id="svi_desk")
         on(self.no_clip.click, self._add_empty, [self.victims], [self.victims])
         on(self.remove.click, self._ask, [self.victims], [self.sure, self.question])
         on(self.no.click, lambda: gr.update(visible=False), None, [self.sure])

@@ -13,9 +13,9 @@ from typing import Any
 
 from ...runs.state import is_running
 from ...runs.store import FOLDER, Store
-from .. import form_line
-from . import doctor, lora_files, new_video, pose_preview, view, visitors
-from .desk import Desk
+from .. import form_line, visitors
+from . import doctor, lora_files, new_video, pose_preview, view
+from .desk import CONCURRENCY, Desk
 from .helpers import gr, in_words, on
 from .run_panel import RunPanel
 
@@ -122,7 +122,7 @@ class Tab:
             on(event, self.refreshed, [panel.chosen, self.shown], self.all_outputs(panel),
                **one_by_one)
         if desk is not None:
-            on(here.select, desk.shown, desk.inputs, desk.outputs)
+            on(here.select, desk.shown, desk.inputs, desk.outputs, concurrency_id=CONCURRENCY)
         on(self.plugin.main_tabs.select, self._left, None, [self.timer])
         pose_preview.create(self.plugin, self.wgp)
         lora_files.create(self.wgp)

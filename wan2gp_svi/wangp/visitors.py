@@ -7,9 +7,10 @@ the variable SERVER_NAME.
 import ipaddress
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from ...install import Refused
+from .form import SettingsError
 
 TRUST = "SVI_TRUST_VISITORS"  #: the variable that allows it, by the value 1
 OFF = ("Other computers can open this page, so it cannot remove runs, download LoRA files, or run "
@@ -18,9 +19,18 @@ OFF = ("Other computers can open this page, so it cannot remove runs, download L
 
 
 def check(wgp: Mapping[str, Any]) -> None:
-    """Raises Refused if what destroys or costs is off. `wgp` are the variables of wgp.py."""
+    """Raises SettingsError if what destroys or costs is off. `wgp` are the variables of wgp.py."""
     if is_off(wgp):
-        raise Refused(OFF)
+        raise SettingsError(OFF)
+
+
+def is_foreign(path: str, outputs: Path) -> bool:
+    """Whether a file lies elsewhere than in WanGP's folder for videos, with SVI's runs and the
+    images that were added in the tab."""
+    try:
+        return not Path(path).resolve().is_relative_to(outputs.resolve())
+    except (OSError, ValueError, RuntimeError):  # no path, or links in a circle
+        return True
 
 
 def is_off(wgp: Mapping[str, Any]) -> bool:
