@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,9 +37,11 @@ from wan2gp_svi.storyboard import (
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import board as of_rows
 from wan2gp_svi.wangp import resuming
+from wan2gp_svi.wangp.continuing import picture
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.handler import prepare
-from wan2gp_svi.wangp.tab import desk
+from wan2gp_svi.wangp.plan import make_plan
+from wan2gp_svi.wangp.tab import desk, view
 
 # ------------------------------------------------------------------------------------ the text
 
@@ -225,6 +228,9 @@ def pictures(tmp_path: Path) -> Callable[[str, int], str]:
     ("shot", "[2]\nsvi strength = 0", "only clip 1 can be"),
     ("shot", "[1]\nsvi strength = 0\nreference = {a}", "from the start image alone"),
     ("dance", "[1]\nsvi strength = 0", "follows no poses"),
+    ("2.0-wan22", "[2]\nreference = {a}\nend image = {a}", "before an end image, .*of clip 2"),
+    ("shot", "[2]\nprompt = a kite [/duration=5s]", "WanGP's commands do not work in the prompt"),
+    ("shot", "[1]\nprompt = a kite [/loras_mult=2]", "write .svi strength. or"),
     ("shot", "[1]\nnew shot = yes", "clip 1 is a new shot already"),
     ("shot", "[2]\nreference = nowhere.png", "the image nowhere.png does not exist"),
     ("shot", "[2]\nend image = {text}", "cannot be read as an image"),
@@ -245,14 +251,12 @@ def test_a_loop_cannot_close_on_a_video_that_is_continued():
 
 
 def test_a_page_that_others_can_open_takes_no_image_from_elsewhere(pictures, wgp, monkeypatch):
-    from wan2gp_svi.wangp.check import telling
-
     inside, outside = wgp.folder / desk.IMAGES / "ü.png", Path(pictures("a", 0))
     inside.parent.mkdir(parents=True)
     inside.write_bytes(outside.read_bytes())
     running = SimpleNamespace(server_config={}, save_path=str(wgp.folder), args=SimpleNamespace(
         listen=True, share=False, server_name=""))
-    monkeypatch.setattr(telling, "_running_wangp", lambda: running)
+    monkeypatch.setitem(sys.modules, "wgp", running)
     around = inside.parent / ".." / ".." / outside.parent.name / outside.name
     (inside.parent / "link.png").symlink_to(outside)
     for path in (outside, "nowhere.png", around, inside.parent / "link.png", "a\x00.png"):
@@ -322,8 +326,8 @@ def test_it_is_resumed_with_the_same_frames_although_its_images_are_gone(wgp, pi
     wgp.store.remove(wgp.run)
     assert wgp.generate({**asked, "stop_after": 2})
     run = wgp.run
-    for picture in Path(str(pictures("a", 0))).parent.iterdir():
-        picture.unlink()
+    for one in Path(pictures("a", 0)).parent.iterdir():
+        one.unlink()
     again = resuming.resumed(run)
     assert prepare(again["model_type"], {}, dict(again)) == ""
     assert wgp.generate(again)
@@ -471,6 +475,61 @@ def test_a_new_shot_starts_from_the_reference(wgp, pictures):
     assert torch.equal(clips[1].reference, third.video.start)
 
 
+@pytest.mark.parametrize(("id", "text"), [
+    ("film", "[2]\nnew shot = yes\nreference = {a}"),
+    ("2.0-wan22", "[2]\nnew shot = yes\nreference = {a}\nend image = loop")])
+def test_a_cut_starts_from_its_reference_where_padding_is_grey(wgp, pictures, id, text):
+    clips = []
+    wgp.pipe.before = lambda window: clips.append(wgp.pipe.svi.clip) or True
+    assert wgp.generate(prepared(settings(id, 2), text.format(a=pictures("a", 255)))), wgp.error
+    assert clips[1].motion_frames[0].eq(1).all() and clips[1].motion_frames[1].eq(-1).all()
+
+
+@pytest.mark.parametrize(("variant", "loras"), [("off", True), ("auto", False)])
+def test_with_svi_off_a_storyboard_is_only_talked_about(capsys, variant, loras):
+    for text in ("[1]\nseed = 1", "no storyboard", "[9]\nreference = //host/a.png"):
+        asked = settings("shot", 2)
+        asked["activated_loras"] = asked["activated_loras"] if loras else []
+        asked["custom_settings"] = {"svi_variant": variant, "svi_storyboard": text}
+        now = dict(asked)
+        assert prepare("i2v", {}, now) == "" and now == asked
+        assert make_plan("i2v", asked["activated_loras"], asked["custom_settings"]) is None
+        assert "svi_storyboard is set, but SVI is off" in capsys.readouterr().out
+
+
+def test_one_window_more_opens_the_loop_again_and_says_so(wgp):
+    def one_more(window):
+        wgp.gen["extra_windows"] = int(window == 2)
+    wgp.at_window = one_more
+    assert wgp.generate(prepared(settings("shot", 2), "[2]\nend image = loop"))
+    assert wgp.made == [1, 2, 3] and len(loop.shown(wgp)) == chain.length(3, 1)
+    assert "clip 2 closes the loop, but another one follows" in str(wgp.told)
+    longer = resuming.extended(wgp.run, 1)
+    assert prepare(longer["model_type"], {}, dict(longer)) == ""
+
+
+def test_images_are_read_as_wangp_reads_the_start_image(tmp_path):
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:, 8:] = 200
+    side = Image.Exif()
+    side[0x112] = 6  # the camera lay on its side
+    Image.fromarray(pixels).save(tmp_path / "side.png", exif=side)
+    Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.fromarray(pixels).save(tmp_path / "animated.gif", save_all=True,
+                                 append_images=[Image.new("RGB", (16, 8))] * 2)
+    Image.fromarray(pixels).convert("RGBA").save(tmp_path / "clear.png")
+
+    def read(name: str) -> torch.Tensor:
+        return picture(tmp_path / name).add(1).mul(127.5).round().to(torch.uint8).movedim(0, -1)
+
+    turned = np.rot90(pixels, -1)
+    assert np.array_equal(read("side.png").numpy(), turned)
+    assert of_rows.cropped(str(tmp_path / "side.png"), (8, 16)) == 0
+    assert view.opened(tmp_path / "side.png").size == (8, 16)
+    for name in ("deep.png", "animated.gif", "clear.png"):
+        assert np.array_equal(read(name).numpy(), pixels), name
+
+
 def test_clip_1_without_the_lora_is_left_to_wangp(wgp):
     seen = []
     wgp.pipe.before = lambda window: seen.append(wgp.pipe.svi.clip) or True
@@ -479,6 +538,10 @@ def test_clip_1_without_the_lora_is_left_to_wangp(wgp):
     first, second = seen
     assert first.is_stock and not second.is_stock
     assert first.motion == 1 and second.motion == 1.3
+    given = {"motion_amplitude": 1.3, "loras_slists": {"phase1": [1.0]}}
+    assert first.keywords(given)["motion_amplitude"] == 1.3
+    first.plan = replace(first.plan, board=parse("[1]\nsvi strength = 0\nmotion = 1.1"))
+    assert first.keywords(given)["motion_amplitude"] == 1.1
 
 
 def test_strengths_are_multiplied_where_they_belong():

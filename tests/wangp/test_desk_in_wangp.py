@@ -84,7 +84,7 @@ def test_one_sitting_at_the_directors_desk(form, tmp_path):
     page.locator("#svi_row_loop input").check()
     cards.nth(8).get_by_text("end: loop").wait_for()
     says("SVI-Shot: 9 clips, 720 frames, 45.0 s.").wait_for()
-    page.screenshot(path="/work/tmp/desk2.png", full_page=True)
+    page.screenshot(path=work / "desk.png", full_page=True)
     at.click("generate")
     at.logs(until="clip 9/9 done")
 
@@ -105,7 +105,7 @@ def test_one_sitting_at_the_directors_desk(form, tmp_path):
     at.fill("row_prompt", "it loops the loop")
     says(f"Redo run {run.name} from clip 6 of 9").wait_for()
     page.locator("#svi_remake").get_by_text("Redo from clip 6").wait_for()
-    page.screenshot(path="/work/tmp/desk3.png", full_page=True)
+    page.screenshot(path=work / "redo.png", full_page=True)
     at.click("remake")
     at.says(f"WanGP's next job is to redo run {run.name} from clip 6 of 9")
     at.logs(until="clip 6/9 done")

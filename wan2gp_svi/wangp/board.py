@@ -24,6 +24,7 @@ from .form import SettingsError
 
 STRENGTHS = "loras_mult"  #: the command in a prompt that sets the strengths of LoRAs for a window
 _LENGTHS = ("duration", "overlap", "new_shot")  # others of its commands
+_ORIENTATION = 0x112  # of the camera, in EXIF
 MOST_PIXELS = 7680 * 4320  #: of a picture that is looked at before WanGP opens it
 
 
@@ -48,9 +49,17 @@ def _faults(board: Storyboard, variant: Variant, clips: int, continues: bool) ->
     elif continues and board.row(clips - 1).end_image == LOOP:
         yield "a video that continues another cannot be a loop. Start with an image instead."
     grey = variant.ref_pad_num == 0 and not variant.pro
-    if grey and (given := [clip for clip, row in rows if row.reference]):
-        yield (f"{variant.title} pads with grey, so the reference of {_named(given)} would have no "
-               "effect. Remove it, or use SVI-Shot or SVI-2.0.")
+    padded = [clip for clip, row in rows if row.reference and not row.new_shot]
+    if grey and padded:
+        yield (f"{variant.title} pads with grey, so the reference of {_named(padded)} would have "
+               "no effect. Remove it, or use SVI-Shot or SVI-2.0.")
+    ends = [clip for clip in padded if board.row(clip).end_image]
+    if ends and variant.wan == "2.2" and not (grey or variant.pro):  # see `encoding`
+        yield (f"before an end image, {variant.title} pads with grey, so the reference of "
+               f"{_named(ends)} would have no effect. Remove it, or the end image.")
+    if told := [clip for clip, row in rows if commands(row.prompt)]:
+        yield (f"WanGP's commands do not work in the prompt of {_named(told)}. Remove them; for "
+               "the strength of a LoRA, write \"svi strength\" or \"accelerator strength\".")
     if variant.pro and first.reference:
         yield (f"in {variant.title}, clip 1 starts from its reference, which is the start image. "
                "Remove the reference of clip 1, or change the start image.")
@@ -164,7 +173,10 @@ def cropped(path: str, shape: tuple[int, int]) -> float:
         from PIL import Image
 
         with Image.open(path) as opened:
-            ratio = opened.width / opened.height / (shape[0] / shape[1])
+            ratio = opened.width / opened.height
+            if opened.getexif().get(_ORIENTATION, 1) > 4:  # it lies on its side
+                ratio = 1 / ratio
+            ratio /= shape[0] / shape[1]
             return 1 - min(ratio, 1 / ratio)
     return 0
 

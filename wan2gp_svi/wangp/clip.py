@@ -209,6 +209,8 @@ class Clip:
             self.motion = amplitude if row.motion is None else row.motion
             if "motion_amplitude" in given:
                 asked["motion_amplitude"] = 1  # see `encoding`
+        elif row.motion is not None:
+            asked["motion_amplitude"] = row.motion
         svi, fast = (1 if one is None else one
                      for one in (row.svi_strength, row.accelerator_strength))
         if (svi, fast) != (1, 1):

@@ -68,7 +68,10 @@ def picture(path: Any, size: Sequence[int] | None = None) -> Tensor:
     import numpy as np
     from PIL import Image, ImageOps
 
-    image = Image.open(path).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(path))  # as WanGP does with the start image
+    if image.mode.startswith("I"):  # 16 bit, of which PIL would take everything for white
+        image = Image.fromarray((np.asarray(image) / 257).round().clip(0, 255).astype(np.uint8))
+    image = image.convert("RGB")
     if size is not None:
         image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(image)).movedim(-1, 0).float().div(127.5).sub(1)

@@ -34,7 +34,6 @@ class Custom:
         allowed = (AUTO, OFF, *VARIANTS)
         if self.variant not in allowed:
             raise _not_possible("svi_variant", self.variant, f"one of: {', '.join(allowed)}")
-        self.storyboard = self._storyboard()
         self.requested_run = self.text("svi_run") or AUTO
         if len(self.requested_run) > _LONGEST_RUN:
             raise _not_possible("svi_run", self.requested_run,
@@ -56,7 +55,9 @@ class Custom:
         return replace(variant, motion_frames=n, overlap=n, ref_pad_num=pad,
                        ref_pad_cfg=masked or variant.ref_pad_cfg)
 
-    def _storyboard(self) -> Storyboard:
+    @property
+    def storyboard(self) -> Storyboard:
+        """Raises SettingsError if it cannot be read; while SVI is off, nobody asks."""
         text = str(self._values.get(STORYBOARD) or "").strip()
         try:
             return Storyboard() if text.lower() == AUTO else parse(text)

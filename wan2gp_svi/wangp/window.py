@@ -115,6 +115,8 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
     if plan.sound and recording is None and chain.length(total, variant.overlap) > _WANGPS_SOUND:
         raise SettingsError("This WanGP keeps only two minutes of sound in a video. Update it to "
                             "10.41 or later, or use a shorter sound.")
+    if plan.board.pause and recording is None:
+        _warn("this WanGP cannot stop after every clip. Update it to 10.41 or later.", scope)
     video.gen[stop_button.RUN] = None if recording is None else recording.run
     video.seed = scope["seed"] if recording is None else recording.run.about.seed
     video.start, video.images = reference, _images(plan, recording)
@@ -173,6 +175,9 @@ def next_clip(plan: Plan, scope: _Scope, before: Clip | None) -> Clip:
                             "continue it. Generate the video again.")
     number, total, seconds = scope["window_no"] - 1, scope["total_windows"], before.seconds
     recording = before.video.recording
+    if before.row.end_image == LOOP:  # the user has asked for one window more
+        _warn(f"clip {number} closes the loop, but another one follows, so the video does not end "
+              "where it begins. To move the end of the loop, extend the run in the tab SVI.", scope)
     if recording is not None:
         recording.total = total  # the user may have asked for one window more
         if plan.variant.keep_new and not before.next_seam.keep_new:

@@ -176,7 +176,11 @@ def _lost_lora(custom: Custom) -> Iterator[Finding]:
     """An accelerator profile, applied after an SVI profile, replaces its LoRAs."""
     left = [name for name in ("num_motion_frames", "ref_pad_num", "svi_run", STORYBOARD)
             if custom.text(name) not in ("", "none", AUTO, NEW)]
-    if left and custom.variant != OFF:
+    if custom.variant == OFF and STORYBOARD in left:
+        yield Finding("warning", "no-lora", (
+            f"{STORYBOARD} is set, but SVI is off, so no clip gets what it asks for. Set \"SVI "
+            f"variant\" to {AUTO}, or clear the storyboard."))
+    elif left and custom.variant != OFF:
         yield Finding("warning", "no-lora", (
             f"{' and '.join(left)} {'is' if len(left) == 1 else 'are'} set, but {NO_LORA}"))
 

@@ -201,13 +201,13 @@ def _thumbnail(path: Path, modified: float) -> str:
 
 
 def _small(path: Path, size: tuple[int, int]) -> Any:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     video = path.suffix in _VIDEOS
     image = Image.fromarray(_first_frame(path)) if video else Image.open(path)
     if image.width * image.height > _MOST_PIXELS:
         raise OSError(f"{path} is too large for a picture of a run")
-    image = image.convert("RGB")
+    image = ImageOps.exif_transpose(image).convert("RGB")
     image.thumbnail(size)
     return image
 
