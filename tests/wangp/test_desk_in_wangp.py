@@ -117,3 +117,44 @@ def test_one_sitting_at_the_directors_desk(form, tmp_path):
     assert newest.name != run.name and newest.done()[:5] == run.done()[:5]
     assert newest.done()[5].prompt == "it loops the loop" and len(newest.done()) == 9
     assert "Traceback" not in at.log, at.log[at.log.index("Traceback"):][:4000]
+
+
+SLOW = """() => {const fetched = window.fetch; window.fetch = async (...given) => {
+    if (String(given[0].url ?? given[0]).includes("queue/join"))
+        await new Promise(done => setTimeout(done, 700));
+    return fetched(...given)}}"""
+
+
+def test_what_is_typed_stays_with_its_clip_however_late_answers_come(form):
+    page, work = form
+    at = Page(page, work)
+    page.get_by_role("tab", name="SVI", exact=True).click()
+    page.locator("#svi_new").click()
+    line(page, "SVI-Shot: 5 clips")
+    page.get_by_role("tab", name="SVI", exact=True).click()
+    at.unfold("Storyboard")
+    cards, prompt = page.locator("#svi_cards tbody tr"), page.locator("#svi_row_prompt textarea")
+    cards.nth(2).click()
+    page.get_by_text("Clip 3 of 5").wait_for()
+    page.evaluate(SLOW)
+    prompt.press_sequentially("a kite dives", delay=60)
+    cards.nth(4).click()  # before the first answer
+    page.get_by_text("Clip 5 of 5").wait_for()
+    assert prompt.input_value() == ""
+    prompt.press_sequentially("it lands", delay=60)
+    at.click("row_up")
+    page.get_by_text("Clip 4 of 5").wait_for()
+    page.wait_for_timeout(6000)  # whatever is still on its way
+    assert prompt.input_value() == "it lands"
+    prompt.press_sequentially(" softly", delay=60)
+    at.click("generate")  # the form has no image, so WanGP starts nothing
+    page.get_by_text("a start image is needed").locator("visible=true").first.wait_for()
+    page.wait_for_timeout(6000)
+    at.unfold("Paste paragraphs")
+    text = page.locator("#svi_board_text textarea").input_value()
+    assert text == "[3]\nprompt = a kite dives\n\n[4]\nprompt = it lands softly\n"
+    for clip, said in ((3, "a kite dives"), (4, "it lands softly")):
+        assert said in cards.nth(clip - 1).inner_text()
+    assert page.evaluate("text => [...document.querySelectorAll('input, textarea')].filter(field =>"
+                         " field.value.replaceAll('\\n', '') === text.replaceAll('\\n', '')).length",
+                         text) == 2, "the form has another storyboard"

@@ -269,14 +269,13 @@ class Desk:
         self.inputs = [self.state, *form]  #: of `shown`
         quiet = {"concurrency_id": CONCURRENCY}
         row = [self.state, self.stamp, self.row_prompt, *self.texts.values(), self.new_shot]
-        on(self.cards.click, self._after_typing(self._choose), [*row, self.cards], self.outputs,
-           **quiet)
         on(self.to_form.click, lambda _, *form: self.shown(None, *form), self.inputs,
            self.outputs, **quiet)
         both = [*self.outputs, *self.form_outputs]
         typed = gr.on([one.input for one in row[2:]], guarded(self._typed), row, both,
                       trigger_mode="always_last", show_progress="hidden", **quiet)
         edits: list[tuple[Any, Callable[..., Any], list[Any]]] = [
+            (self.cards.click, self._choose, [self.cards]),
             (self.loop.input, self._loop, [self.loop]),
             (self.pause.input, self._pause, [self.pause]),
             (self.count.submit, self._count, [self.count]),
@@ -294,11 +293,13 @@ class Desk:
         done += [on(self.remove.click, self._remove, [self.state], both, **quiet),
                  on(self.apply.click, self._apply, [self.state, self.text], both, **quiet)]
         for one in (typed, *done):  # the form has changed, and knows what is wrong with it now
-            one.then(guarded(self._noted), self.inputs, [self.state, self.note, self.cards],
+            one.then(guarded(self._noted), [self.state, self.stamp, *form],
+                     [self.state, self.note, self.cards, self.count, self.title],
                      show_progress="hidden", **quiet)
         remake = job(self.tab, lambda run, state: resuming.restaged(run, state.board, state.clips))
-        on(self.remake.click, lambda page, state: remake(page, state.run, state),
-           [self.tab.plugin.state, self.state], job_outputs(self.tab.plugin))
+        on(self.remake.click, lambda page, *row: self._after_typing(
+            lambda state: remake(page, state.run, state))(*row),
+           [self.tab.plugin.state, *row], job_outputs(self.tab.plugin), **quiet)
         press = self.line.components.get("generate_btn")
         self.generate.visible = press is not None
         if press is not None:
@@ -316,15 +317,18 @@ class Desk:
         chosen = state.chosen if state is not None else 0
         return self._values(self._of_form(chosen, form), None)
 
-    def _noted(self, state: Staged, *form: Any) -> Any:
-        """The note and the cards as the form is now."""
+    def _noted(self, state: Staged, stamp: str, *form: Any) -> Any:
+        """The note and the cards as the form is now; a sound decides how many clips there are."""
         if state is None or state.run or (now := self._of_form(state.chosen, form)) is None:
             return gr.skip()
-        if now.text != state.text:  # a later change is on its way to the form
+        if (now.text, stamp) != (state.text, state.stamp):  # a later change is on its way
             return gr.skip()
         now = replace(now, stamp=state.stamp)
-        return {self.state: now, self.note: note(now),
-                self.cards: gr.Dataset(samples=cards(now, None, self._seen))}
+        values = {self.state: now, self.note: note(now),
+                  self.cards: gr.Dataset(samples=cards(now, None, self._seen))}
+        if now.clips != state.clips:
+            values |= {self.count: str(now.clips), self.title: _title(now)}
+        return values
 
     def _of_form(self, chosen: int, form: tuple[Any, ...]) -> Staged | None:
         values, prompt = (form[:-1], form[-1]) if self.prompt is not None else (form, "")
@@ -353,7 +357,7 @@ class Desk:
         values |= {
             self.cards: gr.Dataset(samples=cards(staged, run, self._seen)),
             self.count: str(staged.clips),
-            self.title: f"### Clip {staged.chosen + 1} of {staged.clips}",
+            self.title: _title(staged),
             self.row_prompt: gr.update(value=row.prompt, placeholder=default),
             self.new_shot: row.new_shot,
             self.loop: gr.update(value=row.end_image == LOOP, interactive=last),
@@ -506,6 +510,10 @@ def keep(given: Path, folder: Path) -> str:
 def _filled(staged: Staged) -> Staged:
     """The same, about to be put into the editor."""
     return replace(staged, stamp=Staged().stamp)
+
+
+def _title(staged: Staged) -> str:
+    return f"### Clip {staged.chosen + 1} of {staged.clips}"
 
 
 def _fault(error: Exception) -> str:
