@@ -923,8 +923,8 @@ GUIDE = (HOME / "docs/guide.md").read_text(encoding="utf-8")
 def ids():
     """Every id that is written in the source."""
     makers = ("Finding", "SettingsError")
-    for name in ("check/rules", "check/findings", "plan", "form", "matching", "pose_video",
-                 "sound"):
+    for name in ("check/rules", "check/findings", "board", "plan", "form", "matching",
+                 "pose_video", "sound", "source_video"):
         source = (HOME / f"wan2gp_svi/wangp/{name}.py").read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(source)):
             parts = []
@@ -953,6 +953,7 @@ ROWS: dict[str, dict] = {
     "missing-twin": dict(profile=WAN22, activated_loras=PAIR[:1]),
     "start-image": dict(image_start=None),
     "source-video": dict(image_prompt_type="V", video_source="gone.mp4"),
+    "source-length": dict(image_prompt_type="V", video_source="long.mp4"),
     "number-of-frames": dict(video_length=10**6),
     "end-image": dict(image_prompt_type="SE", image_end="end.png"),
     "window-commands": dict(prompt="[/duration=40] a boat"),
@@ -1011,6 +1012,7 @@ def test_a_row_of_the_guide_is_what_wangp_says_and_the_check_of_a_file(id, wangp
     sounds.write(wangp / "speech.wav", sounds.speech(100))
     sounds.write(wangp / "telephone.wav", sounds.speech(100, 8_000), 8_000)
     videos.write(wangp / "poses.mp4", np.zeros((100, 64, 64, 3), np.uint8), fps=25)
+    videos.write(wangp / "long.mp4", np.zeros((200, 16, 16, 3), np.uint8), fps=1)
     (wangp / "wgp_config.json").write_text(json.dumps(server))
     built_in = {"model": {"architecture": "i2v_2_2_svi2pro"}}
     (wangp / "defaults/i2v_2_2_svi2pro.json").write_text(json.dumps(built_in))
@@ -1040,7 +1042,8 @@ def test_a_row_of_the_guide_is_what_wangp_says_and_the_check_of_a_file(id, wangp
 
 def test_every_row_of_the_guide_was_tried():
     """One that checks itself failing cannot be, by a user's hand."""
-    assert set(re.findall(r'<a id="([a-z0-9-]+)"', GUIDE)) == {*ROWS, "check"}
+    of_runs = {"extend-instead"}  # test_source_video.py
+    assert set(re.findall(r'<a id="([a-z0-9-]+)"', GUIDE)) == {*ROWS, *of_runs, "check"}
 
 
 def test_the_faults_that_were_tried_name_tests_that_are_there():
