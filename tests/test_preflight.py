@@ -4,6 +4,7 @@ import argparse
 import ast
 import importlib
 import json
+import os
 import re
 import sys
 import zipfile
@@ -625,7 +626,7 @@ def form(monkeypatch):
     def look(loras, frames, was_on="", model="i2v", sound=None, poses=None):
         shown = update({"model_type": model}, was_on, False, {"image_start": True}, frames, loras,
                        "1", "S", 0, -1, sound, "A" if model == "multitalk" else "",
-                       poses, "V" if model == DANCING else "")
+                       poses, "V" if model == DANCING else "", "832x480", 4)
         return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
                         strict=True))
 
@@ -657,6 +658,32 @@ def test_the_form_is_wangps_own_while_svi_is_off(form, capsys):
     broken = form([LIGHTX2V], 81, model="unknown")
     assert broken["row"] == {"visible": False} and broken["settings"] == {"visible": True}
     assert "the line in the form does not work" in capsys.readouterr().out
+
+
+def test_the_line_says_how_long_it_takes_by_a_run_that_was_made_alike(form, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from wan2gp_svi.runs.record import About
+    from wan2gp_svi.runs.store import FOLDER, Store
+
+    monkeypatch.setattr(form_line, "running_outputs", lambda: tmp_path)
+    settings = {"model_type": "i2v", "resolution": "832x480", "num_inference_steps": 4}
+
+    def run(**changes):
+        about = About("shot", "SVI-Shot", 9, 7, 16.0, ["one"], ["one"], 1, {}, settings | changes)
+        made = Store(tmp_path / FOLDER).new(about, {})
+        for number in range(3):
+            path = made.path(number, ".json")
+            path.write_bytes(b"{}")
+            os.utime(path, (0, 100 * number))
+        return made.name
+
+    shot = (["svi-shot.safetensors"], 810)
+    assert "About" not in form(*shot)["line"]
+    run(resolution="1280x720"), run(num_inference_steps=50), run(model_type="other")
+    assert "About" not in form(*shot)["line"]
+    name = run()
+    assert form(*shot)["line"].endswith(f"About 17 min, at 2 min a clip as in run {name}.")
+    assert "About" not in form(["svi-tom.safetensors"], 810)["line"]
 
 
 def test_the_line_counts_the_clips_of_a_sound(form, tmp_path):
