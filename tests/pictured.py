@@ -1,4 +1,5 @@
-"""What WanGP's page shows of SVI, as values: docs/wangp.png and docs/tab.png are pictures of it."""
+"""What WanGP's page shows of SVI, as values: docs/wangp.png, docs/tab.png and docs/storyboard.png
+are pictures of it."""
 
 from __future__ import annotations
 
@@ -18,14 +19,15 @@ from wan2gp_svi.runs.state import State
 from wan2gp_svi.runs.store import Store
 from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.profiles import profiles
-from wan2gp_svi.wangp.tab import new_video, tab, view
+from wan2gp_svi.wangp.tab import desk, new_video, tab, view
 
 DIGESTS = Path(__file__).parents[1] / "docs/pictures.json"
 
 
 def digests() -> dict[str, str]:
     """For each picture a hash that changes with what it shows."""
-    shown = {"wangp.png": _form(), "tab.png": [*_components(), *_words()]}
+    shown = {"wangp.png": _form(), "tab.png": [*_components(), *_words()],
+             "storyboard.png": [*_components(), *_cards()]}
     return {name: hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
             for name, values in shown.items()}
 
@@ -42,10 +44,18 @@ def _components() -> list[str]:
             if name.startswith(tab.__package__) and hasattr(module, "gr"):
                 stack.enter_context(patch.object(module, "gr", gradio))
         options = SimpleNamespace(listen=False, share=False, server_name="localhost")
-        tab.Tab(MagicMock(), {"args": options}).create()
+        tab.Tab(MagicMock(), {"args": options}, MagicMock()).create()
     drawn = (call for call in gradio.mock_calls
              if re.fullmatch(r"[A-Z]\w+(\(\)\.__(enter|exit)__)?", call[0]))
     return [re.sub(r" id='\d+'", "", repr(call)) for call in drawn]
+
+
+def _cards() -> list[str]:
+    """What the storyboard says of clips."""
+    text = "[2]\nprompt = a boat\nseed = 7\nend image = loop\n[3]\nnew shot = yes"
+    staged = desk.Staged(text, 2, "", ("a kite", "a kite"), ("2 clips", "a note"), 1)
+    return [desk.note(staged), desk.note(None),
+            *(card for card, in desk.cards(staged, None, lambda path: None))]
 
 
 def _words() -> list[str]:

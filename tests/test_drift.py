@@ -274,11 +274,11 @@ def test_the_variant_in_the_settings_tells_the_clips(variant):
 
 
 @pytest.mark.parametrize(("variant", "own", "overlap"), [
-    ("shot", "5", 5), ("film", 1, 1), ("shot", "auto", 1), ("shot", None, 1), ("2.0-pro", "1", 5),
+    ("shot", 5, 5), ("film", 1, 1), ("shot", "5", 1), ("shot", None, 1), ("2.0-pro", 9, 9),
+    ("shot", 81, 1), ("shot", 0, 1),
 ])
-def test_motion_frames_chosen_by_the_user_tell_the_overlap(variant, own, overlap):
-    given_ = {"svi": {"variant": variant, "seeds": [1, 2]},
-              "custom_settings": {"num_motion_frames": own}}
+def test_the_windows_in_the_settings_tell_the_overlap(variant, own, overlap):
+    given_ = {"svi": {"variant": variant, "seeds": [1, 2]}, "sliding_window_overlap": own}
     assert of_settings(given_, chain.length(2, overlap)).overlap == overlap
 
 
@@ -287,6 +287,11 @@ def test_a_video_whose_chain_is_not_done_has_seams_too():
     clip has already lost its own."""
     assert of_settings({"svi": {"variant": "film", "seeds": [1, 2]}}, 76 + 76).seams
     assert not of_settings({"svi": {"variant": "2.0-pro", "seeds": [1, 2]}}, 76 + 76).seams
+
+
+def test_a_loop_has_seams_although_its_last_frame_is_not_shown():
+    assert of_settings({"svi": {"variant": "2.0-pro", "seeds": [1, 2]}}, 157 - 1).seams
+    assert not of_settings({"svi": {"variant": "2.0-pro", "seeds": [1, 2]}}, 157 - 2).seams
 
 
 @pytest.mark.parametrize("found", [

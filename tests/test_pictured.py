@@ -6,7 +6,7 @@ import pictured
 import pytest
 
 
-@pytest.mark.parametrize("name", ["wangp.png", "tab.png"])
+@pytest.mark.parametrize("name", ["wangp.png", "tab.png", "storyboard.png"])
 def test_a_picture_shows_the_page_of_today(name):
     taken = json.loads(pictured.DIGESTS.read_text(encoding="utf-8"))
     assert pictured.digests()[name] == taken[name], \

@@ -4,6 +4,7 @@ import argparse
 import ast
 import importlib
 import json
+import os
 import re
 import sys
 import zipfile
@@ -625,7 +626,7 @@ def form(monkeypatch):
     def look(loras, frames, was_on="", model="i2v", sound=None, poses=None):
         shown = update({"model_type": model}, was_on, False, {"image_start": True}, frames, loras,
                        "1", "S", 0, -1, sound, "A" if model == "multitalk" else "",
-                       poses, "V" if model == DANCING else "")
+                       poses, "V" if model == DANCING else "", "832x480", 4)
         return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
                         strict=True))
 
@@ -657,6 +658,32 @@ def test_the_form_is_wangps_own_while_svi_is_off(form, capsys):
     broken = form([LIGHTX2V], 81, model="unknown")
     assert broken["row"] == {"visible": False} and broken["settings"] == {"visible": True}
     assert "the line in the form does not work" in capsys.readouterr().out
+
+
+def test_the_line_says_how_long_it_takes_by_a_run_that_was_made_alike(form, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from wan2gp_svi.runs.record import About
+    from wan2gp_svi.runs.store import FOLDER, Store
+
+    monkeypatch.setattr(form_line, "running_outputs", lambda: tmp_path)
+    settings = {"model_type": "i2v", "resolution": "832x480", "num_inference_steps": 4}
+
+    def run(**changes):
+        about = About("shot", "SVI-Shot", 9, 7, 16.0, ["one"], ["one"], 1, {}, settings | changes)
+        made = Store(tmp_path / FOLDER).new(about, {})
+        for number in range(3):
+            path = made.path(number, ".json")
+            path.write_bytes(b"{}")
+            os.utime(path, (0, 100 * number))
+        return made.name
+
+    shot = (["svi-shot.safetensors"], 810)
+    assert "About" not in form(*shot)["line"]
+    run(resolution="1280x720"), run(num_inference_steps=50), run(model_type="other")
+    assert "About" not in form(*shot)["line"]
+    name = run()
+    assert form(*shot)["line"].endswith(f"About 17 min, at 2 min a clip as in run {name}.")
+    assert "About" not in form(["svi-tom.safetensors"], 810)["line"]
 
 
 def test_the_line_counts_the_clips_of_a_sound(form, tmp_path):
@@ -923,8 +950,8 @@ GUIDE = (HOME / "docs/guide.md").read_text(encoding="utf-8")
 def ids():
     """Every id that is written in the source."""
     makers = ("Finding", "SettingsError")
-    for name in ("check/rules", "check/findings", "plan", "form", "matching", "pose_video",
-                 "sound"):
+    for name in ("check/rules", "check/findings", "board", "plan", "form", "matching",
+                 "pose_video", "sound", "source_video"):
         source = (HOME / f"wan2gp_svi/wangp/{name}.py").read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(source)):
             parts = []
@@ -953,6 +980,7 @@ ROWS: dict[str, dict] = {
     "missing-twin": dict(profile=WAN22, activated_loras=PAIR[:1]),
     "start-image": dict(image_start=None),
     "source-video": dict(image_prompt_type="V", video_source="gone.mp4"),
+    "source-length": dict(image_prompt_type="V", video_source="long.mp4"),
     "number-of-frames": dict(video_length=10**6),
     "end-image": dict(image_prompt_type="SE", image_end="end.png"),
     "window-commands": dict(prompt="[/duration=40] a boat"),
@@ -1011,6 +1039,7 @@ def test_a_row_of_the_guide_is_what_wangp_says_and_the_check_of_a_file(id, wangp
     sounds.write(wangp / "speech.wav", sounds.speech(100))
     sounds.write(wangp / "telephone.wav", sounds.speech(100, 8_000), 8_000)
     videos.write(wangp / "poses.mp4", np.zeros((100, 64, 64, 3), np.uint8), fps=25)
+    videos.write(wangp / "long.mp4", np.zeros((200, 16, 16, 3), np.uint8), fps=1)
     (wangp / "wgp_config.json").write_text(json.dumps(server))
     built_in = {"model": {"architecture": "i2v_2_2_svi2pro"}}
     (wangp / "defaults/i2v_2_2_svi2pro.json").write_text(json.dumps(built_in))
@@ -1040,7 +1069,8 @@ def test_a_row_of_the_guide_is_what_wangp_says_and_the_check_of_a_file(id, wangp
 
 def test_every_row_of_the_guide_was_tried():
     """One that checks itself failing cannot be, by a user's hand."""
-    assert set(re.findall(r'<a id="([a-z0-9-]+)"', GUIDE)) == {*ROWS, "check"}
+    of_runs = {"extend-instead"}  # test_source_video.py
+    assert set(re.findall(r'<a id="([a-z0-9-]+)"', GUIDE)) == {*ROWS, *of_runs, "check"}
 
 
 def test_the_faults_that_were_tried_name_tests_that_are_there():

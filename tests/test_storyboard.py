@@ -629,3 +629,23 @@ def test_an_image_that_is_added_stays_although_gradios_copy_goes(tmp_path, pictu
     assert kept.parent == folder.resolve() and kept.read_bytes() == given.read_bytes()
     assert desk.keep(given, folder) == str(kept) and len([*folder.iterdir()]) == 1
     assert desk.keep(Path(pictures("b", 9)), folder) != str(kept)
+
+
+# --------------------------------------------------------------------------- of the whole video
+
+def test_pro_starts_from_more_latents_if_it_is_asked_to(wgp):
+    clips = []
+    wgp.pipe.before = lambda window: clips.append(wgp.pipe.svi.clip) or True
+    asked = prepared(settings("2.0-pro", 3, sliding_window_overlap=9,
+                              video_length=chain.length(3, 9)), "[all]\nmotion latents = 2")
+    assert prepare(asked["model_type"], {}, dict(asked)) == "" and wgp.generate(asked)
+    assert [None if clip.previous_latents is None else clip.previous_latents.shape[1]
+            for clip in clips] == [None, 2, 2]
+    assert len(loop.shown(wgp)) == chain.length(3, 9) == 225
+    assert write(parse("[all]\nmotion latents = 2")) == "[all]\nmotion latents = 2\n"
+    again = resuming.extended(wgp.run, 1)
+    assert again["sliding_window_overlap"] == 9 and again["video_length"] == chain.length(4, 9)
+    with pytest.raises(SettingsError, match="SVI-Shot chains frames"):
+        prepared(settings("shot", 2), "[all]\nmotion latents = 2")
+    with pytest.raises(SettingsError, match="from 1 to 5"):
+        prepared(settings("2.0-pro", 2), "[all]\nmotion latents = 6")

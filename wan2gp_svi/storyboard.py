@@ -89,14 +89,23 @@ class Storyboard:
 
     `pause`      the run stops after every clip, for the user to look at it
     `seed_step`  from one clip's seed to the next
+    `motion_latents`
+                 of the clip before that a clip of SVI 2.0 Pro starts from; None: as the authors do
     """
 
     rows: Mapping[int, Row] = field(default_factory=dict)
     pause: bool = False
     seed_step: int = SEED_STEP
+    motion_latents: int | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.rows) or self.pause or self.seed_step != SEED_STEP
+        return bool(self.rows) or bool(self.whole())
+
+    def whole(self) -> dict[str, Any]:
+        """What is asked of the whole video, by the names of the text."""
+        return {name: value for name in _VIDEO
+                if (value := getattr(self, field := name.replace(" ", "_")))
+                != getattr(Storyboard, field, None)}
 
     def row(self, clip: int) -> Row:
         return self.rows.get(clip, Row())
@@ -157,7 +166,8 @@ _ROW: dict[str, Callable[[str], Any]] = {
     "guidance": _number(0, 20, float), "steps": _number(1, 100, int),
     "motion": _number(1, 2, float),
 }
-_VIDEO: dict[str, Callable[[str], Any]] = {"pause": _yes, "seed step": _number(1, 1000, int)}
+_VIDEO: dict[str, Callable[[str], Any]] = {
+    "pause": _yes, "seed step": _number(1, 1000, int), "motion latents": _number(1, 5, int)}
 
 
 def row_of(clip: str, given: Mapping[str, str]) -> Row:
@@ -251,9 +261,7 @@ def _range(section: str) -> range:
 
 def write(board: Storyboard) -> str:
     """The text of a storyboard, "" for an empty one. `parse` gives the same storyboard again."""
-    whole = {"pause": board.pause, "seed step": board.seed_step}
-    parts = [_section(_WHOLE, {name: value for name, value in whole.items()
-                               if value != getattr(Storyboard(), name.replace(" ", "_"))})]
+    parts = [_section(_WHOLE, board.whole())]
     for first, last, row in _groups(board.rows):
         clips = f"{first + 1}" if first == last else f"{first + 1}-{last + 1}"
         parts.append(_section(clips, row.asked()))

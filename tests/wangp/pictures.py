@@ -71,6 +71,10 @@ def main() -> None:
             page.set_viewport_size({"width": 1400, "height": 1330})  # to the line of SVI
             form(page, work / "start.png")
             page.screenshot(path=options.out / "wangp.png")
+            page.set_viewport_size({"width": 1400, "height": 1100})
+            storyboard(page, work)
+            page.screenshot(path=options.out / "storyboard.png")
+            page.locator("#svi_desk").get_by_role("button").first.click()  # shut
             page.set_viewport_size({"width": 1400, "height": 1200})
             tab(page)
             page.screenshot(path=options.out / "tab.png")
@@ -96,8 +100,37 @@ def form(page, picture: Path) -> None:
     page.wait_for_timeout(1000)
 
 
-def tab(page) -> None:
+def storyboard(page, work: Path) -> None:
+    """A story over nine clips, with another reference, a stronger LoRA, and a loop."""
+    picture = enlarged(world.render([world.scene(5)], torch.zeros(1, 1))[0, :, 0], 1)
+    picture.save(work / "reference.png")
     page.get_by_role("tab", name="SVI", exact=True).click()
+    page.locator("#svi_desk").get_by_role("button").first.click()
+    page.locator("#svi_row_count").locator("input, textarea").first.fill("9")
+    page.locator("#svi_row_count").locator("input, textarea").first.press("Tab")
+    page.locator("#svi_desk_note").get_by_text("9 clips").wait_for()
+    page.get_by_text("Paste paragraphs").click()
+    page.locator("#svi_story textarea").fill("\n\n".join(RUNS[2][-1][:3]))
+    page.locator("#svi_share").click()
+    cards = page.locator("#svi_cards tbody tr")
+    cards.nth(3).get_by_text("slowly").wait_for()
+    page.get_by_text("Paste paragraphs").click()
+    cards.nth(8).click()
+    page.get_by_text("Clip 9 of 9").wait_for()
+    page.locator("#svi_row_loop input").check()
+    cards.nth(8).get_by_text("loop").wait_for()
+    cards.nth(3).click()
+    page.get_by_text("Clip 4 of 9").wait_for()
+    page.locator("#svi_row_reference input[type=file]").set_input_files(work / "reference.png")
+    cards.nth(3).locator("img").wait_for()
+    page.locator("#svi_row_svi_strength").locator("input, textarea").first.fill("1.2")
+    cards.nth(3).get_by_text("svi strength 1.2").wait_for()
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(2000)
+    page.evaluate("window.scrollTo(0, 0)")
+
+
+def tab(page) -> None:
     page.locator("#svi_runs tbody tr").first.wait_for()
     page.locator("#svi_runs tbody tr").first.click()
     page.locator("#svi_run video").wait_for()

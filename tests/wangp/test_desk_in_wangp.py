@@ -155,6 +155,6 @@ def test_what_is_typed_stays_with_its_clip_however_late_answers_come(form):
     assert text == "[3]\nprompt = a kite dives\n\n[4]\nprompt = it lands softly\n"
     for clip, said in ((3, "a kite dives"), (4, "it lands softly")):
         assert said in cards.nth(clip - 1).inner_text()
-    assert page.evaluate("text => [...document.querySelectorAll('input, textarea')].filter(field =>"
-                         " field.value.replaceAll('\\n', '') === text.replaceAll('\\n', '')).length",
-                         text) == 2, "the form has another storyboard"
+    held = page.evaluate("() => [...document.querySelectorAll('input, textarea')].map(field => "
+                         "field.value.replaceAll('\\n', ''))")
+    assert held.count(text.replace("\n", "")) == 2, "the form has another storyboard"

@@ -122,15 +122,16 @@ def of_settings(settings: Mapping[str, Any], frames: int) -> Layout:
                                "--clips tells")
     if settings.get("temporal_upsampling"):
         return Layout.sections(f"{unknown}, because WanGP put frames between those of SVI")
-    custom = settings.get("custom_settings")
     layout = Layout.of(variant, f"{variant.title}, by the video's own settings")
-    own = str(custom.get("num_motion_frames") or "")[:9] if isinstance(custom, Mapping) else ""
-    if re.fullmatch(r"\s*[0-9]{1,2}\s*", own) and 0 < int(own) < CLIP_FRAMES and not variant.pro:
-        layout = replace(layout, overlap=int(own))
+    own = settings.get("sliding_window_overlap")
+    if type(own) is int and 0 < own < CLIP_FRAMES:
+        layout = replace(layout, overlap=own)
     clips = len(svi.get("seeds", ())) or chain.clips_of(frames, layout.overlap)
     whole = layout.length(clips)
-    # a chain that keeps the new clip gives up the shared frames before that clip is there
-    if frames != whole and not (variant.keep_new and frames == whole - layout.overlap):
+    # a chain that keeps the new clip gives up the shared frames before that clip is there; a loop
+    # does not show its first frame twice
+    short = whole - layout.overlap if variant.keep_new else whole
+    if frames not in (whole, short, whole - 1):
         return Layout.sections(f"{unknown}: the video's settings say {clips} clips of "
                                f"{variant.title}, {whole} frames, but it has {frames}; --clips "
                                "tells")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -80,13 +81,23 @@ def seconds_left(run: Run, done: Sequence[Clip]) -> float | None:
     None if fewer than two clips say so. A break between two clips, for which nobody knows the
     length, does not count: the median takes the shorter time.
     """
-    own = done[run.about.base[1] if run.about.base else 0 :][-6:]
-    written = [run.path(clip.number, ".json").stat().st_mtime for clip in own]
-    if len(written) < 2:
+    each, written = seconds_a_clip(run), run.path(len(done) - 1, ".json")
+    if each is None:
         return None
-    each = median_low([after - before for before, after in zip(written, written[1:], strict=False)])
-    passed = min(time.time() - written[-1], each)  # a clip that takes longer than usual
+    passed = min(time.time() - written.stat().st_mtime, each)  # a clip that takes longer than usual
     return max(0.0, each * (run.about.clips - len(done)) - passed)
+
+
+def seconds_a_clip(run: Run) -> float | None:
+    """How long the newest clips of a run took, by the time between them; None if unknown."""
+    first = run.about.base[1] if run.about.base else 0
+    records = sorted(run.folder.glob("[0-9]*[0-9].json"))[first:][-6:]
+    with contextlib.suppress(OSError):
+        written = [path.stat().st_mtime for path in records]
+        if len(written) > 1:
+            return median_low([after - before for before, after in zip(
+                written, written[1:], strict=False)])
+    return None
 
 
 def rename(run: Run, label: str) -> None:

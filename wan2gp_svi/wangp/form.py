@@ -41,13 +41,19 @@ class Custom:
 
     def override(self, variant: Variant) -> Variant:
         """The variant with what the user chose."""
+        latents = self.storyboard.motion_latents
+        if latents is not None and not variant.pro:
+            raise SettingsError(
+                f"{variant.title} chains frames, so it has no motion latents. Remove them from the "
+                "storyboard, or choose SVI-2.0 Pro.", "storyboard")
         if variant.pro:
             for name in ("num_motion_frames", "ref_pad_num"):
                 if self.text(name) not in ("", AUTO):
                     raise SettingsError(
                         f"{variant.title} chains latents, so motion frames and padding cannot be "
                         f"chosen. Set {_NAMES[name]} to {AUTO}.")
-            return variant
+            n = variant.motion_latents if latents is None else latents
+            return replace(variant, motion_latents=n, overlap=1 + 4 * n)
         pad = self._number("ref_pad_num", range(-1, CLIP_FRAMES), variant.ref_pad_num)
         masked = self.text("num_motion_frames") == _MASKED
         n = 5 if masked else self._number("num_motion_frames", _MOTION_FRAMES,

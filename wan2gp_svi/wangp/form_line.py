@@ -8,10 +8,11 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import islice
 from typing import Any
 
 from .. import chain
-from ..text import count, duration, sentence
+from ..text import count, duration, roughly, sentence
 from ..variants import CLIP_FRAMES
 from . import stop_button
 from .check.findings import NO_LORA, Checked, check
@@ -31,12 +32,14 @@ _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
              "loras_multipliers": "loras_multipliers", "image_prompt_type": "image_prompt_type",
              "image_mode": "image_mode", "seed": "seed", "audio_guide": "audio_guide",
              "audio_prompt_type": "audio_prompt_type", "video_guide": "video_guide",
-             "video_prompt_type": "video_prompt_type"}
+             "video_prompt_type": "video_prompt_type", "resolution": "resolution",
+             "num_inference_steps": "num_inference_steps"}
 _IMAGES = ("image_start", "image_end")
 COMPONENTS = ("tab_id", "main", "state", "prompt", "generate_btn", "number_frames_row",
               "custom_settings_rows", "sliding_window_overlap", *_SETTINGS, *_IMAGES)
 # warnings that belong to the line, because they say what SVI's variant rests on
 _ABOUT_LORAS = {"lora-download", "no-lora", "override", "unknown-lora"}
+_NEWEST = 20  # runs that are looked at for the time that a video takes
 _SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
 # WanGP has custom settings further up, where they would open out of sight. All that comes after the
@@ -171,29 +174,33 @@ class FormLine:
         architecture, model_def = self._model(state)
         if not _has_settings(model_def):
             return None
-        inputs = self._inputs(model_def, images, values)
+        inputs = self._inputs(state, model_def, images, values)
         return check(architecture, model_def, inputs, running_config(), running_outputs(),
                      running_loras(architecture), running_addresses(), running_limits()), inputs
 
-    def _inputs(self, model_def: Mapping[str, Any], images: Mapping[str, bool],
+    def said(self, checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
+        """What the line says of `checked`'s result where SVI is on, or was."""
+        return words(checked, inputs, True) + _time(checked, inputs)
+
+    def _inputs(self, state: Any, model_def: Mapping[str, Any], images: Mapping[str, bool],
                 values: Sequence[Any]) -> dict[str, Any]:
         named = zip(self._settings, values, strict=True)
         inputs = {_SETTINGS.get(name, name): value for name, value in named}
         collect = self._wgp.get("collect_custom_settings_from_inputs")
         chosen = (collect(model_def, dict(inputs))[0] or {}) if callable(collect) else {}
         given = {name: True if images.get(name) else None for name in _IMAGES}
-        return {**inputs, **given, "custom_settings": chosen}
+        return {**inputs, **given, "custom_settings": chosen, "model_type": self._chosen(state)}
 
     def _look(self, state: Any, was_on: str, images: Mapping[str, bool], values: Sequence[Any]
               ) -> _Look:
         with without("the line in the form"):
             architecture, model_def = self._model(state)
             ours = _has_settings(model_def)
-            inputs = self._inputs(model_def, images, values)
+            inputs = self._inputs(state, model_def, images, values)
             chosen = inputs["custom_settings"]
             checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
                             running_loras(architecture), running_addresses(), running_limits())
-            texts = words(checked, inputs, was_on == architecture)
+            texts = words(checked, inputs, was_on == architecture) + _time(checked, inputs)
             if checked.plan is not None:
                 was_on = architecture
             elif ours and _turned_off(chosen):
@@ -219,9 +226,32 @@ class FormLine:
 
     def _model(self, state: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The architecture and the definition of the form's model."""
-        find = self._wgp.get("get_state_model_type")
-        model = find(state) if callable(find) else state["model_type"]
+        model = self._chosen(state)
         return self._wgp["get_base_model_type"](model), self._wgp["get_model_def"](model) or {}
+
+    def _chosen(self, state: Mapping[str, Any]) -> Any:
+        find = self._wgp.get("get_state_model_type")
+        return find(state) if callable(find) else state["model_type"]
+
+
+def _time(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
+    """How long a video will take, by the newest run that was made alike, if there is one."""
+    from ..runs.state import seconds_a_clip
+    from ..runs.store import FOLDER, Store  # loads torch
+
+    outputs, plan = running_outputs(), checked.plan
+    if outputs is None or plan is None or checked.errors:
+        return []
+    for run in islice(Store(outputs / FOLDER).runs(), _NEWEST):
+        made = run.about.settings
+        alike = run.about.variant == plan.variant.id and all(
+            made.get(name) == inputs.get(name)
+            for name in ("model_type", "resolution", "num_inference_steps"))
+        each = seconds_a_clip(run) if alike else None
+        if each is not None:
+            whole = roughly(each * clips_of(plan, inputs))
+            return [f"About {whole}, at {roughly(each)} a clip as in run {run.name}."]
+    return []
 
 
 def _has_settings(model_def: Mapping[str, Any]) -> bool:

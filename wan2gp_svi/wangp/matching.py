@@ -376,6 +376,7 @@ def _of_poses(inputs: _Scope, plan: Plan) -> dict[str, Any]:
 def _of_plan(plan: Plan) -> dict[str, Any]:
     variant = plan.variant
     return {"SVI variant": variant.id, "motion frames": variant.motion_frames,
+            "motion latents": variant.motion_latents,
             "SVI padding": variant.ref_pad_num, "SVI mask": variant.ref_pad_cfg,
             "SVI seed step": plan.board.seed_step}
 

@@ -155,7 +155,8 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
             "S" in prompt_type and "image_start" in inputs and is_blank(image)):
         found.append(SettingsError(
             "a start image is needed as the reference of every clip (image_start). Choose to start "
-            "with an image, and add one that is not black.", "start-image"))
+            "with an image, and add one that is not black. To start from text, make it first with "
+            "a text-to-image model of WanGP, such as Qwen Image.", "start-image"))
     elif "S" in prompt_type and _is_missing(image):
         found.append(SettingsError(
             f"there is no start image {image}. Add another, or correct its path.", "start-image"))

@@ -15,7 +15,7 @@ from ...text import count
 from ...untrusted import header, is_file
 from ...variants import CLIP_FRAMES, identify
 from .. import plan as planning
-from .. import pose_video, sound
+from .. import pose_video, sound, source_video
 from ..form import AUTO, NEW, OFF, STORYBOARD, Custom, SettingsError
 from ..plan import Plan, file_name
 from . import rules
@@ -92,12 +92,23 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
     if any(error.id == "number-of-frames" for error in errors):  # then nothing can be counted
         return Checked(None, errors)
     unfit = _errors(*planning.unfit_rows(plan, inputs, only))
-    errors += unfit
+    errors += [*unfit, *_errors(*source_video.obstacles(inputs, plan.fps))]
     request = Request(plan, architecture, model_def, inputs, server_config or {})
     if outputs is not None and plan.requested_run not in (AUTO, NEW) and not unfit:
         errors.extend(_unfit_run(request, outputs))
     absent = [*_absent_loras(chosen, loras, addresses)] if loras is not None else []
-    return Checked(plan, [*errors, *absent, *unknown, *_warnings(request), *_adjustments(request)])
+    extendable = [] if outputs is None else [*_extendable(request, outputs)]
+    return Checked(plan, [*errors, *absent, *unknown, *extendable, *_warnings(request),
+                          *_adjustments(request)])
+
+
+def _extendable(request: Request, outputs: Path) -> Iterator[Finding]:
+    run = source_video.run_of(request.inputs, outputs)
+    if run is not None and request.plan.requested_run in (AUTO, NEW):
+        yield Finding("warning", "extend-instead", (
+            f"run {run.name} made the video that you continue. To add clips to it, extend the run "
+            f"in the tab SVI, or with \"SVI run\" {run.name}: its frames stay as they are, and no "
+            "length is too long."))
 
 
 def _errors(*found: SettingsError) -> list[Finding]:

@@ -41,7 +41,7 @@ from ...variants import CLIP_FRAMES, VARIANTS
 from .. import board as of_rows
 from .. import resuming, visitors
 from ..form import AUTO, STORYBOARD, Custom, SettingsError
-from ..form_line import FormLine, words
+from ..form_line import FormLine
 from ..plan import clips_of
 from . import actions, view
 from .helpers import gr, guarded, on
@@ -107,7 +107,7 @@ def of_form(line: FormLine, values: tuple[Any, ...], prompt: Any, chosen: int) -
     else:
         clips, repeat = clips_of(plan, inputs), plan.variant.prompt_repeat
     return Staged(text, clips, "", tuple(chain.stream(asked, clips, repeat)),
-                  tuple(words(checked, inputs, True)), min(chosen, max(0, clips - 1)))
+                  tuple(line.said(checked, inputs)), min(chosen, max(0, clips - 1)))
 
 
 def of_run(run: Run, chosen: int) -> Staged:
