@@ -36,11 +36,12 @@ from wan2gp_svi.storyboard import (
 )
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import board as of_rows
-from wan2gp_svi.wangp import resuming
+from wan2gp_svi.wangp import encoding, resuming, vae
+from wan2gp_svi.wangp.clip import Clip
 from wan2gp_svi.wangp.continuing import picture
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.handler import prepare
-from wan2gp_svi.wangp.plan import make_plan
+from wan2gp_svi.wangp.plan import Plan, make_plan
 from wan2gp_svi.wangp.tab import desk, view
 
 # ------------------------------------------------------------------------------------ the text
@@ -610,6 +611,9 @@ def test_the_desk_says_what_becomes_of_a_run(wgp):
     run = wgp.run
     staged = desk.of_run(run, 7)
     assert (staged.chosen, staged.action) == (2, "")
+    # a row whose clip the video lacks has a card, from which it can be removed
+    assert replace(staged, text="[5]\nseed = 1").at(9).chosen == 4 and staged.at(-1).chosen == 0
+    assert replace(staged, text="no text").at(9).chosen == 2
     assert "Change a row, or add clips." in staged.notes[1]
     for text, clips, action, said in (
             ("[3]\nseed = 5", 3, "Redo from clip 2", f"Redo run {run.name} from clip 2 of 3."),
@@ -649,3 +653,21 @@ def test_pro_starts_from_more_latents_if_it_is_asked_to(wgp):
         prepared(settings("shot", 2), "[all]\nmotion latents = 2")
     with pytest.raises(SettingsError, match="from 1 to 5"):
         prepared(settings("2.0-pro", 2), "[all]\nmotion latents = 6")
+
+
+@pytest.mark.parametrize(("id", "number", "kept"), [
+    ("shot", 0, 1), ("shot", 1, 1), ("film", 1, 2), ("2.0", 1, 2), ("2.0-wan22", 1, 1),
+    ("2.0-pro", 0, 1), ("2.0-pro", 1, 2)])
+def test_motion_changes_neither_what_is_kept_nor_the_end(monkeypatch, id, number, kept):
+    dice = torch.Generator().manual_seed(3)
+    monkeypatch.setattr(vae, "encode", lambda pipe, video, **_: torch.randn(
+        16, (video.shape[1] - 1) // 4 + 1, 2, 2, generator=dice.manual_seed(video.shape[1])))
+    variant, image = VARIANTS[id], torch.zeros(3, 16, 16)
+    frames = torch.zeros(3, variant.overlap if number else 1, 16, 16)
+    latents = torch.randn(16, 3, 2, 2) if number and variant.pro else None
+    for end, last in ((None, 21), (image, 20)):
+        clip = Clip(Plan(variant, ()), number, 2, 7, image, frames, latents, end=end)
+        still, clip.motion = encoding.encode(None, clip, torch.zeros(3, 81, 16, 16), 0), 1.5
+        moving = encoding.encode(None, clip, torch.zeros(3, 81, 16, 16), 0)
+        differs = [at for at in range(21) if not torch.equal(still[:, at], moving[:, at])]
+        assert differs == list(range(kept, last))

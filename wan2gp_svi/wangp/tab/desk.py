@@ -88,6 +88,17 @@ class Staged:
     def board(self) -> Storyboard:
         return parse(self.text)
 
+    @property
+    def cards(self) -> int:
+        """How many there are: also for rows whose clip the video lacks."""
+        with contextlib.suppress(StoryboardError):
+            return max(self.clips, self.board.clips)
+        return self.clips
+
+    def at(self, clip: int) -> Staged:
+        """The same, with another clip chosen, or the nearest that has a card."""
+        return replace(self, chosen=max(0, min(clip, self.cards - 1)))
+
 
 def of_form(line: FormLine, values: tuple[Any, ...], prompt: Any, chosen: int) -> Staged | None:
     """The storyboard of WanGP's form; None for a model without SVI's settings."""
@@ -107,16 +118,15 @@ def of_form(line: FormLine, values: tuple[Any, ...], prompt: Any, chosen: int) -
     else:
         clips, repeat = clips_of(plan, inputs), plan.variant.prompt_repeat
     return Staged(text, clips, "", tuple(chain.stream(asked, clips, repeat)),
-                  tuple(line.said(checked, inputs)), min(chosen, max(0, clips - 1)))
+                  tuple(line.said(checked, inputs))).at(chosen)
 
 
 def of_run(run: Run, chosen: int) -> Staged:
     """The storyboard of a run. Raises StoreError."""
     about = run.about
     prompts = chain.stream(about.asked or [""], about.clips, about.repeat)
-    staged = Staged(write(resuming.storyboard_of(run)), about.clips, run.name, tuple(prompts), (),
-                    min(chosen, about.clips - 1))
-    return noted(staged, run)
+    staged = Staged(write(resuming.storyboard_of(run)), about.clips, run.name, tuple(prompts))
+    return noted(staged.at(chosen), run)
 
 
 def noted(staged: Staged, run: Run) -> Staged:
@@ -151,7 +161,7 @@ def cards(staged: Staged, run: Run | None, seen: Callable[[str], Path | None]
     except StoryboardError:
         board = Storyboard()
     done = len(run.done()) if run is not None else 0
-    clips = min(max(staged.clips, board.clips), MOST_CARDS)
+    clips = min(staged.cards, MOST_CARDS)
     return [[_card(staged, board.row(clip), clip, run.path(clip, ".mp4") if run and clip < done
                    else seen(board.row(clip).reference))] for clip in range(clips)]
 
@@ -284,9 +294,11 @@ class Desk:
             (self.up.click, partial(self._move, by=-1), []),
             (self.down.click, partial(self._move, by=1), []),
             (self.share.click, self._share, [self.story])]
-        for name, box in self.pictures.items():
-            edits += [(box.upload, partial(self._pictured, name), [box]),
-                      (box.clear, partial(self._pictured, name), [])]
+        edits += [(box.clear, partial(self._pictured, name), [])
+                  for name, box in self.pictures.items()]
+        uploads = [(box.upload, partial(self._pictured, name), [box])
+                   for name, box in self.pictures.items()]
+        edits += uploads
         done = [on(event, self._after_typing(work), [*row, *entered], both, **quiet)
                 for event, work, entered in edits]
         # these do not care what was typed into the editor
@@ -295,6 +307,10 @@ class Desk:
         for one in (typed, *done):  # the form has changed, and knows what is wrong with it now
             one.then(guarded(self._noted), [self.state, self.stamp, *form],
                      [self.state, self.note, self.cards, self.count, self.title],
+                     show_progress="hidden", **quiet)
+        for (name, box), one in zip(self.pictures.items(), done[len(edits) - len(uploads):],
+                                    strict=False):
+            one.then(guarded(partial(self._added, name)), [self.state], [box],
                      show_progress="hidden", **quiet)
         remake = job(self.tab, lambda run, state: resuming.restaged(run, state.board, state.clips))
         on(self.remake.click, lambda page, *row: self._after_typing(
@@ -407,7 +423,7 @@ class Desk:
         clips = clips or state.clips
         chosen = state.chosen if chosen is None else chosen
         text = write(change(state.board))
-        new = replace(state, text=text, clips=clips, chosen=min(max(chosen, 0), clips - 1))
+        new = replace(state, text=text, clips=clips).at(chosen)
         added = len(state.prompts) < clips
         if added:
             new = replace(new, prompts=(*state.prompts, *state.prompts[-1:] * (
@@ -448,6 +464,14 @@ class Desk:
         kept = "" if path is None else keep(Path(path), self._images)
         return self._changed(state, lambda board: edited(board, [state.chosen], **{name: kept}))
 
+    def _added(self, name: str, state: Staged) -> Any:
+        """What the box of a picture shows once one was added: none that gradio could not read,
+        which it tells nobody."""
+        if getattr(state.board.row(state.chosen), name) not in ("", LOOP):
+            return gr.skip()
+        gr.Warning("The image was not added. Add one that can be read, such as PNG or JPEG.")
+        return None
+
     def _pause(self, state: Staged, yes: bool) -> dict[Any, Any]:
         return self._changed(state, lambda board: replace(board, pause=yes))
 
@@ -477,9 +501,11 @@ class Desk:
         return self._changed(state, lambda board: moved(board, state.chosen, to), chosen=to)
 
     def _remove(self, state: Staged) -> dict[Any, Any]:
-        if state.clips < 2:
+        there = state.chosen < state.clips
+        if there and state.clips < 2:
             raise StoreError("a video has one clip at least")
-        return self._changed(state, lambda board: removed(board, state.chosen), state.clips - 1)
+        return self._changed(state, lambda board: removed(board, state.chosen),
+                             state.clips - there)
 
     def _share(self, state: Staged, story: str) -> dict[Any, Any]:
         shared = of_prompts(paragraphs(story or ""), max(
@@ -513,7 +539,8 @@ def _filled(staged: Staged) -> Staged:
 
 
 def _title(staged: Staged) -> str:
-    return f"### Clip {staged.chosen + 1} of {staged.clips}"
+    there = "of" if staged.chosen < staged.clips else "is not in a video of"
+    return f"### Clip {staged.chosen + 1} {there} {staged.clips}"
 
 
 def _fault(error: Exception) -> str:
