@@ -10,14 +10,25 @@ import pytest
 pytest.importorskip("safetensors.torch",
                     reason="needs torch and safetensors to read what was recorded")
 
+import later  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import trees  # noqa: E402
 from PIL import Image  # noqa: E402
-from test_svi import SEED, SHOT, install, start_image, svi, task, unit  # noqa: E402, F401
+from test_svi import (  # noqa: E402, F401
+    SEED,
+    SHOT,
+    install,
+    start_image,
+    svi,
+    task,
+    unit,
+    write_loras,
+)
 
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.conditioning import amplify, condition, condition_pro  # noqa: E402
+from wan2gp_svi.drift.layout import provenance  # noqa: E402
 
 TWO, PRO = "SVI-2.0 - 50 Steps", "SVI-2.0 Pro - 50 Steps"
 
@@ -48,6 +59,7 @@ def boards(run_wangp, svi, other) -> trees.Outcome:  # noqa: F811
         staged(SHOT, 3, "[all]\npause = yes"),
         staged(SHOT, 2, "[3]\nseed = 1"),
         staged(SHOT, 2, "seed = 1"),
+        staged(PRO, 2, "[all]\nmotion latents = 2"),
     ]
     return run_wangp(svi, {"level": "loop", "tasks": tasks}, timeout=1200)
 
@@ -69,9 +81,9 @@ def last_frames(outcome: trees.Outcome, number: int, clip: int, frames: int) -> 
 
 def test_all_of_them_are_made_or_refused_with_a_sentence(boards):
     reports = boards.report["tasks"]
-    for report in reports[:5]:
+    for report in (*reports[:5], *reports[7:]):
         assert report["success"] and not report["errors"], report["errors"]
-    assert [len(report["windows"]) for report in reports] == [3, 2, 3, 2, 1, 0, 0]
+    assert [len(report["windows"]) for report in reports] == [3, 2, 3, 2, 1, 0, 0, 2]
     assert "clip 3 is not in this video, which has 2 clips" in str(reports[5]["errors"])
     assert "belongs to no clip. Put the clip before it" in str(reports[6]["errors"])
 
@@ -147,3 +159,38 @@ def test_a_run_pauses_and_its_storyboard_is_in_the_metadata(boards):
     assert "seed = 77" in settings["custom_settings"]["svi_storyboard"]
     run = json.loads(next(Path(boards.work).glob("outputs/svi/*/run.json")).read_text("utf-8"))
     assert run["format"] == 1
+
+
+def test_pro_starts_from_as_many_latents_as_are_asked_for(boards):
+    encode, y = condition_of(boards, 7, 2)
+    previous = boards.tensors["task7.window1.latent_slice"][0]
+    assert previous.shape[1] == 2
+    assert torch.equal(y, condition_pro(start_image(boards), encode, previous_latents=previous,
+                                        num_motion_latent=2))
+    assert boards.report["tasks"][7]["files"][-1]["frames"] == chain.length(2, 9)
+
+
+@pytest.mark.parametrize("version", [*trees.COMMITS, *later.LATER])
+def test_the_program_of_every_version(version, run_wangp, wangp_at, wangp_copy):
+    """By a file of settings. Before 10.41 WanGP keeps no runs, and the storyboard counts, too."""
+    tree = wangp_copy(wangp_at(version))
+    install(tree)
+    write_loras(tree)
+    pixels = np.random.default_rng(5).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(tree / "other.png")
+    other = unit(torch.from_numpy(pixels).movedim(-1, 0))
+    text = (f"[2]\nprompt = a kite\nreference = {tree / 'other.png'}\nseed = 77\nguidance = 2\n"
+            "svi strength = 1.5\nend image = loop")
+    outcome = run_wangp(tree, {"level": "process", "settings": staged(SHOT, 2, text)})
+    report, = outcome.report["tasks"]
+    assert report["success"], report["errors"]
+    assert [window["arguments"]["input_prompt"] for window in report["windows"]] == [
+        "a boat", "a kite"]
+    assert report["windows"][1]["arguments"]["guide_scale"] == 2
+    first, second = (outcome.tensors[f"task0.window{clip}.encode0"] for clip in (1, 2))
+    assert (second[:, 1:-1] - other[:, None]).abs().max() < 1e-6
+    assert (second[:, -1] - first[:, 0]).abs().max() <= 1 / 255 + 1e-6
+    noise = torch.randn(1, 16, 21, 8, 8, generator=torch.Generator().manual_seed(77))
+    assert torch.equal(outcome.tensors["task0.window2.noise"], noise)
+    assert report["files"][-1]["frames"] == chain.length(2, 1) - 1
+    assert provenance(report["files"][-1]["metadata"])["seeds"] == [SEED, 77]

@@ -22,8 +22,7 @@ from ..variants import Variant
 from . import visitors
 from .form import SettingsError
 
-STRENGTHS = "loras_mult"  #: the command in a prompt that sets the strengths of LoRAs for a window
-_LENGTHS = ("duration", "overlap", "new_shot")  # others of its commands
+_COMMANDS = ("duration", "overlap", "new_shot", "loras_mult")  # in WanGP's prompts
 _ORIENTATION = 0x112  # of the camera, in EXIF
 MOST_PIXELS = 7680 * 4320  #: of a picture that is looked at before WanGP opens it
 
@@ -124,7 +123,7 @@ def commands(prompt: str) -> set[str]:
     parts = [part.strip() for block in re.findall(r"\[\s*(/[^\]]*)\]", prompt)
              for part in block.split(",")]
     named = {part.lstrip("/ ").partition("=")[0].strip().lower() for part in parts
-             if part.startswith("/") or "=" in part or part.lower() in _LENGTHS}
+             if part.startswith("/") or "=" in part or part.lower() in _COMMANDS}
     return named - {""}
 
 

@@ -164,11 +164,12 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
         found.append(SettingsError(
             f"there is no video {video} to continue. Add another, or correct its path.",
             "source-video"))
-    if commands := board.commands(str(inputs.get("prompt") or "")) - {board.STRENGTHS}:
+    if commands := board.commands(str(inputs.get("prompt") or "")):
         named = " and ".join(f"/{name}" for name in sorted(commands))
         found.append(SettingsError(
-            f"remove {named} from the prompt, because SVI's clips always have {CLIP_FRAMES} "
-            "frames. For a cut, write \"new shot = yes\" into the storyboard.", "window-commands"))
+            f"remove {named} from the prompt: with commands in it, WanGP plans windows of other "
+            f"lengths, and SVI's clips always have {CLIP_FRAMES} frames. The storyboard has "
+            "strengths and cuts (new shot) for single clips.", "window-commands"))
     return found
 
 
