@@ -141,7 +141,7 @@ def test_all_refusals_come_at_once_and_in_one_message():
     assert ids == ["two-variants", "start-image"]
     message = prepare("i2v", PLAIN, asked)
     assert message.startswith("SVI: a start image is needed")
-    assert " Remove /duration from the prompt, because" in message
+    assert " Remove /duration from the prompt: with" in message
 
 
 def test_the_plan_comes_with_the_findings_and_there_is_none_where_svi_cannot_run_or_is_off():
