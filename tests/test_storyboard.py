@@ -36,7 +36,8 @@ from wan2gp_svi.storyboard import (
 )
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import board as of_rows
-from wan2gp_svi.wangp import encoding, resuming, vae
+from wan2gp_svi.wangp import encoding, resuming, vae, visitors
+from wan2gp_svi.wangp.check.findings import Checked
 from wan2gp_svi.wangp.clip import Clip
 from wan2gp_svi.wangp.continuing import picture
 from wan2gp_svi.wangp.form import SettingsError
@@ -541,6 +542,7 @@ def test_clip_1_without_the_lora_is_left_to_wangp(wgp):
     assert first.motion == 1 and second.motion == 1.3
     given = {"motion_amplitude": 1.3, "loras_slists": {"phase1": [1.0]}}
     assert first.keywords(given)["motion_amplitude"] == 1.3
+    assert second.keywords(given)["motion_amplitude"] == 1, "SVI does it, and only once"
     first.plan = replace(first.plan, board=parse("[1]\nsvi strength = 0\nmotion = 1.1"))
     assert first.keywords(given)["motion_amplitude"] == 1.1
 
@@ -606,6 +608,42 @@ def test_a_card_shows_what_a_clip_gets_and_nothing_of_it_is_markup(pictures):
     assert len(desk.cards(desk.Staged("no text", 2), None, Path)) == 2
 
 
+def test_a_page_that_others_can_open_shows_no_image_of_the_host(tmp_path, monkeypatch):
+    monkeypatch.delenv(visitors.TRUST, raising=False)
+    inside, outside = (str(tmp_path / name / "a.png") for name in ("outputs/svi_images", "home"))
+    for options, shown in (({"listen": True}, None), ({"listen": False}, Path(outside))):
+        wgp = {"args": SimpleNamespace(**options, share=False, server_name="localhost")}
+        assert desk.seen(outside, tmp_path / "outputs", wgp) == shown
+        assert desk.seen(inside, tmp_path / "outputs", wgp) == Path(inside)
+        around = f"{inside}/../../../home/a.png"
+        assert (desk.seen(around, tmp_path / "outputs", wgp) is None) == (shown is None)
+        assert not desk.seen("", tmp_path, wgp) and not desk.seen(LOOP, tmp_path, wgp)
+
+
+@pytest.mark.parametrize(("text", "clips", "cards"), [
+    ("auto", 0, 0), ("[7]\nseed = 1", 7, 7), ("no storyboard", 5, 5), ("[2]\nseeds = 1", 5, 5)])
+def test_a_text_that_cannot_be_read_can_be_corrected_in_the_desk(text, clips, cards):
+    inputs = {"custom_settings": {"svi_storyboard": text}, "video_length": 400}
+    line = SimpleNamespace(checked=lambda: (Checked(None), inputs), said=lambda *_: ["what is"])
+    staged = desk.of_form(line, (), "one\n\ntwo", 3)
+    assert (staged.clips, staged.cards, staged.notes) == (clips, cards, ("what is",))
+    inputs["video_length"] = "many"
+    assert desk.of_form(line, (), "", 3).clips == (0 if clips == 5 else clips)
+
+
+def test_the_desk_says_what_becomes_of_a_run_that_was_made_with_other_padding(wgp):
+    asked = settings("shot", 3)
+    asked["custom_settings"] = {"ref_pad_num": "0"}
+    assert wgp.generate(prepared(asked, "[2]\nseed = 5"))
+    staged = desk.of_run(wgp.run, 0)
+    now = desk.noted(replace(staged, text="[3]\nreference = a.png"), wgp.run)
+    assert now.action == "" and "pads with grey" in now.notes[1]
+    about = wgp.run.about
+    wgp.run.change(replace(about, settings={**about.settings, "image_prompt_type": "V"}))
+    now = desk.noted(replace(staged, text="[3]\nend image = loop"), wgp.run)
+    assert now.action == "" and "cannot be a loop" in now.notes[1]
+
+
 def test_the_desk_says_what_becomes_of_a_run(wgp):
     assert wgp.generate(prepared(settings("shot", 3), "[2]\nseed = 5"))
     run = wgp.run
@@ -653,6 +691,16 @@ def test_pro_starts_from_more_latents_if_it_is_asked_to(wgp):
         prepared(settings("shot", 2), "[all]\nmotion latents = 2")
     with pytest.raises(SettingsError, match="from 1 to 5"):
         prepared(settings("2.0-pro", 2), "[all]\nmotion latents = 6")
+
+
+def test_guidance_is_for_every_phase_and_what_wangp_lacks_is_said():
+    plan = Plan(VARIANTS["2.0"], (), board=parse("[1]\nguidance = 2\n[2]\nsteps = 3"))
+    image = torch.zeros(3, 16, 16)
+    first, second = (Clip(plan, number, 2, 7, image, image[:, None]) for number in range(2))
+    given = {"guide_scale": 5, "guide2_scale": 4, "guide3_scale": 3}
+    assert first.keywords(given) == dict.fromkeys(given, 2)
+    with pytest.raises(LookupError, match="this WanGP's generate has no sampling_steps"):
+        second.keywords(given)
 
 
 @pytest.mark.parametrize(("id", "number", "kept"), [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from html import escape
@@ -389,12 +389,7 @@ class Desk:
         return values
 
     def _seen(self, path: str) -> Path | None:
-        """An image that the page may show: on one that other computers can open, none of this
-        computer's but those of WanGP's videos, where added ones are, too."""
-        if path in ("", LOOP):
-            return None
-        outside = visitors.is_off(self.tab.wgp) and visitors.is_foreign(path, self._images.parent)
-        return None if outside else Path(path)
+        return seen(path, self._images.parent, self.tab.wgp)
 
     @property
     def _images(self) -> Path:
@@ -521,6 +516,14 @@ class Desk:
         board = parse("" if (text or "").strip().lower() == AUTO else text or "")
         return self._changed(replace(state, text=""), lambda _: board,
                              max(state.clips, board.clips))
+
+
+def seen(path: str, outputs: Path, wgp: Mapping[str, Any]) -> Path | None:
+    """An image that the page may show: on one that other computers can open, none of this
+    computer's but those in WanGP's folder for videos, where added ones are, too."""
+    if path in ("", LOOP) or visitors.is_off(wgp) and visitors.is_foreign(path, outputs):
+        return None
+    return Path(path)
 
 
 def keep(given: Path, folder: Path) -> str:
