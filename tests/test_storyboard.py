@@ -465,6 +465,16 @@ def test_a_loop_ends_on_its_first_frame_which_is_not_shown_twice(wgp, id):
     assert changed(made[:2], clips_of(wgp)[:2]) == []
 
 
+@pytest.mark.parametrize("id", ["shot", "2.0-pro"])
+def test_a_loop_closes_on_the_start_image_whatever_the_reference(wgp, pictures, id):
+    clips = []
+    wgp.pipe.before = lambda window: clips.append(wgp.pipe.svi.clip) or True
+    assert wgp.generate(prepared(
+        settings(id, 2), f"[2]\nreference = {pictures('a', 255)}\nend image = loop"))
+    assert clips[1].reference[0].eq(1).all()
+    assert (clips[1].end - clips[0].reference).abs().max() < 0.02
+
+
 def test_a_new_shot_starts_from_the_reference(wgp, pictures):
     clips = []
     wgp.pipe.before = lambda window: clips.append(wgp.pipe.svi.clip) or True
@@ -707,10 +717,14 @@ def test_guidance_is_for_every_phase_and_what_wangp_lacks_is_said():
     ("shot", 0, 1), ("shot", 1, 1), ("film", 1, 2), ("2.0", 1, 2), ("2.0-wan22", 1, 1),
     ("2.0-pro", 0, 1), ("2.0-pro", 1, 2)])
 def test_motion_changes_neither_what_is_kept_nor_the_end(monkeypatch, id, number, kept):
-    dice = torch.Generator().manual_seed(3)
-    monkeypatch.setattr(vae, "encode", lambda pipe, video, **_: torch.randn(
-        16, (video.shape[1] - 1) // 4 + 1, 2, 2, generator=dice.manual_seed(video.shape[1])))
-    variant, image = VARIANTS[id], torch.zeros(3, 16, 16)
+    dice, videos = torch.Generator(), []
+
+    def encode(pipe, video, **_):
+        videos.append(video.clone())
+        return torch.randn(16, (video.shape[1] - 1) // 4 + 1, 2, 2,
+                           generator=dice.manual_seed(video.shape[1]))
+    monkeypatch.setattr(vae, "encode", encode)
+    variant, image = VARIANTS[id], torch.ones(3, 16, 16)
     frames = torch.zeros(3, variant.overlap if number else 1, 16, 16)
     latents = torch.randn(16, 3, 2, 2) if number and variant.pro else None
     for end, last in ((None, 21), (image, 20)):
@@ -719,3 +733,10 @@ def test_motion_changes_neither_what_is_kept_nor_the_end(monkeypatch, id, number
         moving = encoding.encode(None, clip, torch.zeros(3, 81, 16, 16), 0)
         differs = [at for at in range(21) if not torch.equal(still[:, at], moving[:, at])]
         assert differs == list(range(kept, last))
+        if variant.pro:
+            assert still[:, -1].any() == (end is not None)
+        else:  # as the authors' code for Wan 2.2, grey up to an end image
+            padding, shown = videos[-1][:, 10:-1], videos[-1][:, -1]
+            grey = id == "film" or id == "2.0-wan22" and end is not None
+            assert padding.eq(0).all() if grey else padding.eq(1).all()
+            assert shown.eq(0 if end is None and grey else 1).all()
