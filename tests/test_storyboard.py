@@ -36,7 +36,7 @@ from wan2gp_svi.storyboard import (
 )
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import board as of_rows
-from wan2gp_svi.wangp import encoding, resuming, vae, visitors
+from wan2gp_svi.wangp import encoding, hooks, resuming, vae, visitors
 from wan2gp_svi.wangp.check.findings import Checked
 from wan2gp_svi.wangp.clip import Clip
 from wan2gp_svi.wangp.continuing import picture
@@ -467,10 +467,16 @@ def test_a_loop_ends_on_its_first_frame_which_is_not_shown_twice(wgp, id):
 
 @pytest.mark.parametrize("id", ["shot", "2.0-pro"])
 def test_a_loop_closes_on_the_start_image_whatever_the_reference(wgp, pictures, id):
-    clips = []
-    wgp.pipe.before = lambda window: clips.append(wgp.pipe.svi.clip) or True
+    clips, masks = [], []
+
+    def look(window):
+        clips.append(wgp.pipe.svi.clip)
+        masks.append(hooks.call("mask", torch.zeros(4, 21, 2, 2), wgp.pipe))
+        return True
+    wgp.pipe.before = look
     assert wgp.generate(prepared(
         settings(id, 2), f"[2]\nreference = {pictures('a', 255)}\nend image = loop"))
+    assert [mask[:, -1, 0, 0].tolist() for mask in masks] == [[0, 0, 0, 0], [0, 0, 0, 1]]
     assert clips[1].reference[0].eq(1).all()
     assert (clips[1].end - clips[0].reference).abs().max() < 0.02
 
