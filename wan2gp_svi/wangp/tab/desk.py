@@ -337,8 +337,9 @@ class Desk:
         """The note and the cards as the form is now; a sound decides how many clips there are."""
         if state is None or state.run or (now := self._of_form(state.chosen, form)) is None:
             return gr.skip()
-        if (now.text, stamp) != (state.text, state.stamp):  # a later change is on its way
-            return gr.skip()
+        # WanGP strips what is entered
+        if (now.text.strip(), stamp) != (state.text.strip(), state.stamp):
+            return gr.skip()  # a later change is on its way
         now = replace(now, stamp=state.stamp)
         values = {self.state: now, self.note: note(now),
                   self.cards: gr.Dataset(samples=cards(now, None, self._seen))}
