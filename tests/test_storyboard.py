@@ -36,7 +36,8 @@ from wan2gp_svi.storyboard import (
 )
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import board as of_rows
-from wan2gp_svi.wangp import encoding, resuming, vae
+from wan2gp_svi.wangp import encoding, hooks, resuming, vae, visitors
+from wan2gp_svi.wangp.check.findings import Checked
 from wan2gp_svi.wangp.clip import Clip
 from wan2gp_svi.wangp.continuing import picture
 from wan2gp_svi.wangp.form import SettingsError
@@ -464,6 +465,22 @@ def test_a_loop_ends_on_its_first_frame_which_is_not_shown_twice(wgp, id):
     assert changed(made[:2], clips_of(wgp)[:2]) == []
 
 
+@pytest.mark.parametrize("id", ["shot", "2.0-pro"])
+def test_a_loop_closes_on_the_start_image_whatever_the_reference(wgp, pictures, id):
+    clips, masks = [], []
+
+    def look(window):
+        clips.append(wgp.pipe.svi.clip)
+        masks.append(hooks.call("mask", torch.zeros(4, 21, 2, 2), wgp.pipe))
+        return True
+    wgp.pipe.before = look
+    assert wgp.generate(prepared(
+        settings(id, 2), f"[2]\nreference = {pictures('a', 255)}\nend image = loop"))
+    assert [mask[:, -1, 0, 0].tolist() for mask in masks] == [[0, 0, 0, 0], [0, 0, 0, 1]]
+    assert clips[1].reference[0].eq(1).all()
+    assert (clips[1].end - clips[0].reference).abs().max() < 0.02
+
+
 def test_a_new_shot_starts_from_the_reference(wgp, pictures):
     clips = []
     wgp.pipe.before = lambda window: clips.append(wgp.pipe.svi.clip) or True
@@ -541,6 +558,7 @@ def test_clip_1_without_the_lora_is_left_to_wangp(wgp):
     assert first.motion == 1 and second.motion == 1.3
     given = {"motion_amplitude": 1.3, "loras_slists": {"phase1": [1.0]}}
     assert first.keywords(given)["motion_amplitude"] == 1.3
+    assert second.keywords(given)["motion_amplitude"] == 1, "SVI does it, and only once"
     first.plan = replace(first.plan, board=parse("[1]\nsvi strength = 0\nmotion = 1.1"))
     assert first.keywords(given)["motion_amplitude"] == 1.1
 
@@ -606,6 +624,42 @@ def test_a_card_shows_what_a_clip_gets_and_nothing_of_it_is_markup(pictures):
     assert len(desk.cards(desk.Staged("no text", 2), None, Path)) == 2
 
 
+def test_a_page_that_others_can_open_shows_no_image_of_the_host(tmp_path, monkeypatch):
+    monkeypatch.delenv(visitors.TRUST, raising=False)
+    inside, outside = (str(tmp_path / name / "a.png") for name in ("outputs/svi_images", "home"))
+    for options, shown in (({"listen": True}, None), ({"listen": False}, Path(outside))):
+        wgp = {"args": SimpleNamespace(**options, share=False, server_name="localhost")}
+        assert desk.seen(outside, tmp_path / "outputs", wgp) == shown
+        assert desk.seen(inside, tmp_path / "outputs", wgp) == Path(inside)
+        around = f"{inside}/../../../home/a.png"
+        assert (desk.seen(around, tmp_path / "outputs", wgp) is None) == (shown is None)
+        assert not desk.seen("", tmp_path, wgp) and not desk.seen(LOOP, tmp_path, wgp)
+
+
+@pytest.mark.parametrize(("text", "clips", "cards"), [
+    ("auto", 0, 0), ("[7]\nseed = 1", 7, 7), ("no storyboard", 5, 5), ("[2]\nseeds = 1", 5, 5)])
+def test_a_text_that_cannot_be_read_can_be_corrected_in_the_desk(text, clips, cards):
+    inputs = {"custom_settings": {"svi_storyboard": text}, "video_length": 400}
+    line = SimpleNamespace(checked=lambda: (Checked(None), inputs), said=lambda *_: ["what is"])
+    staged = desk.of_form(line, (), "one\n\ntwo", 3)
+    assert (staged.clips, staged.cards, staged.notes) == (clips, cards, ("what is",))
+    inputs["video_length"] = "many"
+    assert desk.of_form(line, (), "", 3).clips == (0 if clips == 5 else clips)
+
+
+def test_the_desk_says_what_becomes_of_a_run_that_was_made_with_other_padding(wgp):
+    asked = settings("shot", 3)
+    asked["custom_settings"] = {"ref_pad_num": "0"}
+    assert wgp.generate(prepared(asked, "[2]\nseed = 5"))
+    staged = desk.of_run(wgp.run, 0)
+    now = desk.noted(replace(staged, text="[3]\nreference = a.png"), wgp.run)
+    assert now.action == "" and "pads with grey" in now.notes[1]
+    about = wgp.run.about
+    wgp.run.change(replace(about, settings={**about.settings, "image_prompt_type": "V"}))
+    now = desk.noted(replace(staged, text="[3]\nend image = loop"), wgp.run)
+    assert now.action == "" and "cannot be a loop" in now.notes[1]
+
+
 def test_the_desk_says_what_becomes_of_a_run(wgp):
     assert wgp.generate(prepared(settings("shot", 3), "[2]\nseed = 5"))
     run = wgp.run
@@ -655,14 +709,28 @@ def test_pro_starts_from_more_latents_if_it_is_asked_to(wgp):
         prepared(settings("2.0-pro", 2), "[all]\nmotion latents = 6")
 
 
+def test_guidance_is_for_every_phase_and_what_wangp_lacks_is_said():
+    plan = Plan(VARIANTS["2.0"], (), board=parse("[1]\nguidance = 2\n[2]\nsteps = 3"))
+    image = torch.zeros(3, 16, 16)
+    first, second = (Clip(plan, number, 2, 7, image, image[:, None]) for number in range(2))
+    given = {"guide_scale": 5, "guide2_scale": 4, "guide3_scale": 3}
+    assert first.keywords(given) == dict.fromkeys(given, 2)
+    with pytest.raises(LookupError, match="this WanGP's generate has no sampling_steps"):
+        second.keywords(given)
+
+
 @pytest.mark.parametrize(("id", "number", "kept"), [
     ("shot", 0, 1), ("shot", 1, 1), ("film", 1, 2), ("2.0", 1, 2), ("2.0-wan22", 1, 1),
     ("2.0-pro", 0, 1), ("2.0-pro", 1, 2)])
 def test_motion_changes_neither_what_is_kept_nor_the_end(monkeypatch, id, number, kept):
-    dice = torch.Generator().manual_seed(3)
-    monkeypatch.setattr(vae, "encode", lambda pipe, video, **_: torch.randn(
-        16, (video.shape[1] - 1) // 4 + 1, 2, 2, generator=dice.manual_seed(video.shape[1])))
-    variant, image = VARIANTS[id], torch.zeros(3, 16, 16)
+    dice, videos = torch.Generator(), []
+
+    def encode(pipe, video, **_):
+        videos.append(video.clone())
+        return torch.randn(16, (video.shape[1] - 1) // 4 + 1, 2, 2,
+                           generator=dice.manual_seed(video.shape[1]))
+    monkeypatch.setattr(vae, "encode", encode)
+    variant, image = VARIANTS[id], torch.ones(3, 16, 16)
     frames = torch.zeros(3, variant.overlap if number else 1, 16, 16)
     latents = torch.randn(16, 3, 2, 2) if number and variant.pro else None
     for end, last in ((None, 21), (image, 20)):
@@ -671,3 +739,10 @@ def test_motion_changes_neither_what_is_kept_nor_the_end(monkeypatch, id, number
         moving = encoding.encode(None, clip, torch.zeros(3, 81, 16, 16), 0)
         differs = [at for at in range(21) if not torch.equal(still[:, at], moving[:, at])]
         assert differs == list(range(kept, last))
+        if variant.pro:
+            assert still[:, -1].any() == (end is not None)
+        else:  # as the authors' code for Wan 2.2, grey up to an end image
+            padding, shown = videos[-1][:, 10:-1], videos[-1][:, -1]
+            grey = id == "film" or id == "2.0-wan22" and end is not None
+            assert padding.eq(0).all() if grey else padding.eq(1).all()
+            assert shown.eq(0 if end is None and grey else 1).all()

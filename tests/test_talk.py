@@ -298,6 +298,25 @@ def test_stop_resume_redo_and_a_longer_sound(tmp_path):
     assert wgp.generate(redone) and wgp.made == [3, 4]
 
 
+def test_a_loop_of_speech_closes_with_the_longer_sound_and_pauses(tmp_path):
+    short = sounds.write(tmp_path / "short.wav", sounds.speech(200))
+    longer = sounds.write(tmp_path / "longer.wav", np.concatenate(
+        [sounds.speech(200), sounds.speech(120, seed=4)]))
+    text = "[all]\npause = yes\n[2]\nprompt = she laughs\n[3]\nend image = loop"
+    wgp = loop.WanGP(tmp_path / "outputs")
+    assert wgp.generate(settings(short, custom_settings={"svi_storyboard": text}))
+    for done in (1, 2):
+        assert len(wgp.run.done()) == done and wgp.run.about.ended == State.STOPPED
+        assert wgp.generate(resuming.resumed(wgp.run))
+    assert wgp.run.about.ended == State.FINISHED and len(loop.shown(wgp)) == 240
+    assert [clip.prompt for clip in wgp.run.done()][1] == "she laughs"
+    spoken = resuming.spoken_on(wgp.run, longer)
+    assert spoken["custom_settings"]["svi_run"] == f"{wgp.run.name}@3"
+    assert prepare("multitalk", {}, spoken) == "", "the loop is that of clip 4"
+    assert wgp.generate(spoken) and wgp.generate(resuming.resumed(wgp.run))
+    assert len(wgp.run.done()) == 4 and len(loop.shown(wgp)) == 320
+
+
 def test_a_run_named_with_another_sound_is_refused_with_what_to_write(tmp_path):
     short = sounds.write(tmp_path / "short.wav", sounds.speech(200))
     longer = sounds.write(tmp_path / "longer.wav", np.concatenate(

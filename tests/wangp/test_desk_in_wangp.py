@@ -154,6 +154,11 @@ def test_what_is_typed_stays_with_its_clip_however_late_answers_come(form):
     at.click("generate")  # the form has no image, so WanGP starts nothing
     page.get_by_text("a start image is needed").locator("visible=true").first.wait_for()
     page.wait_for_timeout(6000)
+    says = page.locator("#svi_desk_note").get_by_text
+    at.click("row_add")
+    says("SVI-Shot: 6 clips").wait_for()
+    at.click("row_remove")
+    says("SVI-Shot: 5 clips").wait_for()
     at.unfold("Paste paragraphs")
     text = page.locator("#svi_board_text textarea").input_value()
     assert text == "[3]\nprompt = a kite dives\n\n[4]\nprompt = it lands softly\n"

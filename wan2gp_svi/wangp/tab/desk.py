@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from html import escape
@@ -337,8 +337,9 @@ class Desk:
         """The note and the cards as the form is now; a sound decides how many clips there are."""
         if state is None or state.run or (now := self._of_form(state.chosen, form)) is None:
             return gr.skip()
-        if (now.text, stamp) != (state.text, state.stamp):  # a later change is on its way
-            return gr.skip()
+        # WanGP strips what is entered
+        if (now.text.strip(), stamp) != (state.text.strip(), state.stamp):
+            return gr.skip()  # a later change is on its way
         now = replace(now, stamp=state.stamp)
         values = {self.state: now, self.note: note(now),
                   self.cards: gr.Dataset(samples=cards(now, None, self._seen))}
@@ -389,12 +390,7 @@ class Desk:
         return values
 
     def _seen(self, path: str) -> Path | None:
-        """An image that the page may show: on one that other computers can open, none of this
-        computer's but those of WanGP's videos, where added ones are, too."""
-        if path in ("", LOOP):
-            return None
-        outside = visitors.is_off(self.tab.wgp) and visitors.is_foreign(path, self._images.parent)
-        return None if outside else Path(path)
+        return seen(path, self._images.parent, self.tab.wgp)
 
     @property
     def _images(self) -> Path:
@@ -521,6 +517,14 @@ class Desk:
         board = parse("" if (text or "").strip().lower() == AUTO else text or "")
         return self._changed(replace(state, text=""), lambda _: board,
                              max(state.clips, board.clips))
+
+
+def seen(path: str, outputs: Path, wgp: Mapping[str, Any]) -> Path | None:
+    """An image that the page may show: on one that other computers can open, none of this
+    computer's but those in WanGP's folder for videos, where added ones are, too."""
+    if path in ("", LOOP) or visitors.is_off(wgp) and visitors.is_foreign(path, outputs):
+        return None
+    return Path(path)
 
 
 def keep(given: Path, folder: Path) -> str:
