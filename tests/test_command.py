@@ -94,7 +94,9 @@ def test_stop_names_the_run_that_is_running(store: Store, svi):
     assert svi("stop", idle.name)[::2] == (
         1, f"Run {idle.name} is not running. Running: {run.name}.\n")
     assert not (idle.folder / STOP).exists()
-    assert svi("stop")[0] == 0 and (run.folder / STOP).exists()
+    assert svi("stop")[:2] == (
+        0, f"Run {run.name} is in its last clip and will be finished with it.\n")
+    assert (run.folder / STOP).exists()
     assert svi("stop", run.name, "--undo")[0] == 0 and not (run.folder / STOP).exists()
     other = make(store, 1, "")
     release_other = other.lock()

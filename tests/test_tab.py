@@ -164,6 +164,18 @@ def test_a_stop_can_be_taken_back(store: Store):
         stop_button.press(run)
 
 
+@pytest.mark.parametrize("done, said", [
+    (2, "Run {} stops after the current clip. You can resume it at any time."),
+    (3, "Run {} is in its last clip and will be finished with it."),
+    (4, "Run {} stops after the current clip."),  # extended: by how many clips is not known yet
+])
+def test_a_stop_promises_to_resume_only_what_can_be_resumed(store: Store, done: int, said: str):
+    run = make(store, done)
+    release = run.lock()
+    assert stop_button.press(run) == said.format(run.name)
+    release()
+
+
 def test_the_button_beside_abort_is_there_while_a_run_of_this_page_is_made(
         store: Store, monkeypatch: pytest.MonkeyPatch):
     gradio, said = MagicMock(update=lambda **changes: changes), []

@@ -233,12 +233,7 @@ def _stop(options: argparse.Namespace) -> None:
         raise StoreError(f"several runs are running: {names}. Name one of them")
     if not running:
         raise StoreError(f"no run in {store.folder} is running")
-    if options.undo:
-        keep_running(running[0])
-        print(f"Run {running[0].name} will not stop after the current clip.")
-        return
-    ask_to_stop(running[0])
-    print(f"Run {running[0].name} stops after the current clip. You can resume it at any time.")
+    print((keep_running if options.undo else ask_to_stop)(running[0]))
 
 
 def _name(options: argparse.Namespace) -> None:

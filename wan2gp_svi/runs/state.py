@@ -107,17 +107,24 @@ def rename(run: Run, label: str) -> None:
     run.change(replace(run.about, label=cut(label, _LONGEST_LABEL)))
 
 
-def ask_to_stop(run: Run) -> None:
-    """Has a running run stop after its current clip. Raises StoreError if it is not running."""
+def ask_to_stop(run: Run) -> str:
+    """Has a running run stop after its current clip -> what happens now. Raises StoreError if it is
+    not running."""
     if not is_running(run):
         raise StoreError(f"run {run.name} is not running")
+    left = run.about.clips - len(run.done())  # none: an extension, as in `_progress`
     files.write(run.folder / STOP, b"")
+    if left == 1:
+        return f"Run {run.name} is in its last clip and will be finished with it."
+    later = " You can resume it at any time." if left > 1 else ""
+    return f"Run {run.name} stops after the current clip.{later}"
 
 
 def stop_is_asked(run: Run) -> bool:
     return (run.folder / STOP).exists()
 
 
-def keep_running(run: Run) -> None:
-    """Takes `ask_to_stop` back, for a run whose current clip is not done yet."""
+def keep_running(run: Run) -> str:
+    """Takes `ask_to_stop` back, for a run whose current clip is not done yet -> what happens now."""
     files.remove(run.folder / STOP)
+    return f"Run {run.name} will not stop after the current clip."
