@@ -123,6 +123,7 @@ def test_the_time_left_is_that_between_clips_and_no_break_counts(store: Store):
         os.utime(run.path(number, ".json"), (now - age, now - age))
     assert seconds_left(run, run.done()) == pytest.approx(70, abs=2)
     assert seconds_left(run, run.done()[:1]) is None
+    assert seconds_left(run, []) is None, "the first clip is damaged, so the others do not count"
     copied = Run(run.folder, replace(run.about, base=("old", 2)))
     assert seconds_left(copied, copied.done()) is None
 

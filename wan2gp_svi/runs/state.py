@@ -81,17 +81,19 @@ def seconds_left(run: Run, done: Sequence[Clip]) -> float | None:
     None if fewer than two clips say so. A break between two clips, for which nobody knows the
     length, does not count: the median takes the shorter time.
     """
-    each, written = seconds_a_clip(run), run.path(len(done) - 1, ".json")
+    each = seconds_a_clip(run, len(done))
     if each is None:
         return None
-    passed = min(time.time() - written.stat().st_mtime, each)  # a clip that takes longer than usual
+    written = run.path(len(done) - 1, ".json").stat().st_mtime
+    passed = min(time.time() - written, each)  # a clip that takes longer than usual
     return max(0.0, each * (run.about.clips - len(done)) - passed)
 
 
-def seconds_a_clip(run: Run) -> float | None:
-    """How long the newest clips of a run took, by the time between them; None if unknown."""
+def seconds_a_clip(run: Run, clips: int | None = None) -> float | None:
+    """How long the newest of the first `clips` clips of a run took (None: of all on disk), by the
+    time between them; None if unknown."""
     first = run.about.base[1] if run.about.base else 0
-    records = sorted(run.folder.glob("[0-9]*[0-9].json"))[first:][-6:]
+    records = sorted(run.folder.glob("[0-9]*[0-9].json"))[first:clips][-6:]
     with contextlib.suppress(OSError):
         written = [path.stat().st_mtime for path in records]
         if len(written) > 1:
