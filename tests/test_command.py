@@ -245,6 +245,9 @@ def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
     ("x", [], "Give a storyboard (FILE), --prompts TEXT, or --run RUN."),
     ("x", ["nowhere.txt"], "owhere.txt"),
     ("x", ["--run", "nothing"], "There is no run 'nothing'"),
+    ("[1]\nseed = 1", ["{file}", "--clips", "0"], "--clips must be from 1 to 1,500, not 0."),
+    ("one", ["--prompts", "{file}", "--clips", "-3"], "--clips must be from 1 to 1,500, not -3."),
+    ("one", ["--prompts", "{file}", "--clips", "1501"], "from 1 to 1,500, not 1,501."),
 ])
 def test_a_storyboard_that_cannot_be_is_a_sentence(svi, tmp_path, text, options, said):
     file = tmp_path / "board.txt"

@@ -267,10 +267,13 @@ def _settings(options: argparse.Namespace) -> None:
 
 def _storyboard(options: argparse.Namespace) -> None:
     from . import storyboard
+    from .chain import MAX_CLIPS
     from .runs.record import StoreError
     from .text import paragraphs
     from .wangp import resuming
 
+    if options.clips is not None and not 1 <= options.clips <= MAX_CLIPS:
+        raise StoreError(f"--clips must be from 1 to {MAX_CLIPS:,}, not {options.clips:,}")
     try:
         run = _store(options).find(options.run) if options.run else None
         if options.file and options.prompts:
