@@ -127,6 +127,6 @@ def stop_is_asked(run: Run) -> bool:
 
 
 def keep_running(run: Run) -> str:
-    """Takes `ask_to_stop` back, for a run whose current clip is not done yet -> what happens now."""
+    """Takes `ask_to_stop` back while the current clip is being made -> what happens now."""
     files.remove(run.folder / STOP)
     return f"Run {run.name} will not stop after the current clip."
