@@ -94,7 +94,9 @@ def test_stop_names_the_run_that_is_running(store: Store, svi):
     assert svi("stop", idle.name)[::2] == (
         1, f"Run {idle.name} is not running. Running: {run.name}.\n")
     assert not (idle.folder / STOP).exists()
-    assert svi("stop")[0] == 0 and (run.folder / STOP).exists()
+    assert svi("stop")[:2] == (
+        0, f"Run {run.name} is in its last clip and will be finished with it.\n")
+    assert (run.folder / STOP).exists()
     assert svi("stop", run.name, "--undo")[0] == 0 and not (run.folder / STOP).exists()
     other = make(store, 1, "")
     release_other = other.lock()
@@ -243,6 +245,9 @@ def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
     ("x", [], "Give a storyboard (FILE), --prompts TEXT, or --run RUN."),
     ("x", ["nowhere.txt"], "owhere.txt"),
     ("x", ["--run", "nothing"], "There is no run 'nothing'"),
+    ("[1]\nseed = 1", ["{file}", "--clips", "0"], "--clips must be from 1 to 1,500, not 0."),
+    ("one", ["--prompts", "{file}", "--clips", "-3"], "--clips must be from 1 to 1,500, not -3."),
+    ("one", ["--prompts", "{file}", "--clips", "1501"], "from 1 to 1,500, not 1,501."),
 ])
 def test_a_storyboard_that_cannot_be_is_a_sentence(svi, tmp_path, text, options, said):
     file = tmp_path / "board.txt"

@@ -602,6 +602,15 @@ def test_the_line_in_the_form_names_the_run_that_is_resumed_or_redone():
     assert len(line(custom={"svi_run": "new"})) == 1
 
 
+@pytest.mark.parametrize("run", ["7f3a", "7f3a@3", "@", "nöpe"])
+def test_the_line_in_the_form_does_not_say_that_it_continues_a_run_that_is_not_there(run, tmp_path):
+    asked = request(custom={"svi_run": run})
+    checked = check("i2v", PLAIN, asked, SERVER, tmp_path)
+    _, tip, error = form_line.words(checked, asked, False)
+    assert tip == "For a new video, set \"SVI run\" to auto."
+    assert error.startswith(f"There is no run '{run.partition('@')[0]}'")
+
+
 @pytest.fixture
 def form(monkeypatch):
     """As much of WanGP's form as the line needs -> (LoRAs, frames, SVI was on) -> what is shown."""

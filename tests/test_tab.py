@@ -122,6 +122,7 @@ def test_the_time_left_is_that_between_clips_and_no_break_counts(store: Store):
         os.utime(run.path(number, ".json"), (now - age, now - age))
     assert seconds_left(run, run.done()) == pytest.approx(70, abs=2)
     assert seconds_left(run, run.done()[:1]) is None
+    assert seconds_left(run, []) is None, "the first clip is damaged, so the others do not count"
     copied = Run(run.folder, replace(run.about, base=("old", 2)))
     assert seconds_left(copied, copied.done()) is None
 
@@ -161,6 +162,18 @@ def test_a_stop_can_be_taken_back(store: Store):
     assert stop_button.label(run, False) == stop_button.label(None, False) == "Stop after this clip"
     with pytest.raises(StoreError, match="is not running"):
         stop_button.press(run)
+
+
+@pytest.mark.parametrize("done, said", [
+    (2, "Run {} stops after the current clip. You can resume it at any time."),
+    (3, "Run {} is in its last clip and will be finished with it."),
+    (4, "Run {} stops after the current clip."),  # extended: by how many clips is not known yet
+])
+def test_a_stop_promises_to_resume_only_what_can_be_resumed(store: Store, done: int, said: str):
+    run = make(store, done)
+    release = run.lock()
+    assert stop_button.press(run) == said.format(run.name)
+    release()
 
 
 def test_the_button_beside_abort_is_there_while_a_run_of_this_page_is_made(

@@ -233,12 +233,7 @@ def _stop(options: argparse.Namespace) -> None:
         raise StoreError(f"several runs are running: {names}. Name one of them")
     if not running:
         raise StoreError(f"no run in {store.folder} is running")
-    if options.undo:
-        keep_running(running[0])
-        print(f"Run {running[0].name} will not stop after the current clip.")
-        return
-    ask_to_stop(running[0])
-    print(f"Run {running[0].name} stops after the current clip. You can resume it at any time.")
+    print((keep_running if options.undo else ask_to_stop)(running[0]))
 
 
 def _name(options: argparse.Namespace) -> None:
@@ -272,10 +267,13 @@ def _settings(options: argparse.Namespace) -> None:
 
 def _storyboard(options: argparse.Namespace) -> None:
     from . import storyboard
+    from .chain import MAX_CLIPS
     from .runs.record import StoreError
     from .text import paragraphs
     from .wangp import resuming
 
+    if options.clips is not None and not 1 <= options.clips <= MAX_CLIPS:
+        raise StoreError(f"--clips must be from 1 to {MAX_CLIPS:,}, not {options.clips:,}")
     try:
         run = _store(options).find(options.run) if options.run else None
         if options.file and options.prompts:

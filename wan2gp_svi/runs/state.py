@@ -81,18 +81,19 @@ def seconds_left(run: Run, done: Sequence[Clip]) -> float | None:
     None if fewer than two clips say so. A break between two clips, for which nobody knows the
     length, does not count: the median takes the shorter time.
     """
-    each, written = seconds_a_clip(run, len(done)), run.path(len(done) - 1, ".json")
+    each = seconds_a_clip(run, len(done))
     if each is None:
         return None
-    passed = min(time.time() - written.stat().st_mtime, each)  # a clip that takes longer than usual
+    written = run.path(len(done) - 1, ".json").stat().st_mtime
+    passed = min(time.time() - written, each)  # a clip that takes longer than usual
     return max(0.0, each * (run.about.clips - len(done)) - passed)
 
 
-def seconds_a_clip(run: Run, done: int | None = None) -> float | None:
-    """How long the newest of a run's `done` clips took, by the time between them; None if that is
-    unknown. By default, all of its clips."""
+def seconds_a_clip(run: Run, clips: int | None = None) -> float | None:
+    """How long the newest of the first `clips` clips of a run took (None: of all on disk), by the
+    time between them; None if unknown."""
     first = run.about.base[1] if run.about.base else 0
-    records = sorted(run.folder.glob("[0-9]*[0-9].json"))[first:done][-6:]
+    records = sorted(run.folder.glob("[0-9]*[0-9].json"))[first:clips][-6:]
     with contextlib.suppress(OSError):
         written = [path.stat().st_mtime for path in records]
         if len(written) > 1:
@@ -108,17 +109,24 @@ def rename(run: Run, label: str) -> None:
     run.change(replace(run.about, label=cut(label, _LONGEST_LABEL)))
 
 
-def ask_to_stop(run: Run) -> None:
-    """Has a running run stop after its current clip. Raises StoreError if it is not running."""
+def ask_to_stop(run: Run) -> str:
+    """Has a running run stop after its current clip -> what happens now. Raises StoreError if it is
+    not running."""
     if not is_running(run):
         raise StoreError(f"run {run.name} is not running")
+    left = run.about.clips - len(run.done())  # none: an extension, as in `_progress`
     files.write(run.folder / STOP, b"")
+    if left == 1:
+        return f"Run {run.name} is in its last clip and will be finished with it."
+    later = " You can resume it at any time." if left > 1 else ""
+    return f"Run {run.name} stops after the current clip.{later}"
 
 
 def stop_is_asked(run: Run) -> bool:
     return (run.folder / STOP).exists()
 
 
-def keep_running(run: Run) -> None:
-    """Takes `ask_to_stop` back, for a run whose current clip is not done yet."""
+def keep_running(run: Run) -> str:
+    """Takes `ask_to_stop` back while the current clip is being made -> what happens now."""
     files.remove(run.folder / STOP)
+    return f"Run {run.name} will not stop after the current clip."

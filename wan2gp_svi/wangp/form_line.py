@@ -70,12 +70,14 @@ def words(checked: Checked, inputs: Mapping[str, Any], was_on: bool) -> list[str
     warnings = [finding for finding in checked.findings if finding.kind == "warning"]
     if plan is not None:
         loras = [sentence(one.text) for one in warnings if one.id in _ABOUT_LORAS]
-        return [*_outline(plan, inputs), *errors, *loras]
+        refused = any(one.kind == "error" and one.id == "svi-run" for one in checked.findings)
+        return [*_outline(plan, inputs, refused), *errors, *loras]
     lost = was_on and not inputs.get("image_mode")
     return [*errors, *(sentence(one.text) for one in warnings)] or [NO_LORA] * lost
 
 
-def _outline(plan: Plan, inputs: Mapping[str, Any]) -> Iterator[str]:
+def _outline(plan: Plan, inputs: Mapping[str, Any], refused: bool) -> Iterator[str]:
+    """`refused`: the run that "SVI run" asks for cannot go on, and an error says why."""
     clips = clips_of(plan, inputs)
     frames = plan.frames(clips)
     yield (f"{plan.variant.title}: {count(clips, 'clip')}, {frames} frames, "
@@ -89,8 +91,9 @@ def _outline(plan: Plan, inputs: Mapping[str, Any]) -> Iterator[str]:
         yield "It ends with the pose video."
     if plan.requested_run not in (AUTO, NEW):
         name, _, clip = plan.requested_run.partition("@")
-        yield (f"This redoes run {name} from clip {clip}." if clip else
-               f"This continues run {name}.") + " For a new video, set \"SVI run\" to auto."
+        what = "" if refused else (f"This redoes run {name} from clip {clip}. " if clip else
+                                   f"This continues run {name}. ")
+        yield f"{what}For a new video, set \"SVI run\" to auto."
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,7 @@ def label(run: Run | None, running: bool) -> str:
 
 def press(run: Run) -> str:
     """Asks a run to stop, or takes that back -> what happens now. Raises StoreError."""
-    if is_running(run) and stop_is_asked(run):
-        keep_running(run)
-        return f"Run {run.name} will not stop after the current clip."
-    ask_to_stop(run)
-    return f"Run {run.name} stops after the current clip. You can resume it at any time."
+    return (keep_running if is_running(run) and stop_is_asked(run) else ask_to_stop)(run)
 
 
 def create(components: Mapping[str, Any], wgp: Mapping[str, Any]) -> None:

@@ -51,9 +51,9 @@ CONCURRENCY = "svi_desk"  # its events one by one, or a late answer would take b
 IMAGES = "svi_images"  #: beside the runs' folder: images that were added to a storyboard
 MOST_CARDS = 200  # a browser takes seconds for thousands
 _TEXTS = {  # fields of a row that are typed: label, placeholder
-    "seed": ("Seed", "as the video"), "svi_strength": ("SVI LoRA, times", "1"),
-    "accelerator_strength": ("Accelerator, times", "1"), "guidance": ("Guidance", "as the form"),
-    "steps": ("Steps", "as the form"), "motion": ("Motion amplitude", "as the form"),
+    "seed": ("Seed", "as the video"), "svi_strength": ("SVI LoRA ×", "1"),
+    "accelerator_strength": ("Accelerator ×", "1"), "guidance": ("Guidance", "as the form"),
+    "steps": ("Steps", "as the form"), "motion": ("Motion", "as the form"),
 }
 _TILE = ("width:112px;height:72px;border-radius:4px;display:flex;align-items:center;"
          "justify-content:center;font-size:1.5em;background:var(--background-fill-secondary)")
