@@ -50,9 +50,9 @@ LAZY = {
     "wangp.start": {"demo.in_wangp.loader", "selftest.passed", "wangp.tab.tab"},
     "wangp.recorder": {"drift"},
     "install.cli": {"demo.in_wangp.record", "selftest.command"},
-    "__main__": {"demo.command", "demo.in_wangp.command", "drift", "runs.record", "runs.state",
-                 "runs.store", "selftest.command", "storyboard", "wangp.check.command",
-                 "wangp.resuming"},
+    "__main__": {"chain", "demo.command", "demo.in_wangp.command", "drift", "runs.record",
+                 "runs.state", "runs.store", "selftest.command", "storyboard",
+                 "wangp.check.command", "wangp.resuming"},
 }
 
 
