@@ -225,7 +225,8 @@ def test_a_storyboard_is_made_checked_and_shown(svi, tmp_path):
 
 def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
     run, board = make(store), tmp_path / "board.txt"
-    assert svi("storyboard", "--run", run.name) == (0, "", "")
+    assert svi("storyboard", "--run", run.name)[1].endswith(
+        "has no storyboard: every clip is made as the form says.\n")
     board.write_text("[2]\nseed = 5\n", encoding="utf-8")
     code, out, _ = svi("storyboard", str(board), "--run", run.name)
     assert code == 0 and "--process" in out
@@ -239,8 +240,8 @@ def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
 @pytest.mark.parametrize(("text", "options", "said"), [
     ("[1]\nseeds = 1", ["{file}"], "which is unknown. It may have: prompt, seed"),
     ("[4]\nseed = 1", ["{file}", "--clips", "2"], "a row for clip 4, but the video has 2 clips."),
-    ("one\n\ntwo", ["--prompts", "{file}", "--clips", "1"], "2 prompts do not fit into 1 clips"),
-    ("", ["--prompts", "{file}"], "0 prompts do not fit"),
+    ("one\n\ntwo", ["--prompts", "{file}", "--clips", "1"], "2 prompts need 2 clips or more"),
+    ("", ["--prompts", "{file}"], "There is no prompt."),
     ("x", ["--prompts", "{file}", "{file}"], "Give a storyboard or prompts, not both."),
     ("x", [], "Give a storyboard (FILE), --prompts TEXT, or --run RUN."),
     ("x", ["nowhere.txt"], "owhere.txt"),

@@ -303,8 +303,10 @@ def _storyboard(options: argparse.Namespace) -> None:
     elif options.out:
         _write(options.out, storyboard.write(board), options.out)
         print(f"The storyboard is in {options.out}")
+    elif text := storyboard.write(board):
+        print(text, end="")
     else:
-        print(storyboard.write(board), end="")
+        print(f"Run {options.run} has no storyboard: every clip is made as the form says.")
 
 
 def _text(path: Path) -> str:

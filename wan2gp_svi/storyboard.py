@@ -300,10 +300,11 @@ def of_prompts(prompts: Sequence[str], clips: int | None = None) -> Storyboard:
     """A storyboard that gives each of `prompts` an equal share of `clips` clips, the first ones
     more; by default, a clip each. Raises StoryboardError."""
     clips = clips or len(prompts)
-    if not 1 <= len(prompts) <= clips <= MAX_CLIPS:
-        raise StoryboardError(
-            f"{len(prompts)} prompts do not fit into {clips} clips. Give one prompt or more, and "
-            f"as many clips at least, up to {MAX_CLIPS:,}")
+    if not prompts:
+        raise StoryboardError("there is no prompt. Write one or more, with an empty line between")
+    if not len(prompts) <= clips <= MAX_CLIPS:
+        raise StoryboardError(f"{len(prompts):,} prompts need {len(prompts):,} clips or more, and a "
+                              f"video has up to {MAX_CLIPS:,}, so {clips:,} cannot be")
     share = [clips // len(prompts) + (at < clips % len(prompts)) for at in range(len(prompts))]
     each = [prompt for prompt, times in zip(prompts, share, strict=True) for _ in range(times)]
     return Storyboard({clip: Row(prompt=_line(prompt)) for clip, prompt in enumerate(each)})
