@@ -485,8 +485,9 @@ def test_a_new_shot_starts_from_the_reference(wgp, pictures):
     clips = []
     wgp.pipe.before = lambda window: clips.append(wgp.pipe.svi.clip) or True
     assert wgp.generate(prepared(
-        settings("2.0-pro", 3), f"[3]\nnew shot = yes\nreference = {pictures('a', 255)}"))
+        settings("2.0-pro", 4), f"[3]\nnew shot = yes\nreference = {pictures('a', 255)}"))
     third = clips[2]
+    assert torch.equal(clips[3].reference, third.video.start), "the next clip has the run's again"
     assert third.previous_latents is None and clips[1].previous_latents is not None
     assert torch.equal(third.motion_frames[:, 0], third.reference)
     assert third.reference[0].eq(1).all() and third.reference[1].eq(-1).all()

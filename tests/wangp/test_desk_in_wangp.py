@@ -75,10 +75,6 @@ def test_one_sitting_at_the_directors_desk(form, tmp_path):
         cards.nth(clip - 1).locator("img").wait_for()
     cards.nth(3).click()
     page.get_by_text("Clip 4 of 9").wait_for()
-    (tmp_path / "no image.png").write_text("no image", encoding="utf-8")
-    page.locator("#svi_row_end_image input[type=file]").set_input_files(tmp_path / "no image.png")
-    at.says("The image was not added. Add one that can be read")
-    page.locator("#svi_row_end_image img").wait_for(state="detached")
     at.fill("row_svi_strength", "much")
     page.locator("#svi_row_fault").get_by_text("Set it to a number from 0 to 3").wait_for()
     at.fill("row_svi_strength", "1.5")
@@ -129,7 +125,7 @@ SLOW = """() => {const fetched = window.fetch; window.fetch = async (...given) =
     return fetched(...given)}}"""
 
 
-def test_what_is_typed_stays_with_its_clip_however_late_answers_come(form):
+def test_what_is_typed_stays_with_its_clip_however_late_answers_come(form, tmp_path):
     page, work = form
     at = Page(page, work)
     page.get_by_role("tab", name="SVI", exact=True).click()
@@ -140,6 +136,10 @@ def test_what_is_typed_stays_with_its_clip_however_late_answers_come(form):
     cards, prompt = page.locator("#svi_cards tbody tr"), page.locator("#svi_row_prompt textarea")
     cards.nth(2).click()
     page.get_by_text("Clip 3 of 5").wait_for()
+    (tmp_path / "no image.png").write_text("no image", encoding="utf-8")
+    page.locator("#svi_row_end_image input[type=file]").set_input_files(tmp_path / "no image.png")
+    at.says("The image was not added. Add one that can be read")
+    page.locator("#svi_row_end_image img").wait_for(state="detached")
     page.evaluate(SLOW)
     prompt.press_sequentially("a kite dives", delay=60)
     cards.nth(4).click()  # before the first answer
