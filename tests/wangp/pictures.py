@@ -58,6 +58,11 @@ def main() -> None:
         tree = trees.copy(options.wangp.resolve(), work / "Wan2GP")
         subprocess.run([sys.executable, HOME / "install.py", tree], check=True,
                        stdout=subprocess.DEVNULL)
+        for path in tree.glob("profiles/wan_i2v/SVI*.json"):  # as after their download
+            for url in json.loads(path.read_text(encoding="utf-8"))["activated_loras"]:
+                lora = tree / "loras/wan_i2v" / url.rpartition("/")[2]
+                lora.parent.mkdir(parents=True, exist_ok=True)
+                lora.touch()
         outputs = work / "outputs"
         outputs.mkdir()
         for number, run in enumerate(RUNS):
