@@ -336,6 +336,21 @@ def test_it_is_resumed_with_the_same_frames_although_its_images_are_gone(wgp, pi
     assert wgp.made[-2:] == [3, 4] and np.array_equal(loop.shown(wgp), whole)
 
 
+def test_an_image_may_go_once_the_run_has_its_copy(wgp, pictures):
+    path = pictures("a", 255)
+    clips = []
+    wgp.at_window = lambda window: window == 2 and Path(path).unlink()
+    wgp.pipe.before = lambda window: clips.append(wgp.pipe.svi.clip) or True
+    assert wgp.generate(prepared(settings("shot", 3), f"[3]\nreference = {path}"))
+    assert clips[2].reference[0].eq(1).all() and not Path(path).exists()
+
+
+def test_a_clip_remembers_what_was_asked_of_it(wgp):
+    assert wgp.generate(prepared(settings("shot", 3), "[2]\nguidance = 3"))
+    assert [clip.asks for clip in wgp.run.done()] == ["", '{"guidance": 3.0}', ""]
+    assert wgp.run.about.asks == ["", '{"guidance": 3.0}']
+
+
 def test_the_same_settings_resume_and_others_do_not(wgp):
     asked = prepared(settings("shot", 3), "[3]\nguidance = 2")
     assert wgp.generate({**asked, "stop_after": 1})
@@ -453,6 +468,9 @@ def test_a_loop_ends_on_its_first_frame_which_is_not_shown_twice(wgp, id):
     assert ends[:2] == [None, None] and torch.equal(
         ends[2], wgp.pipe.svi.clip.video.start.mul(127.5).add(127.5).round().div(127.5).sub(1))
     assert len(loop.shown(wgp)) == frames - 1
+    variant, last = VARIANTS[id], wgp.run.done()[-1]
+    if variant.keep_new:  # what another clip would replace is apart
+        assert (last.frames, last.tail) == (81 - variant.overlap, variant.overlap - 1)
     made = clips_of(wgp)
     assert changed(before[:2], made[:2]) == []
     # longer: the clip that closed the loop is made again, and the last one closes it
