@@ -170,9 +170,10 @@ def test_pro_starts_from_as_many_latents_as_are_asked_for(boards):
     assert boards.report["tasks"][7]["files"][-1]["frames"] == chain.length(2, 9)
 
 
-@pytest.mark.parametrize("version", [*trees.COMMITS, *later.LATER])
+@pytest.mark.parametrize("version", [
+    version for version in (*trees.COMMITS, *later.LATER) if version not in ("9.91", "10.12")])
 def test_the_program_of_every_version(version, run_wangp, wangp_at, wangp_copy):
-    """By a file of settings. Before 10.41 WanGP keeps no runs, and the storyboard counts, too."""
+    """By a file of settings. Older WanGPs have no settings of a model's own."""
     tree = wangp_copy(wangp_at(version))
     install(tree)
     write_loras(tree)
