@@ -100,11 +100,6 @@ def images(board: Storyboard) -> list[str]:
     return [*dict.fromkeys(path for path in named if path not in ("", LOOP))]
 
 
-def with_images(board: Storyboard, paths: Mapping[str, str]) -> Storyboard:
-    """With other paths for its images, as far as `paths` has them."""
-    return replace(board, rows={clip: _renamed(row, paths) for clip, row in board.rows.items()})
-
-
 def _renamed(row: Row, paths: Mapping[str, str]) -> Row:
     return replace(row, reference=paths.get(row.reference, row.reference),
                    end_image=paths.get(row.end_image, row.end_image))
