@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from PIL import Image
 
 from wan2gp_svi import chain
 from wan2gp_svi.runs.record import StoreError
+from wan2gp_svi.runs.store import STOP
 from wan2gp_svi.storyboard import (
     LOOP,
     Row,
@@ -455,6 +457,35 @@ def test_pause_stops_after_every_clip_and_goes_on_bit_for_bit(wgp):
     assert np.array_equal(loop.shown(wgp), whole)
 
 
+def test_a_stop_in_a_run_that_pauses_is_one_stop(wgp):
+    asked = prepared(settings("shot", 3), "[all]\npause = yes")
+    wgp.pipe.before = lambda window: (wgp.run.folder / STOP).touch() or True
+    for clips in (1, 2, 3):
+        assert wgp.generate(asked), wgp.error
+        run = wgp.run
+        # in the last clip, nothing is left to stop
+        assert len(run.done()) == clips and (run.folder / STOP).exists() == (clips == 3)
+        wgp.forget()
+        asked = resuming.resumed(run) if clips < 3 else asked
+    assert run.about.ended == "finished" and len(loop.shown(wgp)) == chain.length(3, 1)
+
+
+@pytest.mark.parametrize("pause", ["", "[all]\npause = yes\n"])
+def test_several_outputs_are_a_run_each_by_the_same_storyboard(wgp, pictures, pause):
+    text = f"{pause}[2]\nreference = {pictures('a', 255)}\nseed = 5\n[3]\nend image = loop"
+    assert wgp.generate(prepared(settings("shot", 3, repeat_generation=2), text)), wgp.error
+    runs = [*wgp.store.runs()]
+    assert len(runs) == 2 and runs[0].about.seed != runs[1].about.seed
+    for run in runs:
+        assert len(run.done()) == (1 if pause else 3)
+        again = resuming.storyboard_of(run)
+        assert again.row(1).seed == 5 and again.row(2).end_image == LOOP
+        if pause:
+            wgp.forget()
+            assert wgp.generate(resuming.resumed(run)), wgp.error
+            assert len(wgp.store.open(run.name).done()) == 2, "it was resumed twice"
+
+
 @pytest.mark.parametrize("id", loop.KINDS)
 def test_a_loop_ends_on_its_first_frame_which_is_not_shown_twice(wgp, id):
     plain = settings(id, 3)
@@ -661,9 +692,29 @@ def test_a_text_that_cannot_be_read_can_be_corrected_in_the_desk(text, clips, ca
     inputs = {"custom_settings": {"svi_storyboard": text}, "video_length": 400}
     line = SimpleNamespace(checked=lambda: (Checked(None), inputs), said=lambda *_: ["what is"])
     staged = desk.of_form(line, (), "one\n\ntwo", 3)
+    assert staged.starts
     assert (staged.clips, staged.cards, staged.notes) == (clips, cards, ("what is",))
     inputs["video_length"] = "many"
     assert desk.of_form(line, (), "", 3).clips == (0 if clips == 5 else clips)
+
+
+@pytest.mark.parametrize(("id", "given", "said"), [
+    ("talk", {}, "Add the sound in WanGP's form"), ("dance", {}, "Add the pose video in WanGP's"),
+    ("talk", {"audio_prompt_type": "A", "audio_guide": "a.wav"}, ""),
+    ("dance", {"video_prompt_type": "V", "video_guide": "a.mp4"}, ""), ("shot", {}, "")])
+def test_the_desk_says_what_is_added_in_wangps_form(id, given, said):
+    plan = Plan(VARIANTS[id], (), sound=id == "talk")
+    inputs = {"custom_settings": {}, "video_length": 81, **given}
+    line = SimpleNamespace(checked=lambda: (Checked(plan), inputs), said=lambda *_: ["what is"])
+    notes = desk.of_form(line, (), "one", 0).notes
+    assert len(notes) == 1 + bool(said) and said in notes[-1]
+
+
+@pytest.mark.parametrize(("kind", "starts"), [("S", True), ("", True), ("V", False), ("L", False)])
+def test_a_start_image_is_for_a_video_that_continues_no_other(kind, starts):
+    inputs = {"custom_settings": {}, "video_length": 81, "image_prompt_type": kind}
+    line = SimpleNamespace(checked=lambda: (Checked(None), inputs), said=lambda *_: [])
+    assert desk.of_form(line, (), "one", 0).starts == starts
 
 
 def test_the_desk_says_what_becomes_of_a_run_that_was_made_with_other_padding(wgp):
@@ -697,7 +748,34 @@ def test_the_desk_says_what_becomes_of_a_run(wgp):
         now = desk.noted(replace(staged, text=text, clips=clips), run)
         assert now.action == action and said.lower() in now.notes[1].lower(), now.notes
     assert "<img" in desk.cards(staged, run, Path)[0][0]
-    assert "press <b>New video</b> first" in desk.note(None)
+    assert "press <b>New storyboard</b> first" in desk.note(None)
+
+
+def test_the_desk_follows_a_run_while_it_is_made(wgp, monkeypatch):
+    skip = object()
+    monkeypatch.setattr(desk, "gr", SimpleNamespace(
+        skip=lambda: skip, update=lambda **values: values, Dataset=lambda samples: samples))
+    names = ("state", "note", "cards", "remake")
+    page = SimpleNamespace(
+        tab=SimpleNamespace(store=wgp.store), **{name: name for name in names},
+        _values=lambda staged, run: {"state": staged, "note": desk.note(staged),
+                                     "cards": len(run.done()), "remake": staged.action, "text": 7})
+    look = partial(desk.Desk.looked, page)
+    assert wgp.generate({**prepared(settings("shot", 3), "[2]\nseed = 5"), "stop_after": 1})
+    run = wgp.run
+    staged = replace(desk.of_run(run, 1), text="[3]\nseed = 6")
+    release = run.lock()
+    busy = look(desk.noted(staged, run))
+    assert busy is skip
+    during = desk.noted(staged, run)
+    assert during.action == "" and "is running" in during.notes[1]
+    release()
+    wgp.forget()
+    assert wgp.generate(resuming.resumed(run))
+    after = look(during)
+    assert after.keys() == {*names} and after["cards"] == 3
+    assert after["remake"] == "Redo from clip 2" and after["state"].stamp == during.stamp
+    assert look(after["state"]) is skip is look(None) is look(desk.Staged("", 2))
 
 
 def test_an_image_that_is_added_stays_although_gradios_copy_goes(tmp_path, pictures):
