@@ -79,6 +79,7 @@ def test_later_sections_count_and_names_may_be_written_in_any_case():
                   "[ 2 - 3 ]\nguidance = 2\nprompt = one\n  two")
     assert [board.row(clip).guidance for clip in range(4)] == [5, 2, 2, 5]
     assert board.row(1).prompt == "one two" and not board.row(0).new_shot
+    assert parse("; so\n[1]\n# and so\nseed = 7\n; not = this") == parse("[1]\nseed = 7")
     assert not parse("") and not parse("# nothing\n\n[3]\n") and write(Storyboard()) == ""
 
 
@@ -132,6 +133,8 @@ def test_a_path_may_have_quotes_blanks_and_a_home(monkeypatch):
         board = parse(f"[1]\nreference = {text}\nend image = {text}")
         assert board.row(0) == Row(reference=path, end_image=path) and parse(write(board)) == board
     assert parse("[1]\nend image = Loop").row(0).end_image == LOOP
+    nobodys = "~nobody of that name/a.png"
+    assert parse(f"[1]\nreference = {nobodys}").row(0).reference == nobodys
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -192,6 +195,16 @@ def test_rows_are_added_moved_copied_and_removed():
     assert [there.row(clip).prompt for clip in range(5)] == ["a", "b", "a", "a", "b"]
     assert moved(there, 1, 4) == board
     assert removed(inserted(Storyboard(), 3), 3) == Storyboard()
+
+
+def test_a_whole_number_is_written_without_a_point():
+    board = parse("[1]\nsvi strength = 2.0\nguidance = 1.50\nnew shot = yes")
+    assert write(board) == "[1]\nnew shot = yes\nsvi strength = 2\nguidance = 1.5\n"
+
+
+def test_a_storyboard_of_no_prompt_is_refused():
+    with pytest.raises(StoryboardError, match="there is no prompt. Write one or more"):
+        of_prompts([], 3)
 
 
 def test_clips_are_the_same_up_to_the_first_that_is_asked_for_something_else():

@@ -194,12 +194,12 @@ def _card(staged: Staged, row: Row, clip: int, picture: Path | None) -> str:
     mark = "var(--color-accent)" if clip == staged.chosen else "transparent"
     tile = view.picture(picture) or (
         f"<div style='{_TILE}'>{clip + 1}</div>")
-    return (f"<div style='display:flex;gap:10px;text-align:left;white-space:normal;"
-            f"border-left:4px solid {mark};padding-left:6px'>"
-            f"<div style='flex:0 0 112px'>{tile}</div>"
-            f"<div style='overflow-wrap:anywhere;line-height:1.35'><b>{clip + 1}</b> "
-            f"<span style='{style}'>{escape(cut(prompt, 90))}</span>"
-            f"<div style='opacity:.8;font-size:.9em'>{facts}</div></div></div>")
+    return view.pressable(
+        f"<div style='flex:0 0 112px'>{tile}</div>"
+        f"<div style='overflow-wrap:anywhere;line-height:1.35'><b>{clip + 1}</b> "
+        f"<span style='{style}'>{escape(cut(prompt, 90))}</span>"
+        f"<div style='opacity:.8;font-size:.9em'>{facts}</div></div>",
+        f"border-left:4px solid {mark};padding-left:6px")
 
 
 def note(staged: Staged | None) -> str:
