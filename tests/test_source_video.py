@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter, deque
 from pathlib import Path
@@ -173,6 +174,7 @@ def test_what_cannot_be_joined_by_copying_says_what_to_do(long, tmp_path, change
     (videos.X265, ".mp4", {}, "it is H.265 (yuv420p), and WanGP writes H.264 (yuv420p)"),
     (videos.X265, ".mp4", {"video_output_codec": "libx265_28"}, ""),
     (videos.X264, ".mkv", {}, ""),
+    (videos.X265, ".mkv", {}, "it is H.265 (yuv420p)"),
     (videos.X264, ".avi", {}, "it is no MP4, MOV or MKV. Convert it to H.264 in MP4"),
     (videos.LOSSLESS, ".mp4", {}, "it is H.264 (yuv444p)"),
     (videos.X264, ".mp4", {"video_output_codec": "libx264_lossless"}, "cannot be joined to it")])
@@ -182,6 +184,47 @@ def test_what_is_joined_by_copying_is_of_one_kind(
     path = videos.write(tmp_path / f"a{suffix}", videos.noise(40, side=SIDE), codec)
     why = [str(one) for one in source_video.obstacles(continued(path), 16, config)]
     assert bool(why) is bool(said) and said in "".join(why)
+
+
+@pytest.mark.parametrize(("force", "said"), [
+    ("source", ""), ("auto", ""), ("12", ""), ("", "the clips 16"), ("25", "the clips 25")])
+def test_the_rate_of_the_clips_is_the_one_that_is_forced(tmp_path, monkeypatch, force, said):
+    monkeypatch.setattr(source_video, "MOST", 30)
+    path = videos.write(tmp_path / "a.mp4", videos.noise(40, side=SIDE), fps=12)
+    why = [str(one) for one in source_video.obstacles(continued(path, force_fps=force), 16)]
+    assert bool(why) is bool(said) and said in "".join(why)
+
+
+def test_a_size_that_wangp_does_not_make_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(source_video, "MOST", 30)
+    path = videos.write(tmp_path / "a.mp4", videos.noise(40, side=24))
+    why, = source_video.obstacles(continued(path, resolution="24x24"), 16)
+    assert "it is 24x24, and WanGP makes multiples of 16" in str(why)
+
+
+def test_the_end_is_found_and_has_its_colours_where_keyframes_are_rare(
+        wgp: WanGP, tmp_path, monkeypatch):
+    monkeypatch.setattr(source_video, "MOST", 100)
+    codec = (*videos.X264, "-g", "9999", "-color_range", "tv", "-colorspace", "bt709",
+             "-color_primaries", "bt709", "-color_trc", "bt709")
+    path = videos.write(tmp_path / "a.mp4", videos.noise(600, side=SIDE), codec)
+    end = Path(source_video.shortened(continued(path), 16, wgp.folder)["video_source"])
+    last = [hash for *_, hash in videos.listed(path)][-81:]
+    assert [hash for *_, hash in videos.listed(end)] == last
+    assert "bt709" in videos.about(end)
+
+
+def test_a_video_that_changes_in_its_place_is_read_again(tmp_path):
+    path = videos.write(tmp_path / "a.mp4", videos.noise(20, side=SIDE), fps=10)
+    other = videos.write(tmp_path / "b.mp4", videos.noise(20, 1, SIDE), fps=5)
+    assert source_video.seconds(path) == 2
+    size = max(path.stat().st_size, other.stat().st_size) + 100
+    for number, one in enumerate((path, other)):  # of one length: a player passes over "free"
+        content = one.read_bytes()
+        left = size - len(content)
+        path.write_bytes(content + left.to_bytes(4, "big") + b"free" + bytes(left - 8))
+        os.utime(path, ns=(number, number))
+        assert source_video.seconds(path) == 2 * (1 + number)
 
 
 def test_frames_of_several_lengths_are_refused(tmp_path, monkeypatch):

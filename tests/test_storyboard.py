@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -611,6 +612,28 @@ def test_images_are_read_as_wangp_reads_the_start_image(tmp_path):
         assert np.array_equal(read(name).numpy(), pixels), name
 
 
+@pytest.mark.parametrize(("size", "part"), [((32, 16), 0.5), ((16, 32), 0.5), ((16, 16), 0)])
+def test_a_wide_image_is_cropped_as_much_as_a_tall_one(tmp_path, size, part):
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    assert of_rows.cropped(str(tmp_path / "a.png"), (64, 64)) == part
+    assert of_rows.cropped(str(tmp_path / "gone.png"), (64, 64)) == 0
+
+
+def test_an_image_that_changes_in_its_place_is_looked_at_again(tmp_path):
+    path = tmp_path / "a.bmp"  # of one size, whatever it shows
+    board, found = parse(f"[2]\nreference = {path}"), []
+    for at, content in enumerate(("red", None, "blue")):
+        if content is None:
+            path.write_bytes(bytes(path.stat().st_size))
+        else:
+            Image.new("RGB", (8, 8), content).save(path)
+        os.utime(path, ns=(at, at))
+        why = [str(one) for one in of_rows.obstacles(board, VARIANTS["shot"], 2, False)]
+        assert ["cannot be read as an image" in one for one in why] == [True] * (content is None)
+        found.append(of_rows.digest(str(path)))
+    assert len(set(found)) == 3
+
+
 def test_clip_1_without_the_lora_is_left_to_wangp(wgp):
     seen = []
     wgp.pipe.before = lambda window: seen.append(wgp.pipe.svi.clip) or True
@@ -664,6 +687,7 @@ def test_a_strangers_record_of_images_leads_nowhere(wgp, pictures):
     ("[ / Duration = 5s ] a boat", {"duration"}),
     ("[/loras_mult=1, overlap=9]\n\n[/new_shot]", {"loras_mult", "overlap", "new_shot"}),
     ("[/loras_mult=1, duration]", {"loras_mult", "duration"}), ("a [boat] and/or [a ship]", set()),
+    ("a boat [/] a ship [/, ]", set()),
 ])
 def test_commands_in_a_prompt_are_found(prompt, names):
     assert of_rows.commands(prompt) == names
@@ -678,6 +702,7 @@ def test_a_card_shows_what_a_clip_gets_and_nothing_of_it_is_markup(pictures):
     found = [card for card, in desk.cards(staged, None, Path)]
     assert len(found) == 4 and "no such clip" in found[3] and "no such clip" not in found[2]
     assert "as the form" in found[0] and "<img" not in found[0]
+    assert "opacity:.65'>as the form" in found[0] and "opacity:.65" not in found[1]
     for said in ("&lt;i&gt;kite", "seed 7", "end: loop", "reference: &lt;b&gt;.png", "new shot",
                  "<img src='data:image/jpeg"):
         assert said in found[1]
@@ -761,6 +786,8 @@ def test_the_desk_says_what_becomes_of_a_run(wgp):
         now = desk.noted(replace(staged, text=text, clips=clips), run)
         assert now.action == action and said.lower() in now.notes[1].lower(), now.notes
     assert "<img" in desk.cards(staged, run, Path)[0][0]
+    run.path(3, ".mp4").write_bytes(run.path(0, ".mp4").read_bytes())  # not finished
+    assert "<img" not in desk.cards(replace(staged, clips=4), run, lambda path: None)[3][0]
     assert "press <b>New storyboard</b> first" in desk.note(None)
 
 
@@ -797,6 +824,8 @@ def test_an_image_that_is_added_stays_although_gradios_copy_goes(tmp_path, pictu
     assert kept.parent == folder.resolve() and kept.read_bytes() == given.read_bytes()
     assert desk.keep(given, folder) == str(kept) and len([*folder.iterdir()]) == 1
     assert desk.keep(Path(pictures("b", 9)), folder) != str(kept)
+    odd = given.rename(given.with_name("a.p'n g"))
+    assert Path(desk.keep(odd, tmp_path / "other")).suffix == ".png"
 
 
 # --------------------------------------------------------------------------- of the whole video

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 MOST = 3000  #: frames that WanGP reads of a video
 FOLDER = "svi_sources"  #: beside the runs' folder: the ends of videos that are too long
 _END = 81  # frames of such an end: a clip starts from the last ones
-_BACK = 20  # seconds
 _CODECS = {"264": "h264", "265": "hevc"}  # WanGP's -> FFmpeg's
 _NAMES = {"h264": "H.264", "hevc": "H.265"}
 _FORMATS = "mov,matroska,avi,mpegts,asf,flv,ogg"
@@ -174,14 +173,9 @@ def _write_end(video: Path, target: Path) -> None:
     try:
         with opened(video, _FORMATS) as source, av.open(str(target), "w", format="mp4") as made:
             given = _video(source, str(video))
-            last: deque[Any] = deque(maxlen=_END)
-            for back in (_BACK, 16 * _BACK, 0):  # seconds before the end; keyframes may be rare
-                last.clear()
-                start = int(max(0, seconds(video) - back) / given.time_base) if back else 0
-                source.seek(start + (given.start_time or 0), stream=given)
-                last.extend(source.decode(given))
-                if len(last) == _END:
-                    break
+            start = max(0, seconds(video) - 2 * _END / float(given.average_rate))
+            source.seek(int(start / given.time_base) + (given.start_time or 0), stream=given)
+            last = deque(source.decode(given), maxlen=_END)  # from the keyframe before on
             encoder = made.add_stream("libx264", rate=given.average_rate)
             encoder.width, encoder.height = given.width, given.height
             encoder.pix_fmt, encoder.options = given.pix_fmt, {"qp": "0"}

@@ -404,13 +404,11 @@ class Desk:
         return {part: values[part] for part in (self.state, self.note, self.cards, self.remake)}
 
     def _form_filled(self, state: Staged | None, *form: Any) -> Any:
-        """WanGP has filled its form, as for a new video."""
-        if state is not None and state.run:
-            return gr.skip()
-        now = self._of_form(state.chosen if state is not None else 0, form)
-        if state is not None and now is not None and now.text.strip() == state.text.strip():
-            return self._noted(state, state.stamp, *form)
-        return self._values(now, None)
+        """WanGP has filled its form: all of the desk is new for a new storyboard, else what is
+        edited stays."""
+        if state is None:
+            return self._values(self._of_form(0, form), None)
+        return self._noted(state, state.stamp, *form)
 
     def _noted(self, state: Staged, stamp: str, *form: Any) -> Any:
         """The note and the cards as the form is now; a sound decides how many clips there are."""
