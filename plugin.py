@@ -52,7 +52,8 @@ def outcome() -> tuple[str, bool]:
         FOLDER, WANGP)
     for line in said if not (worked and runs) else ():
         print(f"[SVI] {line}", flush=True)
-    report = "\n".join(["```", *said, "```"])
+    # WanGP's page may be open to others: whose computer it is does not concern them
+    report = "\n".join(["```", *(line.replace(str(WANGP), WANGP.name) for line in said), "```"])
     if not worked:
         went = "This update of SVI is not installed; SVI works as before" if runs else (
             "SVI is not installed, and WanGP works as usual")

@@ -60,6 +60,7 @@ def report(wangp: Path, distribution: Distribution, lora_dir: str | None, python
         *_pythons(wangp, python, wrong),
         f"System: {platform.platform()}",
         *(_gpus() or ["GPU: none found by nvidia-smi"]),
+        *(f"WanGP is in {kind}" for kind in [locate.kind(wangp)] if kind),
     ]
     lines = [
         *_releases(wangp, distribution, wrong),
@@ -133,8 +134,7 @@ def _releases(wangp: Path, distribution: Distribution, wrong: list[str]) -> list
     if not (wangp / "profiles").is_dir():
         wrong.append(f"WanGP {version} is too old (it has no profiles folder): update WanGP.")
     return [f"SVI for WanGP: {there} (this folder: {distribution.release})",
-            f"WanGP: {wangp} (version {version})",
-            *([f"From: {kind}"] if (kind := locate.kind(wangp)) else [])]
+            f"WanGP: {wangp} (version {version})"]
 
 
 def _hooks(wangp: Path, patches: list[Patch], wrong: list[str]) -> list[str]:
