@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,7 +12,10 @@ import pytest
 pytest.importorskip("playwright", reason="needs playwright and chromium")
 
 import browser  # noqa: E402
+import published  # noqa: E402
 import tiny  # noqa: E402
+import trees  # noqa: E402
+from published import NAME, Published, act, says, tab  # noqa: E402
 from test_svi import write_loras  # noqa: E402
 
 from wan2gp_svi.install.state import load  # noqa: E402
@@ -23,48 +24,9 @@ from wan2gp_svi.runs.store import Store  # noqa: E402
 if not Path(browser.CHROMIUM).exists():
     pytest.skip(f"needs chromium ({browser.CHROMIUM}, or set CHROMIUM)", allow_module_level=True)
 
-HOME = Path(__file__).resolve().parents[2]
-ADDRESS, NAME = "https://github.com/somebody/wan2gp-svi", "wan2gp-svi"
 WANGPS = ("plugins_local.json", "outputs", "settings")  # its plugin manager and form write them
-
-
-def git(folder: Path, *arguments: str) -> None:
-    subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", folder, *arguments],
-                   check=True, capture_output=True)
-
-
-class Release:
-    """A repository with this distribution, at an address that WanGP accepts."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
-        self.folder = folder
-        listed = subprocess.run(["git", "-C", HOME, "ls-files", "-co", "--exclude-standard", "-z"],
-                                check=True, capture_output=True).stdout.decode().split("\0")
-        for name in filter(None, listed):
-            if (HOME / name).is_file() and not name.startswith(("tests/", "benchmarks/")):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(HOME / name, folder / name)
-        tiny.shrink(folder)  # its profiles
-        git(folder, "init", "-q", "-b", "main")
-        self.commit("1")
-        for name, value in (("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_VALUE_0", ADDRESS),
-                            ("GIT_CONFIG_KEY_0", f"url.{folder.as_uri()}.insteadOf")):
-            monkeypatch.setenv(name, value)
-
-    def commit(self, message: str) -> None:
-        git(self.folder, "add", "-A")
-        git(self.folder, "commit", "-q", "-m", message)
-
-    def publish(self, version: str) -> None:
-        """The next release: another version, another file, and one file less."""
-        for name in ("wan2gp_svi/__init__.py", "plugin_info.json"):
-            path = self.folder / name
-            text = path.read_text(encoding="utf-8")
-            text = re.sub(r'(version\w*\W+")[\d.]+"', rf'\g<1>{version}"', text, count=1)
-            path.write_text(text, encoding="utf-8")
-        (self.folder / "wan2gp_svi/news.py").write_text('"""New."""\n', encoding="utf-8")
-        next((self.folder / "profiles/wan_2_2").glob("*.json")).unlink()
-        self.commit(version)
+COUNT = ("window.clicks = 0; addEventListener('click', event => "
+         "window.clicks += event.isTrusted, true)")
 
 
 class WanGP:
@@ -108,35 +70,20 @@ class WanGP:
         assert not (self.tree / "wan2gp_svi").exists()
 
 
-def tab(page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).locator("visible=true").first.click()
-
-
-def says(page, text: str) -> None:
-    page.get_by_text(text).locator("visible=true").first.wait_for()
-
-
 def ended(address: str) -> None:
     """Waits until the server has gone."""
-    from trees import _answers
-
     for _ in range(120):
-        if not _answers(address):
+        if not trees.answers(address):
             return
         time.sleep(0.5)
     raise AssertionError("WanGP did not end")
 
 
-def act(page, name: str, action: str) -> None:
-    """Presses a button of a plugin in the Plugins tab."""
-    tab(page, "Plugins")
-    item = page.locator(".plugin-item", has_text=name).locator("visible=true").first
-    item.get_by_role("button", name=action, exact=True).click()
-
-
 @pytest.fixture
-def release(tmp_path, monkeypatch):
-    return Release(tmp_path / "published", monkeypatch)
+def release(tmp_path):
+    with Published(tmp_path / "published") as published:
+        published.shrink()
+        yield published
 
 
 @pytest.fixture
@@ -169,14 +116,8 @@ def test_from_a_fresh_wangp_to_a_video_an_update_and_back_with_the_mouse(
         page.wait_for_timeout(2000)
         wangp.before = wangp.files()
         page.evaluate(COUNT)
-        tab(page, "Plugins")
-        field = page.get_by_label("GitHub URL")
-        field.click()
-        page.keyboard.insert_text(ADDRESS)  # as a paste
-        page.get_by_role("button", name="Download and Install from URL").click()
-        says(page, "auto-enabled")
+        published.install(page)
         wangp.is_stock()
-        page.screenshot(path=tmp_path / "1-plugins.png")
         clicks += page.evaluate("window.clicks")
         page.get_by_role("button", name="Restart", exact=True).locator("visible=true").click()
         ended(address)
@@ -188,7 +129,6 @@ def test_from_a_fresh_wangp_to_a_video_an_update_and_back_with_the_mouse(
         tab(page, "SVI")
         says(page, "SVI is installed. Restart WanGP once more")
         assert wangp.hooks() > 10 and load(wangp.tree).plugin == NAME
-        page.screenshot(path=tmp_path / "2-restart.png")
         clicks += page.evaluate("window.clicks") + 1
         page.locator("#svi_restart").click()
         ended(address)
@@ -196,15 +136,8 @@ def test_from_a_fresh_wangp_to_a_video_an_update_and_back_with_the_mouse(
     with wangp.start() as address, browser.open_page(address) as page:  # a video
         page.wait_for_timeout(2000)
         page.evaluate(COUNT)
-        tab(page, "SVI")
         assert not page.locator("#svi_plugin").count()
-        page.locator("#svi_new").click()
-        says(page, "The form is set for")
-        with page.expect_file_chooser() as chooser:
-            page.get_by_text("Click to Upload").locator("visible=true").first.click()
-        chooser.value.set_files(picture)
-        page.locator("#svi_line").get_by_text("A start image is needed").wait_for(state="detached")
-        page.screenshot(path=tmp_path / "3-form.png")
+        published.new_video(page, picture)
         page.get_by_role("button", name="Generate").locator("visible=true").first.click()
         clicks += page.evaluate("window.clicks")
         store = Store(tmp_path / "outputs/svi")
@@ -239,5 +172,34 @@ def test_from_a_fresh_wangp_to_a_video_an_update_and_back_with_the_mouse(
         wangp.is_stock()
 
 
-COUNT = ("window.clicks = 0; addEventListener('click', event => "
-         "window.clicks += event.isTrusted, true)")
+
+def test_disabled_enabled_and_in_safe_mode(started, release):
+    wangp = started(enabled_plugins=[NAME])
+    release.git("clone", "-q", str(release.folder), str(wangp.tree / "plugins" / NAME))
+
+    with wangp.start() as address, browser.open_page(address) as page:
+        page.wait_for_timeout(2000)
+        tab(page, "SVI")
+        says(page, "SVI is installed. Restart WanGP once more")
+        act(page, "SVI for WanGP", "Disable")
+        says(page, "disabled. Please restart")
+
+    with wangp.start() as address, browser.open_page(address) as page:
+        page.wait_for_timeout(2000)
+        assert "is disabled in WanGP's Plugins tab" in wangp.log, wangp.log[-3000:]
+        assert not page.get_by_role("tab", name="SVI", exact=True).count()
+        wangp.is_stock()
+        act(page, "SVI for WanGP", "Enable")
+        says(page, "enabled. Please restart")
+
+    with wangp.start() as address, browser.open_page(address) as page:
+        page.wait_for_timeout(2000)
+        tab(page, "SVI")
+        says(page, "SVI is installed. Restart WanGP once more")
+
+    (wangp.tree / "startup.lock").touch()  # as a start that failed leaves it
+    with wangp.start() as address, browser.open_page(address) as page:
+        page.wait_for_timeout(2000)
+        assert "ENTERING SAFE MODE" in wangp.log and "[SVI] SVI is off" not in wangp.log
+        assert not page.get_by_role("tab", name="SVI", exact=True).count()
+        assert wangp.hooks() > 10 and load(wangp.tree).plugin == NAME
