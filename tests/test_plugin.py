@@ -226,7 +226,7 @@ def test_a_configuration_elsewhere_counts_once_wangp_has_it(there, tmp_path, mon
     assert "disabled" in plugin.gone(there)
 
 
-@pytest.mark.parametrize("text", [None, "{", "[]"])
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"enabled_plugins": 3}'])
 def test_an_unreadable_configuration_removes_nothing(there, text):
     path = there / location.CONFIG
     path.unlink() if text is None else path.write_text(text, encoding="utf-8")

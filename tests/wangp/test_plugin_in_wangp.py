@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("playwright", reason="needs playwright and chromium")
 
 import browser  # noqa: E402
+import later  # noqa: E402
 import published  # noqa: E402
 import tiny  # noqa: E402
 import trees  # noqa: E402
@@ -87,10 +88,11 @@ def release(tmp_path):
 
 
 @pytest.fixture
-def started(wangp, tmp_path, serve_wangp):
-    """config -> a WanGP without SVI whose 14B image-to-video is tiny."""
-    def make(**config):
-        tree = Path(shutil.copytree(wangp, tmp_path / "Wän GP (1)"))
+def started(wangp, wangp_at, tmp_path, serve_wangp):
+    """(config, of a version) -> a WanGP without SVI whose 14B image-to-video is tiny."""
+    def make(version="", **config):
+        tree = Path(shutil.copytree(wangp_at(version) if version else wangp,
+                                    tmp_path / "Wän GP (1)"))
         write_loras(tree)
         tiny.shrink(tree)
         (tree / "finetunes").mkdir(exist_ok=True)
@@ -203,3 +205,33 @@ def test_disabled_enabled_and_in_safe_mode(started, release):
         assert "ENTERING SAFE MODE" in wangp.log and "[SVI] SVI is off" not in wangp.log
         assert not page.get_by_role("tab", name="SVI", exact=True).count()
         assert wangp.hooks() > 10 and load(wangp.tree).plugin == NAME
+
+
+@pytest.mark.parametrize("version", ["9.91", "10.80", "11.30", "17.10"])
+def test_other_versions_of_wangp(version, started, release):
+    """Their Plugins tabs differ, but not what they leave: a folder, and its name as enabled."""
+    wangp = started(version, enabled_plugins=[NAME])
+    folder = wangp.tree / "plugins" / NAME
+    release.git("clone", "-q", str(release.folder), str(folder))
+
+    with wangp.start() as address, browser.open_page(address) as page:
+        page.wait_for_timeout(2000)
+        tab(page, "SVI")
+        says(page, "SVI is installed. Restart WanGP once more")
+        assert bool(page.locator("#svi_restart").count()) is (version in later.LATER)
+
+    with wangp.start() as address, browser.open_page(address) as page:
+        page.wait_for_timeout(2000)
+        assert "[SVI] SVI is off" not in wangp.log, wangp.log[-3000:]
+        if version == "9.91":
+            assert "WanGP before 10.52 cannot show the SVI tab" in wangp.log
+        else:
+            tab(page, "SVI")
+            page.locator("#svi_new").wait_for()
+
+    shutil.rmtree(folder)
+    with wangp.start() as address, browser.open_page(address) as page:
+        page.wait_for_timeout(2000)
+        assert "Uninstalling SVI, because its plugin" in wangp.log, wangp.log[-3000:]
+        assert not page.get_by_role("tab", name="SVI", exact=True).count()
+        assert not wangp.hooks() and not (wangp.tree / "wan2gp_svi").exists()

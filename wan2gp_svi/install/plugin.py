@@ -34,9 +34,10 @@ def gone(wangp: Path) -> str:
     if not owner(wangp):
         return f"its plugin, {FOLDER}/{state.plugin}, was removed"
     config = location.running_config(wangp)
-    enabled = config.get(_ENABLED, []) if config else [state.plugin]  # unreadable: as it was
-    return ("" if isinstance(enabled, list) and state.plugin in enabled else
-            f"its plugin, {state.plugin}, is disabled in WanGP's Plugins tab")
+    enabled = [state.plugin] if config is None else config.get(_ENABLED, [])
+    if not isinstance(enabled, list) or state.plugin in enabled:  # what cannot be read says nothing
+        return ""
+    return f"its plugin, {state.plugin}, is disabled in WanGP's Plugins tab"
 
 
 def checked(wangp: Path, distribution: Distribution, name: str) -> str:
@@ -86,7 +87,10 @@ def update(wangp: Path) -> tuple[bool, str]:
     if not name:
         return False, ""
     folder = wangp / FOLDER / name
-    changes, _ = compare(wangp, Distribution(folder, ""))
+    try:
+        changes, _ = compare(wangp, Distribution(folder, ""))
+    except (OSError, Refused):  # the plugin says so on its page
+        changes = []
     if all(change.before == change.after for change in changes):
         return False, ""
     before = read(wangp / "wgp.py")
