@@ -141,7 +141,7 @@ def test_what_the_plugins_tab_updated_is_installed_at_the_next_start(there, caps
     (folder / "wan2gp_svi/news.py").write_text('"""New."""\n', encoding="utf-8")
     next(folder.glob("profiles/wan_2_2/*.json")).unlink()
     assert plugin.update(there) == (True, "")
-    assert "[SVI] SVI for WanGP 9.9.1 is installed." in capsys.readouterr().out
+    assert capsys.readouterr().out == f"[SVI] Updated SVI to 9.9.1, from plugins/{NAME}.\n"
     assert load(there).release == "9.9.1" and (there / "wan2gp_svi/news.py").is_file()
     assert len(list(there.glob("profiles/wan_2_2/SVI*"))) == len(
         list(folder.glob("profiles/wan_2_2/*.json")))

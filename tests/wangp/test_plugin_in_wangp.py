@@ -157,7 +157,7 @@ def test_from_a_fresh_wangp_to_a_video_an_update_and_back_with_the_mouse(
 
     with wangp.start() as address, browser.open_page(address) as page:  # the next release is there
         page.wait_for_timeout(2000)
-        assert "SVI for WanGP 9.9.1 is installed" in wangp.log, wangp.log[-3000:]
+        assert f"[SVI] Updated SVI to 9.9.1, from plugins/{NAME}." in wangp.log, wangp.log[-3000:]
         assert load(wangp.tree).release == "9.9.1" and (wangp.tree / "wan2gp_svi/news.py").is_file()
         assert len(list(wangp.tree.glob("profiles/wan_2_2/SVI*"))) == 5
         tab(page, "SVI")

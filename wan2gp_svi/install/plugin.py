@@ -95,7 +95,8 @@ def update(wangp: Path) -> tuple[bool, str]:
         return False, ""
     before = read(wangp / "wgp.py")
     worked, said = child.install(folder, wangp)
-    for line in said:
+    release = getattr(load(wangp), "release", "?")
+    for line in [f"Updated SVI to {release}, from {FOLDER}/{name}."] if worked else said:
         print(f"[SVI] {line}", flush=True)
     again = worked and read(wangp / "wgp.py") != before
     return worked, "it was updated, and works after one more restart of WanGP" if again else ""
