@@ -25,7 +25,8 @@ from wan2gp_svi.runs.store import Store  # noqa: E402
 if not Path(browser.CHROMIUM).exists():
     pytest.skip(f"needs chromium ({browser.CHROMIUM}, or set CHROMIUM)", allow_module_level=True)
 
-WANGPS = ("plugins_local.json", "outputs", "settings")  # its plugin manager and form write them
+#: what WanGP itself writes
+WANGPS = ("plugins_local.json", "outputs", "settings", "loras_url_cache_v2.json", "queue.zip")
 COUNT = ("window.clicks = 0; addEventListener('click', event => "
          "window.clicks += event.isTrusted, true)")
 
