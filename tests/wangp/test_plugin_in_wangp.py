@@ -26,7 +26,8 @@ if not Path(browser.CHROMIUM).exists():
     pytest.skip(f"needs chromium ({browser.CHROMIUM}, or set CHROMIUM)", allow_module_level=True)
 
 #: what WanGP itself writes
-WANGPS = ("plugins_local.json", "outputs", "settings", "loras_url_cache_v2.json", "queue.zip")
+WANGPS = ("plugins_local.json", "outputs", "settings", "loras_url_cache_v2.json", "queue.zip",
+          "ffmpeg_bins", "startup.lock")
 COUNT = ("window.clicks = 0; addEventListener('click', event => "
          "window.clicks += event.isTrusted, true)")
 
@@ -95,6 +96,7 @@ def started(wangp, wangp_at, tmp_path, serve_wangp):
         tree = Path(shutil.copytree(wangp_at(version) if version else wangp,
                                     tmp_path / "Wän GP (1)"))
         write_loras(tree)
+        tiny.install(tree)
         tiny.shrink(tree)
         (tree / "finetunes").mkdir(exist_ok=True)
         (tree / "finetunes/i2v.json").write_text(json.dumps({"model": {
