@@ -94,10 +94,8 @@ def main() -> None:
 
 
 def plugins(checkout: Path, python: str, work: Path, out: Path) -> None:
-    """From a fresh WanGP to a form that is ready to generate, by WanGP's Plugins tab."""
-    tree, ui = trees.copy(checkout, work / "fresh"), work / "plugins"
-    picture = work / "hills.png"
-    enlarged(world.render([world.scene(3)], torch.zeros(1, 1))[0, :, 0], 2).save(picture)
+    """WanGP's Plugins tab with SVI, and the tab SVI after the restart."""
+    tree, ui = trees.copy(checkout, work / "fresh/Wan2GP"), work / "plugins"
 
     @contextlib.contextmanager
     def page():
@@ -119,15 +117,8 @@ def plugins(checkout: Path, python: str, work: Path, out: Path) -> None:
             published.tab(second, "SVI")
             second.locator("#svi_restart").wait_for()
             second.wait_for_timeout(1000)
-            second.set_viewport_size({"width": 1400, "height": 420})
+            second.set_viewport_size({"width": 1400, "height": 400})
             second.screenshot(path=out / "plugins-restart.png")
-        with page() as third:
-            published.new_video(third, picture)
-            third.mouse.move(5, 5)
-            third.wait_for_timeout(22_000)
-            third.evaluate("window.scrollTo(0, 0)")
-            third.set_viewport_size({"width": 1400, "height": 1330})
-            third.screenshot(path=out / "plugins-form.png")
 
 
 def form(page, picture: Path) -> None:
