@@ -94,7 +94,7 @@ def new_video(page: Any, picture: Path) -> None:
     page.locator("#svi_new").click()
     says(page, "The form is set for")
     line = page.locator("#svi_line")
-    line.get_by_text("SVI-Shot: ").wait_for()  # the form has changed
+    line.get_by_text("SVI-Shot: ").first.wait_for()  # the form has changed
     with page.expect_file_chooser() as chooser:
         page.get_by_text("Click to Upload").locator("visible=true").first.click()
     chooser.value.set_files(picture)
