@@ -25,9 +25,9 @@ from wan2gp_svi.runs.store import Store  # noqa: E402
 if not Path(browser.CHROMIUM).exists():
     pytest.skip(f"needs chromium ({browser.CHROMIUM}, or set CHROMIUM)", allow_module_level=True)
 
-#: what WanGP itself writes
+#: what WanGP itself writes, and the tiny models
 WANGPS = ("plugins_local.json", "outputs", "settings", "loras_url_cache_v2.json", "queue.zip",
-          "ffmpeg_bins", "startup.lock")
+          "ffmpeg_bins", "startup.lock", "ckpts", "models/wan/configs", "finetunes/tiny")
 COUNT = ("window.clicks = 0; addEventListener('click', event => "
          "window.clicks += event.isTrusted, true)")
 
@@ -96,7 +96,6 @@ def started(wangp, wangp_at, tmp_path, serve_wangp):
         tree = Path(shutil.copytree(wangp_at(version) if version else wangp,
                                     tmp_path / "Wän GP (1)"))
         write_loras(tree)
-        tiny.install(tree)
         tiny.shrink(tree)
         (tree / "finetunes").mkdir(exist_ok=True)
         (tree / "finetunes/i2v.json").write_text(json.dumps({"model": {
