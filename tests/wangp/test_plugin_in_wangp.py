@@ -215,6 +215,7 @@ def test_other_versions_of_wangp(version, started, release):
     wangp = started(version, enabled_plugins=[NAME])
     folder = wangp.tree / "plugins" / NAME
     release.git("clone", "-q", str(release.folder), str(folder))
+    (folder / "__init__.py").touch()  # as WanGP does
 
     with wangp.start() as address, browser.open_page(address) as page:
         page.wait_for_timeout(2000)
