@@ -257,6 +257,24 @@ def test_a_storyboard_that_cannot_be_is_a_sentence(svi, tmp_path, text, options,
     assert code == 1 and said in error and "Traceback" not in error
 
 
+@pytest.mark.parametrize(("make_it", "options"), [
+    (lambda path: None, ["storyboard", "{file}"]),
+    (lambda path: path.mkdir(), ["storyboard", "{file}"]),
+    (lambda path: path.write_bytes(b"[1]\nprompt = \xfc"), ["storyboard", "{file}"]),
+    (lambda path: path.touch(), ["storyboard", "--run", "7f3a", "--out", "{file}"]),
+    (lambda path: path.touch(), ["extend", "7f3a", "--sound", "{file}"]),
+    (lambda path: path.touch(), ["redo", "7f3a", "--clip", "2", "--seed", "9", "--out", "{file}"]),
+])
+def test_a_message_has_the_name_of_a_file_as_it_is(svi, store, tmp_path, monkeypatch, make_it,
+                                                   options):
+    run = make(store)
+    run.folder.rename(run.folder.with_name("20261126-7f3a"))
+    monkeypatch.chdir(tmp_path)
+    make_it(Path("text ü"))
+    code, _, error = svi(*(one.format(file="text ü") for one in options))
+    assert code == 1 and "text ü" in error and error.endswith(".\n"), error
+
+
 def test_a_storyboard_in_another_encoding_is_said(svi, tmp_path):
     file = tmp_path / "board.txt"
     file.write_bytes("[1]\nprompt = ü".encode("cp1252"))

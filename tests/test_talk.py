@@ -177,7 +177,7 @@ def test_a_settings_file_names_its_sound(tmp_path, capsys):
     assert "3 clips of 81 frames, 241 frames, 9.6 s" in capsys.readouterr().out
     silence(tmp_path / "speech.wav", 3)
     assert main(["check", str(file), "--wangp", str(tmp_path)]) == 1
-    assert "error: speech.wav is silent" in capsys.readouterr().out
+    assert "error: the sound speech.wav is silent" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------------------- in WanGP's loop
