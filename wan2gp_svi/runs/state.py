@@ -115,9 +115,9 @@ def ask_to_stop(run: Run) -> str:
     if not is_running(run):
         raise StoreError(f"run {run.name} is not running")
     left = run.about.clips - len(run.done())  # none: an extension, as in `_progress`
-    files.write(run.folder / STOP, b"")
     if left == 1:
         return f"Run {run.name} is in its last clip and will be finished with it."
+    files.write(run.folder / STOP, b"")
     later = " You can resume it at any time." if left > 1 else ""
     return f"Run {run.name} stops after the current clip.{later}"
 

@@ -51,7 +51,7 @@ def add(plugin: Any, wgp: Mapping[str, Any]) -> "FormLine":
     """Has a plugin put the line, and the button that stops a run, into WanGP's form. `wgp` are the
     variables of wgp.py."""
     line = FormLine(wgp)
-    for name in {*COMPONENTS, *stop_button.COMPONENTS}:
+    for name in {*COMPONENTS, *stop_button.COMPONENTS, *stop_button.ELSEWHERE}:
         plugin.request_component(name)
 
     def post_ui_setup(components: dict[str, Any]) -> dict[Any, Any]:
