@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from .. import chain
@@ -122,7 +123,7 @@ class FormLine:
         self._wgp = wgp
         self._slots: list[str] = []  # WanGP's names of the custom settings' components
         self._settings: list[str] = []  # of the form, in the order of `inputs`
-        #: the page's state, which images there are, and the form's values: what `checked` needs
+        #: the page's state, the first of each gallery, and the form's values: what `checked` needs
         self.inputs: list[Any] = []
         self.storyboard: Any = None  #: the component with the storyboard's text
         self.components: Mapping[str, Any] = {}
@@ -141,7 +142,7 @@ class FormLine:
         custom = [part for one in rows for part in _inputs(one)]
         self._slots = _slot_names(len(custom))
         sliders = {name: components[name] for name in _SLIDERS if name in components}
-        was_on, images = gr.State(""), gr.State({})  # which images there are
+        was_on, images = gr.State(""), gr.State({})  # the first of each gallery
         galleries = {name: components[name] for name in _IMAGES if name in components}
         values = [*(components[name] for name in settings), *custom[: len(self._slots)]]
         self._settings, self.components = [*settings, *self._slots], components
@@ -150,7 +151,7 @@ class FormLine:
         if slot in self._slots:
             self.storyboard = custom[self._slots.index(slot)]
 
-        def update(state: Any, was_on: str, opened: bool, images: dict[str, bool], *values: Any
+        def update(state: Any, was_on: str, opened: bool, images: dict[str, Any], *values: Any
                    ) -> tuple[Any, ...]:
             look = self._look(state, was_on, images, values)
             return (gr.update(visible=bool(look.texts) or look.folds),
@@ -163,7 +164,12 @@ class FormLine:
                 "inputs": [components["state"], was_on, opened, images, *values],
                 "outputs": [row, line, was_on, opened, box, *sliders.values()]}
         gr.on([one.change for one in (opened, *values)], trigger_mode="always_last", **work)
-        given = {"fn": lambda *images: dict(zip(galleries, map(bool, images), strict=True)),
+
+        def first(*shown: Any) -> dict[str, Any]:
+            return {name: _first(images, gallery.GRADIO_CACHE)
+                    for (name, gallery), images in zip(galleries.items(), shown, strict=True)}
+
+        given = {"fn": first,
                  "inputs": [*galleries.values()], "outputs": [images], "preprocess": False,
                  "queue": False, "show_progress": "hidden"}
         gr.on([components["main"].load, *(gallery.change for gallery in galleries.values())],
@@ -171,7 +177,7 @@ class FormLine:
         for event in _filling([above, *galleries.values()]):
             event.then(**given).then(**work)
 
-    def checked(self, state: Any, images: Mapping[str, bool], *values: Any
+    def checked(self, state: Any, images: Mapping[str, Any], *values: Any
                 ) -> tuple[Checked, dict[str, Any]] | None:
         """The check of the form as it is, and its settings; None for a model without SVI's."""
         architecture, model_def = self._model(state)
@@ -185,16 +191,16 @@ class FormLine:
         """What the line says of `checked`'s result where SVI is on, or was."""
         return words(checked, inputs, True) + _time(checked, inputs)
 
-    def _inputs(self, state: Any, model_def: Mapping[str, Any], images: Mapping[str, bool],
+    def _inputs(self, state: Any, model_def: Mapping[str, Any], images: Mapping[str, Any],
                 values: Sequence[Any]) -> dict[str, Any]:
         named = zip(self._settings, values, strict=True)
         inputs = {_SETTINGS.get(name, name): value for name, value in named}
         collect = self._wgp.get("collect_custom_settings_from_inputs")
         chosen = (collect(model_def, dict(inputs))[0] or {}) if callable(collect) else {}
-        given = {name: True if images.get(name) else None for name in _IMAGES}
+        given = {name: images.get(name) or None for name in _IMAGES}
         return {**inputs, **given, "custom_settings": chosen, "model_type": self._chosen(state)}
 
-    def _look(self, state: Any, was_on: str, images: Mapping[str, bool], values: Sequence[Any]
+    def _look(self, state: Any, was_on: str, images: Mapping[str, Any], values: Sequence[Any]
               ) -> _Look:
         with without("the line in the form"):
             architecture, model_def = self._model(state)
@@ -255,6 +261,16 @@ def _time(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
             whole = roughly(each * clips_of(plan, inputs))
             return [f"About {whole}, at {roughly(each)} a clip as in run {run.name}."]
     return []
+
+
+def _first(images: Any, uploads: str) -> Any:
+    """The path of a gallery's first image, as the page sends it; whether there is any if that is no
+    file that was added in the page, since visitors must learn nothing of others."""
+    with contextlib.suppress(Exception):  # whatever a page sends
+        path = Path(images[0]["image"]["path"]).resolve()
+        if path.is_relative_to(Path(uploads).resolve()) and path.is_file():
+            return str(path)
+    return bool(images)
 
 
 def _has_settings(model_def: Mapping[str, Any]) -> bool:
