@@ -100,6 +100,14 @@ def test_a_row_says_what_a_run_is(store: Store):
     assert f"<b>{run.name}</b>" in view.card(view.look(run))
 
 
+def test_a_name_makes_a_run_no_newer(store: Store):
+    old, new = make(store), make(store)
+    os.utime(old.folder / "run.json", (9, 9))
+    rename(old, "storm")
+    assert [(run.name, run.about.label) for run in store.runs()] == [
+        (new.name, ""), (old.name, "storm")]
+
+
 @pytest.mark.parametrize(("done", "ended", "said"), [
     (4, "finished", "finished"), (4, "", "failed"), (2, "stopped", "stopped"),
     (2, "OutOfMemoryError: VRAM", "failed: OutOfMemoryError: VRAM"),
