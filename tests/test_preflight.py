@@ -694,13 +694,14 @@ def test_the_line_in_the_form_counts_a_dance_and_misses_its_poses(form, tmp_path
 def test_the_form_is_wangps_own_while_svi_is_off(form, capsys):
     off, on = form([LIGHTX2V], 81), form(["svi-shot.safetensors"], 810)
     assert off["row"] == {"visible": False} and off["line"] == ""
-    assert (off["frames"], off["overlap"]) == ({"maximum": 737}, {"maximum": 1})
+    assert (off["frames"], off["overlap"]) == ({"maximum": 737}, {"maximum": 1, "value": 1})
     assert on["row"] == {"visible": True} and "10 clips, 801 frames" in on["line"]
     assert (on["frames"], on["overlap"]) == ({"maximum": 10125}, {"maximum": 5})
     assert off["settings"] == on["settings"] == {"visible": False}, "folded away"
     lost = form([LIGHTX2V], 810, on["was_on"])
     said = "<b>SVI is off: no SVI LoRA is active. Apply the SVI profile last.</b>"
     assert lost["line"].endswith(f"</style>{said}"), "its settings can be opened below"
+    assert lost["frames"] == {"maximum": 810}, "none that gradio 6 refuses with the user's frames"
     other = form([LIGHTX2V], 81, on["was_on"], model="t2v")
     assert other["row"] == {"visible": False} and other["frames"] == other["overlap"] == {}
     assert other["settings"] == {"visible": True}, "another model's settings"

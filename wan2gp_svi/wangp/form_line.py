@@ -105,14 +105,15 @@ class _Look:
     `was_on`  the model on which SVI was on last, ""
     `folds`   SVI's settings can be opened
     `shut`    they are shut until then; never those of other models
-    `maxima`  of the form's sliders
+    `limits`  how the form's sliders change: their maxima. Gradio 6 refuses every event of a form
+              with a slider beyond its maximum
     """
 
     texts: Sequence[str] = ()
     was_on: str = ""
     folds: bool = False
     shut: bool = False
-    maxima: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 class FormLine:
@@ -157,8 +158,7 @@ class FormLine:
             return (gr.update(visible=bool(look.texts) or look.folds),
                     _html(look.texts, look.folds), look.was_on, gr.update(visible=look.folds),
                     gr.update(visible=not look.shut or opened and look.folds),
-                    *(gr.update(maximum=look.maxima[name]) if name in look.maxima else gr.update()
-                      for name in sliders))
+                    *(gr.update(**look.limits.get(name, {})) for name in sliders))
 
         work = {"fn": update, "show_progress": "hidden", "queue": False,
                 "inputs": [components["state"], was_on, opened, images, *values],
@@ -216,22 +216,28 @@ class FormLine:
                 was_on, texts = "", []
             changed = any(str(chosen.get(id, value)) != str(value)
                           for id, value in DEFAULTS.items())
-            maxima = self._maxima(model_def, checked.plan)
-            return _Look(texts, was_on, ours and (bool(texts) or changed), ours, maxima)
+            limits = self._limits(model_def, checked.plan, inputs)
+            return _Look(texts, was_on, ours and (bool(texts) or changed), ours, limits)
         return _Look(was_on=was_on)
 
-    def _maxima(self, model_def: Mapping[str, Any], plan: Plan | None) -> dict[str, int]:
+    def _limits(self, model_def: Mapping[str, Any], plan: Plan | None, inputs: Mapping[str, Any]
+                ) -> dict[str, dict[str, int]]:
         """The limits of the form's sliders: with SVI those of the model definition, else WanGP's
-        own; none for other models."""
+        own; none for other models. The number of frames that the user has set stays."""
         stock = model_def.get(STOCK_MAXIMA)
         if stock is None:
             return {}
         allowed = self._wgp["get_max_frames"]  # the user may have raised it
-        if plan is None:
-            return {**stock, "video_length": allowed(stock["video_length"])}
-        ours = {"sliding_window_overlap": model_def["sliding_window_defaults"]["overlap_max"]
-                } if "sliding_window_overlap" in stock else {}
-        return {**ours, "video_length": allowed(model_def["frames_selection_maximum"])}
+        frames = stock["video_length"] if plan is None else model_def["frames_selection_maximum"]
+        limits = {"video_length": {
+            "maximum": max(allowed(frames), int(inputs.get("video_length") or 0))}}
+        if (overlap := stock.get("sliding_window_overlap")) is not None:
+            limits["sliding_window_overlap"] = {
+                "maximum": overlap if plan is None
+                else model_def["sliding_window_defaults"]["overlap_max"],
+                # where WanGP allows one frame alone, no other value can be set
+                **({"value": 1} if plan is None and overlap == 1 else {})}
+        return limits
 
     def _model(self, state: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The architecture and the definition of the form's model."""
