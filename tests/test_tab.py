@@ -44,6 +44,7 @@ from wan2gp_svi.wangp.tab import (
     helpers,
     lora_files,
     new_video,
+    run_panel,
     tab,
     view,
 )
@@ -555,6 +556,37 @@ def test_a_job_goes_past_the_form_which_stays_as_it_is(store: Store):
     assert gen["inline_queue"] == settings and json.dumps(state) == before
     with pytest.raises(StoreError, match="has not taken the last job yet"):
         actions.into_queue(wgp, state, settings)
+
+
+def test_the_list_waits_for_a_run_that_was_asked_for(store: Store, monkeypatch):
+    gen, now = {}, [100.0]
+    wgp, state = {"get_gen_info": lambda state: gen}, {}
+    monkeypatch.setattr(actions.time, "monotonic", lambda: now[0])
+    assert not actions.is_expected(wgp, state)
+    actions.expect_run(state)
+    now[0] = 130.0
+    assert actions.is_expected(wgp, state)
+    now[0] = 170.0
+    assert not actions.is_expected(wgp, state)
+    gen["in_progress"] = True  # WanGP loads its model, however long that takes
+    assert actions.is_expected(wgp, state)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_job_leaves_the_tab_unless_the_user_stays_in_it(
+        store: Store, monkeypatch, stays: bool, starts: bool):
+    run, wgp = make(store), WanGP()
+    wgp["get_gen_info"] = lambda state: state.setdefault("gen", {})
+    monkeypatch.setattr(run_panel, "gr", SimpleNamespace(Info=lambda *_, **__: None,
+                                                         skip=lambda: "as it is"))
+    monkeypatch.setattr(run_panel, "to_form", lambda plugin: "the form")
+    plugin = SimpleNamespace(load_queue_trigger=object() if starts else None)
+    tab = SimpleNamespace(plugin=plugin, store=store, wgp=wgp)
+    work = run_panel.job(tab, resuming.resumed, stays=stays)
+    shown = work({"model_type": "i2v"}, run.name)[0]
+    # WanGP before 11 has to be asked in its form
+    assert shown == ("as it is" if stays and starts else "the form")
 
 
 def test_a_finished_run_is_not_resumed_and_a_running_one_is_left_alone(store: Store):

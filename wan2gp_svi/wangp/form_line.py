@@ -37,7 +37,8 @@ _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
              "num_inference_steps": "num_inference_steps"}
 _IMAGES = ("image_start", "image_end")
 COMPONENTS = ("tab_id", "main", "state", "prompt", "generate_btn", "number_frames_row",
-              "custom_settings_rows", "sliding_window_overlap", *_SETTINGS, *_IMAGES)
+              "image_prompt_type_radio", "custom_settings_rows", "sliding_window_overlap",
+              *_SETTINGS, *_IMAGES)
 # warnings that belong to the line, because they say what SVI's variant rests on
 _ABOUT_LORAS = {"lora-download", "no-lora", "override", "unknown-lora"}
 _NEWEST = 20  # runs that are looked at for the time that a video takes
@@ -128,6 +129,7 @@ class FormLine:
         self.inputs: list[Any] = []
         self.storyboard: Any = None  #: the component with the storyboard's text
         self.components: Mapping[str, Any] = {}
+        self.filled: list[Any] = []  #: events, after WanGP has filled the form
 
     def create(self, components: Mapping[str, Any]) -> None:
         """Called by WanGP once its form is there. Without some components there is no line."""
@@ -174,8 +176,8 @@ class FormLine:
                  "queue": False, "show_progress": "hidden"}
         gr.on([components["main"].load, *(gallery.change for gallery in galleries.values())],
               **given).then(**work)
-        for event in _filling([above, *galleries.values()]):
-            event.then(**given).then(**work)
+        self.filled = [event.then(**given).then(**work)
+                       for event in _filling([above, *galleries.values()])]
 
     def checked(self, state: Any, images: Mapping[str, Any], *values: Any
                 ) -> tuple[Checked, dict[str, Any]] | None:
