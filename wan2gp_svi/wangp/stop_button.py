@@ -21,6 +21,8 @@ COMPONENTS = ("state", "abort_btn", "status_trigger")
 ELSEWHERE = ("main", "generate_btn")  #: without these, nothing is said of other pages' runs
 RUN = "svi_run"  #: in WanGP's state of a generation: the run that it makes, or made last
 EVERY = 2  # seconds between two looks while WanGP generates
+# gradio greys text while it waits for news, which would flicker every few seconds
+_STEADY = "<style>#svi_elsewhere .pending {opacity: 1 !important}</style>"
 
 
 def label(run: Run | None, running: bool) -> str:
@@ -48,7 +50,8 @@ def create(components: Mapping[str, Any], wgp: Mapping[str, Any]) -> None:
     if set(ELSEWHERE) <= components.keys():
         generate = components["generate_btn"]
         with generate.parent, gr.Row(visible=False, elem_id="svi_elsewhere") as row:
-            line = gr.HTML()
+            with gr.Column(min_width=240):  # a row of its own on a phone
+                line = gr.HTML()
             other = gr.Button("Stop after this clip", size="md", scale=0, min_width=180,
                               elem_id="svi_stop_elsewhere")
         _place(row, generate, 0)
@@ -90,9 +93,9 @@ def _running(wgp: Mapping[str, Any]) -> Run | None:
 
 
 def _told(run: Run) -> str:
-    return (f"<b>Run {escape(run.name)} is {escape(in_words(run, State.RUNNING, run.done()))}.</b> "
-            "Another page started it, or this one before it was loaded again. The tab SVI shows "
-            "it.")
+    now = escape(in_words(run, State.RUNNING, run.done()))
+    return (f"{_STEADY}<b>Run {escape(run.name)} is {now}.</b> Another page started it, or this "
+            "one before it was loaded again. The tab SVI shows it.")
 
 
 def _place(block: Any, beside: Any, after: int) -> None:
