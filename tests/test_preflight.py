@@ -642,7 +642,9 @@ def form(monkeypatch):
     components |= {"tab_id": "generate", "custom_settings_rows": []}
     components["state"].value = {"model_type": "i2v"}
     plugin = SimpleNamespace(request_component=lambda name: None)
-    form_line.add(plugin, wgp)
+    event = MagicMock()  # by which WanGP fills its form
+    monkeypatch.setattr(form_line, "_filling", lambda parts: [event])
+    line = form_line.add(plugin, wgp)
     assert plugin.post_ui_setup(components) == {}
     update, given = (call.kwargs["fn"] for call in gradio.on.call_args_list[:2])
 
@@ -660,7 +662,22 @@ def form(monkeypatch):
                         strict=True))
 
     look.given = images
+    look.gradio, look.line = gradio, line
     return look
+
+
+def test_a_new_video_is_announced_when_the_form_is_filled_and_not_before(form):
+    event, = form.line.filled
+    tell, page = event.then.call_args.args[0], {}
+    form.line.tell_once_filled(page, "Add a start image")
+    assert not form.gradio.Info.called, "WanGP would take an image out again that is added now"
+    tell(page)
+    form.gradio.Info.assert_called_once_with("Add a start image", duration=20)
+    tell(page)
+    assert form.gradio.Info.call_count == 1
+    form.line.filled = []  # a gradio that does not tell of it
+    form.line.tell_once_filled(page, "Add a start image")
+    assert form.gradio.Info.call_count == 2
 
 
 def test_the_line_in_the_form_knows_the_image_that_was_added_and_no_other_file(form, tmp_path):

@@ -42,6 +42,7 @@ COMPONENTS = ("tab_id", "main", "state", "prompt", "generate_btn", "number_frame
 # warnings that belong to the line, because they say what SVI's variant rests on
 _ABOUT_LORAS = {"lora-download", "no-lora", "override", "unknown-lora"}
 _NEWEST = 20  # runs that are looked at for the time that a video takes
+_MESSAGE = "svi_message"  # in WanGP's state of a page: what to show once the form is filled
 _SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
 # WanGP has custom settings further up, where they would open out of sight. All that comes after the
@@ -178,6 +179,14 @@ class FormLine:
               **given).then(**work)
         self.filled = [event.then(**given).then(**work)
                        for event in _filling([above, *galleries.values()])]
+        for event in self.filled:
+            event.then(_tell, [components["state"]], None, queue=False, show_progress="hidden")
+
+    def tell_once_filled(self, state: dict[str, Any], text: str) -> None:
+        """Shows a message when WanGP has filled its form: what is added there before is lost."""
+        state[_MESSAGE] = text
+        if not self.filled:
+            _tell(state)
 
     def checked(self, state: Any, images: Mapping[str, Any], *values: Any
                 ) -> tuple[Checked, dict[str, Any]] | None:
@@ -269,6 +278,13 @@ def _time(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
             whole = roughly(each * clips_of(plan, inputs))
             return [f"About {whole}, at {roughly(each)} a clip as in run {run.name}."]
     return []
+
+
+def _tell(state: dict[str, Any]) -> None:
+    import gradio as gr
+
+    if text := state.pop(_MESSAGE, ""):
+        gr.Info(text, duration=20)
 
 
 def _first(images: Any, uploads: str) -> Any:

@@ -96,7 +96,7 @@ class Tab:
 
     def _create(self) -> None:
         here = gr.context.Context.block  # the tab, which WanGP has made
-        new = NewVideo(self.plugin, self.wgp)
+        new = NewVideo(self.plugin, self.wgp, self.line)
         self.timer = gr.Timer(EVERY, active=False)
         self.desk = desk = Desk(self, self.line) if self.line.storyboard is not None else None
         new.connect(desk)
