@@ -669,6 +669,7 @@ def form(monkeypatch):
 def test_a_new_video_is_announced_when_the_form_is_filled_and_not_before(form):
     event, = form.line.filled
     tell, page = event.then.call_args.args[0], {}
+    assert "queue" not in event.then.call_args.kwargs, "gradio shows messages of its queue alone"
     form.line.tell_once_filled(page, "Add a start image")
     assert not form.gradio.Info.called, "WanGP would take an image out again that is added now"
     tell(page)

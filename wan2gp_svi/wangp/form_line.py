@@ -179,8 +179,8 @@ class FormLine:
               **given).then(**work)
         self.filled = [event.then(**given).then(**work)
                        for event in _filling([above, *galleries.values()])]
-        for event in self.filled:
-            event.then(_tell, [components["state"]], None, queue=False, show_progress="hidden")
+        for event in self.filled:  # in the queue, or gradio would show no message
+            event.then(_tell, [components["state"]], None, show_progress="hidden")
 
     def tell_once_filled(self, state: dict[str, Any], text: str) -> None:
         """Shows a message when WanGP has filled its form: what is added there before is lost."""
