@@ -87,7 +87,7 @@ def test_settings_are_written_and_the_next_command_is_said(store: Store, svi):
 
 
 def test_stop_names_the_run_that_is_running(store: Store, svi):
-    idle, run = make(store), make(store, 2, "")
+    idle, run = make(store), make(store, 1, "")
     assert svi("stop")[::2] == (1, f"No run in {store.folder} is running.\n")
     assert svi("stop", idle.name)[2] == f"Run {idle.name} is not running. No run is running.\n"
     release = run.lock()
@@ -95,13 +95,19 @@ def test_stop_names_the_run_that_is_running(store: Store, svi):
         1, f"Run {idle.name} is not running. Running: {run.name}.\n")
     assert not (idle.folder / STOP).exists()
     assert svi("stop")[:2] == (
-        0, f"Run {run.name} is in its last clip and will be finished with it.\n")
+        0, f"Run {run.name} stops after the current clip. You can resume it at any time.\n")
     assert (run.folder / STOP).exists()
     assert svi("stop", run.name, "--undo")[0] == 0 and not (run.folder / STOP).exists()
     other = make(store, 1, "")
     release_other = other.lock()
     assert "Several runs are running" in svi("stop")[2]
     release(), release_other()
+    last = make(store, 2, "")
+    release = last.lock()
+    assert svi("stop")[:2] == (
+        0, f"Run {last.name} is in its last clip and will be finished with it.\n")
+    assert not (last.folder / STOP).exists(), "there is nothing to take back"
+    release()
 
 
 def test_runs_without_a_clip_are_removed_together(store: Store, svi):

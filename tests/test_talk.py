@@ -278,7 +278,7 @@ def test_stop_resume_redo_and_a_longer_sound(tmp_path):
 
     with pytest.raises(StoreError, match="as long as its sound"):
         resuming.extended(first, 2)
-    with pytest.raises(StoreError, match="does not begin as the sound of run"):
+    with pytest.raises(StoreError, match="does not begin as that of run"):
         resuming.spoken_on(first, sounds.write(tmp_path / "o.wav", sounds.speech(400, seed=8)))
     with pytest.raises(StoreError, match="is not longer"):
         resuming.spoken_on(first, short)
