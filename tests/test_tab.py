@@ -40,9 +40,11 @@ from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.plan import SMALL
 from wan2gp_svi.wangp.tab import (
     actions,
+    doctor,
     helpers,
     lora_files,
     new_video,
+    run_panel,
     tab,
     view,
 )
@@ -97,6 +99,14 @@ def test_a_row_says_what_a_run_is(store: Store):
     assert "### \\<my\\> storm: run" in view.summary(view.look(store.find(run.name)))
     rename(run, "")
     assert f"<b>{run.name}</b>" in view.card(view.look(run))
+
+
+def test_a_name_makes_a_run_no_newer(store: Store):
+    old, new = make(store), make(store)
+    os.utime(old.folder / "run.json", (9, 9))
+    rename(old, "storm")
+    assert [(run.name, run.about.label) for run in store.runs()] == [
+        (new.name, ""), (old.name, "storm")]
 
 
 @pytest.mark.parametrize(("done", "ended", "said"), [
@@ -166,13 +176,14 @@ def test_a_stop_can_be_taken_back(store: Store):
 
 @pytest.mark.parametrize("done, said", [
     (2, "Run {} stops after the current clip. You can resume it at any time."),
-    (3, "Run {} is in its last clip and will be finished with it."),
+    (3, "Run {} is in its last clip and will be finished with it."),  # nothing to cancel
     (4, "Run {} stops after the current clip."),  # extended: by how many clips is not known yet
 ])
 def test_a_stop_promises_to_resume_only_what_can_be_resumed(store: Store, done: int, said: str):
     run = make(store, done)
     release = run.lock()
     assert stop_button.press(run) == said.format(run.name)
+    assert stop_is_asked(run) == (stop_button.label(run, True) == "Cancel the stop") == (done != 3)
     release()
 
 
@@ -202,6 +213,36 @@ def test_the_button_beside_abort_is_there_while_a_run_of_this_page_is_made(
     del gen["status_display"]
     assert click({})[0] == hidden and not look({})[1].active and len(said) == 1
     assert stop_button.create({}, wgp) is None, "a WanGP without an Abort button"
+
+
+def test_a_page_that_did_not_start_the_run_says_so_and_can_stop_it(
+        store: Store, monkeypatch: pytest.MonkeyPatch):
+    gradio, said = MagicMock(update=lambda **changes: changes), []
+    gradio.Timer = lambda *_, active, **__: SimpleNamespace(active=active, tick="tick")
+    gradio.Info, gradio.Button = said.append, lambda *_, **options: buttons[options["elem_id"]]
+    buttons = {"svi_stop_here": MagicMock(), "svi_stop_elsewhere": MagicMock()}
+    monkeypatch.setitem(sys.modules, "gradio", gradio)
+    abort, generate = MagicMock(), MagicMock()
+    abort.parent.children = [abort, buttons["svi_stop_here"]]
+    row = gradio.Row().__enter__()
+    generate.parent.children = [generate, row]
+    wgp = {"get_gen_info": lambda state: state, "save_path": str(store.folder.parent)}
+    stop_button.create({"abort_btn": abort, "state": MagicMock(), "status_trigger": MagicMock(),
+                        "main": MagicMock(load="load"), "generate_btn": generate}, wgp)
+    assert generate.parent.children == [row, generate], "the line is above the button Generate"
+    events, look = gradio.on.call_args.args
+    assert "load" in events, "a page that was loaded again"
+    click = buttons["svi_stop_elsewhere"].click.call_args.args[0]
+    run = make(store)
+    assert look({})[2:4] == ({"visible": False}, "") and not look({})[1].active
+    release = run.lock()
+    here, timer, line, told, other = look({})
+    assert here["visible"] is False and line == {"visible": True} and timer.active
+    assert f"Run {run.name} is running: clip 3 of 4" in told and other == "Stop after this clip"
+    assert look({stop_button.RUN: run})[2] == {"visible": False}, "it has the button beside Abort"
+    assert click({})[4] == "Cancel the stop" and stop_is_asked(run) and len(said) == 1
+    release()
+    assert click({})[2] == {"visible": False} and len(said) == 1
 
 
 def test_what_can_be_done_with_a_run(store: Store):
@@ -365,6 +406,21 @@ def test_a_folder_is_opened_in_the_file_manager(tmp_path: Path, monkeypatch, scr
 
 # ----------------------------------------------------------------------------------------- visitors
 
+@pytest.mark.parametrize("listen", [True, False])
+def test_opening_the_doctor_tells_a_visitor_nothing_that_the_page_says_already(
+        monkeypatch: pytest.MonkeyPatch, listen: bool):
+    monkeypatch.delenv(visitors.TRUST, raising=False)
+    gradio = MagicMock()
+    for module in (doctor, helpers):
+        monkeypatch.setattr(module, "gr", gradio)
+    monkeypatch.setattr(doctor, "text_to_copy", MagicMock())
+    args = SimpleNamespace(listen=listen, share=False, server_name="localhost")
+    doctor.create({"args": args})
+    part = gradio.Accordion().__enter__()
+    assert part.expand.called is not listen
+    assert gradio.Button().click.called, "the server refuses it whatever a page sends"
+
+
 @pytest.mark.parametrize(("options", "variables", "shared"), [
     ({}, {}, False),
     ({"server_name": "127.0.0.1"}, {}, False), ({"server_name": "::1"}, {}, False),
@@ -500,6 +556,37 @@ def test_a_job_goes_past_the_form_which_stays_as_it_is(store: Store):
     assert gen["inline_queue"] == settings and json.dumps(state) == before
     with pytest.raises(StoreError, match="has not taken the last job yet"):
         actions.into_queue(wgp, state, settings)
+
+
+def test_the_list_waits_for_a_run_that_was_asked_for(store: Store, monkeypatch):
+    gen, now = {}, [100.0]
+    wgp, state = {"get_gen_info": lambda state: gen}, {}
+    monkeypatch.setattr(actions.time, "monotonic", lambda: now[0])
+    assert not actions.is_expected(wgp, state)
+    actions.expect_run(state)
+    now[0] = 130.0
+    assert actions.is_expected(wgp, state)
+    now[0] = 170.0
+    assert not actions.is_expected(wgp, state)
+    gen["in_progress"] = True  # WanGP loads its model, however long that takes
+    assert actions.is_expected(wgp, state)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_job_leaves_the_tab_unless_the_user_stays_in_it(
+        store: Store, monkeypatch, stays: bool, starts: bool):
+    run, wgp = make(store), WanGP()
+    wgp["get_gen_info"] = lambda state: state.setdefault("gen", {})
+    monkeypatch.setattr(run_panel, "gr", SimpleNamespace(Info=lambda *_, **__: None,
+                                                         skip=lambda: "as it is"))
+    monkeypatch.setattr(run_panel, "to_form", lambda plugin: "the form")
+    plugin = SimpleNamespace(load_queue_trigger=object() if starts else None)
+    tab = SimpleNamespace(plugin=plugin, store=store, wgp=wgp, line=MagicMock())
+    work = run_panel.job(tab, resuming.resumed, stays=stays)
+    shown = work({"model_type": "i2v"}, run.name)[0]
+    # WanGP before 11 has to be asked in its form
+    assert shown == ("as it is" if stays and starts else "the form")
 
 
 def test_a_finished_run_is_not_resumed_and_a_running_one_is_left_alone(store: Store):

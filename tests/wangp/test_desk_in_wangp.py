@@ -16,7 +16,7 @@ import tiny  # noqa: E402
 from PIL import Image  # noqa: E402
 from test_svi import install, write_loras  # noqa: E402
 from test_tab_in_wangp import Page  # noqa: E402
-from test_ui import fill, line  # noqa: E402
+from test_ui import line  # noqa: E402
 
 from wan2gp_svi.runs.store import Store  # noqa: E402
 from wan2gp_svi.wangp import resuming  # noqa: E402
@@ -48,16 +48,16 @@ def test_one_sitting_at_the_directors_desk(form, tmp_path):
     clip 6 once more after a look."""
     page, work = form
     at = Page(page, work)
-    page.get_by_role("tab", name="SVI", exact=True).click()
-    page.locator("#svi_new").click()
-    line(page, "SVI-Shot: 5 clips")
-    fill(page, "Number of Inference Steps", "2")
-    page.locator("input[type=file]").first.set_input_files(image(tmp_path / "start.png", 0))
-    page.locator("#svi_line").get_by_text("A start image is needed").wait_for(state="detached")
-    page.get_by_role("tab", name="SVI", exact=True).click()
-    at.unfold("Storyboard")
+    tab = page.get_by_role("tab", name="SVI", exact=True)
+    tab.click()
+    page.locator("#svi_new_storyboard").click()
     says = page.locator("#svi_desk_note").get_by_text
     says("SVI-Shot: 5 clips, 401 frames, 25.1 s.").wait_for()
+    says("A start image is needed").wait_for()
+    start = page.locator("#svi_start_image")
+    start.locator("input[type=file]").set_input_files(image(tmp_path / "start.png", 0))
+    says("A start image is needed").wait_for(state="detached")
+    start.locator("img").wait_for()
 
     at.fill("row_count", "9")
     says("SVI-Shot: 9 clips, 721 frames, 45.1 s.").wait_for()
@@ -86,16 +86,18 @@ def test_one_sitting_at_the_directors_desk(form, tmp_path):
     says("SVI-Shot: 9 clips, 720 frames, 45.0 s.").wait_for()
     page.screenshot(path=work / "desk.png", full_page=True)
     at.click("generate")
-    at.logs(until="clip 9/9 done")
+    at.logs(until="clip 9/9 done", seconds=600)
 
     store = Store(tmp_path / "outputs/svi")
     run, = store.runs()
+    first = Image.open(run.folder / "reference.png").convert("RGB")
+    assert np.array_equal(first, Image.open(tmp_path / "start.png"))
     board = resuming.storyboard_of(run)
     assert [board.row(clip).prompt for clip in (0, 3, 6)] == ["a kite rises", "it dives",
                                                              "it lands"]
     assert board.row(3).svi_strength == 1.5 and board.row(8).end_image == "loop"
     assert Path(board.row(1).reference).parent == run.folder
-    page.locator("#svi_refresh").click()
+    at.row_says(run.name, "9 of 9 clips")  # nobody clicks on Refresh
     at.pick(run.name)
     at.click("stage")
     says(f"Run {run.name}: 9 clips").wait_for()
@@ -109,11 +111,13 @@ def test_one_sitting_at_the_directors_desk(form, tmp_path):
     at.click("remake")
     at.says(f"WanGP's next job is to redo run {run.name} from clip 6 of 9")
     at.logs(until="clip 6/9 done")
-    for _ in range(120):
+    for _ in range(300):
         if at.log.count("clip 9/9 done") == 2:
             break
         page.wait_for_timeout(1000)
     newest = next(store.runs())
+    at.row_says(newest.name, "9 of 9 clips")
+    assert tab.get_attribute("aria-selected") == "true", "the tab was left"
     assert newest.name != run.name and newest.done()[:5] == run.done()[:5]
     assert newest.done()[5].prompt == "it loops the loop" and len(newest.done()) == 9
     assert "Traceback" not in at.log, at.log[at.log.index("Traceback"):][:4000]
@@ -137,9 +141,11 @@ def test_what_is_typed_stays_with_its_clip_however_late_answers_come(form, tmp_p
     cards.nth(2).click()
     page.get_by_text("Clip 3 of 5").wait_for()
     (tmp_path / "no image.png").write_text("no image", encoding="utf-8")
-    page.locator("#svi_row_end_image input[type=file]").set_input_files(tmp_path / "no image.png")
-    at.says("The image was not added. Add one that can be read")
-    page.locator("#svi_row_end_image img").wait_for(state="detached")
+    for box in ("start_image", "row_end_image"):
+        page.locator(f"#svi_{box} input[type=file]").set_input_files(tmp_path / "no image.png")
+        at.says("The image was not added. Add one that can be read")
+        page.locator(f"#svi_{box} img").wait_for(state="detached")
+        page.get_by_test_id("toast-close").first.click()
     page.evaluate(SLOW)
     prompt.press_sequentially("a kite dives", delay=60)
     cards.nth(4).click()  # before the first answer

@@ -95,8 +95,8 @@ class Page:
         self.page.get_by_role("button", name="Generate",
                               exact=True).locator("visible=true").first.click()
 
-    def logs(self, until: str) -> None:
-        for _ in range(180):
+    def logs(self, until: str, seconds: int = 180) -> None:
+        for _ in range(seconds):
             if until in self.log:
                 return
             self.page.wait_for_timeout(1000)

@@ -32,7 +32,7 @@ def seconds(path: str) -> float:
     """How long a video is. Raises MediaError."""
     with opened(path, _FORMATS) as container:
         if not container.streams.video:
-            raise MediaError(f"{Path(path).name} holds no video")
+            raise MediaError(f"the file {Path(path).name} holds no video")
         track = container.streams.video[0]
         if track.duration is not None and track.time_base is not None:
             return float(track.duration * track.time_base)
@@ -47,9 +47,10 @@ def obstacles(inputs: Mapping[str, Any], fps: float) -> Iterator[SettingsError]:
     with contextlib.suppress(MediaError, ImportError):  # WanGP says so
         if (length := seconds(path)) * fps > MOST:
             yield SettingsError(
-                f"{Path(path).name} lasts {duration(length)}, but WanGP reads only its first "
-                f"{duration(MOST / fps)}, so the end would be lost. Extend its run in the tab SVI, "
-                "which has no limit; or cut off its beginning, and join the two parts afterwards.",
+                f"the video {Path(path).name} lasts {duration(length)}, but WanGP reads only its "
+                f"first {duration(MOST / fps)}, so the end would be lost. Extend its run in the "
+                "tab SVI, which has no limit; or cut off its beginning, and join the two parts "
+                "afterwards.",
                 "source-length")
 
 

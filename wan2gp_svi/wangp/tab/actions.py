@@ -18,6 +18,8 @@ from .. import resuming
 from .view import Shown
 
 SAVED_WITHIN = 10  # seconds
+_BEGINS_WITHIN = 60  # seconds: WanGP, with a job that it was asked for
+_EXPECTED = "svi_expected"  # in the state of a page: until when
 
 
 def make_drift(shown: Shown) -> Path:
@@ -92,6 +94,17 @@ def into_queue(wgp: Mapping[str, Any], state: dict[str, Any], settings: Mapping[
         raise StoreError("WanGP has not taken the last job yet. Try again in a few seconds")
     gen["inline_queue"] = dict(settings)
     return str(time.time())
+
+
+def expect_run(state: dict[str, Any]) -> None:
+    """Notes that WanGP was asked for a video."""
+    state[_EXPECTED] = time.monotonic() + _BEGINS_WITHIN
+
+
+def is_expected(wgp: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
+    """Whether a run may be about to begin: WanGP loads its model first."""
+    return (bool(wgp["get_gen_info"](state).get("in_progress"))
+            or time.monotonic() < state.get(_EXPECTED, 0))
 
 
 def form_saved(state: dict[str, Any]) -> Iterator[Any]:

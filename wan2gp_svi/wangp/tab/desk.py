@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from html import escape
@@ -39,10 +39,10 @@ from ...text import count, cut, duration, paragraphs, sentence
 from ...untrusted import is_name
 from ...variants import CLIP_FRAMES, VARIANTS
 from .. import board as of_rows
-from .. import resuming, visitors
+from .. import pose_video, resuming, sound, visitors
 from ..form import AUTO, STORYBOARD, Custom, SettingsError
 from ..form_line import FormLine
-from ..plan import clips_of
+from ..plan import Plan, clips_of
 from . import actions, view
 from .helpers import gr, guarded, on
 from .run_panel import job, job_outputs
@@ -58,6 +58,9 @@ _TEXTS = {  # fields of a row that are typed: label, placeholder
 _TILE = ("width:112px;height:72px;border-radius:4px;display:flex;align-items:center;"
          "justify-content:center;font-size:1.5em;background:var(--background-fill-secondary)")
 _PICTURES = {"reference": "Reference", "end_image": "End image"}
+_NO_IMAGE = "The image was not added. Add one that can be read, such as PNG or JPEG."
+# the page has the image already, so nothing of this computer is read to show it
+_FIRST_OF_GALLERY = "images => images?.[0]?.image ?? null"
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Staged:
     `text`     of the storyboard
     `clips`    of the video
     `run`      the name of the run, "" for the form
+    `starts`   with an image of the form, not with a video that it continues
     `prompts`  what each clip gets where its row has no prompt
     `notes`    what is wrong with it, and how long it gets
     `chosen`   the clip that is edited
@@ -78,6 +82,7 @@ class Staged:
     text: str = ""
     clips: int = 0
     run: str = ""
+    starts: bool = False
     prompts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     chosen: int = 0
@@ -117,15 +122,25 @@ def of_form(line: FormLine, values: tuple[Any, ...], prompt: Any, chosen: int) -
         repeat = 1
     else:
         clips, repeat = clips_of(plan, inputs), plan.variant.prompt_repeat
-    return Staged(text, clips, "", tuple(chain.stream(asked, clips, repeat)),
-                  tuple(line.said(checked, inputs))).at(chosen)
+    starts = not set(str(inputs.get("image_prompt_type") or "")) & set("VL")
+    return Staged(text, clips, "", starts, tuple(chain.stream(asked, clips, repeat)),
+                  (*line.said(checked, inputs), *_in_the_form(plan, inputs))).at(chosen)
+
+
+def _in_the_form(plan: Plan | None, inputs: Mapping[str, Any]) -> Iterator[str]:
+    """What is missing, and is not added here."""
+    if plan is not None and plan.sound and sound.given(inputs) is None:
+        yield "Add the sound in WanGP's form, on its first tab."
+    if plan is not None and plan.variant.poses and pose_video.given(inputs) is None:
+        yield "Add the pose video in WanGP's form, on its first tab."
 
 
 def of_run(run: Run, chosen: int) -> Staged:
     """The storyboard of a run. Raises StoreError."""
     about = run.about
     prompts = chain.stream(about.asked or [""], about.clips, about.repeat)
-    staged = Staged(write(resuming.storyboard_of(run)), about.clips, run.name, tuple(prompts))
+    staged = Staged(write(resuming.storyboard_of(run)), about.clips, run.name,
+                    prompts=tuple(prompts))
     return noted(staged.at(chosen), run)
 
 
@@ -191,7 +206,7 @@ def note(staged: Staged | None) -> str:
     """What stands above the cards, in HTML."""
     if staged is None:
         return ("The form's model has no SVI settings. Choose a profile above and press "
-                "<b>New video</b> first.")
+                "<b>New storyboard</b> first.")
     first, *rest = [escape(text, quote=False) for text in staged.notes] or [""]
     return "<br>".join([f"<b>{first}</b>", *rest])
 
@@ -203,7 +218,7 @@ class Desk:
 
     def __init__(self, tab: Any, line: FormLine):
         self.tab, self.line = tab, line
-        self.prompt = line.components.get("prompt")
+        self.prompt, self.gallery = map(line.components.get, ("prompt", "image_start"))
         with gr.Accordion("Storyboard: what each clip gets", open=False,
                           elem_id="svi_desk") as self.part:
             self.state = gr.State(None)
@@ -211,6 +226,8 @@ class Desk:
             self.note = gr.HTML(note(None), elem_id="svi_desk_note")
             with gr.Row(visible=False) as self.body:
                 with gr.Column(scale=2, min_width=300):
+                    self.start = gr.Image(label="Start image", type="filepath", sources=["upload"],
+                                          image_mode=None, height=140, elem_id="svi_start_image")
                     self.cards = gr.Dataset(
                         components=[gr.HTML(visible=False, render=False)],
                         headers=["Click a clip to change it"], layout="table", samples=[],
@@ -230,7 +247,7 @@ class Desk:
                               ) as self.more:
                 self._texts()
         self.outputs = [self.state, self.note, self.body, self.more, self.cards, self.count,
-                        self.stamp, self.title,
+                        self.stamp, self.title, self.start,
                         self.row_prompt, *self.texts.values(), *self.pictures.values(), self.loop,
                         self.new_shot, self.fault, self.text, self.pause, self.generate,
                         self.remake, self.to_form]
@@ -279,8 +296,10 @@ class Desk:
         self.inputs = [self.state, *form]  #: of `shown`
         quiet = {"concurrency_id": CONCURRENCY}
         row = [self.state, self.stamp, self.row_prompt, *self.texts.values(), self.new_shot]
-        on(self.to_form.click, lambda _, *form: self.shown(None, *form), self.inputs,
-           self.outputs, **quiet)
+        self.show_on(self.to_form.click, lambda _, *form: self.shown(None, *form))
+        for event in self.line.filled:
+            self.show_on(event.then, self._form_filled)
+        self._connect_start(form)
         both = [*self.outputs, *self.form_outputs]
         typed = gr.on([one.input for one in row[2:]], guarded(self._typed), row, both,
                       trigger_mode="always_last", show_progress="hidden", **quiet)
@@ -312,17 +331,57 @@ class Desk:
                                     strict=False):
             one.then(guarded(partial(self._added, name)), [self.state], [box],
                      show_progress="hidden", **quiet)
-        remake = job(self.tab, lambda run, state: resuming.restaged(run, state.board, state.clips))
-        on(self.remake.click, lambda page, *row: self._after_typing(
+        remake = job(self.tab, lambda run, state: resuming.restaged(run, state.board, state.clips),
+                     stays=True)
+        page = self.tab.plugin.state
+        redone = on(self.remake.click, lambda page, *row: self._after_typing(
             lambda state: remake(page, state.run, state))(*row),
-           [self.tab.plugin.state, *row], job_outputs(self.tab.plugin), **quiet)
+            [page, *row], job_outputs(self.tab.plugin), **quiet)
+        on(redone.then, self._watch, [page], [self.tab.timer])
         press = self.line.components.get("generate_btn")
         self.generate.visible = press is not None
         if press is not None:
             id = press.elem_id or f"component-{press._id}"
-            on(self.generate.click, self._typed, row, both, **quiet).then(
-                None, [self.fault], None,
-                js=f"fault => {{fault || document.getElementById({id!r})?.click()}}")
+            asked = on(self.generate.click, self._typed, row, both, **quiet)
+            asked.then(None, [self.fault], None,
+                       js=f"fault => {{fault || document.getElementById({id!r})?.click()}}")
+            on(asked.then, self._watch, [page], [self.tab.timer])
+
+    def _connect_start(self, form: list[Any]) -> None:
+        """The start image is that of WanGP's form: what is added here is there, and the other way
+        round."""
+        gallery, images = self.gallery, self.line.inputs[1]
+        radio = self.line.components.get("image_prompt_type_radio")
+        quiet = {"concurrency_id": CONCURRENCY}
+        if gallery is None:
+            self.start.visible = False
+            return
+        outputs = [gallery, images, *([radio] if radio is not None else [])]
+        added = on(self.start.upload, lambda *given: self._start(*given)[:len(outputs)],
+                   [self.start, images], outputs, **quiet)
+        self._mirror(added.then(guarded(self._start_added), [images], None, **quiet).then)
+        cleared = on(self.start.clear, lambda images: ([], {**images, "image_start": False}),
+                     [images], outputs[:2], **quiet)
+        for event in (added, cleared):
+            event.then(guarded(self._noted), [self.state, self.stamp, *form],
+                       [self.state, self.note, self.cards, self.count, self.title],
+                       show_progress="hidden", **quiet)
+        self._mirror(gallery.change)
+
+    def _mirror(self, event: Callable[..., Any]) -> None:
+        """Has an event show the start image of WanGP's form."""
+        event(None, [self.gallery], [self.start], js=_FIRST_OF_GALLERY)
+
+    def show_on(self, event: Callable[..., Any], show: Callable[..., Any] | None = None) -> None:
+        """Has an event update the desk."""
+        done = on(event, show or self.shown, self.inputs, self.outputs, concurrency_id=CONCURRENCY)
+        if self.gallery is not None:
+            self._mirror(done.then)
+
+    def _watch(self, page: dict[str, Any]) -> Any:
+        """Has the list of runs show the run that begins."""
+        actions.expect_run(page)
+        return gr.Timer(active=True)
 
     def shown(self, state: Staged | None, *form: Any) -> dict[Any, Any]:
         """The desk as it is now: about the same run, or about the form."""
@@ -332,6 +391,26 @@ class Desk:
                 return self._values(_filled(noted(state, run)), run)
         chosen = state.chosen if state is not None else 0
         return self._values(self._of_form(chosen, form), None)
+
+    def looked(self, state: Staged | None) -> Any:
+        """The desk, whose run may have got another clip, or ended. The editor stays."""
+        if state is None or not is_name(state.run):
+            return gr.skip()
+        run = self.tab.store.open(state.run)
+        now = noted(state, run)
+        if now == state:
+            return gr.skip()
+        values = self._values(now, run)
+        return {part: values[part] for part in (self.state, self.note, self.cards, self.remake)}
+
+    def _form_filled(self, state: Staged | None, *form: Any) -> Any:
+        """WanGP has filled its form, as for a new video."""
+        if state is not None and state.run:
+            return gr.skip()
+        now = self._of_form(state.chosen if state is not None else 0, form)
+        if state is not None and now is not None and now.text.strip() == state.text.strip():
+            return self._noted(state, state.stamp, *form)
+        return self._values(now, None)
 
     def _noted(self, state: Staged, stamp: str, *form: Any) -> Any:
         """The note and the cards as the form is now; a sound decides how many clips there are."""
@@ -374,7 +453,7 @@ class Desk:
         values |= {
             self.cards: gr.Dataset(samples=cards(staged, run, self._seen)),
             self.count: str(staged.clips),
-            self.title: _title(staged),
+            self.title: _title(staged), self.start: gr.update(visible=staged.starts),
             self.row_prompt: gr.update(value=row.prompt, placeholder=default),
             self.new_shot: row.new_shot,
             self.loop: gr.update(value=row.end_image == LOOP, interactive=last),
@@ -456,6 +535,14 @@ class Desk:
         changes = {name: getattr(typed, name) for name in ("prompt", *self.texts)}
         return edited(state.board, [state.chosen], **changes, new_shot=bool(new_shot))
 
+    def _start(self, path: str, images: dict[str, bool]) -> tuple[Any, ...]:
+        """Puts the start image into WanGP's form, which then starts with it."""
+        return [path], {**images, "image_start": True}, "S"
+
+    def _start_added(self, images: dict[str, bool]) -> None:
+        if not images.get("image_start"):
+            gr.Warning(_NO_IMAGE)
+
     def _pictured(self, name: str, state: Staged, path: str | None = None) -> dict[Any, Any]:
         kept = "" if path is None else keep(Path(path), self._images)
         return self._changed(state, lambda board: edited(board, [state.chosen], **{name: kept}))
@@ -465,7 +552,7 @@ class Desk:
         which it tells nobody."""
         if getattr(state.board.row(state.chosen), name) not in ("", LOOP):
             return gr.skip()
-        gr.Warning("The image was not added. Add one that can be read, such as PNG or JPEG.")
+        gr.Warning(_NO_IMAGE)
         return None
 
     def _pause(self, state: Staged, yes: bool) -> dict[Any, Any]:

@@ -1,6 +1,7 @@
-"""A new video: a button that sets WanGP's form for a profile of SVI."""
+"""A new video: buttons that set WanGP's form for a profile of SVI, and open it or the desk."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from ...files import read_json
 from ...runs.record import StoreError
 from ...text import sentence
 from ...variants import identify
+from ..form_line import FormLine
 from ..plan import DANCING, SMALL, first_image, is_blank
 from . import actions
 from .helpers import gr, on, to_form
@@ -16,30 +18,47 @@ from .helpers import gr, on, to_form
 FIRST = "SVI Shot Infinite LightX2V - 4 Steps"  #: the fast profile for beginners
 
 
-def create(plugin: Any, wgp: Mapping[str, Any]) -> None:
+class NewVideo:
     """`wgp` are the variables of wgp.py; `plugin` has the components of WanGP's page."""
-    offered = profiles(location.HOME)
-    with gr.Row(equal_height=True):
-        chosen = gr.Dropdown([*offered], value=FIRST if FIRST in offered else None, scale=3,
-                             label="Profile", show_label=False, container=False, min_width=240,
-                             elem_id="svi_profile")
-        button = gr.Button("New video", variant="primary", scale=1, min_width=120,
-                           elem_id="svi_new")
 
-    def work(state: dict[str, Any], name: str | None) -> Iterator[tuple[Any, ...]]:
+    def __init__(self, plugin: Any, wgp: Mapping[str, Any], line: FormLine):
+        self.plugin, self.wgp, self.line = plugin, wgp, line
+        self.offered = profiles(location.HOME)
+        with gr.Row(equal_height=True):
+            self.chosen = gr.Dropdown(
+                [*self.offered], value=FIRST if FIRST in self.offered else None, scale=3,
+                label="Profile", show_label=False, container=False, min_width=240,
+                elem_id="svi_profile")
+            self.button = gr.Button("New video", variant="primary", scale=1, min_width=120,
+                                    elem_id="svi_new")
+            self.stage = gr.Button("New storyboard", scale=1, min_width=120,
+                                   elem_id="svi_new_storyboard")
+
+    def connect(self, desk: Any) -> None:
+        """Has "New video" open WanGP's form, and "New storyboard" the desk, if there is one."""
+        plugin = self.plugin
+        given = [plugin.state, self.chosen]
+        form = [plugin.save_form_trigger, plugin.refresh_form_trigger, plugin.model_choice_target]
+        on(self.button.click, partial(self._work, lambda: [to_form(plugin)]), given,
+           [plugin.main_tabs, *form])
+        self.stage.visible = desk is not None
+        if desk is not None:
+            on(self.stage.click, partial(self._work, lambda: [gr.update(open=True), None]), given,
+               [desk.part, desk.state, *form])
+
+    def _work(self, opens: Callable[[], list[Any]], state: dict[str, Any], name: str | None
+              ) -> Iterator[tuple[Any, ...]]:
+        """Sets the form; `opens` gives the values of what is shown with it."""
         if name is None:
             raise StoreError("choose a profile first")
-        saved = actions.form_saved(state)
-        yield gr.skip(), next(saved), gr.skip(), gr.skip()
+        saved, opened = actions.form_saved(state), opens()
+        yield *[gr.skip()] * len(opened), next(saved), gr.skip(), gr.skip()
         next(saved)
-        fill, switch = apply(wgp, state, offered[name])
+        fill, switch = apply(self.wgp, state, self.offered[name])
         model = switch.partition("|")[0] if switch else state["model_type"]
-        gr.Info(f"The form is set for \"{name}\". {next_steps(wgp, state, model)}", duration=20)
-        yield to_form(plugin), gr.skip(), fill or gr.skip(), switch or gr.skip()
-
-    on(button.click, work, [plugin.state, chosen],
-       [plugin.main_tabs, plugin.save_form_trigger, plugin.refresh_form_trigger,
-        plugin.model_choice_target])
+        self.line.tell_once_filled(state, f"The form is set for \"{name}\". "
+                                          f"{next_steps(self.wgp, state, model)}")
+        yield *opened, gr.skip(), fill or gr.skip(), switch or gr.skip()
 
 
 def next_steps(wgp: Mapping[str, Any], state: Mapping[str, Any], model: str) -> str:

@@ -15,24 +15,27 @@ from . import actions, view
 from .helpers import gr, in_words, on, text_to_copy, to_form
 
 
-def job(tab: Any, make: Callable[..., dict[str, Any]]) -> Callable[..., tuple[Any, ...]]:
+def job(tab: Any, make: Callable[..., dict[str, Any]], stays: bool = False
+        ) -> Callable[..., tuple[Any, ...]]:
     """The work of a button: puts the settings that `make` returns into WanGP's queue, which starts.
-    WanGP's form stays as it is, so that no later video belongs to the run. A WanGP before 11 takes
-    jobs from its form only."""
+    WanGP's form stays as it is, so that no later video belongs to the run, and it is opened unless
+    the user `stays` in the tab. A WanGP before 11 takes jobs from its form only."""
     starts = getattr(tab.plugin, "load_queue_trigger", None) is not None
 
     def work(state: dict[str, Any], name: str, *entered: Any) -> tuple[Any, ...]:
         run: Run = tab.store.open(name)
         settings = make(run, *entered)
+        what = actions.what_happens(run, settings, len(run.done()))
         if starts:
             filled: tuple[Any, ...] = (actions.into_queue(tab.wgp, state, settings),)
+            gr.Info(f"WanGP's next job is to {what}.", duration=20)
         else:
             filled = actions.into_form(tab.wgp, state, run, settings)
-        what = actions.what_happens(run, settings, len(run.done()))
-        gr.Info(f"WanGP's next job is to {what}." if starts else
-                f"The settings are in the form. Press Generate to {what}. Afterwards, set "
-                "\"SVI run\" back to auto.", duration=20)
-        return to_form(tab.plugin), *(one or gr.skip() for one in filled)
+            tab.line.tell_once_filled(state, (
+                f"The settings are in the form. Press Generate to {what}. Afterwards, set \"SVI "
+                "run\" back to auto."))
+        there = gr.skip() if stays and starts else to_form(tab.plugin)
+        return there, *(one or gr.skip() for one in filled)
     return work
 
 

@@ -14,9 +14,10 @@ from typing import Any
 from ...runs.state import is_running
 from ...runs.store import FOLDER, Store
 from .. import form_line, visitors
-from . import doctor, lora_files, new_video, pose_preview, view
+from . import actions, doctor, lora_files, pose_preview, view
 from .desk import CONCURRENCY, Desk
 from .helpers import gr, in_words, on
+from .new_video import NewVideo
 from .run_panel import RunPanel
 
 ID, LABEL = "wan2gp_svi", "SVI"
@@ -100,15 +101,16 @@ class Tab:
         here = gr.context.Context.block  # the tab, which WanGP has made
         for tell in self.told:
             tell()
-        new_video.create(self.plugin, self.wgp)
+        new = NewVideo(self.plugin, self.wgp, self.line)
+        self.timer = gr.Timer(EVERY, active=False)
         self.desk = desk = Desk(self, self.line) if self.line.storyboard is not None else None
+        new.connect(desk)
         with gr.Row():
             gr.HTML(ABOUT)
             refresh = gr.Button("Refresh", scale=0, min_width=120, elem_id="svi_refresh")
         if visitors.is_off(self.wgp):
             gr.Markdown(visitors.OFF, elem_id="svi_visitors")
         self.names, self.shown = gr.State([]), gr.State([])
-        self.timer = gr.Timer(EVERY, active=False)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 self.runs = gr.Dataset(
@@ -124,10 +126,13 @@ class Tab:
            panel.outputs, **one_by_one).then(None, None, None, js=SCROLL)
         # a change of a hidden component, by which WanGP tells of an opened tab, is none in gradio 6
         for event in (here.select, refresh.click, self.timer.tick):
-            on(event, self.refreshed, [panel.chosen, self.shown], self.all_outputs(panel),
-               **one_by_one)
+            fresh = on(event, self.refreshed, [panel.chosen, self.shown, self.plugin.state],
+                       self.all_outputs(panel), **one_by_one)
+            if desk is not None and event is not here.select:
+                on(fresh.then, desk.looked, [desk.state],
+                   [desk.state, desk.note, desk.cards, desk.remake], concurrency_id=CONCURRENCY)
         if desk is not None:
-            on(here.select, desk.shown, desk.inputs, desk.outputs, concurrency_id=CONCURRENCY)
+            desk.show_on(here.select)
         on(self.plugin.main_tabs.select, self._left, None, [self.timer])
         pose_preview.create(self.plugin, self.wgp)
         lora_files.create(self.wgp)
@@ -137,13 +142,15 @@ class Tab:
         """What `refreshed` updates."""
         return [self.runs, self.names, self.shown, self.empty, self.timer, *panel.outputs]
 
-    def refreshed(self, chosen: str, shown: list[Any] | None = None) -> dict[Any, Any]:
+    def refreshed(self, chosen: str, shown: list[Any] | None = None,
+                  state: dict[str, Any] | None = None) -> dict[Any, Any]:
         """The list of runs and the panel of the chosen one, as they are now. Rows that are `shown`
-        already are not sent again."""
+        already are not sent again. `state` of the page: whether a run is about to begin."""
+        begins = state is not None and actions.is_expected(self.wgp, state)
         rows, names = view.rows(self.store)
         values = {self.names: names, self.shown: rows, **self.panel.show(chosen, clicked=False),
                   self.empty: gr.update(value=view.empty(self.store.folder), visible=not rows),
-                  self.timer: gr.Timer(active=any(map(is_running, self.store.runs())))}
+                  self.timer: gr.Timer(active=begins or any(map(is_running, self.store.runs())))}
         if rows != shown:
             values[self.runs] = gr.Dataset(samples=rows, visible=bool(rows))
         return values
