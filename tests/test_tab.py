@@ -839,6 +839,22 @@ def test_the_tab_is_among_wangps_plugins_and_not_in_its_configuration():
     assert set(plugin.requested) >= set(tab.COMPONENTS)
 
 
+def test_what_svis_own_plugin_has_to_say_is_at_the_top_of_the_tab(monkeypatch):
+    module, said = plugins(), []
+    tab.offer(module, print)
+    application = module.WAN2GPApplication()
+    other = Plugin()
+    other.tabs[tab.ID] = SimpleNamespace(component_constructor=lambda: said.append("refused"))
+    application.plugin_manager.plugins["wan2gp-svi"] = other
+    application.initialize_plugins({"server_config": {"enabled_plugins": []},
+                                    **dict.fromkeys(tab.FUNCTIONS, print)})
+    _, create = application.plugin_manager.plugins[tab.ID].tabs[tab.ID]
+    assert not other.tabs and not said  # or there would be two tabs of one name
+    monkeypatch.setattr(tab, "gr", MagicMock())  # as far as it gets without gradio
+    create()
+    assert said == ["refused"]
+
+
 def test_a_wangp_that_the_tab_does_not_fit_starts_and_a_line_says_so():
     module, said = plugins(), []
     tab.offer(module, said.append)
