@@ -87,7 +87,7 @@ def test_settings_are_written_and_the_next_command_is_said(store: Store, svi):
 
 
 def test_stop_names_the_run_that_is_running(store: Store, svi):
-    idle, run = make(store), make(store, 2, "")
+    idle, run = make(store), make(store, 1, "")
     assert svi("stop")[::2] == (1, f"No run in {store.folder} is running.\n")
     assert svi("stop", idle.name)[2] == f"Run {idle.name} is not running. No run is running.\n"
     release = run.lock()
@@ -95,13 +95,19 @@ def test_stop_names_the_run_that_is_running(store: Store, svi):
         1, f"Run {idle.name} is not running. Running: {run.name}.\n")
     assert not (idle.folder / STOP).exists()
     assert svi("stop")[:2] == (
-        0, f"Run {run.name} is in its last clip and will be finished with it.\n")
+        0, f"Run {run.name} stops after the current clip. You can resume it at any time.\n")
     assert (run.folder / STOP).exists()
     assert svi("stop", run.name, "--undo")[0] == 0 and not (run.folder / STOP).exists()
     other = make(store, 1, "")
     release_other = other.lock()
     assert "Several runs are running" in svi("stop")[2]
     release(), release_other()
+    last = make(store, 2, "")
+    release = last.lock()
+    assert svi("stop")[:2] == (
+        0, f"Run {last.name} is in its last clip and will be finished with it.\n")
+    assert not (last.folder / STOP).exists(), "there is nothing to take back"
+    release()
 
 
 def test_runs_without_a_clip_are_removed_together(store: Store, svi):
@@ -255,6 +261,24 @@ def test_a_storyboard_that_cannot_be_is_a_sentence(svi, tmp_path, text, options,
     file.write_text(text, encoding="utf-8")
     code, _, error = svi("storyboard", *(one.format(file=file) for one in options))
     assert code == 1 and said in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(("make_it", "options"), [
+    (lambda path: None, ["storyboard", "{file}"]),
+    (lambda path: path.mkdir(), ["storyboard", "{file}"]),
+    (lambda path: path.write_bytes(b"[1]\nprompt = \xfc"), ["storyboard", "{file}"]),
+    (lambda path: path.touch(), ["storyboard", "--run", "7f3a", "--out", "{file}"]),
+    (lambda path: path.touch(), ["extend", "7f3a", "--sound", "{file}"]),
+    (lambda path: path.touch(), ["redo", "7f3a", "--clip", "2", "--seed", "9", "--out", "{file}"]),
+])
+def test_a_message_has_the_name_of_a_file_as_it_is(svi, store, tmp_path, monkeypatch, make_it,
+                                                   options):
+    run = make(store)
+    run.folder.rename(run.folder.with_name("20261126-7f3a"))
+    monkeypatch.chdir(tmp_path)
+    make_it(Path("text ü"))
+    code, _, error = svi(*(one.format(file="text ü") for one in options))
+    assert code == 1 and "text ü" in error and error.endswith(".\n"), error
 
 
 def test_a_storyboard_in_another_encoding_is_said(svi, tmp_path):

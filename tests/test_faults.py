@@ -7,6 +7,8 @@ from __future__ import annotations
 import concurrent.futures.thread
 import gc
 import io
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -181,6 +183,24 @@ def test_a_disk_that_is_full_as_a_clip_is_kept_is_said_in_a_sentence(
             and "bug in SVI" not in said)
     assert len(videos.read(wgp.video)) == 76, "WanGP has written it into a file of its own"
     assert wgp.generate(settings("film", 3)) and np.array_equal(shown(wgp), expected["film"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be removed there")
+@pytest.mark.parametrize("place", ["receive", "save"])
+def test_a_run_whose_folder_is_removed_while_it_is_made_is_not_called_safe(
+        place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    wgp, real, calls = WanGP(tmp_path), getattr(recorder.Recording, place), []
+
+    def removed(recording, *arguments, **options):
+        calls.append(place)
+        if len(calls) == 2:
+            shutil.rmtree(recording.run.folder)
+        return real(recording, *arguments, **options)
+
+    monkeypatch.setattr(recorder.Recording, place, removed)
+    wgp.generate(settings("film", 3))
+    said = capsys.readouterr().out + wgp.error
+    assert "is gone, with all clips of run" in said and "are safe" not in said, said
 
 
 @pytest.mark.parametrize("aborted", [True, False])

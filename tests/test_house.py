@@ -47,6 +47,7 @@ ONLY = {
 }
 #: imports inside functions that go against the arrows
 LAZY = {
+    "wangp": {"install.plugin"},
     "wangp.start": {"demo.in_wangp.loader", "selftest.passed", "wangp.tab.tab"},
     "wangp.recorder": {"drift"},
     "install.cli": {"demo.in_wangp.record", "selftest.command"},

@@ -9,7 +9,7 @@ import re
 import sys
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -474,6 +474,20 @@ def test_a_start_image_can_be_a_path_or_a_gallery(tmp_path):
         assert warned(image_start=start) == {}
 
 
+@pytest.mark.parametrize("ending", [".png", ".jpg"])
+def test_a_start_image_that_cannot_be_read_is_refused(tmp_path, ending):
+    pillow = pytest.importorskip("PIL.Image")
+    path = tmp_path / f"my picture ü{ending}"
+    pillow.effect_noise((99, 66), 60).convert("RGB").save(path)
+    assert said("error", image_start=str(path)) == {}
+    whole = path.read_bytes()
+    for content in (b"a text", b"", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        for given in (str(path), [path], [(str(path), None)]):
+            text = said("error", image_start=given)["start-image"]
+            assert f"the start image {path.name} cannot be read as an image" in text
+
+
 def test_a_black_picture_is_no_start_image(tmp_path):
     pillow = pytest.importorskip("PIL.Image")
     black = pillow.new("RGBA", (832, 480), (0, 0, 0, 255))
@@ -578,10 +592,10 @@ def test_the_line_in_the_form_says_which_lora_file_is_not_there(tmp_path):
         return form_line.words(check("i2v", PLAIN, asked, SERVER, None, tmp_path), asked, False)
 
     assert said("https://a.b/svi-shot.safetensors")[1:] == [
-        "svi-shot.safetensors is not on the disk yet: WanGP downloads it before the first clip. "
-        f"Without internet, put it into {tmp_path}."]
-    assert said("svi-shot.safetensors")[1].startswith(
-        f"svi-shot.safetensors is not in {tmp_path}, and WanGP does not know")
+        "The LoRA svi-shot.safetensors is not on the disk yet: WanGP downloads it before the first "
+        f"clip. Without internet, put it into {tmp_path}."]
+    assert said("svi shot ü.safetensors")[1].startswith(
+        f"The LoRA svi shot ü.safetensors is not in {tmp_path}, and WanGP does not know")
     (tmp_path / "svi-shot.safetensors").touch()
     assert len(said("svi-shot.safetensors")) == 1
 
@@ -638,18 +652,63 @@ def form(monkeypatch):
     components |= {"tab_id": "generate", "custom_settings_rows": []}
     components["state"].value = {"model_type": "i2v"}
     plugin = SimpleNamespace(request_component=lambda name: None)
-    form_line.add(plugin, wgp)
+    event = MagicMock()  # by which WanGP fills its form
+    monkeypatch.setattr(form_line, "_filling", lambda parts: [event])
+    line = form_line.add(plugin, wgp)
     assert plugin.post_ui_setup(components) == {}
-    update = gradio.on.call_args_list[0].kwargs["fn"]
+    update, given = (call.kwargs["fn"] for call in gradio.on.call_args_list[:2])
 
-    def look(loras, frames, was_on="", model="i2v", sound=None, poses=None):
-        shown = update({"model_type": model}, was_on, False, {"image_start": True}, frames, loras,
+    def images(uploads, *galleries):
+        for name in ("image_start", "image_end"):
+            components[name].GRADIO_CACHE = str(uploads)
+        return given(*galleries)
+
+    def look(loras, frames, was_on="", model="i2v", sound=None, poses=None,
+             images=MappingProxyType({"image_start": True})):
+        shown = update({"model_type": model}, was_on, False, images, frames, loras,
                        "1", "S", 0, -1, sound, "A" if model == "multitalk" else "",
                        poses, "V" if model == DANCING else "", "832x480", 4)
         return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
                         strict=True))
 
+    look.given = images
+    look.gradio, look.line = gradio, line
     return look
+
+
+def test_a_new_video_is_announced_when_the_form_is_filled_and_not_before(form):
+    event, = form.line.filled
+    tell, page = event.then.call_args.args[0], {}
+    assert "queue" not in event.then.call_args.kwargs, "gradio shows messages of its queue alone"
+    form.line.tell_once_filled(page, "Add a start image")
+    assert not form.gradio.Info.called, "WanGP would take an image out again that is added now"
+    tell(page)
+    form.gradio.Info.assert_called_once_with("Add a start image", duration=20)
+    tell(page)
+    assert form.gradio.Info.call_count == 1
+    form.line.filled = []  # a gradio that does not tell of it
+    form.line.tell_once_filled(page, "Add a start image")
+    assert form.gradio.Info.call_count == 2
+
+
+def test_the_line_in_the_form_knows_the_image_that_was_added_and_no_other_file(form, tmp_path):
+    uploads, other = tmp_path / "uploads", tmp_path / "other.png"
+    uploads.mkdir()
+    for path in (uploads / "start.png", other):
+        path.write_bytes(b"a text")
+    loras = ["svi-shot.safetensors"]
+
+    def line(*shown):
+        return form(loras, 405, images=form.given(uploads, *shown))["line"]
+
+    def gallery(path):
+        return [{"image": {"path": str(path)}, "caption": None}]
+
+    assert "The start image start.png cannot be read" in line(gallery(uploads / "start.png"), [])
+    for shown in (gallery(other), gallery(uploads / "../other.png"), gallery("\0"), [{}], "x"):
+        assert line(shown, []).endswith("<b>SVI-Shot: 5 clips, 401 frames, 25.1 s.</b>")
+    for shown in (None, []):
+        assert "A start image is needed" in line(shown, [])
 
 
 def test_the_line_in_the_form_counts_a_dance_and_misses_its_poses(form, tmp_path):
@@ -663,13 +722,14 @@ def test_the_line_in_the_form_counts_a_dance_and_misses_its_poses(form, tmp_path
 def test_the_form_is_wangps_own_while_svi_is_off(form, capsys):
     off, on = form([LIGHTX2V], 81), form(["svi-shot.safetensors"], 810)
     assert off["row"] == {"visible": False} and off["line"] == ""
-    assert (off["frames"], off["overlap"]) == ({"maximum": 737}, {"maximum": 1})
+    assert (off["frames"], off["overlap"]) == ({"maximum": 737}, {"maximum": 1, "value": 1})
     assert on["row"] == {"visible": True} and "10 clips, 801 frames" in on["line"]
     assert (on["frames"], on["overlap"]) == ({"maximum": 10125}, {"maximum": 5})
     assert off["settings"] == on["settings"] == {"visible": False}, "folded away"
     lost = form([LIGHTX2V], 810, on["was_on"])
     said = "<b>SVI is off: no SVI LoRA is active. Apply the SVI profile last.</b>"
     assert lost["line"].endswith(f"</style>{said}"), "its settings can be opened below"
+    assert lost["frames"] == {"maximum": 810}, "none that gradio 6 refuses with the user's frames"
     other = form([LIGHTX2V], 81, on["was_on"], model="t2v")
     assert other["row"] == {"visible": False} and other["frames"] == other["overlap"] == {}
     assert other["settings"] == {"visible": True}, "another model's settings"
@@ -791,7 +851,7 @@ def run(*arguments):
 def saved(tmp_path):
     """-> a file of settings with the path of a picture."""
     picture = tmp_path / "picture.png"
-    picture.write_bytes(b"not read")
+    pytest.importorskip("PIL.Image").new("RGB", (832, 480), "white").save(picture)
 
     def write(name="settings.json", folder=tmp_path, **changes):
         settings = request(**{"image_start": str(picture), **changes})
@@ -876,9 +936,9 @@ def test_a_lora_file_that_is_not_there_is_said_with_what_wangp_does(saved, wangp
     given = [saved(activated_loras=names, loras_multipliers="1 1 1"), "--wangp", wangp]
     assert run(*given) == 1
     out = capsys.readouterr().out
-    assert f"error: svi-shot.safetensors is not in {folder}, and WanGP does not know where" in out
-    assert f"error: a.safetensors is not in {folder / 'mine'}, and" in out
-    assert "warning: new.safetensors is not on the disk yet: WanGP downloads it before" in out
+    assert f"error: the LoRA svi-shot.safetensors is not in {folder}, and WanGP does not" in out
+    assert f"error: the LoRA a.safetensors is not in {folder / 'mine'}, and" in out
+    assert "warning: the LoRA new.safetensors is not on the disk yet: WanGP downloads it" in out
     # WanGP notes the addresses that settings name: since 11.77 in this way, and before in that
     for file, key in (("loras_url_cache_v2.json", "loras/wan_i2v|mine/a.safetensors"),
                       ("loras_url_cache.json", "loras/wan_i2v/svi-shot.safetensors")):

@@ -45,7 +45,8 @@ def test_a_video_that_wangp_does_not_read_to_its_end_is_refused(tmp_path: Path):
                             np.zeros((seconds, 16, 16, 3), np.uint8), fps=1)
         text = found(continued(path), tmp_path).get("source-length", "")
         assert bool(text) is refused
-    assert text.startswith("189.mp4 lasts 3 min 09 s, and WanGP reads only the first 3 min 08 s")
+    assert text.startswith("the video 189.mp4 lasts 3 min 09 s, and WanGP reads only the first "
+                           "3 min 08 s")
     assert "it has 1 frames a second, and the clips 16. Set Force FPS" in text
     assert "source-length" not in found(continued(path, keep_frames_video_source="-100"), tmp_path)
     assert "source-length" not in found(continued(path) | {"image_prompt_type": "S"}, tmp_path)

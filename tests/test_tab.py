@@ -40,6 +40,7 @@ from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.plan import SMALL
 from wan2gp_svi.wangp.tab import (
     actions,
+    doctor,
     helpers,
     lora_files,
     new_video,
@@ -98,6 +99,14 @@ def test_a_row_says_what_a_run_is(store: Store):
     assert "### \\<my\\> storm: run" in view.summary(view.look(store.find(run.name)))
     rename(run, "")
     assert f"<b>{run.name}</b>" in view.card(view.look(run))
+
+
+def test_a_name_makes_a_run_no_newer(store: Store):
+    old, new = make(store), make(store)
+    os.utime(old.folder / "run.json", (9, 9))
+    rename(old, "storm")
+    assert [(run.name, run.about.label) for run in store.runs()] == [
+        (new.name, ""), (old.name, "storm")]
 
 
 @pytest.mark.parametrize(("done", "ended", "said"), [
@@ -167,13 +176,14 @@ def test_a_stop_can_be_taken_back(store: Store):
 
 @pytest.mark.parametrize("done, said", [
     (2, "Run {} stops after the current clip. You can resume it at any time."),
-    (3, "Run {} is in its last clip and will be finished with it."),
+    (3, "Run {} is in its last clip and will be finished with it."),  # nothing to cancel
     (4, "Run {} stops after the current clip."),  # extended: by how many clips is not known yet
 ])
 def test_a_stop_promises_to_resume_only_what_can_be_resumed(store: Store, done: int, said: str):
     run = make(store, done)
     release = run.lock()
     assert stop_button.press(run) == said.format(run.name)
+    assert stop_is_asked(run) == (stop_button.label(run, True) == "Cancel the stop") == (done != 3)
     release()
 
 
@@ -203,6 +213,36 @@ def test_the_button_beside_abort_is_there_while_a_run_of_this_page_is_made(
     del gen["status_display"]
     assert click({})[0] == hidden and not look({})[1].active and len(said) == 1
     assert stop_button.create({}, wgp) is None, "a WanGP without an Abort button"
+
+
+def test_a_page_that_did_not_start_the_run_says_so_and_can_stop_it(
+        store: Store, monkeypatch: pytest.MonkeyPatch):
+    gradio, said = MagicMock(update=lambda **changes: changes), []
+    gradio.Timer = lambda *_, active, **__: SimpleNamespace(active=active, tick="tick")
+    gradio.Info, gradio.Button = said.append, lambda *_, **options: buttons[options["elem_id"]]
+    buttons = {"svi_stop_here": MagicMock(), "svi_stop_elsewhere": MagicMock()}
+    monkeypatch.setitem(sys.modules, "gradio", gradio)
+    abort, generate = MagicMock(), MagicMock()
+    abort.parent.children = [abort, buttons["svi_stop_here"]]
+    row = gradio.Row().__enter__()
+    generate.parent.children = [generate, row]
+    wgp = {"get_gen_info": lambda state: state, "save_path": str(store.folder.parent)}
+    stop_button.create({"abort_btn": abort, "state": MagicMock(), "status_trigger": MagicMock(),
+                        "main": MagicMock(load="load"), "generate_btn": generate}, wgp)
+    assert generate.parent.children == [row, generate], "the line is above the button Generate"
+    events, look = gradio.on.call_args.args
+    assert "load" in events, "a page that was loaded again"
+    click = buttons["svi_stop_elsewhere"].click.call_args.args[0]
+    run = make(store)
+    assert look({})[2:4] == ({"visible": False}, "") and not look({})[1].active
+    release = run.lock()
+    here, timer, line, told, other = look({})
+    assert here["visible"] is False and line == {"visible": True} and timer.active
+    assert f"Run {run.name} is running: clip 3 of 4" in told and other == "Stop after this clip"
+    assert look({stop_button.RUN: run})[2] == {"visible": False}, "it has the button beside Abort"
+    assert click({})[4] == "Cancel the stop" and stop_is_asked(run) and len(said) == 1
+    release()
+    assert click({})[2] == {"visible": False} and len(said) == 1
 
 
 def test_what_can_be_done_with_a_run(store: Store):
@@ -366,6 +406,21 @@ def test_a_folder_is_opened_in_the_file_manager(tmp_path: Path, monkeypatch, scr
 
 # ----------------------------------------------------------------------------------------- visitors
 
+@pytest.mark.parametrize("listen", [True, False])
+def test_opening_the_doctor_tells_a_visitor_nothing_that_the_page_says_already(
+        monkeypatch: pytest.MonkeyPatch, listen: bool):
+    monkeypatch.delenv(visitors.TRUST, raising=False)
+    gradio = MagicMock()
+    for module in (doctor, helpers):
+        monkeypatch.setattr(module, "gr", gradio)
+    monkeypatch.setattr(doctor, "text_to_copy", MagicMock())
+    args = SimpleNamespace(listen=listen, share=False, server_name="localhost")
+    doctor.create({"args": args})
+    part = gradio.Accordion().__enter__()
+    assert part.expand.called is not listen
+    assert gradio.Button().click.called, "the server refuses it whatever a page sends"
+
+
 @pytest.mark.parametrize(("options", "variables", "shared"), [
     ({}, {}, False),
     ({"server_name": "127.0.0.1"}, {}, False), ({"server_name": "::1"}, {}, False),
@@ -527,7 +582,7 @@ def test_a_job_leaves_the_tab_unless_the_user_stays_in_it(
                                                          skip=lambda: "as it is"))
     monkeypatch.setattr(run_panel, "to_form", lambda plugin: "the form")
     plugin = SimpleNamespace(load_queue_trigger=object() if starts else None)
-    tab = SimpleNamespace(plugin=plugin, store=store, wgp=wgp)
+    tab = SimpleNamespace(plugin=plugin, store=store, wgp=wgp, line=MagicMock())
     work = run_panel.job(tab, resuming.resumed, stays=stays)
     shown = work({"model_type": "i2v"}, run.name)[0]
     # WanGP before 11 has to be asked in its form
@@ -782,6 +837,22 @@ def test_the_tab_is_among_wangps_plugins_and_not_in_its_configuration():
     plugin = application.plugin_manager.plugins[tab.ID]
     assert isinstance(plugin, Plugin) and plugin.tabs[tab.ID][0] == "SVI"
     assert set(plugin.requested) >= set(tab.COMPONENTS)
+
+
+def test_what_svis_own_plugin_has_to_say_is_at_the_top_of_the_tab(monkeypatch):
+    module, said = plugins(), []
+    tab.offer(module, print)
+    application = module.WAN2GPApplication()
+    other = Plugin()
+    other.tabs[tab.ID] = SimpleNamespace(component_constructor=lambda: said.append("refused"))
+    application.plugin_manager.plugins["wan2gp-svi"] = other
+    application.initialize_plugins({"server_config": {"enabled_plugins": []},
+                                    **dict.fromkeys(tab.FUNCTIONS, print)})
+    _, create = application.plugin_manager.plugins[tab.ID].tabs[tab.ID]
+    assert not other.tabs and not said  # or there would be two tabs of one name
+    monkeypatch.setattr(tab, "gr", MagicMock())  # as far as it gets without gradio
+    create()
+    assert said == ["refused"]
 
 
 def test_a_wangp_that_the_tab_does_not_fit_starts_and_a_line_says_so():

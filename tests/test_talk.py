@@ -177,7 +177,7 @@ def test_a_settings_file_names_its_sound(tmp_path, capsys):
     assert "3 clips of 81 frames, 241 frames, 9.6 s" in capsys.readouterr().out
     silence(tmp_path / "speech.wav", 3)
     assert main(["check", str(file), "--wangp", str(tmp_path)]) == 1
-    assert "error: speech.wav is silent" in capsys.readouterr().out
+    assert "error: the sound speech.wav is silent" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------------------- in WanGP's loop
@@ -278,7 +278,7 @@ def test_stop_resume_redo_and_a_longer_sound(tmp_path):
 
     with pytest.raises(StoreError, match="as long as its sound"):
         resuming.extended(first, 2)
-    with pytest.raises(StoreError, match="does not begin as the sound of run"):
+    with pytest.raises(StoreError, match="does not begin as that of run"):
         resuming.spoken_on(first, sounds.write(tmp_path / "o.wav", sounds.speech(400, seed=8)))
     with pytest.raises(StoreError, match="is not longer"):
         resuming.spoken_on(first, short)

@@ -68,7 +68,10 @@ def _run(arguments: list[str]) -> int:
         except (StoreError, OSError) as error:
             if is_closed_pipe(error):
                 raise
-            print(f"{sentence(files.explain(error).rstrip('.'))}.", file=sys.stderr)
+            said = files.explain(error).rstrip(".")
+            # Python's own errors begin with the name of a file
+            print(f"{said if getattr(error, 'filename', None) else sentence(said)}.",
+                  file=sys.stderr)
             return 1
     except ModuleNotFoundError as error:
         print(f"This Python lacks the package {error.name}. All commands but demo and selftest "
@@ -316,14 +319,15 @@ def _text(path: Path) -> str:
     try:
         return content(path, 4 * MOST).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise OSError(f"{path} is not UTF-8: save it as UTF-8") from None
+        raise OSError(f"the file {path} is not UTF-8: save it as UTF-8") from None
     except ValueError as error:
-        raise OSError(f"{path} cannot be read: {error}") from None
+        raise OSError(f"cannot read {path}: {error}") from None
 
 
 def _write(path: Path, text: str, chosen: Path | None) -> None:
     if chosen and path.exists():
-        raise OSError(f"{path} exists already, and nothing was written: choose another name")
+        raise OSError(f"the file {path} exists already, and nothing was written: choose another "
+                      "name")
     files.write(path, text.encode("utf-8"))
 
 

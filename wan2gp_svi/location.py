@@ -1,5 +1,6 @@
 """Where this package and WanGP are, and what WanGP's configuration says. Standard library only."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ def config(wangp: Path) -> dict[str, Any] | None:
     """WanGP's configuration; None if it is missing or unreadable."""
     found = read_json(wangp / CONFIG)
     return found if isinstance(found, dict) else None
+
+
+def running_config(wangp: Path) -> dict[str, Any] | None:
+    """The configuration of the WanGP that runs this: that of the folder given to it as --config, if
+    there is one yet; else as `config`."""
+    words = [word for given in sys.argv[1:] for word in given.split("=", 1)]
+    named = [Path(folder) for option, folder in zip(words, words[1:], strict=False)
+             if option == "--config"]
+    return config(next((folder for folder in named if (folder / CONFIG).is_file()), wangp))
 
 
 def lora_folder(wangp: Path, wan: str, given: str | None = None) -> Path:

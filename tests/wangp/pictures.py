@@ -1,6 +1,6 @@
 """Makes the pictures of WanGP's page in docs, and notes what they show (see pictured.py):
 
-    python tests/wangp/pictures.py WANGP [--python PYTHON] [--out docs]
+    python tests/wangp/pictures.py WANGP [--python PYTHON] [--out docs] [--plugins]
 
 It serves a throw-away copy of the real WanGP with SVI, and photographs it in Chromium. The runs in
 the tab show the demo model's world and are made for the picture.
@@ -9,6 +9,7 @@ the tab show the demo model's world and are made for the picture.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -22,6 +23,7 @@ sys.path[:0] = [str(HOME), str(HERE.parent), str(HERE)]
 
 import browser  # noqa: E402
 import pictured  # noqa: E402
+import published  # noqa: E402
 import torch  # noqa: E402
 import trees  # noqa: E402
 import videos  # noqa: E402
@@ -52,9 +54,13 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable,
                         help="the Python that has WanGP's packages")
     parser.add_argument("--out", type=Path, default=HOME / "docs", help="where the pictures go")
+    parser.add_argument("--plugins", action="store_true", help="only those of the Plugins tab")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
+        plugins(options.wangp.resolve(), options.python, work, options.out)
+        if options.plugins:
+            return
         tree = trees.copy(options.wangp.resolve(), work / "Wan2GP")
         subprocess.run([sys.executable, HOME / "install.py", tree], check=True,
                        stdout=subprocess.DEVNULL)
@@ -85,6 +91,34 @@ def main() -> None:
             page.screenshot(path=options.out / "tab.png")
         digests = json.dumps(pictured.digests(), indent=1) + "\n"
         (options.out / pictured.DIGESTS.name).write_text(digests, encoding="utf-8")
+
+
+def plugins(checkout: Path, python: str, work: Path, out: Path) -> None:
+    """WanGP's Plugins tab with SVI, and the tab SVI after the restart."""
+    tree, ui = trees.copy(checkout, work / "fresh/Wan2GP"), work / "plugins"
+
+    @contextlib.contextmanager
+    def page():
+        stored = ui / "config/wgp_config.json"
+        config = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
+        job = {"config": {"last_model_type": "i2v", **config}}
+        with trees.serve(python, tree, ui, job) as address, browser.open_page(address) as opened:
+            opened.wait_for_timeout(3000)
+            opened.set_viewport_size({"width": 1400, "height": 900})
+            yield opened
+
+    with published.Published(work / "published"):
+        with page() as first:
+            published.install(first)
+            first.mouse.move(5, 5)
+            first.wait_for_timeout(12_000)  # until messages have faded out
+            first.screenshot(path=out / "plugins-install.png")
+        with page() as second:
+            published.tab(second, "SVI")
+            second.locator("#svi_restart").wait_for()
+            second.wait_for_timeout(1000)
+            second.set_viewport_size({"width": 1400, "height": 400})
+            second.screenshot(path=out / "plugins-restart.png")
 
 
 def form(page, picture: Path) -> None:

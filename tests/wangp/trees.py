@@ -164,7 +164,7 @@ def answering(process: subprocess.Popen[bytes], port: int, log: Path,
     """The address of a launched server once it answers. The server ends with the block."""
     try:
         address, end = f"http://127.0.0.1:{port}/", time.monotonic() + timeout
-        while not _answers(address):
+        while not answers(address):
             if process.poll() is not None or time.monotonic() > end:
                 text = log.read_text(encoding="utf-8", errors="replace")
                 raise RuntimeError(f"the UI did not start:\n{text[-4000:]}")
@@ -177,7 +177,7 @@ def answering(process: subprocess.Popen[bytes], port: int, log: Path,
         process.wait()
 
 
-def _answers(address: str) -> bool:
+def answers(address: str) -> bool:
     try:
         with urllib.request.urlopen(address, timeout=5) as response:
             return response.status == 200

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import wan2gp_svi
 from wan2gp_svi import files, location, variants
-from wan2gp_svi.install import Refused, doctor, legacy, locate, loras
+from wan2gp_svi.install import Refused, doctor, legacy, locate, loras, plugin
 from wan2gp_svi.install.patches import read_series
 from wan2gp_svi.install.plan import Change, Plan, install_plan, uninstall_plan
 from wan2gp_svi.install.shipped import PACKAGE, PROFILES, Distribution
@@ -94,20 +94,24 @@ def _parser() -> argparse.ArgumentParser:
                         help="first remove the earlier SVI distribution (wan2gp-svi)")
     parser.add_argument("--dry-run", action="store_true",
                         help="show what would be done, and write nothing")
+    parser.add_argument("--plugin", default="", help=argparse.SUPPRESS)  # for child.py
     return parser
 
 
 def _run(wangp: Path, options: argparse.Namespace, distribution: Distribution) -> None:
     print(f"WanGP: {wangp} (version {locate.version(wangp)})")
+    again: list[str] = []
     with alone(wangp):
         if options.replace_old and not _replace_old(wangp, options.dry_run):
             return
         if options.uninstall:
             from wan2gp_svi.demo.in_wangp import record  # the demo model may be there too
 
+            again = plugin.comes_back(wangp)
             plan = record.without(wangp, uninstall_plan(wangp, distribution))
         else:
-            plan = install_plan(wangp, distribution)
+            owner = plugin.checked(wangp, distribution, options.plugin)
+            plan = install_plan(wangp, distribution, owner)
         if options.dry_run:
             print("Dry run: nothing is written.")
             _list(plan.changes)
@@ -118,7 +122,7 @@ def _run(wangp: Path, options: argparse.Namespace, distribution: Distribution) -
                 print("git is busy (.git/index.lock) and shows the hooked files as modified: run "
                       "install.py again when git is done")
     if options.uninstall:
-        _uninstalled(wangp, plan, options.dry_run)
+        _uninstalled(wangp, plan, again, options.dry_run)
     else:
         _installed(wangp, distribution, plan, options.dry_run)
     wanted = loras.downloads(wangp, options.download, options.lora_dir)
@@ -164,7 +168,7 @@ def _installed(wangp: Path, distribution: Distribution, plan: Plan, dry: bool) -
           f"{NAME} {distribution.release} is installed.", NEXT, sep="\n")
 
 
-def _uninstalled(wangp: Path, plan: Plan, dry: bool) -> None:
+def _uninstalled(wangp: Path, plan: Plan, again: Sequence[str], dry: bool) -> None:
     _kept(plan.kept, "Kept, because you edited it")
     for name, target in locate.links(wangp).items():
         print(f"Kept, because it is a link to {target}: {name}")
@@ -173,7 +177,7 @@ def _uninstalled(wangp: Path, plan: Plan, dry: bool) -> None:
     if not plan.changes:
         print(f"Nothing to do: {NAME} is not installed.")
     elif not dry:
-        print("Uninstalled.")
+        print("Uninstalled.", *again, sep="\n")
 
 
 def _kept(names: Sequence[str], why: str) -> None:

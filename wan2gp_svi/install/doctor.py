@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from wan2gp_svi import files, location
-from wan2gp_svi.install import Refused, legacy, locate, loras
+from wan2gp_svi.install import Refused, legacy, locate, loras, plugin
 from wan2gp_svi.install.git_clone import Filter, clone, filter_state
 from wan2gp_svi.install.patches import Patch, PatchError, hooked, present, read_series, unhooked
 from wan2gp_svi.install.plan import compare, ignored
@@ -29,7 +29,8 @@ QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version",
          "--format=csv,noheader,nounits")
 NOTHING = "No problems found."
 _File = Enum("_File", "WHOLE MISSING EDITED OLD")  # how a file of ours is
-_AGAIN = "run install.py again after every update of WanGP"
+_AGAIN = "{again} after every update of WanGP"
+_BY_HAND, _BY_PLUGIN = "run install.py again", "SVI's plugin adds the hooks again"
 _TRUST = 'run: git config --global --add safe.directory "{}", then install.py'
 _UPDATES = {
     Filter.NO_CLONE: f"not a git clone, {_AGAIN}",
@@ -45,7 +46,7 @@ _NEXT_UPDATE = {
     Filter.BROKEN: "git's filter is incomplete or from another release, so the next update of "
                    "WanGP may remove the hooks: run install.py.",
     Filter.NO_PYTHON: "git found no Python outside WanGP's folder, so the next update of WanGP "
-                      "removes the hooks: install Python, or run install.py after each update.",
+                      "removes the hooks: install Python, or {again} after each update.",
 }
 
 
@@ -59,6 +60,7 @@ def report(wangp: Path, distribution: Distribution, lora_dir: str | None, python
         *_pythons(wangp, python, wrong),
         f"System: {platform.platform()}",
         *(_gpus() or ["GPU: none found by nvidia-smi"]),
+        *(f"WanGP is in {kind}" for kind in [locate.kind(wangp)] if kind),
     ]
     lines = [
         *_releases(wangp, distribution, wrong),
@@ -72,6 +74,8 @@ def report(wangp: Path, distribution: Distribution, lora_dir: str | None, python
     ]
     wrong += [f"{name} is a link to {target}, and git and updates cannot work with it: "
               f"{locate.UNLINK}." for name, target in locate.links(wangp).items()]
+    if why := plugin.gone(wangp):
+        wrong.append(f"WanGP's next start uninstalls SVI, because {why}.")
     wrong += [*_earlier(wangp, patches), *_protected(wangp, patches), *_unfinished(wangp)]
     lines += ["Problems:" if wrong else NOTHING]
     lines += [f"  {number}. {what}" for number, what in enumerate(wrong, 1)]
@@ -88,14 +92,19 @@ def short(line: str, wangp: Path) -> str:
 
 def updates(wangp: Path, distribution: Distribution) -> str:
     """What an update of WanGP does to the hooks."""
-    return _UPDATES[_filter(wangp, distribution)].format(wangp.as_posix())
+    return _updated(_UPDATES[_filter(wangp, distribution)], wangp)
+
+
+def _updated(text: str, wangp: Path) -> str:
+    again = _BY_PLUGIN if plugin.owner(wangp) else _BY_HAND
+    return text.format(wangp.as_posix(), again=again)
 
 
 def _updates(wangp: Path, distribution: Distribution, wrong: list[str]) -> list[str]:
     state = _filter(wangp, distribution)
     if state in _NEXT_UPDATE and load(wangp):
-        wrong.append(_NEXT_UPDATE[state].format(wangp.as_posix()))
-    return [f"Updates: {_UPDATES[state].format(wangp.as_posix())}"]
+        wrong.append(_updated(_NEXT_UPDATE[state], wangp))
+    return [f"Updates: {_updated(_UPDATES[state], wangp)}"]
 
 
 def _filter(wangp: Path, distribution: Distribution) -> Filter:
@@ -104,10 +113,14 @@ def _filter(wangp: Path, distribution: Distribution) -> Filter:
 
 
 def copies(wangp: Path) -> list[str]:
-    """Which package WanGP uses, if it holds more than one."""
-    found = ", ".join(f"{folder.relative_to(wangp).as_posix()} ({release})"
-                      for folder, release in locate.copies(wangp).items())
-    return [f"Copies: WanGP uses {PACKAGE} in its own folder; not used: {found}"] if found else []
+    """The plugin that installs SVI, and which package WanGP uses if it holds another one."""
+    found = {folder.relative_to(wangp).as_posix(): release
+             for folder, release in locate.copies(wangp).items()}
+    own = f"{plugin.FOLDER}/{plugin.owner(wangp)}"
+    lines = [f"Plugin: {own} ({found.pop(own)}) installs SVI"] if own in found else []
+    named = ", ".join(f"{name} ({release})" for name, release in found.items())
+    return lines + ([f"Copies: WanGP uses {PACKAGE} in its own folder; not used: {named}"]
+                    if named else [])
 
 
 def _releases(wangp: Path, distribution: Distribution, wrong: list[str]) -> list[str]:

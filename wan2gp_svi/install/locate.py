@@ -13,6 +13,7 @@ SIGNS = ("wgp.py", "models/wan/any2video.py")
 COMMAND = os.environ.get("SVI_INSTALL", "python install.py")  #: what the user starts
 HOW = "drop WanGP's folder on install.bat" if "SVI_INSTALL" in os.environ else (
     "name its folder, python install.py PATH/TO/Wan2GP")
+CONTAINERS = ("/.dockerenv", "/run/.containerenv")  #: the sign of Docker, and of Podman
 UNLINK = "put a folder in its place, or delete it, and run install.py"
 
 
@@ -24,24 +25,67 @@ def _missing(folder: Path) -> list[str]:
 def find(given: str | None, home: Path, here: Path) -> Path:
     """The WanGP folder: `given`, or else the one around `home`, our distribution, or `here`.
 
-    Looks at `home` and its parent (the distribution was copied into WanGP), then at the folders
-    beside `home`, then at `here`. Raises Refused if none is WanGP, or if several beside `home` are.
+    A given folder may be one around WanGP, such as Pinokio's or a portable one. Else looks at
+    `home` and its parents (the distribution was copied into WanGP or is one of its plugins), then
+    at the folders beside `home`, then at `here`, then where others put WanGP. Raises Refused if
+    none is WanGP, or if several in one of these places are.
     """
     if given is not None:
         folder = Path(given or ".").expanduser()
-        if missing := _missing(folder):
+        missing = _missing(folder)
+        inside = _in(folder) if missing else []
+        if missing and not inside:
             raise Refused(f"{folder} is not a WanGP folder: it has no {' and no '.join(missing)}")
-        return folder.resolve()
-    for folder in (home, home.parent):
+        return _only([folder] if not missing else inside).resolve()
+    for folder in (home, *home.parents[:2]):
         if not _missing(folder):
             return folder.resolve()
-    beside = sorted(folder for folder in home.parent.iterdir() if not _missing(folder))
-    if len(beside) > 1:
-        raise Refused(f"there are several WanGP folders here ({', '.join(map(str, beside))}): "
-                      f"{HOW}")
-    if not beside and _missing(here):
+    beside = _in(home.parent)
+    if not beside and not _missing(here):
+        return here.resolve()
+    elsewhere = beside or [folder for folder in usual_places() if not _missing(folder)]
+    if not elsewhere:
         raise Refused(f"no WanGP ({' and '.join(SIGNS)}) around {home} or in {here}: {HOW}")
-    return (beside or [here])[0].resolve()
+    return _only(elsewhere).resolve()
+
+
+def _in(folder: Path) -> list[Path]:
+    """The WanGPs among the folders of a folder."""
+    try:
+        return sorted(one for one in folder.iterdir() if not _missing(one))
+    except OSError:
+        return []
+
+
+def _only(folders: list[Path]) -> Path:
+    if len(folders) > 1:
+        raise Refused(f"there are several WanGP folders here ({', '.join(map(str, folders))}): "
+                      f"{HOW}")
+    return folders[0]
+
+
+def usual_places() -> list[Path]:
+    """Where WanGP usually is: in Pinokio's folder, in its container, in the user's folder."""
+    user = Path.home()
+    pinokios = dict.fromkeys([user / "pinokio", Path(user.anchor, "pinokio")])
+    return [*(app for one in pinokios for app in sorted(one.glob("api/*/app"))),
+            Path(user.anchor, "workspace"), Path(user.anchor, "workspace/Wan2GP"),
+            user / "Wan2GP"]
+
+
+def kind(wangp: Path) -> str:
+    """What brought this WanGP: Pinokio, a container, or a portable package; "" if none is known."""
+    around = wangp.parent
+    if wangp.name == "app" and (around / "pinokio.js").is_file():
+        return f"Pinokio (its launcher is in {around})"
+    found = [one.parent for place in (wangp, around)
+             for pattern in ("python*/python.exe", "runtime/*/python.exe")
+             for one in sorted(place.glob(pattern)) if (one.parent / "DLLs").is_dir()
+             or list(one.parent.glob("python*._pth"))]
+    if found:
+        return f"a portable package (its Python is in {found[0]})"
+    in_container = any(Path(sign).exists() for sign in CONTAINERS)
+    return "a container (what is not in a volume is lost with it)" if in_container else ""
 
 
 def version(wangp: Path) -> str:

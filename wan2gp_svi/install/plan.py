@@ -40,8 +40,9 @@ class Plan:
     clone: Clone | None
 
 
-def install_plan(wangp: Path, distribution: Distribution) -> Plan:
-    """Brings WanGP to this release. Raises Refused (PatchError) if a hook does not fit."""
+def install_plan(wangp: Path, distribution: Distribution, plugin: str = "") -> Plan:
+    """Brings WanGP to this release, as the plugin of this name if there is one. Raises Refused
+    (PatchError) if a hook does not fit."""
     locate.check(wangp)
     state = load(wangp) or State()
     shipped, in_place = distribution.files(), distribution.in_place(wangp)
@@ -53,7 +54,7 @@ def install_plan(wangp: Path, distribution: Distribution) -> Plan:
     writes, kept = compare(wangp, distribution)
     old = {name: state.files[name] for name in (*kept, *in_place) if name in state.files}
     ours = old | {change.path: sha256(change.after or b"") for change in writes}
-    new = State(distribution.release, ours, names)
+    new = State(distribution.release, ours, names, plugin)
     git = clone(wangp) if usable(wangp) else None
     hidden = ignored(wangp, distribution, new)
     outside = _git_changes(wangp, git.wanted(distribution.patches, hidden) if git else {})
@@ -90,8 +91,12 @@ def uninstall_plan(wangp: Path, distribution: Distribution) -> Plan:
     """Removes what was installed, by this release or by the one that the state names."""
     state = load(wangp) or State()
     shipped, in_place = distribution.files(), distribution.in_place(wangp)
+    if state.files and distribution.root.resolve() == wangp.resolve() and (
+            not distribution.unpacked_into(wangp)):  # installed: what the state says is ours
+        shipped, in_place = {}, frozenset()
     names = [patch.path for patch in read_series(distribution.patches)]
-    hooked = dict.fromkeys([*reversed(names), *state.hooked])
+    # as installed, WanGP's start last: if this is killed, it can go on there
+    hooked = dict.fromkeys([*names, *state.hooked])
     sources = {name: _read(wangp / name) for name in hooked if locate.is_here(wangp, name)}
     hooks = [Change(name, source, unhooked(source)) for name, source in sources.items()
              if source is not None]
@@ -101,7 +106,9 @@ def uninstall_plan(wangp: Path, distribution: Distribution) -> Plan:
     litter = _unfinished(wangp, [*shipped, *names, *(change.path for change in outside)], state)
     written = [Change(name, _read(wangp / name), None) for name in (SELFTEST, STATE)
                if locate.is_here(wangp, name)]
-    changes = [*litter, *hooks, *outside, *gone, *written]
+    profiles = [change for change in gone if not _packaged(change.path)]
+    package = [change for change in gone if _packaged(change.path)]
+    changes = [*litter, *profiles, *hooks, *outside, *package, *written]
     folders = _ours(wangp) + _folders([*(shipped.keys() - in_place), *state.files, STATE])
     folders += (str(PurePosixPath(git.script).parent),) if git else ()
     return Plan(_real(changes), kept, folders, in_place, tuple(sources), git)

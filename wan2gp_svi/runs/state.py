@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -106,7 +107,10 @@ def rename(run: Run, label: str) -> None:
     """Gives a run the user's own name; an empty one removes it. Raises StoreError."""
     if is_running(run):  # the program that makes it writes the record, too
         raise StoreError(f"run {run.name} is running. Name it when it is finished")
+    record = run.folder / "run.json"
+    seen = record.stat()
     run.change(replace(run.about, label=cut(label, _LONGEST_LABEL)))
+    os.utime(record, ns=(seen.st_atime_ns, seen.st_mtime_ns))  # lists have the newest first
 
 
 def ask_to_stop(run: Run) -> str:
@@ -115,9 +119,9 @@ def ask_to_stop(run: Run) -> str:
     if not is_running(run):
         raise StoreError(f"run {run.name} is not running")
     left = run.about.clips - len(run.done())  # none: an extension, as in `_progress`
-    files.write(run.folder / STOP, b"")
     if left == 1:
         return f"Run {run.name} is in its last clip and will be finished with it."
+    files.write(run.folder / STOP, b"")
     later = " You can resume it at any time." if left > 1 else ""
     return f"Run {run.name} stops after the current clip.{later}"
 

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from wan2gp_svi.install.shipped import STATE
+
 #: WanGP's folders for downloads and outputs, and others without source
 _LEFT_OUT = {"ckpts", "loras", "outputs", "output", "settings", "finetunes", "ffmpeg_bins",
              "ffmpeg_quarantine", "cache", "logs", "tests", "docs", "scripts"}
@@ -27,7 +29,8 @@ def copy(wangp: Path, target: Path) -> None:
 
     def left_out(folder: str, names: list[str]) -> list[str]:
         here = Path(folder)
-        return [name for name in names if here / name == target.parent  # temporary, and inside
+        # the target may be temporary and inside; the state speaks of plugins, which are not copied
+        return [name for name in names if here / name in (target.parent, wangp / STATE)
                 or not _is_source(here / name, top=here == wangp)]
 
     shutil.copytree(wangp, target, ignore=left_out, copy_function=shutil.copyfile)

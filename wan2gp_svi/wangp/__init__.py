@@ -8,12 +8,14 @@ Importing this costs nothing: torch is loaded by the first call.
 """
 
 import functools
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
 
 def svi(hook: str, value: Any = None, *context: Any) -> Any:
-    if _off():
+    if off():
         return value
     from . import hooks
 
@@ -21,12 +23,21 @@ def svi(hook: str, value: Any = None, *context: Any) -> Any:
 
 
 @functools.cache
-def _off() -> str:
-    """Why SVI is off in the WanGP that holds this package, printed once; "" if it is on."""
+def off() -> str:
+    """Why SVI is off in the WanGP that holds this package, printed once; "" if it is on.
+
+    If SVI is there as a plugin of WanGP, it first follows what WanGP's Plugins tab has done.
+    """
     try:
         from .. import location
+        from ..install import plugin
 
-        why = why_off(location.HOME)
+        why = plugin.remove_if_gone(location.HOME)
+        if not why:
+            updated, why = plugin.update(location.HOME)
+            if updated and not why:
+                return _anew()
+        why = why or why_off(location.HOME)
         if not why:
             from . import hooks  # noqa: F401
     except Exception as error:  # whatever became of this package, WanGP starts and says so
@@ -35,6 +46,14 @@ def _off() -> str:
         line = f"[SVI] SVI is off, WanGP itself is not affected: {why}."
         print(line.encode("ascii", "backslashreplace").decode(), flush=True)  # on every console
     return why
+
+
+def _anew() -> str:
+    """`off` of the release that was just installed: nothing of the one before stays loaded."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "wan2gp_svi"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    return str(importlib.import_module(__name__).off())
 
 
 def why_off(wangp: Path) -> str:

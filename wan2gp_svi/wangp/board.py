@@ -141,24 +141,37 @@ def _unreadable(path: str) -> str:
     """Why an image cannot be used; ""."""
     if not is_file(path):
         return "does not exist"
+    if not is_image(path):
+        return "cannot be read as an image"
+    width, height = _shape(path)
+    return f"is {width}x{height}, larger than 8K" if width * height > MOST_PIXELS else ""
+
+
+def is_image(path: str) -> bool:
+    """Whether a file is an image that can be read. One larger than 8K is taken for one by its
+    beginning; where nothing can read images, any file is."""
+    return _shape(path) != (-1, -1)
+
+
+def _shape(path: str) -> tuple[int, int]:
+    """The width and height of an image; -1 if it cannot be read, 0 if this Python reads none."""
     seen = Path(path).stat()
-    return _fault(path, seen.st_mtime_ns, seen.st_size)
+    return _remembered_shape(path, seen.st_mtime_ns, seen.st_size)
 
 
 @lru_cache(maxsize=256)
-def _fault(path: str, changed: int, size: int) -> str:
+def _remembered_shape(path: str, changed: int, size: int) -> tuple[int, int]:
     try:
         from PIL import Image
     except ImportError:  # the check of a file, with a Python that cannot read images
-        return ""
+        return 0, 0
     try:
         with Image.open(path) as opened:
-            if opened.width * opened.height > MOST_PIXELS:
-                return f"is {opened.width}x{opened.height}, larger than 8K"
-            opened.load()
+            if opened.width * opened.height <= MOST_PIXELS:
+                opened.load()
+            return opened.size
     except Exception:  # whatever a stranger's file holds
-        return "cannot be read as an image"
-    return ""
+        return -1, -1
 
 
 def cropped(path: str, shape: tuple[int, int]) -> float:

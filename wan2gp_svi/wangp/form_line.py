@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from .. import chain
@@ -41,6 +42,7 @@ COMPONENTS = ("tab_id", "main", "state", "prompt", "generate_btn", "number_frame
 # warnings that belong to the line, because they say what SVI's variant rests on
 _ABOUT_LORAS = {"lora-download", "no-lora", "override", "unknown-lora"}
 _NEWEST = 20  # runs that are looked at for the time that a video takes
+_MESSAGE = "svi_message"  # in WanGP's state of a page: what to show once the form is filled
 _SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
 # WanGP has custom settings further up, where they would open out of sight. All that comes after the
@@ -52,7 +54,7 @@ def add(plugin: Any, wgp: Mapping[str, Any]) -> "FormLine":
     """Has a plugin put the line, and the button that stops a run, into WanGP's form. `wgp` are the
     variables of wgp.py."""
     line = FormLine(wgp)
-    for name in {*COMPONENTS, *stop_button.COMPONENTS}:
+    for name in {*COMPONENTS, *stop_button.COMPONENTS, *stop_button.ELSEWHERE}:
         plugin.request_component(name)
 
     def post_ui_setup(components: dict[str, Any]) -> dict[Any, Any]:
@@ -105,14 +107,15 @@ class _Look:
     `was_on`  the model on which SVI was on last, ""
     `folds`   SVI's settings can be opened
     `shut`    they are shut until then; never those of other models
-    `maxima`  of the form's sliders
+    `limits`  how the form's sliders change: their maxima. Gradio 6 refuses every event of a form
+              with a slider beyond its maximum
     """
 
     texts: Sequence[str] = ()
     was_on: str = ""
     folds: bool = False
     shut: bool = False
-    maxima: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 class FormLine:
@@ -123,7 +126,7 @@ class FormLine:
         self._wgp = wgp
         self._slots: list[str] = []  # WanGP's names of the custom settings' components
         self._settings: list[str] = []  # of the form, in the order of `inputs`
-        #: the page's state, which images there are, and the form's values: what `checked` needs
+        #: the page's state, the first of each gallery, and the form's values: what `checked` needs
         self.inputs: list[Any] = []
         self.storyboard: Any = None  #: the component with the storyboard's text
         self.components: Mapping[str, Any] = {}
@@ -143,7 +146,7 @@ class FormLine:
         custom = [part for one in rows for part in _inputs(one)]
         self._slots = _slot_names(len(custom))
         sliders = {name: components[name] for name in _SLIDERS if name in components}
-        was_on, images = gr.State(""), gr.State({})  # which images there are
+        was_on, images = gr.State(""), gr.State({})  # the first of each gallery
         galleries = {name: components[name] for name in _IMAGES if name in components}
         values = [*(components[name] for name in settings), *custom[: len(self._slots)]]
         self._settings, self.components = [*settings, *self._slots], components
@@ -152,28 +155,40 @@ class FormLine:
         if slot in self._slots:
             self.storyboard = custom[self._slots.index(slot)]
 
-        def update(state: Any, was_on: str, opened: bool, images: dict[str, bool], *values: Any
+        def update(state: Any, was_on: str, opened: bool, images: dict[str, Any], *values: Any
                    ) -> tuple[Any, ...]:
             look = self._look(state, was_on, images, values)
             return (gr.update(visible=bool(look.texts) or look.folds),
                     _html(look.texts, look.folds), look.was_on, gr.update(visible=look.folds),
                     gr.update(visible=not look.shut or opened and look.folds),
-                    *(gr.update(maximum=look.maxima[name]) if name in look.maxima else gr.update()
-                      for name in sliders))
+                    *(gr.update(**look.limits.get(name, {})) for name in sliders))
 
         work = {"fn": update, "show_progress": "hidden", "queue": False,
                 "inputs": [components["state"], was_on, opened, images, *values],
                 "outputs": [row, line, was_on, opened, box, *sliders.values()]}
         gr.on([one.change for one in (opened, *values)], trigger_mode="always_last", **work)
-        given = {"fn": lambda *images: dict(zip(galleries, map(bool, images), strict=True)),
+
+        def first(*shown: Any) -> dict[str, Any]:
+            return {name: _first(images, gallery.GRADIO_CACHE)
+                    for (name, gallery), images in zip(galleries.items(), shown, strict=True)}
+
+        given = {"fn": first,
                  "inputs": [*galleries.values()], "outputs": [images], "preprocess": False,
                  "queue": False, "show_progress": "hidden"}
         gr.on([components["main"].load, *(gallery.change for gallery in galleries.values())],
               **given).then(**work)
         self.filled = [event.then(**given).then(**work)
                        for event in _filling([above, *galleries.values()])]
+        for event in self.filled:  # in the queue, or gradio would show no message
+            event.then(_tell, [components["state"]], None, show_progress="hidden")
 
-    def checked(self, state: Any, images: Mapping[str, bool], *values: Any
+    def tell_once_filled(self, state: dict[str, Any], text: str) -> None:
+        """Shows a message when WanGP has filled its form: what is added there before is lost."""
+        state[_MESSAGE] = text
+        if not self.filled:
+            _tell(state)
+
+    def checked(self, state: Any, images: Mapping[str, Any], *values: Any
                 ) -> tuple[Checked, dict[str, Any]] | None:
         """The check of the form as it is, and its settings; None for a model without SVI's."""
         architecture, model_def = self._model(state)
@@ -187,16 +202,16 @@ class FormLine:
         """What the line says of `checked`'s result where SVI is on, or was."""
         return words(checked, inputs, True) + _time(checked, inputs)
 
-    def _inputs(self, state: Any, model_def: Mapping[str, Any], images: Mapping[str, bool],
+    def _inputs(self, state: Any, model_def: Mapping[str, Any], images: Mapping[str, Any],
                 values: Sequence[Any]) -> dict[str, Any]:
         named = zip(self._settings, values, strict=True)
         inputs = {_SETTINGS.get(name, name): value for name, value in named}
         collect = self._wgp.get("collect_custom_settings_from_inputs")
         chosen = (collect(model_def, dict(inputs))[0] or {}) if callable(collect) else {}
-        given = {name: True if images.get(name) else None for name in _IMAGES}
+        given = {name: images.get(name) or None for name in _IMAGES}
         return {**inputs, **given, "custom_settings": chosen, "model_type": self._chosen(state)}
 
-    def _look(self, state: Any, was_on: str, images: Mapping[str, bool], values: Sequence[Any]
+    def _look(self, state: Any, was_on: str, images: Mapping[str, Any], values: Sequence[Any]
               ) -> _Look:
         with without("the line in the form"):
             architecture, model_def = self._model(state)
@@ -212,22 +227,28 @@ class FormLine:
                 was_on, texts = "", []
             changed = any(str(chosen.get(id, value)) != str(value)
                           for id, value in DEFAULTS.items())
-            maxima = self._maxima(model_def, checked.plan)
-            return _Look(texts, was_on, ours and (bool(texts) or changed), ours, maxima)
+            limits = self._limits(model_def, checked.plan, inputs)
+            return _Look(texts, was_on, ours and (bool(texts) or changed), ours, limits)
         return _Look(was_on=was_on)
 
-    def _maxima(self, model_def: Mapping[str, Any], plan: Plan | None) -> dict[str, int]:
+    def _limits(self, model_def: Mapping[str, Any], plan: Plan | None, inputs: Mapping[str, Any]
+                ) -> dict[str, dict[str, int]]:
         """The limits of the form's sliders: with SVI those of the model definition, else WanGP's
-        own; none for other models."""
+        own; none for other models. The number of frames that the user has set stays."""
         stock = model_def.get(STOCK_MAXIMA)
         if stock is None:
             return {}
         allowed = self._wgp["get_max_frames"]  # the user may have raised it
-        if plan is None:
-            return {**stock, "video_length": allowed(stock["video_length"])}
-        ours = {"sliding_window_overlap": model_def["sliding_window_defaults"]["overlap_max"]
-                } if "sliding_window_overlap" in stock else {}
-        return {**ours, "video_length": allowed(model_def["frames_selection_maximum"])}
+        frames = stock["video_length"] if plan is None else model_def["frames_selection_maximum"]
+        limits = {"video_length": {
+            "maximum": max(allowed(frames), int(inputs.get("video_length") or 0))}}
+        if (overlap := stock.get("sliding_window_overlap")) is not None:
+            limits["sliding_window_overlap"] = {
+                "maximum": overlap if plan is None
+                else model_def["sliding_window_defaults"]["overlap_max"],
+                # where WanGP allows one frame alone, no other value can be set
+                **({"value": 1} if plan is None and overlap == 1 else {})}
+        return limits
 
     def _model(self, state: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The architecture and the definition of the form's model."""
@@ -257,6 +278,23 @@ def _time(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
             whole = roughly(each * clips_of(plan, inputs))
             return [f"About {whole}, at {roughly(each)} a clip as in run {run.name}."]
     return []
+
+
+def _tell(state: dict[str, Any]) -> None:
+    import gradio as gr
+
+    if text := state.pop(_MESSAGE, ""):
+        gr.Info(text, duration=20)
+
+
+def _first(images: Any, uploads: str) -> Any:
+    """The path of a gallery's first image, as the page sends it; whether there is any if that is no
+    file that was added in the page, since visitors must learn nothing of others."""
+    with contextlib.suppress(Exception):  # whatever a page sends
+        path = Path(images[0]["image"]["path"]).resolve()
+        if path.is_relative_to(Path(uploads).resolve()) and path.is_file():
+            return str(path)
+    return bool(images)
 
 
 def _has_settings(model_def: Mapping[str, Any]) -> bool:

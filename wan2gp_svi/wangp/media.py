@@ -39,7 +39,7 @@ def remembered(noun: str, kind: str) -> Callable[[Callable[[str], Found]], Calla
             except MediaError:
                 raise
             except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
-                raise MediaError(f"{Path(path).name} cannot be read as {kind} "
+                raise MediaError(f"the file {Path(path).name} cannot be read as {kind} "
                                  f"({getattr(error, 'strerror', '') or explain(error)})") from error
 
         @wraps(read)

@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,10 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
     elif "S" in prompt_type and _is_missing(image):
         found.append(SettingsError(
             f"there is no start image {image}. Add another, or correct its path.", "start-image"))
+    elif "S" in prompt_type and isinstance(image, (str, Path)) and not board.is_image(str(image)):
+        found.append(SettingsError(
+            f"the start image {Path(image).name} cannot be read as an image. Add another, such as "
+            "a PNG or a JPEG.", "start-image"))
     if "V" in prompt_type and _is_missing(video):
         found.append(SettingsError(
             f"there is no video {video} to continue. Add another, or correct its path.",
@@ -192,13 +197,20 @@ def first_image(images: Any) -> Any:
 def is_blank(image: Any) -> bool:
     """Whether there is no image, or a black one: WanGP puts that in where there is none."""
     if isinstance(image, (str, Path)) and is_file(image):
-        with contextlib.suppress(Exception):  # no picture, no PIL
-            from PIL import Image
-
-            with Image.open(image) as opened:
-                small = opened.width * opened.height <= MOST_PIXELS
-                return small and is_blank(opened.convert("RGB"))
+        seen = Path(image).stat()
+        return _is_black(str(image), seen.st_mtime_ns, seen.st_size)
     return image is None or hasattr(image, "convert") and image.convert("RGB").getbbox() is None
+
+
+@lru_cache(maxsize=16)  # the form asks at every change
+def _is_black(path: str, changed: int, size: int) -> bool:
+    with contextlib.suppress(Exception):  # no picture, no PIL
+        from PIL import Image
+
+        with Image.open(path) as opened:
+            small = opened.width * opened.height <= MOST_PIXELS
+            return small and is_blank(opened.convert("RGB"))
+    return False
 
 
 def _is_missing(path: Any) -> bool:

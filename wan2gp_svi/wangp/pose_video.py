@@ -64,7 +64,7 @@ def find(path: str) -> Found:
     """The video in a file. Raises MediaError."""
     with opened(path, FORMATS) as container:
         if not container.streams.video:
-            raise MediaError(f"{Path(path).name} holds no video")
+            raise MediaError(f"the file {Path(path).name} holds no video")
         track = container.streams.video[0]
         frames = sum(1 for packet in container.demux(track)
                      if packet.size and not packet.is_discard)
@@ -73,7 +73,7 @@ def find(path: str) -> Found:
         first = next(container.decode(video=0), None)
         hdr = container.streams.video[0].codec_context.color_trc in _HDR
     if first is None or not frames or not rate:
-        raise MediaError(f"{Path(path).name} has no frames")
+        raise MediaError(f"the file {Path(path).name} has no frames")
     dark = first.to_ndarray(format="gray") <= _DARK
     return Found(frames, Fraction(rate), first.width, first.height,
                  bool(dark.mean() >= _BACKGROUND), hdr)
@@ -131,12 +131,12 @@ def obstacles(inputs: Mapping[str, Any], model_def: Mapping[str, Any]) -> Iterat
     else:
         name = Path(path).name
         if found.hdr:
-            yield SettingsError(f"{name} is in HDR, which changes the colours that the poses are "
-                                "read from. Convert it to SDR.", "pose-video")
+            yield SettingsError(f"the video {name} is in HDR, which changes the colours that the "
+                                "poses are read from. Convert it to SDR.", "pose-video")
         elif not of_person(inputs) and not found.background:
             yield SettingsError(
-                f"{name} does not show skeletons on black. If it shows a dancer, choose \"Find the "
-                "poses\" (PV).", "pose-video")
+                f"the video {name} does not show skeletons on black. If it shows a dancer, choose "
+                "\"Find the poses\" (PV).", "pose-video")
 
 
 def is_capped(inputs: Mapping[str, Any]) -> bool:

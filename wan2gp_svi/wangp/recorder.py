@@ -162,6 +162,8 @@ class Recording:
         if not self._release.alive:  # one more clip after the last
             self._release = weakref.finalize(self, self.run.lock())
         self._settle(wait=number >= self.taken_over and self.run.path(number, ".json").exists())
+        if (gone := self._gone()) is not None:
+            raise gone
         if self._video is not None:
             self._later(self._grow, send_cmd)
         stored = self._stored(number, prompt, seed, asks)
@@ -228,11 +230,19 @@ class Recording:
         try:
             self.run.keep(current.number, current.made_of, {**current.state, "frames": exact})
         except OSError as error:
-            raise StoreError(
+            raise self._gone() or StoreError(
                 f"clip {current.number + 1} cannot be written to run {self.run.name} "
                 f"({files.explain(error)}), so this video ends. Free some disk space and press "
                 "Generate again to resume. All clips before it are safe in "
                 f"{self.run.folder}.") from error
+
+    def _gone(self) -> StoreError | None:
+        """What is wrong if somebody has removed the run's folder."""
+        if self.run.folder.is_dir():
+            return None
+        return StoreError(
+            f"the folder {self.run.folder} is gone, with all clips of run {self.run.name}, so this "
+            "video ends. If you have moved it, put it back. Then press Generate again.")
 
     def _handed_out(self, clip: Clip) -> dict[str, Any]:
         """A stored clip as `generate` would return it, as far as WanGP's loop looks at it: its last
@@ -477,7 +487,7 @@ class Recording:
                 fix = ("Set \"SVI run\" to new to start over" if isinstance(error, VideoError) else
                        "Free some disk space, or close the program that uses the file, and press "
                        "Generate again to resume")
-                raise StoreError(
+                raise self._gone() or StoreError(
                     f"the clips of run {self.run.name} cannot be written ({why}). {fix}. All "
                     f"clips so far are safe in {self.run.folder}.") from error
 

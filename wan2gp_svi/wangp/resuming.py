@@ -122,11 +122,11 @@ def spoken_on(run: Run, longer: Path) -> dict[str, Any]:
         raise StoreError(f"run {run.name} has no sound: extend it by --clips")
     same = same_clips(about.sound, heard, done)
     if not same:
-        raise StoreError(f"{longer.name} does not begin as the sound of run {run.name} does. Copy "
-                         "that from the run's folder, and add to it in a format without loss, such "
-                         "as WAV")
+        raise StoreError(f"the sound {longer.name} does not begin as that of run {run.name} does. "
+                         "Copy that from the run's folder, and add to it in a format without loss, "
+                         "such as WAV")
     if len(heard) <= same:
-        raise StoreError(f"{longer.name} is not longer than the sound of run {run.name}")
+        raise StoreError(f"the sound {longer.name} is not longer than that of run {run.name}")
     now = _closed(storyboard_of(run), len(heard))
     settings = _settings(run, len(heard), _wish(run, now, same), about.asked, about.seed, now)
     return {**settings, "audio_guide": str(longer.resolve())}

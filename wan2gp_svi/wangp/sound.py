@@ -62,7 +62,7 @@ def find(path: str) -> Sound:
     most = length(MAX_CLIPS) * _PER_FRAME
     with opened(path, _FORMATS) as container:
         if not container.streams.audio:
-            raise MediaError(f"{Path(path).name} holds no sound")
+            raise MediaError(f"the file {Path(path).name} holds no sound")
         track = container.streams.audio[0]
         rate = track.rate
         if container.duration is not None and container.duration / 1e6 * _RATE > most:
@@ -133,7 +133,7 @@ def obstacles(inputs: Mapping[str, Any]) -> Iterator[SettingsError]:
         return
     else:
         if fault := _fault(sound):
-            yield SettingsError(f"{Path(path).name} {fault}", "sound")
+            yield SettingsError(f"the sound {Path(path).name} {fault}", "sound")
 
 
 def _fault(sound: Sound) -> str:
@@ -199,5 +199,5 @@ def write_track(source: Path, target: Path) -> None:
                     made.mux(encoder.encode(part))
             made.mux(encoder.encode(None))
     except (av.FFmpegError, ValueError, IndexError) as error:
-        raise MediaError(f"{source.name} cannot be written as a track "
+        raise MediaError(f"the sound {source.name} cannot be written as a track "
                          f"({getattr(error, 'strerror', '') or error})") from error

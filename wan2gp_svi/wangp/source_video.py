@@ -80,7 +80,7 @@ def track(path: str) -> Track:
 
 def _video(container: Any, path: str) -> Any:
     if not container.streams.video:
-        raise MediaError(f"{Path(path).name} holds no video")
+        raise MediaError(f"the file {Path(path).name} holds no video")
     return container.streams.video[0]
 
 
@@ -93,8 +93,8 @@ def obstacles(inputs: Mapping[str, Any], fps: float, config: Mapping[str, Any] |
     with contextlib.suppress(MediaError, ImportError):  # WanGP says so
         if why := _unlike(track(path), Path(path), inputs, fps, config or {}):
             yield SettingsError(
-                f"{Path(path).name} lasts {duration(seconds(path))}, and WanGP reads only the "
-                f"first {duration(MOST / fps)}. SVI can read its end instead and copy the rest, "
+                f"the video {Path(path).name} lasts {duration(seconds(path))}, and WanGP reads only "
+                f"the first {duration(MOST / fps)}. SVI can read its end instead and copy the rest, "
                 f"but {why}. Or cut off its beginning, and join the two parts afterwards; a run's "
                 "own video is extended in the tab SVI.", "source-length")
 

@@ -1,21 +1,28 @@
-"""The button beside WanGP's Abort that ends an SVI run after its current clip.
+"""The button beside WanGP's Abort that ends an SVI run after its current clip; and one above
+Generate, with a line about the run, for a page that did not start it or was loaded again since.
 
-WanGP names used here: the variables of `generate_media_tab` in COMPONENTS, `get_gen_info` of
-wgp.py, and "status_display" in what it returns.
+WanGP names used here: the variables of `generate_media_tab` in COMPONENTS and ELSEWHERE,
+`save_path` and `get_gen_info` of wgp.py, and "status_display" in what that returns.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from html import escape
+from pathlib import Path
 from typing import Any
 
 from ..runs.record import StoreError
-from ..runs.state import ask_to_stop, is_running, keep_running, stop_is_asked
-from ..runs.store import Run
+from ..runs.state import State, ask_to_stop, in_words, is_running, keep_running, stop_is_asked
+from ..runs.store import FOLDER, Run, Store
 from .log import without
 
 COMPONENTS = ("state", "abort_btn", "status_trigger")
+ELSEWHERE = ("main", "generate_btn")  #: without these, nothing is said of other pages' runs
 RUN = "svi_run"  #: in WanGP's state of a generation: the run that it makes, or made last
 EVERY = 2  # seconds between two looks while WanGP generates
+# gradio greys text while it waits for news, which would flicker every few seconds
+_STEADY = "<style>#svi_elsewhere .pending {opacity: 1 !important}</style>"
 
 
 def label(run: Run | None, running: bool) -> str:
@@ -38,27 +45,61 @@ def create(components: Mapping[str, Any], wgp: Mapping[str, Any]) -> None:
         button = gr.Button("Stop after this clip", visible=False, size="md", min_width=1,
                            elem_id="svi_stop_here")
         timer = gr.Timer(EVERY, active=False)
-    abort.parent.children.remove(button)
-    abort.parent.children.insert(abort.parent.children.index(abort) + 1, button)
+    _place(button, abort, 1)
+    events, elsewhere = [components["status_trigger"].change, timer.tick], []
+    if set(ELSEWHERE) <= components.keys():
+        generate = components["generate_btn"]
+        with generate.parent, gr.Row(visible=False, elem_id="svi_elsewhere") as row:
+            with gr.Column(min_width=240):  # a row of its own on a phone
+                line = gr.HTML()
+            other = gr.Button("Stop after this clip", size="md", scale=0, min_width=180,
+                              elem_id="svi_stop_elsewhere")
+        _place(row, generate, 0)
+        events, elsewhere = [components["main"].load, *events], [row, line, other]
 
-    def look(state: Any) -> tuple[Any, Any]:
+    def look(state: Any) -> tuple[Any, ...]:
         with without("the button that stops a run"):
             gen = wgp["get_gen_info"](state)
             run = gen.get(RUN)
             running = run is not None and is_running(run)
-            return (gr.update(visible=running, value=label(run, running)),
-                    gr.Timer(active=bool(gen.get("status_display"))))
-        return gr.update(visible=False), gr.Timer(active=False)
+            found = None if running or not elsewhere else _running(wgp)
+            active = bool(gen.get("status_display")) or found is not None
+            return (gr.update(visible=running, value=label(run, running)), gr.Timer(active=active),
+                    *([gr.update(visible=found is not None), "" if found is None else _told(found),
+                       label(found, True)] if elsewhere else []))
+        return (gr.update(visible=False), gr.Timer(active=False),
+                *([gr.update(visible=False), "", gr.skip()] if elsewhere else []))
 
-    def click(state: Any) -> tuple[Any, Any]:
-        run = wgp["get_gen_info"](state).get(RUN)
+    def click(find: Callable[[Any], Run | None], state: Any) -> tuple[Any, ...]:
+        run = find(state)
         with contextlib.suppress(StoreError):  # it has just ended, and the button goes
             if run is not None:
                 gr.Info(press(run))
         return look(state)
 
-    work: dict[str, Any] = {"inputs": [state], "outputs": [button, timer],
+    work: dict[str, Any] = {"inputs": [state], "outputs": [button, timer, *elsewhere],
                             "show_progress": "hidden"}
-    button.click(click, **work)
+    button.click(partial(click, lambda state: wgp["get_gen_info"](state).get(RUN)), **work)
+    if elsewhere:
+        other.click(partial(click, lambda _: _running(wgp)), **work)
     # WanGP's own event sets "status_display" before this one
-    gr.on([components["status_trigger"].change, timer.tick], look, queue=False, **work)
+    gr.on(events, look, queue=False, **work)
+
+
+def _running(wgp: Mapping[str, Any]) -> Run | None:
+    """A run that is made now, whoever started it."""
+    runs = Store(Path(wgp["save_path"]) / FOLDER).runs()
+    return next(filter(is_running, runs), None)
+
+
+def _told(run: Run) -> str:
+    now = escape(in_words(run, State.RUNNING, run.done()))
+    return (f"{_STEADY}<b>Run {escape(run.name)} is {now}.</b> Another page started it, or this "
+            "one before it was loaded again. The tab SVI shows it.")
+
+
+def _place(block: Any, beside: Any, after: int) -> None:
+    """Moves a block before (0) or behind (1) another one in the same parent."""
+    children = beside.parent.children
+    children.remove(block)
+    children.insert(children.index(beside) + after, block)

@@ -173,14 +173,14 @@ def _absent_loras(loras: list[str], folder: Path, addresses: Collection[Path]
             coming.append(place.name)
         else:
             yield Finding("error", "lora-file", (
-                f"{place.name} is not in {place.parent}, and WanGP does not know where to download "
-                "it. Put the file there, choose it by its present name, or apply the profile "
-                "again."))
+                f"the LoRA {place.name} is not in {place.parent}, and WanGP does not know where to "
+                "download it. Put the file there, choose it by its present name, or apply the "
+                "profile again."))
     if coming:
-        are, them = ("is", "it") if len(coming) == 1 else ("are", "them")
+        noun, are, them = ("LoRA", "is", "it") if len(coming) == 1 else ("LoRAs", "are", "them")
         yield Finding("warning", "lora-download", (
-            f"{' and '.join(coming)} {are} not on the disk yet: WanGP downloads {them} before the "
-            f"first clip. Without internet, put {them} into {folder}."))
+            f"the {noun} {' and '.join(coming)} {are} not on the disk yet: WanGP downloads {them} "
+            f"before the first clip. Without internet, put {them} into {folder}."))
 
 
 def _lost_lora(custom: Custom) -> Iterator[Finding]:

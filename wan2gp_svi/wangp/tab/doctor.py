@@ -41,7 +41,8 @@ def create(wgp: Mapping[str, Any]) -> None:
         for said in self_test(location.HOME, bool(wgp.get("gen_in_progress"))):
             yield gr.update(value=said, visible=True)
 
-    for event in (part.expand, again.click):
+    # the page says already what is off: opening this part must not say it again
+    for event in (part.expand, again.click) if usable else (again.click,):
         on(event, examine, None, [report], progress="full")
     on(button.click, test, None, [tested])
 

@@ -10,6 +10,7 @@ from ...files import read_json
 from ...runs.record import StoreError
 from ...text import sentence
 from ...variants import identify
+from ..form_line import FormLine
 from ..plan import DANCING, SMALL, first_image, is_blank
 from . import actions
 from .helpers import gr, on, to_form
@@ -20,8 +21,8 @@ FIRST = "SVI Shot Infinite LightX2V - 4 Steps"  #: the fast profile for beginner
 class NewVideo:
     """`wgp` are the variables of wgp.py; `plugin` has the components of WanGP's page."""
 
-    def __init__(self, plugin: Any, wgp: Mapping[str, Any]):
-        self.plugin, self.wgp = plugin, wgp
+    def __init__(self, plugin: Any, wgp: Mapping[str, Any], line: FormLine):
+        self.plugin, self.wgp, self.line = plugin, wgp, line
         self.offered = profiles(location.HOME)
         with gr.Row(equal_height=True):
             self.chosen = gr.Dropdown(
@@ -55,8 +56,8 @@ class NewVideo:
         next(saved)
         fill, switch = apply(self.wgp, state, self.offered[name])
         model = switch.partition("|")[0] if switch else state["model_type"]
-        gr.Info(f"The form is set for \"{name}\". {next_steps(self.wgp, state, model)}",
-                duration=20)
+        self.line.tell_once_filled(state, f"The form is set for \"{name}\". "
+                                          f"{next_steps(self.wgp, state, model)}")
         yield *opened, gr.skip(), fill or gr.skip(), switch or gr.skip()
 
 

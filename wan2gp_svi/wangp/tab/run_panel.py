@@ -25,14 +25,15 @@ def job(tab: Any, make: Callable[..., dict[str, Any]], stays: bool = False
     def work(state: dict[str, Any], name: str, *entered: Any) -> tuple[Any, ...]:
         run: Run = tab.store.open(name)
         settings = make(run, *entered)
+        what = actions.what_happens(run, settings, len(run.done()))
         if starts:
             filled: tuple[Any, ...] = (actions.into_queue(tab.wgp, state, settings),)
+            gr.Info(f"WanGP's next job is to {what}.", duration=20)
         else:
             filled = actions.into_form(tab.wgp, state, run, settings)
-        what = actions.what_happens(run, settings, len(run.done()))
-        gr.Info(f"WanGP's next job is to {what}." if starts else
-                f"The settings are in the form. Press Generate to {what}. Afterwards, set "
-                "\"SVI run\" back to auto.", duration=20)
+            tab.line.tell_once_filled(state, (
+                f"The settings are in the form. Press Generate to {what}. Afterwards, set \"SVI "
+                "run\" back to auto."))
         there = gr.skip() if stays and starts else to_form(tab.plugin)
         return there, *(one or gr.skip() for one in filled)
     return work

@@ -6,7 +6,7 @@ user's configuration: `offer` adds it to the plugins that WanGP loads.
 """
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -68,19 +68,22 @@ def add(application: Any, wgp: dict[str, Any], base: type) -> None:
     plugin.name = "SVI for WanGP"
     for component in COMPONENTS:
         plugin.request_component(component)
-    tab = Tab(plugin, wgp, form_line.add(plugin, wgp))
+    plugins = application.plugin_manager.plugins
+    told = [one.tabs.pop(ID).component_constructor for one in plugins.values() if ID in one.tabs]
+    tab = Tab(plugin, wgp, form_line.add(plugin, wgp), told)
     plugin.add_tab(ID, LABEL, tab.create)
-    application.plugin_manager.plugins[ID] = plugin
+    plugins[ID] = plugin
     # a new list: the old one is the user's configuration, which WanGP saves
     application.enabled_plugins = [*application.enabled_plugins, ID]
 
 
 class Tab:
     """The list of runs, and all else below it. `wgp` are the variables of wgp.py; `plugin` has the
-    components of WanGP's page."""
+    components of WanGP's page. `told` draw what SVI's own plugin has to say about itself."""
 
-    def __init__(self, plugin: Any, wgp: dict[str, Any], line: form_line.FormLine):
-        self.plugin, self.wgp, self.line = plugin, wgp, line
+    def __init__(self, plugin: Any, wgp: dict[str, Any], line: form_line.FormLine,
+                 told: Sequence[Callable[[], None]] = ()):
+        self.plugin, self.wgp, self.line, self.told = plugin, wgp, line, told
 
     @property
     def store(self) -> Store:
@@ -96,7 +99,9 @@ class Tab:
 
     def _create(self) -> None:
         here = gr.context.Context.block  # the tab, which WanGP has made
-        new = NewVideo(self.plugin, self.wgp)
+        for tell in self.told:
+            tell()
+        new = NewVideo(self.plugin, self.wgp, self.line)
         self.timer = gr.Timer(EVERY, active=False)
         self.desk = desk = Desk(self, self.line) if self.line.storyboard is not None else None
         new.connect(desk)
