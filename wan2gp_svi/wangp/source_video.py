@@ -93,10 +93,10 @@ def obstacles(inputs: Mapping[str, Any], fps: float, config: Mapping[str, Any] |
     with contextlib.suppress(MediaError, ImportError):  # WanGP says so
         if why := _unlike(track(path), Path(path), inputs, fps, config or {}):
             yield SettingsError(
-                f"the video {Path(path).name} lasts {duration(seconds(path))}, and WanGP reads only "
-                f"the first {duration(MOST / fps)}. SVI can read its end instead and copy the rest, "
-                f"but {why}. Or cut off its beginning, and join the two parts afterwards; a run's "
-                "own video is extended in the tab SVI.", "source-length")
+                f"the video {Path(path).name} lasts {duration(seconds(path))}, and WanGP reads "
+                f"only the first {duration(MOST / fps)}. SVI can read its end instead and copy the "
+                f"rest, but {why}. Or cut off its beginning, and join the two parts afterwards; a "
+                "run's own video is extended in the tab SVI.", "source-length")
 
 
 def too_long(inputs: Mapping[str, Any], fps: float) -> Any:
