@@ -23,7 +23,7 @@ from PIL import Image
 from poses import HANDS, NOBODY, ONE, TWO, Wholebody, stand_ins, write
 from safetensors.torch import load_file
 
-from wan2gp_svi import chain, poses, skeleton
+from wan2gp_svi import chain, poses, skeleton, storyboard
 from wan2gp_svi.runs.record import StoreError
 from wan2gp_svi.runs.state import State
 from wan2gp_svi.runs.store import STOP
@@ -180,7 +180,9 @@ def test_hdr_is_refused(tmp_path):
     hdr = tmp_path / "hdr.mp4"
     videos.ffmpeg("-i", plain, "-vf", "setparams=color_trc=smpte2084", "-pix_fmt", "yuv420p",
                   "-c:v", "libx264", "-color_trc", "smpte2084", hdr)
-    assert said(plain).keys() == {"pose-length"} and "is in HDR" in said(hdr)["pose-video"]
+    assert said(plain).keys() == {"pose-length"}
+    for letters in ("V", "PV", "OV"):  # skeletons, or a person
+        assert "is in HDR" in said(hdr, video_prompt_type=letters)["pose-video"]
 
 
 def test_without_a_pose_video(tmp_path):
@@ -495,6 +497,28 @@ def settings(path: Path, clips: int, **changes) -> dict:
 def danced(frames: np.ndarray) -> list[int]:
     """The pose that each frame shows, counted from 0."""
     return (frames[:, 1, 1, 0].astype(int) - 1).tolist()
+
+
+def test_rows_of_a_storyboard_move_no_pose(tmp_path):
+    other = tmp_path / "other.png"
+    Image.new("RGB", (loop.SIDE, loop.SIDE), "red").save(other)
+    text = (f"[2]\nprompt = she turns\nseed = 5\nreference = {other}\nguidance = 3\n"
+            f"[3]\nnew shot = yes\nreference = {other}\nend image = loop")
+    wgp, clips = loop.WanGP(tmp_path / "outputs"), []
+    wgp.pipe.before = lambda window: clips.append(wgp.pipe.svi.clip) or True
+    custom = {"svi_storyboard": text}
+    asked = settings(write(tmp_path / "a.mp4", 250), 3, custom_settings=custom)
+    assert wgp.generate(asked), wgp.error
+    assert danced(loop.shown(wgp)) == [*range(240)]  # the loop leaves its last frame out
+    assert [clip.seed for clip in clips] == [7, 5, 91] and clips[1].reference[0].eq(1).all()
+    assert clips[2].motion_frames[0].eq(1).all() and clips[2].end is not None
+    run = wgp.run
+    wgp.forget()
+    board = storyboard.parse(run.about.settings["custom_settings"]["svi_storyboard"])
+    again = resuming.restaged(run, storyboard.edited(board, [2], seed=8), 3)
+    assert again["custom_settings"]["svi_run"] == f"{run.name}@3"
+    assert prepare("i2v", OFFERS, again) == "" and wgp.generate(again), wgp.error
+    assert wgp.made == [3] and danced(loop.shown(wgp)) == [*range(240)]
 
 
 def test_stop_resume_redo_and_extend(tmp_path):

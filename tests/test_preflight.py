@@ -103,6 +103,10 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
     (dict(video_length=-5), "number-of-frames", "-5 frames are not possible"),
     (dict(video_length="many"), "number-of-frames", "many frames are not possible"),
     (dict(image_prompt_type="SE", image_end=object()), "end-image", "in the storyboard"),
+    (dict(video_prompt_type="KI", image_refs=["a.png", "b.png"]), "references",
+     'Write "reference = a.png" under [2] of the storyboard'),
+    (dict(video_prompt_type="I", image_refs=[(object(), None)]), "references",
+     'Write "reference = IMAGE.png" under [2]'),
     (dict(custom_settings={"svi_storyboard": "[9]\nseed = 1"}), "storyboard",
      "clip 9 is not in this video, which has 1 clip"),
     (dict(custom_settings={"svi_storyboard": "seed = 1"}), "storyboard", "such as [1]"),
@@ -114,6 +118,12 @@ def test_what_cannot_be_svi_is_refused_with_its_fix(changes, id, fix):
     changes["image_end"] = changes.get("image_end") and None if id != "end-image" else "end.png"
     found = said("error", **changes)
     assert list(found) == [id] and fix in found[id]
+
+
+def test_reference_images_that_wangp_does_not_use_are_no_concern():
+    for changes in (dict(image_refs=["a.png"]), dict(video_prompt_type="I", image_refs=None),
+                    dict(video_prompt_type="KI", image_refs=[])):
+        assert said("error", **changes) == {}
 
 
 def test_a_pair_without_its_twin_is_refused_and_the_missing_file_named():
@@ -1052,6 +1062,7 @@ ROWS: dict[str, dict] = {
     "source-length": dict(image_prompt_type="V", video_source="long.mp4"),
     "number-of-frames": dict(video_length=10**6),
     "end-image": dict(image_prompt_type="SE", image_end="end.png"),
+    "references": dict(video_prompt_type="KI", image_refs=["a.png"]),
     "window-commands": dict(prompt="[/duration=40] a boat"),
     "built-in": dict(profile=WAN22, model="i2v_2_2_svi2pro"),
     "lora-file": dict(activated_loras=["svi-shot.safetensors"]),

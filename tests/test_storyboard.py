@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +22,7 @@ from PIL import Image
 
 from wan2gp_svi import chain
 from wan2gp_svi.runs.record import StoreError
+from wan2gp_svi.runs.store import STOP
 from wan2gp_svi.storyboard import (
     LOOP,
     Row,
@@ -77,6 +80,7 @@ def test_later_sections_count_and_names_may_be_written_in_any_case():
                   "[ 2 - 3 ]\nguidance = 2\nprompt = one\n  two")
     assert [board.row(clip).guidance for clip in range(4)] == [5, 2, 2, 5]
     assert board.row(1).prompt == "one two" and not board.row(0).new_shot
+    assert parse("; so\n[1]\n# and so\nseed = 7\n; not = this") == parse("[1]\nseed = 7")
     assert not parse("") and not parse("# nothing\n\n[3]\n") and write(Storyboard()) == ""
 
 
@@ -130,6 +134,8 @@ def test_a_path_may_have_quotes_blanks_and_a_home(monkeypatch):
         board = parse(f"[1]\nreference = {text}\nend image = {text}")
         assert board.row(0) == Row(reference=path, end_image=path) and parse(write(board)) == board
     assert parse("[1]\nend image = Loop").row(0).end_image == LOOP
+    nobodys = "~nobody of that name/a.png"
+    assert parse(f"[1]\nreference = {nobodys}").row(0).reference == nobodys
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -190,6 +196,16 @@ def test_rows_are_added_moved_copied_and_removed():
     assert [there.row(clip).prompt for clip in range(5)] == ["a", "b", "a", "a", "b"]
     assert moved(there, 1, 4) == board
     assert removed(inserted(Storyboard(), 3), 3) == Storyboard()
+
+
+def test_a_whole_number_is_written_without_a_point():
+    board = parse("[1]\nsvi strength = 2.0\nguidance = 1.50\nnew shot = yes")
+    assert write(board) == "[1]\nnew shot = yes\nsvi strength = 2\nguidance = 1.5\n"
+
+
+def test_a_storyboard_of_no_prompt_is_refused():
+    with pytest.raises(StoryboardError, match="there is no prompt. Write one or more"):
+        of_prompts([], 3)
 
 
 def test_clips_are_the_same_up_to_the_first_that_is_asked_for_something_else():
@@ -455,6 +471,35 @@ def test_pause_stops_after_every_clip_and_goes_on_bit_for_bit(wgp):
     assert np.array_equal(loop.shown(wgp), whole)
 
 
+def test_a_stop_in_a_run_that_pauses_is_one_stop(wgp):
+    asked = prepared(settings("shot", 3), "[all]\npause = yes")
+    wgp.pipe.before = lambda window: (wgp.run.folder / STOP).touch() or True
+    for clips in (1, 2, 3):
+        assert wgp.generate(asked), wgp.error
+        run = wgp.run
+        # in the last clip, nothing is left to stop
+        assert len(run.done()) == clips and (run.folder / STOP).exists() == (clips == 3)
+        wgp.forget()
+        asked = resuming.resumed(run) if clips < 3 else asked
+    assert run.about.ended == "finished" and len(loop.shown(wgp)) == chain.length(3, 1)
+
+
+@pytest.mark.parametrize("pause", ["", "[all]\npause = yes\n"])
+def test_several_outputs_are_a_run_each_by_the_same_storyboard(wgp, pictures, pause):
+    text = f"{pause}[2]\nreference = {pictures('a', 255)}\nseed = 5\n[3]\nend image = loop"
+    assert wgp.generate(prepared(settings("shot", 3, repeat_generation=2), text)), wgp.error
+    runs = [*wgp.store.runs()]
+    assert len(runs) == 2 and runs[0].about.seed != runs[1].about.seed
+    for run in runs:
+        assert len(run.done()) == (1 if pause else 3)
+        again = resuming.storyboard_of(run)
+        assert again.row(1).seed == 5 and again.row(2).end_image == LOOP
+        if pause:
+            wgp.forget()
+            assert wgp.generate(resuming.resumed(run)), wgp.error
+            assert len(wgp.store.open(run.name).done()) == 2, "it was resumed twice"
+
+
 @pytest.mark.parametrize("id", loop.KINDS)
 def test_a_loop_ends_on_its_first_frame_which_is_not_shown_twice(wgp, id):
     plain = settings(id, 3)
@@ -567,6 +612,28 @@ def test_images_are_read_as_wangp_reads_the_start_image(tmp_path):
         assert np.array_equal(read(name).numpy(), pixels), name
 
 
+@pytest.mark.parametrize(("size", "part"), [((32, 16), 0.5), ((16, 32), 0.5), ((16, 16), 0)])
+def test_a_wide_image_is_cropped_as_much_as_a_tall_one(tmp_path, size, part):
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    assert of_rows.cropped(str(tmp_path / "a.png"), (64, 64)) == part
+    assert of_rows.cropped(str(tmp_path / "gone.png"), (64, 64)) == 0
+
+
+def test_an_image_that_changes_in_its_place_is_looked_at_again(tmp_path):
+    path = tmp_path / "a.bmp"  # of one size, whatever it shows
+    board, found = parse(f"[2]\nreference = {path}"), []
+    for at, content in enumerate(("red", None, "blue")):
+        if content is None:
+            path.write_bytes(bytes(path.stat().st_size))
+        else:
+            Image.new("RGB", (8, 8), content).save(path)
+        os.utime(path, ns=(at, at))
+        why = [str(one) for one in of_rows.obstacles(board, VARIANTS["shot"], 2, False)]
+        assert ["cannot be read as an image" in one for one in why] == [True] * (content is None)
+        found.append(of_rows.digest(str(path)))
+    assert len(set(found)) == 3
+
+
 def test_clip_1_without_the_lora_is_left_to_wangp(wgp):
     seen = []
     wgp.pipe.before = lambda window: seen.append(wgp.pipe.svi.clip) or True
@@ -620,6 +687,7 @@ def test_a_strangers_record_of_images_leads_nowhere(wgp, pictures):
     ("[ / Duration = 5s ] a boat", {"duration"}),
     ("[/loras_mult=1, overlap=9]\n\n[/new_shot]", {"loras_mult", "overlap", "new_shot"}),
     ("[/loras_mult=1, duration]", {"loras_mult", "duration"}), ("a [boat] and/or [a ship]", set()),
+    ("a boat [/] a ship [/, ]", set()),
 ])
 def test_commands_in_a_prompt_are_found(prompt, names):
     assert of_rows.commands(prompt) == names
@@ -634,6 +702,7 @@ def test_a_card_shows_what_a_clip_gets_and_nothing_of_it_is_markup(pictures):
     found = [card for card, in desk.cards(staged, None, Path)]
     assert len(found) == 4 and "no such clip" in found[3] and "no such clip" not in found[2]
     assert "as the form" in found[0] and "<img" not in found[0]
+    assert "opacity:.65'>as the form" in found[0] and "opacity:.65" not in found[1]
     for said in ("&lt;i&gt;kite", "seed 7", "end: loop", "reference: &lt;b&gt;.png", "new shot",
                  "<img src='data:image/jpeg"):
         assert said in found[1]
@@ -661,9 +730,29 @@ def test_a_text_that_cannot_be_read_can_be_corrected_in_the_desk(text, clips, ca
     inputs = {"custom_settings": {"svi_storyboard": text}, "video_length": 400}
     line = SimpleNamespace(checked=lambda: (Checked(None), inputs), said=lambda *_: ["what is"])
     staged = desk.of_form(line, (), "one\n\ntwo", 3)
+    assert staged.starts
     assert (staged.clips, staged.cards, staged.notes) == (clips, cards, ("what is",))
     inputs["video_length"] = "many"
     assert desk.of_form(line, (), "", 3).clips == (0 if clips == 5 else clips)
+
+
+@pytest.mark.parametrize(("id", "given", "said"), [
+    ("talk", {}, "Add the sound in WanGP's form"), ("dance", {}, "Add the pose video in WanGP's"),
+    ("talk", {"audio_prompt_type": "A", "audio_guide": "a.wav"}, ""),
+    ("dance", {"video_prompt_type": "V", "video_guide": "a.mp4"}, ""), ("shot", {}, "")])
+def test_the_desk_says_what_is_added_in_wangps_form(id, given, said):
+    plan = Plan(VARIANTS[id], (), sound=id == "talk")
+    inputs = {"custom_settings": {}, "video_length": 81, **given}
+    line = SimpleNamespace(checked=lambda: (Checked(plan), inputs), said=lambda *_: ["what is"])
+    notes = desk.of_form(line, (), "one", 0).notes
+    assert len(notes) == 1 + bool(said) and said in notes[-1]
+
+
+@pytest.mark.parametrize(("kind", "starts"), [("S", True), ("", True), ("V", False), ("L", False)])
+def test_a_start_image_is_for_a_video_that_continues_no_other(kind, starts):
+    inputs = {"custom_settings": {}, "video_length": 81, "image_prompt_type": kind}
+    line = SimpleNamespace(checked=lambda: (Checked(None), inputs), said=lambda *_: [])
+    assert desk.of_form(line, (), "one", 0).starts == starts
 
 
 def test_the_desk_says_what_becomes_of_a_run_that_was_made_with_other_padding(wgp):
@@ -697,7 +786,36 @@ def test_the_desk_says_what_becomes_of_a_run(wgp):
         now = desk.noted(replace(staged, text=text, clips=clips), run)
         assert now.action == action and said.lower() in now.notes[1].lower(), now.notes
     assert "<img" in desk.cards(staged, run, Path)[0][0]
-    assert "press <b>New video</b> first" in desk.note(None)
+    run.path(3, ".mp4").write_bytes(run.path(0, ".mp4").read_bytes())  # not finished
+    assert "<img" not in desk.cards(replace(staged, clips=4), run, lambda path: None)[3][0]
+    assert "press <b>New storyboard</b> first" in desk.note(None)
+
+
+def test_the_desk_follows_a_run_while_it_is_made(wgp, monkeypatch):
+    skip = object()
+    monkeypatch.setattr(desk, "gr", SimpleNamespace(
+        skip=lambda: skip, update=lambda **values: values, Dataset=lambda samples: samples))
+    names = ("state", "note", "cards", "remake")
+    page = SimpleNamespace(
+        tab=SimpleNamespace(store=wgp.store), **{name: name for name in names},
+        _values=lambda staged, run: {"state": staged, "note": desk.note(staged),
+                                     "cards": len(run.done()), "remake": staged.action, "text": 7})
+    look = partial(desk.Desk.looked, page)
+    assert wgp.generate({**prepared(settings("shot", 3), "[2]\nseed = 5"), "stop_after": 1})
+    run = wgp.run
+    staged = replace(desk.of_run(run, 1), text="[3]\nseed = 6")
+    release = run.lock()
+    busy = look(desk.noted(staged, run))
+    assert busy is skip
+    during = desk.noted(staged, run)
+    assert during.action == "" and "is running" in during.notes[1]
+    release()
+    wgp.forget()
+    assert wgp.generate(resuming.resumed(run))
+    after = look(during)
+    assert after.keys() == {*names} and after["cards"] == 3
+    assert after["remake"] == "Redo from clip 2" and after["state"].stamp == during.stamp
+    assert look(after["state"]) is skip is look(None) is look(desk.Staged("", 2))
 
 
 def test_an_image_that_is_added_stays_although_gradios_copy_goes(tmp_path, pictures):
@@ -706,6 +824,8 @@ def test_an_image_that_is_added_stays_although_gradios_copy_goes(tmp_path, pictu
     assert kept.parent == folder.resolve() and kept.read_bytes() == given.read_bytes()
     assert desk.keep(given, folder) == str(kept) and len([*folder.iterdir()]) == 1
     assert desk.keep(Path(pictures("b", 9)), folder) != str(kept)
+    odd = given.rename(given.with_name("a.p'n g"))
+    assert Path(desk.keep(odd, tmp_path / "other")).suffix == ".png"
 
 
 # --------------------------------------------------------------------------- of the whole video

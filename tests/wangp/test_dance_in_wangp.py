@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("safetensors.torch",
                     reason="needs torch and safetensors to read what was recorded")
 
+import later  # noqa: E402
 import numpy as np  # noqa: E402
 import poses  # noqa: E402
 import torch  # noqa: E402
@@ -138,7 +139,7 @@ def test_bad_pose_videos_are_refused_and_nothing_is_lost(pressed):
         assert (found["run"], found["clips"]) == (before["run"], 3)
 
 
-@pytest.mark.parametrize("version", trees.COMMITS)
+@pytest.mark.parametrize("version", [*trees.COMMITS, *later.LATER])
 def test_every_version(version, run_wangp, wangp_at, wangp_copy):
     tree = wangp_copy(wangp_at(version))
     leaves_it_to_svi = b"skip_video_guide_preprocess" in (tree / "wgp.py").read_bytes()

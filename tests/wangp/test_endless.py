@@ -15,15 +15,17 @@ pytest.importorskip("safetensors.torch",
                     reason="needs torch and safetensors to read what was recorded")
 
 import later  # noqa: E402
+import torch  # noqa: E402
 import trees  # noqa: E402
 from conftest import PYTHON  # noqa: E402
-from test_svi import SEED, install, task, write_loras  # noqa: E402
+from test_svi import SEED, install, task, unit, write_loras  # noqa: E402
 
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.drift.layout import provenance  # noqa: E402
 from wan2gp_svi.files import UNFINISHED  # noqa: E402
 from wan2gp_svi.runs.store import Store  # noqa: E402
 from wan2gp_svi.runs.video import count_frames  # noqa: E402
+from wan2gp_svi.wangp import sound as sounds  # noqa: E402
 
 UNIFIED, PRO, SHOT = ("SVI-2.0 Unified - 50 Steps", "SVI-2.0 Pro - 50 Steps",
                       "SVI Shot Infinite LightX2V - 4 Steps")
@@ -170,6 +172,30 @@ def test_a_video_is_continued_with_its_runs_reference_and_motion_frames(svi, fin
     assert tensors["task1.window1.y"][4:, 1].equal(latents[0, :, -1].to(tensors["task1.window1.y"]))
     assert ("bit for bit" in outcome.report["tasks"][0]["log"]
             and "LAST FRAME" in outcome.report["tasks"][2]["log"])
+
+
+def test_of_a_video_that_wangp_would_cut_the_end_is_continued_and_all_of_it_is_copied(
+        svi, run_wangp, tmp_path):
+    long = tmp_path / "länger.mp4"
+    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=16:d=200",
+                    "-f", "lavfi", "-i", "sine=440:d=200", "-pix_fmt", "yuv420p", "-c:a", "aac",
+                    long], check=True)
+    changes = {"image_prompt_type": "V", "image_start": None, "video_source": str(long)}
+    outcome = run_wangp(svi, {"level": "loop", "tasks": [task(UNIFIED, 2, **changes),
+                                                         task(SHOT, 1, **changes)]})
+    before = frames(long)
+    for number, (report, new) in enumerate(zip(outcome.report["tasks"], (152, 80), strict=True)):
+        assert report["success"], report["errors"]
+        path = video(outcome, number)
+        after = frames(path)
+        assert len(before) == 3200 and after[:3200] == before and len(after) == 3200 + new
+        assert sounds.is_heard(Path(path))
+    last = subprocess.run(["ffmpeg", "-v", "error", "-i", long, "-vf", "select=eq(n\\,3199)",
+                           "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
+                          capture_output=True, check=True).stdout
+    shown = torch.frombuffer(bytearray(last), dtype=torch.uint8).view(64, 64, 3).movedim(-1, 0)
+    start = outcome.tensors["task1.window1.encode0"][:, 0]
+    assert (start - unit(shown)).abs().mean() < 0.02
 
 
 def test_sound_lies_under_the_whole_video_also_when_it_is_made_in_two_goes(svi, run_wangp,

@@ -98,6 +98,16 @@ class Run:
         """Keeps a copy of a pose video."""
         self._take("poses", given)
 
+    @property
+    def before(self) -> Path | None:
+        """The user's video that the run continues, if the run's own video begins with a copy of it;
+        else None."""
+        return self._taken("before")
+
+    def take_before(self, given: Path) -> None:
+        """Keeps a copy of the video that is continued."""
+        self._take("before", given)
+
     def image(self, digest: str) -> Path | None:
         """The image of the storyboard with that hash; None if the run has none."""
         return self._taken(f"image-{digest}") if _DIGEST.fullmatch(digest) else None
@@ -337,6 +347,8 @@ class Store:
                 for name in clip.holds:
                     files.write(new.folder / name, partial(shutil.copyfile, run.folder / name))
                 new.record(clip)
+            if run.before is not None:
+                new.take_before(run.before)
 
         images = {name: (run.folder / name).read_bytes() for name in _IMAGES
                   if (run.folder / name).is_file()}

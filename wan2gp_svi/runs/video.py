@@ -172,15 +172,15 @@ def _mux(pieces: Sequence[Path], video: Path, delay: int, tags: dict[str, str],
     Returns the delay that the pieces need; if that is larger, the file is incomplete.
     """
     done = 0
-    with (av.open(str(video), "w", options=_options(pieces[0])) as target,
+    with (av.open(str(video), "w", options=_options(pieces[-1])) as target,
           contextlib.ExitStack() as opened):
         target.metadata.update(tags)
         heard = None
         for piece in pieces:
+            order = _order(piece)
             with _open(piece) as source:
                 given = _track(source, piece)
-                packets = [*_packets(source, given, piece)]
-                order = _order(packets, piece)
+                packets = _packets(source, given, piece)
                 if (needed := max(number - at for number, at in enumerate(order))) > delay:
                     return needed
                 if not done:
@@ -193,12 +193,12 @@ def _mux(pieces: Sequence[Path], video: Path, delay: int, tags: dict[str, str],
                                      f"{pieces[0].name}")
                 into_stream = BitStreamFilterContext(_FILTERS.get(given.codec_context.name, "null"),
                                                      given, None if done else track)
-                for number, at in enumerate(order):
-                    packet, = into_stream.filter(packets[number])
+                for number, (at, read) in enumerate(zip(order, packets, strict=True)):
+                    packet, = into_stream.filter(read)
                     packet.stream, packet.time_base, packet.duration = track, 1 / kind[-1], 1
                     packet.pts, packet.dts = done + at, done + number - delay
                     target.mux(packet)
-                done += len(packets)
+                done += len(order)
                 if heard is not None:
                     heard.up_to(done / kind[-1])
     return delay
@@ -275,10 +275,13 @@ def _unreadable(path: Path, error: Exception) -> VideoError:
     return VideoError(f"{path.name} cannot be read: {getattr(error, 'strerror', error)}")
 
 
-def _order(packets: Sequence[Packet[Any]], path: Path) -> list[int]:
-    """The position of each packet's frame in the order in which frames are shown."""
-    times = [packet.pts for packet in packets if packet.pts is not None]
-    if not times or len(times) < len(packets):
+def _order(path: Path) -> list[int]:
+    """The position of each packet's frame in the order in which frames are shown. No packet is
+    kept: a video that somebody continues may be hours long."""
+    with _open(path) as container:
+        found = [packet.pts for packet in _packets(container, _track(container, path), path)]
+    times = [time for time in found if time is not None]
+    if not times or len(times) < len(found):
         raise VideoError(f"{path.name} has no frames, or frames without a time")
     shown = sorted(range(len(times)), key=lambda number: times[number])
     places = {number: place for place, number in enumerate(shown)}

@@ -69,6 +69,7 @@ class Video:
     `seed`            of the video, from which those of its clips follow
     `source_frames`   length of the video that is continued
     `source_overlap`  frames of that video that WanGP shares with the first clip
+    `apart`           that video is copied as it is, before the run's clips
     `failure`         why the video has ended, "" while all is well
     """
 
@@ -86,6 +87,7 @@ class Video:
     seed: int = 0
     source_frames: int = 0
     source_overlap: int = 0
+    apart: bool = False
     wangp: str = "?"
     failure: str = ""
 

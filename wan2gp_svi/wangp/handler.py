@@ -9,8 +9,10 @@ from functools import wraps
 from typing import Any
 
 from .. import __version__
+from ..files import explain
 from ..text import sentence
 from ..variants import CLIP_FRAMES, VARIANTS, identify
+from . import source_video
 from .check.findings import Finding, check
 from .check.telling import (
     running_addresses,
@@ -22,6 +24,7 @@ from .check.telling import (
 )
 from .form import DEFAULTS, custom_settings, update
 from .log import say, without
+from .media import MediaError
 from .plan import ARCHITECTURES, STOCK_MAXIMA, TALKING, required
 
 _MAX_CUSTOM_SETTINGS = 5  # that WanGP draws
@@ -116,8 +119,19 @@ def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, A
     show(checked.findings)
     if checked.plan is not None:
         inputs.update(required(checked.plan, inputs))
-    else:
-        _make_stock(model_def, inputs)
+        return _shorten_source(inputs, checked.plan.fps)
+    _make_stock(model_def, inputs)
+    return ""
+
+
+def _shorten_source(inputs: dict[str, Any], fps: float) -> str:
+    """Has WanGP read the end of a video that it would cut -> an error for the user, or ""."""
+    if (outputs := running_outputs()) is not None:
+        try:
+            inputs.update(source_video.shortened(inputs, fps, outputs))
+        except (MediaError, OSError) as error:
+            why = str(error) if isinstance(error, MediaError) else explain(error)
+            return f"SVI: {sentence(why)}. Continue another video, or a part of this one."
     return ""
 
 

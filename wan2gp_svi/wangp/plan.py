@@ -151,6 +151,14 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
         found.append(SettingsError(
             "an end image belongs to a clip: choose it in the storyboard (tab SVI), and remove it "
             "here.", "end-image"))
+    references = inputs.get("image_refs") if "I" in str(inputs.get("video_prompt_type")) else None
+    if first_image(references) is not None:
+        named = first_image(references)
+        row = f"reference = {named}" if isinstance(named, (str, Path)) else "reference = IMAGE.png"
+        found.append(SettingsError(
+            "WanGP's reference images (image_refs) are not for SVI, where each clip can have its "
+            f"own. Write \"{row}\" under [2] of the storyboard for clip 2, or add it there in the "
+            "tab SVI, and remove it here.", "references"))
     image, video = first_image(inputs.get("image_start")), inputs.get("video_source")
     if not set(prompt_type) & set("SVL") or (
             "S" in prompt_type and "image_start" in inputs and is_blank(image)):

@@ -130,12 +130,10 @@ def obstacles(inputs: Mapping[str, Any], model_def: Mapping[str, Any]) -> Iterat
         return
     else:
         name = Path(path).name
-        if of_person(inputs):
-            return
         if found.hdr:
-            yield SettingsError(f"the video {name} is in HDR, which changes the colours of the "
-                                "skeleton. Convert it to SDR.", "pose-video")
-        elif not found.background:
+            yield SettingsError(f"the video {name} is in HDR, which changes the colours that the "
+                                "poses are read from. Convert it to SDR.", "pose-video")
+        elif not of_person(inputs) and not found.background:
             yield SettingsError(
                 f"the video {name} does not show skeletons on black. If it shows a dancer, choose "
                 "\"Find the poses\" (PV).", "pose-video")

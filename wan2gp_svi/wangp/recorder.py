@@ -103,7 +103,8 @@ class Recording:
         self.asked = run.about  #: with the prompts of this time; recorded with the first new clip
         self.clips: list[Clip] = [*takewhile(self._is_usable, run.done()[:total])]
         self.taken_over = len(self.clips)
-        self._pieces = [piece for clip in self.clips for piece in run.pieces(clip, last=False)]
+        self._pieces = _before(run) + [
+            piece for clip in self.clips for piece in run.pieces(clip, last=False)]
         self._seeds: list[int] = []
         self._stop = self._told = False
         self._video: GrowingVideo | None = None
@@ -309,19 +310,21 @@ class Recording:
             same = before if before and before.suffix == target.suffix else None
             held = holds(same, self._pieces) if same else None
             self._video = GrowingVideo(same if same and held else target, held or 0, self.say,
-                                       self._track() if self._speaks else None)
+                                       self._track())
         self._grow(None, self._current.last)
 
     def _track(self) -> Path | None:
-        """The run's sound as the video has it."""
-        given, track = self.run.sound, self.run.track
+        """The sound as the video has it: the run's, or that of the video which it continues."""
+        given, track = self.run.sound if self._speaks else self.run.before, self.run.track
+        if given is None or not self._speaks and not sound.is_heard(given):
+            return None
         try:
-            if given is not None and not track.is_file():
+            if not track.is_file():
                 files.write(track, partial(sound.write_track, given))
         except MediaError as error:
             self.say(f"the video stays silent: {error}. All clips are safe.")
             return None
-        return track if given is not None else None
+        return track
 
     def _show_instead_of(self, written: Path) -> None:
         """Shows the clips so far, with their sound, in the place of the one that WanGP wrote."""
@@ -505,6 +508,12 @@ class Recording:
         if free < one * left + beside and number in (0, 1, self.taken_over):
             self.say(f"the disk has room for about {(free - beside) // one} of the {left} clips "
                      f"to come ({size(one, 0)} each).")
+
+
+def _before(run: Run) -> list[Piece]:
+    """What a run's video has before its clips."""
+    path = run.before
+    return [] if path is None else [(path, count_frames(path))]
 
 
 def with_provenance(settings: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:

@@ -206,6 +206,8 @@ def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int,
         media["audio_guide"] = str(run.sound)
     if run.poses is not None:
         media["video_guide"] = str(run.poses)
+    if run.before is not None:
+        media["video_source"] = str(run.before)
     return {**about.settings, **media, "seed": seed, "prompt": between.join(asked),
             "custom_settings": custom, "video_length": chain.length(clips, overlap),
-            "sliding_window_overlap": overlap}
+            "sliding_window_overlap": overlap, "repeat_generation": 1}

@@ -169,6 +169,17 @@ def clips(inputs: Mapping[str, Any]) -> int:
         return 0
 
 
+def is_heard(path: Path) -> bool:
+    """Whether a file has a sound."""
+    import av
+
+    try:
+        with opened(path, _FORMATS) as given:
+            return bool(given.streams.audio)
+    except (av.FFmpegError, OSError, ValueError):
+        return False
+
+
 def write_track(source: Path, target: Path) -> None:
     """Writes a sound as the track of a video: AAC in MP4, of one channel or two. Raises
     MediaError and OSError."""

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from .. import chain, files
 from ..storyboard import LOOP
 from ..variants import CLIP_FRAMES
-from . import board, continuing, matching, pose_video, stop_button, visitors
+from . import board, continuing, matching, pose_video, source_video, stop_button, visitors
 from .check.telling import running_limits
 from .clip import Clip, Seam, Video
 from .dance import Poses, detector
@@ -90,16 +91,21 @@ def _planned(scope: _Scope) -> list[tuple[int, int]]:
 
 def first_clip(plan: Plan, scope: _Scope) -> Clip:
     """The first clip of a video, with the run that the video belongs to. Raises SettingsError."""
-    variant, total, latents = plan.variant, scope["total_windows"], None
+    variant, total, latents, before = plan.variant, scope["total_windows"], None, None
     if scope.get("image_start_tensor") is not None:
         # a copy: WanGP converts its own to 8 bit in place when it saves the first window
         reference = scope["image_start_tensor"].float().cpu().clone()
         motion_frames = on_grid(reference[:, None])
     else:
+        before = source_video.whole(scope.get("video_source"), Path(scope["save_path"]))
+        of_source = scope if before is None else {
+            **scope, "video_source": str(before),
+            "source_video_frames_count": _frames_like(before, scope)}
         reference, motion_frames, latents = continuing.source(
-            scope, variant.overlap, say, lambda line: _warn(line, scope))
-        scope = {**scope, "seed": continuing.first_seed(scope, plan.board.seed_step)}
+            of_source, variant.overlap, say, lambda line: _warn(line, scope))
+        scope = {**scope, "seed": continuing.first_seed(of_source, plan.board.seed_step)}
     video, seam = video_of(scope), Seam()
+    video.apart = before is not None
     if plan.sound:
         video.speech = Speech(str(scope.get("audio_guide")))
     if variant.poses and (path := pose_video.given(scope)):
@@ -109,8 +115,9 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
                             detector if pose_video.of_person(scope) else None, image,
                             lambda line: _warn(line, scope))
     if video.source_frames > 1:
-        seam = Seam(variant.overlap, variant.keep_new, video.source_overlap)
-    recording = matching.begin(scope, plan, reference, motion_frames, say)
+        keep_new = variant.keep_new and not video.apart  # a copy keeps its last frames
+        seam = Seam(variant.overlap, keep_new, video.source_overlap)
+    recording = matching.begin(scope, plan, reference, motion_frames, say, before)
     video.recording = recording
     if plan.sound and recording is None and chain.length(total, variant.overlap) > _WANGPS_SOUND:
         raise SettingsError("This WanGP keeps only two minutes of sound in a video. Update it to "
@@ -125,6 +132,18 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
     say(plan.describe(seeds, scope["fps"]))
     return _asked(Clip(plan, 0, total, video.seed, reference, motion_frames,
                        None if latents is None else latents[0], seam=seam, video=video), scope)
+
+
+def _frames_like(before: Path, scope: _Scope) -> int:
+    """The frames of a video that is copied. Raises SettingsError if the clips are unlike it."""
+    track = source_video.track(before)
+    height, width = scope["prefix_video"].shape[2:]
+    if (track.size, track.rate) != ((width, height), Fraction(scope["fps"])):
+        raise SettingsError(
+            f"{before.name} is {track.size[0]}x{track.size[1]} with {float(track.rate):g} frames a "
+            f"second, but WanGP makes {width}x{height} with {scope['fps']:g}, which cannot be "
+            "joined to it. Convert it, or cut off its beginning.", "source-length")
+    return track.frames
 
 
 def _images(plan: Plan, recording: Recording | None) -> dict[str, Path]:
@@ -212,6 +231,8 @@ def continued(sample: Tensor, clip: Clip) -> Tensor:
     source, overlap = clip.video.source_frames, clip.plan.variant.overlap
     if clip.number or source < 2:
         return sample
+    if clip.video.apart:
+        return sample[:, overlap - CLIP_FRAMES :]
     if clip.seam.keep_new:
         return torch.cat([sample[:, : source - overlap], sample[:, -CLIP_FRAMES:]], dim=1)
     return torch.cat([sample[:, :source], sample[:, overlap - CLIP_FRAMES :]], dim=1)

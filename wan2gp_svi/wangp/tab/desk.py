@@ -194,12 +194,12 @@ def _card(staged: Staged, row: Row, clip: int, picture: Path | None) -> str:
     mark = "var(--color-accent)" if clip == staged.chosen else "transparent"
     tile = view.picture(picture) or (
         f"<div style='{_TILE}'>{clip + 1}</div>")
-    return (f"<div style='display:flex;gap:10px;text-align:left;white-space:normal;"
-            f"border-left:4px solid {mark};padding-left:6px'>"
-            f"<div style='flex:0 0 112px'>{tile}</div>"
-            f"<div style='overflow-wrap:anywhere;line-height:1.35'><b>{clip + 1}</b> "
-            f"<span style='{style}'>{escape(cut(prompt, 90))}</span>"
-            f"<div style='opacity:.8;font-size:.9em'>{facts}</div></div></div>")
+    return view.pressable(
+        f"<div style='flex:0 0 112px'>{tile}</div>"
+        f"<div style='overflow-wrap:anywhere;line-height:1.35'><b>{clip + 1}</b> "
+        f"<span style='{style}'>{escape(cut(prompt, 90))}</span>"
+        f"<div style='opacity:.8;font-size:.9em'>{facts}</div></div>",
+        f"border-left:4px solid {mark};padding-left:6px")
 
 
 def note(staged: Staged | None) -> str:
@@ -404,13 +404,11 @@ class Desk:
         return {part: values[part] for part in (self.state, self.note, self.cards, self.remake)}
 
     def _form_filled(self, state: Staged | None, *form: Any) -> Any:
-        """WanGP has filled its form, as for a new video."""
-        if state is not None and state.run:
-            return gr.skip()
-        now = self._of_form(state.chosen if state is not None else 0, form)
-        if state is not None and now is not None and now.text.strip() == state.text.strip():
-            return self._noted(state, state.stamp, *form)
-        return self._values(now, None)
+        """WanGP has filled its form: all of the desk is new for a new storyboard, else what is
+        edited stays."""
+        if state is None:
+            return self._values(self._of_form(0, form), None)
+        return self._noted(state, state.stamp, *form)
 
     def _noted(self, state: Staged, stamp: str, *form: Any) -> Any:
         """The note and the cards as the form is now; a sound decides how many clips there are."""

@@ -95,9 +95,16 @@ def card(shown: Shown) -> str:
              f"<b>{escape(cut(in_words(run, shown.state, shown.done), 60))}</b>",
              escape(", ".join(facts)), escape(cut("".join(about.asked[:1]), 70)))
     text = "".join(f"<div>{line}</div>" for line in lines)
-    return (f"<div style='display:flex;gap:12px;text-align:left;white-space:normal'>"
-            f"<div style='flex:0 0 {_THUMBNAIL[0]}px'>{thumbnail(run)}</div>"
-            f"<div style='overflow-wrap:anywhere;line-height:1.4'>{text}</div></div>")
+    return pressable(f"<div style='flex:0 0 {_THUMBNAIL[0]}px'>{thumbnail(run)}</div>"
+                     f"<div style='overflow-wrap:anywhere;line-height:1.4'>{text}</div>")
+
+
+def pressable(content: str, style: str = "") -> str:
+    """A row of a list of gradio's, which listens to clicks alone: a button takes the keys as well,
+    and its click is the row's."""
+    return (f"<button type='button' style='display:flex;gap:12px;width:100%;padding:2px;border:0;"
+            "background:none;color:inherit;font:inherit;text-align:left;white-space:normal;"
+            f"{style}'>{content}</button>")
 
 
 def _amount(shown: Shown) -> list[str]:
