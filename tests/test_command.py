@@ -152,6 +152,14 @@ def test_an_empty_list_names_its_folder(store: Store, svi):
     assert svi("runs")[:2] == (0, f"There are no runs in {store.folder}\n")
 
 
+@pytest.mark.parametrize("path", ["wan2gp_svi", "wan2gp_svi/__main__.py"])
+def test_the_package_is_started_by_its_path_as_well(path: str, store: Store):
+    done = subprocess.run([sys.executable, path, "runs", "--outputs", str(store.folder.parent)],
+                          cwd=Path(__file__).parents[1], capture_output=True, encoding="utf-8")
+    assert (done.stdout, done.stderr, done.returncode) == (
+        f"There are no runs in {store.folder}\n", "", 0)
+
+
 @pytest.mark.parametrize("arguments", [["runs", "--outputs", "."], ["redo", "--help"],
                                        ["demo", "--help"], ["selftest", "--help"]])
 def test_a_reader_that_has_seen_enough_gets_no_traceback(arguments: list[str]):

@@ -8,6 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+if not __package__:  # started by its path, as in: python wan2gp_svi
+    import runpy
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    runpy.run_module("wan2gp_svi", run_name="__main__")  # ends by itself
+
 from . import files, location
 from .text import count, cut, escape_unprintable, examples, is_closed_pipe, sentence, size
 

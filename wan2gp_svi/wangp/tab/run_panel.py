@@ -11,6 +11,7 @@ from ...runs.store import Run, is_busy
 from ...text import count, plural, size
 from ...untrusted import is_name
 from .. import resuming, stop_button, visitors
+from ..check.telling import for_page
 from . import actions, view
 from .helpers import gr, in_words, on, text_to_copy, to_form
 
@@ -23,7 +24,7 @@ def job(tab: Any, make: Callable[..., dict[str, Any]], stays: bool = False
     starts = getattr(tab.plugin, "load_queue_trigger", None) is not None
 
     def work(state: dict[str, Any], name: str, *entered: Any) -> tuple[Any, ...]:
-        run: Run = tab.store.open(name)
+        run: Run = tab.run(name)
         settings = make(run, *entered)
         what = actions.what_happens(run, settings, len(run.done()))
         if starts:
@@ -210,7 +211,7 @@ class RunPanel:
         return values
 
     def _run(self, name: str) -> Run:
-        run: Run = self.tab.store.open(name)
+        run: Run = self.tab.run(name)
         return run
 
     def _stop(self, name: str) -> dict[Any, Any]:
@@ -248,7 +249,7 @@ class RunPanel:
             try:
                 freed.append(self.tab.store.remove(self._run(name)))
             except (StoreError, OSError) as error:  # the others go, and the list shows which
-                gr.Warning(in_words(error), duration=20)
+                gr.Warning(for_page(in_words(error)), duration=20)
         if freed:
             gr.Info(f"Removed {count(len(freed), 'run')}, which frees {size(sum(freed))}.")
         return self.tab.refreshed(chosen) | self.show(chosen)
