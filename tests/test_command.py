@@ -20,6 +20,7 @@ from PIL import Image
 from wan2gp_svi import __main__ as command
 from wan2gp_svi.runs.record import About, Clip
 from wan2gp_svi.runs.store import STOP, Run, Store
+from wan2gp_svi.wangp.tab import view
 
 SETTINGS = {"model_type": "i2v", "sliding_window_overlap": 1, "multi_prompts_gen_type": "PW",
             "prompt": "one", "video_length": 241, "seed": 7}
@@ -221,6 +222,16 @@ def test_help_has_examples_that_can_be_pasted(name: str, capsys: pytest.CaptureF
 
     parser = command.build_parser(drift, check, demo_model)
     assert all(parser.parse_args(shlex.split(line)).command == name for line in lines)
+
+
+def test_lists_show_the_prompt_that_the_first_clip_gets(svi, store):
+    run = make(store)
+    for rows, said in ("[2]\nprompt = it dives", run.about.asked[0]), (
+            "[1]\nprompt = a kite rises", "a kite rises"), ("[1]\nseeds = 1", run.about.asked[0]):
+        run.change(replace(run.about, settings={
+            **run.about.settings, "custom_settings": {"svi_storyboard": rows}}))
+        assert svi("runs")[1].splitlines()[1].endswith(f"  {said}")
+        assert f"<div>{said}</div>" in view.card(view.look(run))
 
 
 def test_a_storyboard_is_made_checked_and_shown(svi, tmp_path):

@@ -175,6 +175,7 @@ def _add_run_commands(commands: Any) -> None:
 
 def _runs(options: argparse.Namespace) -> None:
     from .runs.state import clips_in_words, in_words, is_empty, state
+    from .wangp.resuming import first_prompt
 
     store = _store(options)
     if options.remove or options.remove_empty:
@@ -188,7 +189,7 @@ def _runs(options: argparse.Namespace) -> None:
         now = state(run, len(done))
         rows.append((run.name, about.made.replace("T", " ")[:16], about.title,
                      clips_in_words(run, now, done), size(run.size),
-                     cut(in_words(run, now, done), 48), cut(about.label or about.asked[0], 40)))
+                     cut(in_words(run, now, done), 48), cut(about.label or first_prompt(run), 40)))
     if runs:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:

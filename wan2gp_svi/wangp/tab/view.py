@@ -20,7 +20,7 @@ from ...storyboard import Storyboard
 from ...text import cut, duration, sentence, size
 from ...variants import SEED_STEP, VARIANTS
 from ..check.telling import for_page
-from ..resuming import storyboard_of
+from ..resuming import first_prompt, storyboard_of
 from .helpers import table
 
 _THUMBNAIL = (112, 72)
@@ -95,7 +95,7 @@ def card(shown: Shown) -> str:
     facts = [*_amount(shown), size(run.size), about.made.replace("T", " ")[:16]]
     lines = (f"<b>{escape(title)}</b> {escape(about.title)}",
              f"<b>{escape(cut(_state(shown), 60))}</b>",
-             escape(", ".join(facts)), escape(cut("".join(about.asked[:1]), 70)))
+             escape(", ".join(facts)), escape(cut(first_prompt(run), 70)))
     text = "".join(f"<div>{line}</div>" for line in lines)
     return pressable(f"<div style='flex:0 0 {_THUMBNAIL[0]}px'>{thumbnail(run)}</div>"
                      f"<div style='overflow-wrap:anywhere;line-height:1.4'>{text}</div>")
