@@ -76,6 +76,13 @@ def in_words(error: Exception) -> str:
             "with what the doctor says.")
 
 
+def scroll_to(id: str, block: str) -> str:
+    """JavaScript that brings a part of the page into sight once it is drawn; `block`: which part of
+    the window it gets."""
+    return (f"() => {{setTimeout(() => document.getElementById({id!r})?.scrollIntoView("
+            f"{{block: {block!r}, behavior: 'smooth'}}), 200)}}")
+
+
 def text_to_copy(lines: int = 12, **options: Any) -> Any:
     """A text box with a button that copies it, in gradio 5 and 6."""
     new = "buttons" in inspect.signature(gr.Textbox).parameters

@@ -13,7 +13,7 @@ from ...untrusted import is_name
 from .. import resuming, stop_button, visitors
 from ..check.telling import for_page
 from . import actions, view
-from .helpers import gr, in_words, on, text_to_copy, to_form
+from .helpers import gr, in_words, on, scroll_to, text_to_copy, to_form
 
 
 def job(tab: Any, make: Callable[..., dict[str, Any]], stays: bool = False
@@ -160,7 +160,8 @@ class RunPanel:
         on(self.open.click, self._open, [chosen], None)
         if (desk := self.tab.desk) is not None:
             on(self.stage.click, desk.of_run, [chosen], [desk.part, *desk.outputs],
-               concurrency_id="svi_desk")
+               concurrency_id="svi_desk").then(
+                   None, None, None, js=scroll_to("svi_desk", "start"))
         on(self.no_clip.click, self._add_empty, [self.victims], [self.victims])
         on(self.remove.click, self._ask, [self.victims], [self.sure, self.question])
         on(self.no.click, lambda: gr.update(visible=False), None, [self.sure])

@@ -17,7 +17,7 @@ from ...runs.store import FOLDER, Run, Store
 from .. import form_line, visitors
 from . import actions, doctor, lora_files, pose_preview, view
 from .desk import CONCURRENCY, Desk
-from .helpers import STALE, gr, in_words, on, picked
+from .helpers import STALE, gr, in_words, on, picked, scroll_to
 from .new_video import NewVideo
 from .run_panel import RunPanel
 
@@ -32,8 +32,6 @@ ABOUT = ("<style>#svi_run .pending, #svi_runs .pending {opacity: 1 !important}</
          "Each clip is saved as soon as it is done. So you can resume a run that failed or was "
          "stopped, extend it, or redo it from any clip. <b>Click a run.</b>")
 EVERY = 5  # seconds between two looks at a running run
-SCROLL = """() => {setTimeout(() => document.querySelector("#svi_run")
-            ?.scrollIntoView({block: "nearest", behavior: "smooth"}), 200)}"""
 
 
 def offer(plugins: Any, say: Callable[[str], None]) -> None:
@@ -130,7 +128,8 @@ class Tab:
         # or a look at the run before, still on its way, would replace the one that was clicked
         one_by_one = {"concurrency_id": ID}
         on(self.runs.click, lambda index, names: panel.show(picked(names, index)),
-           [self.runs, self.names], panel.outputs, **one_by_one).then(None, None, None, js=SCROLL)
+           [self.runs, self.names], panel.outputs, **one_by_one).then(
+               None, None, None, js=scroll_to("svi_run", "nearest"))
         # a change of a hidden component, by which WanGP tells of an opened tab, is none in gradio 6
         for event in (here.select, refresh.click, self.timer.tick):
             fresh = on(event, self.refreshed, [panel.chosen, self.shown, self.plugin.state],
