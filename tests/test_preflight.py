@@ -653,7 +653,7 @@ def form(monkeypatch):
     components["state"].value = {"model_type": "i2v"}
     plugin = SimpleNamespace(request_component=lambda name: None)
     event = MagicMock()  # by which WanGP fills its form
-    monkeypatch.setattr(form_line, "_filling", lambda parts: [event])
+    monkeypatch.setattr(form_line, "filling", lambda parts: [event])
     line = form_line.add(plugin, wgp)
     assert plugin.post_ui_setup(components) == {}
     update, given = (call.kwargs["fn"] for call in gradio.on.call_args_list[:2])

@@ -178,7 +178,7 @@ class FormLine:
         gr.on([components["main"].load, *(gallery.change for gallery in galleries.values())],
               **given).then(**work)
         self.filled = [event.then(**given).then(**work)
-                       for event in _filling([above, *galleries.values()])]
+                       for event in filling([above, *galleries.values()])]
         for event in self.filled:  # in the queue, or gradio would show no message
             event.then(_tell, [components["state"]], None, show_progress="hidden")
 
@@ -340,7 +340,7 @@ def _below(target: Any) -> tuple[Any, Any, Any]:
     return row, line, opened
 
 
-def _filling(components: Collection[Any]) -> list[Any]:
+def filling(components: Collection[Any]) -> list[Any]:
     """WanGP's events that may fill one of its components. A component that was empty, or that keeps
     its value, does not tell of it by an event of its own."""
     import gradio as gr
