@@ -294,6 +294,25 @@ def test_that_the_last_frame_is_the_reference_is_said_on_the_page(wgp: WanGP, fo
     assert wgp.run.about.seed == 7, "the user's, since the video names no seeds"
 
 
+@pytest.mark.parametrize("kind", ["V", "L"])
+def test_a_run_keeps_the_video_that_it_continues(wgp: WanGP, foreign: Path, whole: Whole,
+                                                 kind: str):
+    """The tab resumes, extends and redoes it when that video is long gone; "L": the last of the
+    page's gallery."""
+    given = settings("shot", 3, image_start=None, video_source=str(foreign))
+    made = whole(given | {"image_prompt_type": "V"})
+    run = broken_off(wgp, given | {"image_prompt_type": kind}, 2)
+    foreign.unlink()
+    wgp.forget()
+    asked = {"image_start": None} | resuming.resumed(run)
+    assert asked["image_prompt_type"] == "V" and Path(asked["video_source"]).parent == run.folder
+    assert wgp.generate(asked), wgp.error
+    assert wgp.made == [2, 3] and np.array_equal(shown(wgp), made)
+    wgp.forget()
+    assert wgp.generate({"image_start": None} | resuming.redone(wgp.run, 3, seed=9)), wgp.error
+    assert wgp.made == [3]
+
+
 # -------------------------------------------------------------------------------------- made longer
 
 @pytest.mark.parametrize("id", KINDS)

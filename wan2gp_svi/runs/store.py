@@ -6,6 +6,8 @@
         start.png  reference.png  the user's image, as given and as every clip is conditioned on it
         sound.wav  track.m4a      the sound that is spoken, as given and as the video has it
         poses.mp4                 the pose video that is danced
+        source.mp4                the video that is continued; before.mp4: if it is copied whole to
+                                  the front
         image-0c5f21ab34d7e690.png  an image of the storyboard, by its hash
         0001.mp4  0001-tail.mp4   the clip's pieces of the video, encoded once
         0001-frames.safetensors   the clip as it was made, until its pieces exist
@@ -105,8 +107,17 @@ class Run:
         return self._taken("before")
 
     def take_before(self, given: Path) -> None:
-        """Keeps a copy of the video that is continued."""
+        """Keeps a copy of such a video."""
         self._take("before", given)
+
+    @property
+    def source(self) -> Path | None:
+        """The video that the run continues, as the user gave it; None if there is none."""
+        return self.before or self._taken("source")
+
+    def take_source(self, given: Path) -> None:
+        """Keeps a copy of a video that WanGP puts before the clips itself."""
+        self._take("source", given)
 
     def image(self, digest: str) -> Path | None:
         """The image of the storyboard with that hash; None if the run has none."""

@@ -64,15 +64,16 @@ _told: set[str] = set()  # of runs that cannot be read
 
 
 def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
-          say: Callable[[str], None], before: Path | None = None) -> Recording | None:
+          say: Callable[[str], None], source: Path | None = None, apart: bool = False
+          ) -> Recording | None:
     """At the first window of a video: its run. Raises SettingsError.
 
     None if WanGP keeps its frames in another way (before v10.41). `reference` [3, H, W] and the
-    first clip's `motion_frames` [3, N, H, W] are float32 in [-1, 1]. `before`: the video that the
-    clips are joined to.
+    first clip's `motion_frames` [3, N, H, W] are float32 in [-1, 1]. `source` is the video that is
+    continued; if it is `apart`, the clips are joined to a copy of it.
     """
     if not isinstance(scope.get("frames_already_processed"), list) or "save_path" not in scope:
-        if before is not None:
+        if apart:
             raise SettingsError("This WanGP cannot continue a video that is so long. Update it to "
                                 "10.41 or later.")
         return None
@@ -96,8 +97,8 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
             run.take_sound(Path(_sound(scope)))
         if poses := _poses(scope, plan):
             run.take_poses(poses)
-        if before is not None:
-            run.take_before(before)
+        if source is not None:
+            (run.take_before if apart else run.take_source)(source)
         for path in board.images(plan.board):
             run.take_image(Path(path), board.digest(path))
         own_sound = bool(scope.get("postprocess_audio") or scope.get("audio_source"))

@@ -214,8 +214,9 @@ def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int,
         media["audio_guide"] = str(run.sound)
     if run.poses is not None:
         media["video_guide"] = str(run.poses)
-    if run.before is not None:
-        media["video_source"] = str(run.before)
+    if run.source is not None:  # which may have been the last one in WanGP's gallery
+        kind = str(about.settings.get("image_prompt_type") or "").replace("L", "V")
+        media |= {"video_source": str(run.source), "image_prompt_type": kind}
     return {**about.settings, **media, "seed": seed, "prompt": between.join(asked),
             "custom_settings": custom, "video_length": chain.length(clips, overlap),
             "sliding_window_overlap": overlap, "repeat_generation": 1}

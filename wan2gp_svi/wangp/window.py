@@ -91,13 +91,16 @@ def _planned(scope: _Scope) -> list[tuple[int, int]]:
 
 def first_clip(plan: Plan, scope: _Scope) -> Clip:
     """The first clip of a video, with the run that the video belongs to. Raises SettingsError."""
-    variant, total, latents, before = plan.variant, scope["total_windows"], None, None
+    variant, total, latents = plan.variant, scope["total_windows"], None
+    source, apart = None, False
     if scope.get("image_start_tensor") is not None:
         # a copy: WanGP converts its own to 8 bit in place when it saves the first window
         reference = scope["image_start_tensor"].float().cpu().clone()
         motion_frames = on_grid(reference[:, None])
     else:
         before = source_video.whole(scope.get("video_source"), Path(scope["save_path"]))
+        apart = before is not None
+        source = before or Path(str(scope.get("video_source")))
         of_source = scope if before is None else {
             **scope, "video_source": str(before),
             "source_video_frames_count": _frames_like(before, scope)}
@@ -105,7 +108,7 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
             of_source, variant.overlap, say, lambda line: _warn(line, scope))
         scope = {**scope, "seed": continuing.first_seed(of_source, plan.board.seed_step)}
     video, seam = video_of(scope), Seam()
-    video.apart = before is not None
+    video.apart = apart
     if plan.sound:
         video.speech = Speech(str(scope.get("audio_guide")))
     if variant.poses and (path := pose_video.given(scope)):
@@ -117,7 +120,8 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
     if video.source_frames > 1:
         keep_new = variant.keep_new and not video.apart  # a copy keeps its last frames
         seam = Seam(variant.overlap, keep_new, video.source_overlap)
-    recording = matching.begin(scope, plan, reference, motion_frames, say, before)
+    recording = matching.begin(scope, plan, reference, motion_frames, say,
+                               source if source is not None and source.is_file() else None, apart)
     video.recording = recording
     if plan.sound and recording is None and chain.length(total, variant.overlap) > _WANGPS_SOUND:
         raise SettingsError("This WanGP keeps only two minutes of sound in a video. Update it to "
