@@ -623,7 +623,7 @@ def test_a_job_leaves_the_tab_unless_the_user_stays_in_it(
                                                          skip=lambda: "as it is"))
     monkeypatch.setattr(run_panel, "to_form", lambda plugin: "the form")
     plugin = SimpleNamespace(load_queue_trigger=object() if starts else None)
-    tab = SimpleNamespace(plugin=plugin, store=store, wgp=wgp, line=MagicMock())
+    tab = SimpleNamespace(plugin=plugin, run=store.open, wgp=wgp, line=MagicMock())
     work = run_panel.job(tab, resuming.resumed, stays=stays)
     shown = work({"model_type": "i2v"}, run.name)[0]
     # WanGP before 11 has to be asked in its form
