@@ -276,7 +276,7 @@ def test_visitors_of_a_shared_page_destroy_and_cost_nothing_unless_the_user_allo
         shown = send("runs", 0, None)
         assert run.name in json.dumps(shown)
         assert (str(run.folder) in json.dumps(shown["output"])) == trusted
-        stale = browser.send(address, "another page", "svi_runs", "click", 0, None)
+        stale = browser.send(address, "another", "svi_runs", "click", 0, None)
         assert "This page is out of date" in json.dumps(stale["log"])
         examined = json.dumps(send("examine"))
         assert ("WanGP:" in examined) == trusted
