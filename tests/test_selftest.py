@@ -348,7 +348,8 @@ def says(*arguments: object, folder: Path = HOME) -> str:
 
 def test_it_says_what_to_do_where_there_is_no_wangp_or_no_svi_in_it(wangp, tmp_path):
     assert says(tmp_path / "nothing").startswith("Self-test: ")
-    assert "is not a WanGP folder" in says(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert "is not a WanGP folder" in says(tmp_path / "empty")
     assert f"SVI for WanGP is not installed in {wangp}" in says(wangp)
     assert "python install.py" in says(wangp)
     (wangp / "wan2gp_svi/selftest").mkdir()
