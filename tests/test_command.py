@@ -20,6 +20,7 @@ from PIL import Image
 from wan2gp_svi import __main__ as command
 from wan2gp_svi.runs.record import About, Clip
 from wan2gp_svi.runs.store import STOP, Run, Store
+from wan2gp_svi.wangp.tab import view
 
 SETTINGS = {"model_type": "i2v", "sliding_window_overlap": 1, "multi_prompts_gen_type": "PW",
             "prompt": "one", "video_length": 241, "seed": 7}
@@ -152,6 +153,14 @@ def test_an_empty_list_names_its_folder(store: Store, svi):
     assert svi("runs")[:2] == (0, f"There are no runs in {store.folder}\n")
 
 
+@pytest.mark.parametrize("path", ["wan2gp_svi", "wan2gp_svi/__main__.py"])
+def test_the_package_is_started_by_its_path_as_well(path: str, store: Store):
+    done = subprocess.run([sys.executable, path, "runs", "--outputs", str(store.folder.parent)],
+                          cwd=Path(__file__).parents[1], capture_output=True, encoding="utf-8")
+    assert (done.stdout, done.stderr, done.returncode) == (
+        f"There are no runs in {store.folder}\n", "", 0)
+
+
 @pytest.mark.parametrize("arguments", [["runs", "--outputs", "."], ["redo", "--help"],
                                        ["demo", "--help"], ["selftest", "--help"]])
 def test_a_reader_that_has_seen_enough_gets_no_traceback(arguments: list[str]):
@@ -213,6 +222,16 @@ def test_help_has_examples_that_can_be_pasted(name: str, capsys: pytest.CaptureF
 
     parser = command.build_parser(drift, check, demo_model)
     assert all(parser.parse_args(shlex.split(line)).command == name for line in lines)
+
+
+def test_lists_show_the_prompt_that_the_first_clip_gets(svi, store):
+    run = make(store)
+    for rows, said in ("[2]\nprompt = it dives", run.about.asked[0]), (
+            "[1]\nprompt = a kite rises", "a kite rises"), ("[1]\nseeds = 1", run.about.asked[0]):
+        run.change(replace(run.about, settings={
+            **run.about.settings, "custom_settings": {"svi_storyboard": rows}}))
+        assert svi("runs")[1].splitlines()[1].endswith(f"  {said}")
+        assert f"<div>{said}</div>" in view.card(view.look(run))
 
 
 def test_a_storyboard_is_made_checked_and_shown(svi, tmp_path):

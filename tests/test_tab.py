@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -36,10 +38,12 @@ from wan2gp_svi.runs.state import (
 )
 from wan2gp_svi.runs.store import STOP, Run, Store
 from wan2gp_svi.wangp import resuming, sound, stop_button, visitors
+from wan2gp_svi.wangp.check import telling
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.plan import SMALL
 from wan2gp_svi.wangp.tab import (
     actions,
+    desk,
     doctor,
     helpers,
     lora_files,
@@ -454,6 +458,43 @@ def test_a_page_of_which_nobody_knows_who_can_open_it_is_taken_for_shared(
             visitors.check(wgp)
 
 
+@pytest.mark.parametrize("listen", [True, False])
+def test_a_page_that_others_can_open_names_files_without_the_folders_above_them(
+        store: Store, monkeypatch: pytest.MonkeyPatch, shown: list[str], listen: bool):
+    monkeypatch.delenv(visitors.TRUST, raising=False)
+    outputs = store.folder.parent
+    args = SimpleNamespace(listen=listen, share=False, server_name="localhost")
+    monkeypatch.setitem(sys.modules, "wgp", SimpleNamespace(
+        server_config={}, save_path=str(outputs), args=args))
+    run = make(store)
+    video = finish(run)
+    (store.folder / "broken").mkdir()
+    (store.folder / "broken/run.json").write_text("no run", "utf-8")
+    rows, _ = view.rows(store)
+    helpers.guarded(lambda: store.open("none"))()
+    said = [rows[1][0], view.empty(store.folder), view.video(view.look(run)), *shown,
+            telling.for_page(str(outputs)), desk.note(desk.Staged(notes=(str(store.folder),)))]
+    address, = re.findall("src='([^']*)'", said[2])
+    said[2] = said[2].replace(address, "")
+    for words in said:
+        assert (str(outputs.parent) in words) != listen, words
+    assert view.served(video).startswith(f"/gradio_api/file={quote(video.as_posix())}?")
+    monkeypatch.chdir(outputs.parent)  # as WanGP's own, in which its outputs are
+    assert view.served(video).startswith("/gradio_api/file=out%20puts/a%20boat.mp4?")
+
+
+def test_what_a_page_sends_that_is_older_than_wangps_start_is_refused_with_what_to_do(
+        store: Store, shown: list[str]):
+    names = [make(store).name]
+    panel = SimpleNamespace(tab=tab.Tab(None, {"save_path": str(store.folder.parent)}, MagicMock()))
+    for stale in (lambda: helpers.picked([], 0), lambda: helpers.picked(names, 1),
+                  lambda: helpers.picked(names, -1), lambda: helpers.picked(names, None),
+                  lambda: panel.tab.run(""), lambda: run_panel.job(panel.tab, MagicMock())({}, "")):
+        helpers.guarded(stale)()
+    assert {*shown} == {helpers.in_words(StoreError(helpers.STALE))} and len(shown) == 6
+    assert helpers.picked(names, 0) == panel.tab.run(names[0]).name
+
+
 # ------------------------------------------------------------------------------------- WanGP's form
 
 class WanGP(dict):
@@ -582,7 +623,7 @@ def test_a_job_leaves_the_tab_unless_the_user_stays_in_it(
                                                          skip=lambda: "as it is"))
     monkeypatch.setattr(run_panel, "to_form", lambda plugin: "the form")
     plugin = SimpleNamespace(load_queue_trigger=object() if starts else None)
-    tab = SimpleNamespace(plugin=plugin, store=store, wgp=wgp, line=MagicMock())
+    tab = SimpleNamespace(plugin=plugin, run=store.open, wgp=wgp, line=MagicMock())
     work = run_panel.job(tab, resuming.resumed, stays=stays)
     shown = work({"model_type": "i2v"}, run.name)[0]
     # WanGP before 11 has to be asked in its form

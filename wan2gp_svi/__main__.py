@@ -8,6 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+if not __package__:  # started by its path, as in: python wan2gp_svi
+    import runpy
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    runpy.run_module("wan2gp_svi", run_name="__main__")  # ends by itself
+
 from . import files, location
 from .text import count, cut, escape_unprintable, examples, is_closed_pipe, sentence, size
 
@@ -169,6 +175,7 @@ def _add_run_commands(commands: Any) -> None:
 
 def _runs(options: argparse.Namespace) -> None:
     from .runs.state import clips_in_words, in_words, is_empty, state
+    from .wangp.resuming import first_prompt
 
     store = _store(options)
     if options.remove or options.remove_empty:
@@ -182,7 +189,7 @@ def _runs(options: argparse.Namespace) -> None:
         now = state(run, len(done))
         rows.append((run.name, about.made.replace("T", " ")[:16], about.title,
                      clips_in_words(run, now, done), size(run.size),
-                     cut(in_words(run, now, done), 48), cut(about.label or about.asked[0], 40)))
+                     cut(in_words(run, now, done), 48), cut(about.label or first_prompt(run), 40)))
     if runs:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:

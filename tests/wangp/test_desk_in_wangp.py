@@ -99,8 +99,12 @@ def test_one_sitting_at_the_directors_desk(form, tmp_path):
     assert Path(board.row(1).reference).parent == run.folder
     at.row_says(run.name, "9 of 9 clips")  # nobody clicks on Refresh
     at.pick(run.name)
+    page.set_viewport_size({"width": 1366, "height": 768})
     at.click("stage")
     says(f"Run {run.name}: 9 clips").wait_for()
+    page.wait_for_function("""() => {const top = document.getElementById("svi_desk_note")
+                           .getBoundingClientRect().top; return top >= 0 && top < 300}""")
+    page.set_viewport_size({"width": 1500, "height": 1400})
     cards.nth(5).locator("img").wait_for()
     cards.nth(5).click()
     page.get_by_text("Clip 6 of 9").wait_for()

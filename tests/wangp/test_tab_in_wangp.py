@@ -272,10 +272,12 @@ def test_visitors_of_a_shared_page_destroy_and_cost_nothing_unless_the_user_allo
         def send(id: str, *data: object, event: str = "click") -> dict:
             return browser.send(address, "visitor", f"svi_{id}", event, *data)
 
-        send("refresh", None, None)  # so that the server knows the runs of this visitor
+        send("refresh", None, None, None)  # so that the server knows the runs of this visitor
         shown = send("runs", 0, None)
         assert run.name in json.dumps(shown)
         assert (str(run.folder) in json.dumps(shown["output"])) == trusted
+        stale = browser.send(address, "another", "svi_runs", "click", 0, None)
+        assert "This page is out of date" in json.dumps(stale["log"])
         examined = json.dumps(send("examine"))
         assert ("WanGP:" in examined) == trusted
         if not trusted:

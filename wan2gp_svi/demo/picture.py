@@ -76,7 +76,8 @@ def _curve(axes: Axes, curve: Curve, names: Sequence[str], chosen: Sequence[int]
         axes.plot(range(1, clips + 1), values, "o-", color=colour, markersize=6, linewidth=2,
                   clip_on=False, zorder=4 if number == SVI else 3)
     ends = sorted(zip((values[-1] for values in curve.values), names, COLOURS, strict=False))
-    places = _apart([end for end, _, _ in ends], 0.3 * highest, highest)
+    # the highest has two lines, and the title of a narrow curve is above it
+    places = _apart([end for end, _, _ in ends], 0.3 * highest, 0.87 * highest)
     for place, (_, name, colour) in zip(places, ends, strict=True):
         axes.annotate(textwrap.fill(name, 12), (clips, place), xytext=(12, 0),
                       textcoords="offset points", fontsize=13, weight="bold", color=colour,

@@ -18,6 +18,7 @@ from ..variants import CLIP_FRAMES
 from . import stop_button
 from .check.findings import NO_LORA, Checked, check
 from .check.telling import (
+    for_page,
     running_addresses,
     running_config,
     running_limits,
@@ -369,6 +370,6 @@ def _slot_names(components: int) -> list[str]:
 
 
 def _html(texts: Sequence[str], folds: bool) -> str:
-    lines = [escape(text, quote=False) for text in texts]
+    lines = [escape(for_page(text), quote=False) for text in texts]
     shown = "<br>".join([f"<b>{lines[0]}</b>", *lines[1:]]) if lines else ""
     return _SETTINGS_BELOW + shown if folds else shown

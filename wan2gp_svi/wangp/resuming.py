@@ -81,6 +81,14 @@ def storyboard_of(run: Run) -> Storyboard:
     return found
 
 
+def first_prompt(run: Run) -> str:
+    """What the first clip is made from: the prompt of its row, or else the form's first."""
+    with contextlib.suppress(StoreError):
+        if prompt := storyboard_of(run).row(0).prompt:
+            return prompt
+    return "".join(run.about.asked[:1])
+
+
 def restaged(run: Run, now: Storyboard, clips: int) -> dict[str, Any]:
     """Settings that make a run of `clips` clips by another storyboard: a redo from the first
     finished clip that changes, or else what is left to do. Raises StoreError."""

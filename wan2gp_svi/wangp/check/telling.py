@@ -2,6 +2,7 @@
 
 import contextlib
 import html
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,17 @@ def running_limits() -> Path | None:
     return running_outputs() if options is not None and visitors.is_off(vars(module)) else None
 
 
+def for_page(text: str) -> str:
+    """Text that a page shows: where other computers can open it, without the folders above WanGP's,
+    the user's, and that of the videos."""
+    outputs = running_limits()
+    roots = {outputs.resolve(), Path.cwd(), Path.home()} if outputs is not None else set()
+    for root in sorted(map(str, roots), key=len, reverse=True):
+        name = Path(root).name
+        text = text.replace(f"{root}{os.sep}", "").replace(root, name) if name else text
+    return text
+
+
 def running_loras(model_type: str) -> Path | None:
     """The folder for LoRA files of a model, of the WanGP that this process runs."""
     with contextlib.suppress(Exception):
@@ -68,7 +80,7 @@ def tell(findings: list[Finding]) -> None:
         context = sys.modules["gradio.context"].LocalContext
         # elsewhere, as with --process, gradio would print the message once more
         if new and context.blocks.get() is not None and context.event_id.get() is not None:
-            lines = [html.escape(f"SVI: {text}", quote=False) for text in new]
+            lines = [html.escape(for_page(f"SVI: {text}"), quote=False) for text in new]
             sys.modules["gradio"].Warning("<br>".join(lines))
             _shown.update(new)
 

@@ -40,11 +40,12 @@ from ...untrusted import is_name
 from ...variants import CLIP_FRAMES, VARIANTS
 from .. import board as of_rows
 from .. import pose_video, resuming, sound, visitors
+from ..check.telling import for_page
 from ..form import AUTO, STORYBOARD, Custom, SettingsError
 from ..form_line import FormLine
 from ..plan import Plan, clips_of
 from . import actions, view
-from .helpers import gr, guarded, on
+from .helpers import STALE, gr, guarded, on, picked
 from .run_panel import job, job_outputs
 
 CONCURRENCY = "svi_desk"  # its events one by one, or a late answer would take back a change
@@ -207,7 +208,7 @@ def note(staged: Staged | None) -> str:
     if staged is None:
         return ("The form's model has no SVI settings. Choose a profile above and press "
                 "<b>New storyboard</b> first.")
-    first, *rest = [escape(text, quote=False) for text in staged.notes] or [""]
+    first, *rest = [escape(for_page(text), quote=False) for text in staged.notes] or [""]
     return "<br>".join([f"<b>{first}</b>", *rest])
 
 
@@ -396,8 +397,12 @@ class Desk:
         """The desk, whose run may have got another clip, or ended. The editor stays."""
         if state is None or not is_name(state.run):
             return gr.skip()
-        run = self.tab.store.open(state.run)
-        now = noted(state, run)
+        run = None
+        try:
+            run = self.tab.store.open(state.run)
+            now = noted(state, run)
+        except StoreError as error:  # removed on another page: say so here, not every few seconds
+            now = replace(state, notes=(f"{sentence(str(error))}.",), action="")
         if now == state:
             return gr.skip()
         values = self._values(now, run)
@@ -430,7 +435,7 @@ class Desk:
 
     def of_run(self, name: str) -> dict[Any, Any]:
         """The desk about a run. Raises StoreError."""
-        run = self.tab.store.open(name)
+        run = self.tab.run(name)
         return {self.part: gr.update(open=True), **self._values(of_run(run, 0), run)}
 
     def _values(self, staged: Staged | None, run: Run | None) -> dict[Any, Any]:
@@ -479,7 +484,8 @@ class Desk:
     def _after_typing(self, work: Callable[..., Any]) -> Callable[..., Any]:
         """`work` on the storyboard with what the editor holds, of which the last keystrokes may
         still be on their way."""
-        def both(state: Staged, stamp: str, *rest: Any) -> Any:
+        def both(state: Staged | None, stamp: str, *rest: Any) -> Any:
+            state = _known(state)
             fields, entered = rest[: 2 + len(self.texts)], rest[2 + len(self.texts):]
             if stamp == state.stamp:
                 state = replace(state, text=write(self._entered(state, *fields)))
@@ -487,7 +493,7 @@ class Desk:
         return both
 
     def _choose(self, state: Staged, index: int) -> dict[Any, Any]:
-        return self._changed(state, lambda board: board, chosen=index)
+        return self._changed(state, lambda board: board, chosen=picked(range(state.cards), index))
 
     def _changed(self, state: Staged, change: Callable[[Storyboard], Storyboard],
                  clips: int = 0, chosen: int | None = None, typing: bool = False
@@ -515,7 +521,8 @@ class Desk:
                 values.pop(box, None)
         return values
 
-    def _typed(self, state: Staged, stamp: str, *fields: Any) -> Any:
+    def _typed(self, state: Staged | None, stamp: str, *fields: Any) -> Any:
+        state = _known(state)
         if stamp != state.stamp:  # another clip is in the editor by now, and this was kept
             return gr.skip()
         try:
@@ -545,10 +552,10 @@ class Desk:
         kept = "" if path is None else keep(Path(path), self._images)
         return self._changed(state, lambda board: edited(board, [state.chosen], **{name: kept}))
 
-    def _added(self, name: str, state: Staged) -> Any:
+    def _added(self, name: str, state: Staged | None) -> Any:
         """What the box of a picture shows once one was added: none that gradio could not read,
         which it tells nobody."""
-        if getattr(state.board.row(state.chosen), name) not in ("", LOOP):
+        if state is None or getattr(state.board.row(state.chosen), name) not in ("", LOOP):
             return gr.skip()
         gr.Warning(_NO_IMAGE)
         return None
@@ -581,7 +588,8 @@ class Desk:
         to = min(max(0, state.chosen + by), state.clips - 1)
         return self._changed(state, lambda board: moved(board, state.chosen, to), chosen=to)
 
-    def _remove(self, state: Staged) -> dict[Any, Any]:
+    def _remove(self, state: Staged | None) -> dict[Any, Any]:
+        state = _known(state)
         there = state.chosen < state.clips
         if there and state.clips < 2:
             raise StoreError("a video has one clip at least")
@@ -598,7 +606,8 @@ class Desk:
             return board
         return self._changed(state, change, shared.clips)
 
-    def _apply(self, state: Staged, text: str) -> dict[Any, Any]:
+    def _apply(self, state: Staged | None, text: str) -> dict[Any, Any]:
+        state = _known(state)
         board = parse("" if (text or "").strip().lower() == AUTO else text or "")
         return self._changed(replace(state, text=""), lambda _: board,
                              max(state.clips, board.clips))
@@ -620,6 +629,13 @@ def keep(given: Path, folder: Path) -> str:
     if not path.is_file():
         files.write(path, partial(shutil.copyfile, given))
     return str(path.absolute())  # Windows resolves a drive to the server that it is on
+
+
+def _known(state: Staged | None) -> Staged:
+    """Raises StoreError on a page that was left open while WanGP was started again."""
+    if state is None:
+        raise StoreError(STALE)
+    return state
 
 
 def _filled(staged: Staged) -> Staged:

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from html import escape
-from typing import Any
+from typing import Any, TypeVar
 
 from ...drift import DriftError
 from ...files import explain
@@ -14,6 +14,7 @@ from ...install import Refused
 from ...runs.record import StoreError
 from ...storyboard import StoryboardError
 from ...text import sentence
+from ..check.telling import for_page
 from ..form import SettingsError
 
 try:
@@ -21,6 +22,10 @@ try:
 except ImportError:  # outside of WanGP
     gr = None
 
+#: what belongs to a page, such as its list of runs, is kept by the WanGP that made the page
+STALE = ("this page is out of date, for example because WanGP was started again: reload the page "
+         "in your browser")
+Row = TypeVar("Row")
 _EXPECTED = (StoreError, SettingsError, StoryboardError, Refused, DriftError, OSError)
 
 
@@ -56,7 +61,7 @@ def _errors_shown() -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, _EXPECTED):
             traceback.print_exc()
-        gr.Warning(in_words(error), duration=20)
+        gr.Warning(for_page(in_words(error)), duration=20)
 
 
 def in_words(error: Exception) -> str:
@@ -71,6 +76,13 @@ def in_words(error: Exception) -> str:
             "with what the doctor says.")
 
 
+def scroll_to(id: str, block: str) -> str:
+    """JavaScript that brings a part of the page into sight once it is drawn; `block`: which part of
+    the window it gets."""
+    return (f"() => {{setTimeout(() => document.getElementById({id!r})?.scrollIntoView("
+            f"{{block: {block!r}, behavior: 'smooth'}}), 200)}}")
+
+
 def text_to_copy(lines: int = 12, **options: Any) -> Any:
     """A text box with a button that copies it, in gradio 5 and 6."""
     new = "buttons" in inspect.signature(gr.Textbox).parameters
@@ -81,6 +93,14 @@ def text_to_copy(lines: int = 12, **options: Any) -> Any:
 def to_form(plugin: Any) -> Any:
     """Opens WanGP's form, which is on the first tab: `video_gen`, later `media_gen`."""
     return gr.Tabs(selected=plugin.main_tabs.children[0].id)
+
+
+def picked(rows: Sequence[Row], index: Any) -> Row:
+    """The row of a list that was clicked. Raises StoreError: the list of a page that is left open
+    while WanGP is started again is empty here."""
+    if not isinstance(index, int) or not 0 <= index < len(rows):
+        raise StoreError(STALE)
+    return rows[index]
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

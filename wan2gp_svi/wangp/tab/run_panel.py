@@ -11,8 +11,9 @@ from ...runs.store import Run, is_busy
 from ...text import count, plural, size
 from ...untrusted import is_name
 from .. import resuming, stop_button, visitors
+from ..check.telling import for_page
 from . import actions, view
-from .helpers import gr, in_words, on, text_to_copy, to_form
+from .helpers import gr, in_words, on, scroll_to, text_to_copy, to_form
 
 
 def job(tab: Any, make: Callable[..., dict[str, Any]], stays: bool = False
@@ -23,7 +24,7 @@ def job(tab: Any, make: Callable[..., dict[str, Any]], stays: bool = False
     starts = getattr(tab.plugin, "load_queue_trigger", None) is not None
 
     def work(state: dict[str, Any], name: str, *entered: Any) -> tuple[Any, ...]:
-        run: Run = tab.store.open(name)
+        run: Run = tab.run(name)
         settings = make(run, *entered)
         what = actions.what_happens(run, settings, len(run.done()))
         if starts:
@@ -159,7 +160,8 @@ class RunPanel:
         on(self.open.click, self._open, [chosen], None)
         if (desk := self.tab.desk) is not None:
             on(self.stage.click, desk.of_run, [chosen], [desk.part, *desk.outputs],
-               concurrency_id="svi_desk")
+               concurrency_id="svi_desk").then(
+                   None, None, None, js=scroll_to("svi_desk", "start"))
         on(self.no_clip.click, self._add_empty, [self.victims], [self.victims])
         on(self.remove.click, self._ask, [self.victims], [self.sure, self.question])
         on(self.no.click, lambda: gr.update(visible=False), None, [self.sure])
@@ -210,7 +212,7 @@ class RunPanel:
         return values
 
     def _run(self, name: str) -> Run:
-        run: Run = self.tab.store.open(name)
+        run: Run = self.tab.run(name)
         return run
 
     def _stop(self, name: str) -> dict[Any, Any]:
@@ -248,7 +250,7 @@ class RunPanel:
             try:
                 freed.append(self.tab.store.remove(self._run(name)))
             except (StoreError, OSError) as error:  # the others go, and the list shows which
-                gr.Warning(in_words(error), duration=20)
+                gr.Warning(for_page(in_words(error)), duration=20)
         if freed:
             gr.Info(f"Removed {count(len(freed), 'run')}, which frees {size(sum(freed))}.")
         return self.tab.refreshed(chosen) | self.show(chosen)

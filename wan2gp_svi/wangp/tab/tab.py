@@ -11,12 +11,13 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from ...runs.record import StoreError
 from ...runs.state import is_running
-from ...runs.store import FOLDER, Store
+from ...runs.store import FOLDER, Run, Store
 from .. import form_line, visitors
 from . import actions, doctor, lora_files, pose_preview, view
 from .desk import CONCURRENCY, Desk
-from .helpers import gr, in_words, on
+from .helpers import STALE, gr, in_words, on, picked, scroll_to
 from .new_video import NewVideo
 from .run_panel import RunPanel
 
@@ -31,8 +32,6 @@ ABOUT = ("<style>#svi_run .pending, #svi_runs .pending {opacity: 1 !important}</
          "Each clip is saved as soon as it is done. So you can resume a run that failed or was "
          "stopped, extend it, or redo it from any clip. <b>Click a run.</b>")
 EVERY = 5  # seconds between two looks at a running run
-SCROLL = """() => {setTimeout(() => document.querySelector("#svi_run")
-            ?.scrollIntoView({block: "nearest", behavior: "smooth"}), 200)}"""
 
 
 def offer(plugins: Any, say: Callable[[str], None]) -> None:
@@ -89,6 +88,12 @@ class Tab:
     def store(self) -> Store:
         return Store(Path(self.wgp["save_path"]) / FOLDER)
 
+    def run(self, name: str) -> Run:
+        """The run that the page is about. Raises StoreError."""
+        if not name:
+            raise StoreError(STALE)
+        return self.store.open(name)
+
     def create(self) -> None:
         """Called by WanGP where the tab's content goes."""
         try:
@@ -122,8 +127,9 @@ class Tab:
                 self.panel = panel = RunPanel(self)
         # or a look at the run before, still on its way, would replace the one that was clicked
         one_by_one = {"concurrency_id": ID}
-        on(self.runs.click, lambda index, names: panel.show(names[index]), [self.runs, self.names],
-           panel.outputs, **one_by_one).then(None, None, None, js=SCROLL)
+        on(self.runs.click, lambda index, names: panel.show(picked(names, index)),
+           [self.runs, self.names], panel.outputs, **one_by_one).then(
+               None, None, None, js=scroll_to("svi_run", "nearest"))
         # a change of a hidden component, by which WanGP tells of an opened tab, is none in gradio 6
         for event in (here.select, refresh.click, self.timer.tick):
             fresh = on(event, self.refreshed, [panel.chosen, self.shown, self.plugin.state],

@@ -19,7 +19,8 @@ from ...runs.store import Run, Store
 from ...storyboard import Storyboard
 from ...text import cut, duration, sentence, size
 from ...variants import SEED_STEP, VARIANTS
-from ..resuming import storyboard_of
+from ..check.telling import for_page
+from ..resuming import first_prompt, storyboard_of
 from .helpers import table
 
 _THUMBNAIL = (112, 72)
@@ -81,7 +82,8 @@ def rows(store: Store) -> tuple[list[list[str]], list[str]]:
             continue
         names.append(run.name)
     for folder, why in store.unreadable(names):
-        cells.append([f"<b>{escape(cut(folder.name, 60))}</b><div>{escape(cut(why, 400))}</div>"])
+        cells.append([f"<b>{escape(cut(folder.name, 60))}</b>"
+                      f"<div>{escape(cut(for_page(why), 400))}</div>"])
         names.append("")
     return cells, names
 
@@ -92,8 +94,8 @@ def card(shown: Shown) -> str:
     title = f"{about.label} ({run.name})" if about.label else run.name
     facts = [*_amount(shown), size(run.size), about.made.replace("T", " ")[:16]]
     lines = (f"<b>{escape(title)}</b> {escape(about.title)}",
-             f"<b>{escape(cut(in_words(run, shown.state, shown.done), 60))}</b>",
-             escape(", ".join(facts)), escape(cut("".join(about.asked[:1]), 70)))
+             f"<b>{escape(cut(_state(shown), 60))}</b>",
+             escape(", ".join(facts)), escape(cut(first_prompt(run), 70)))
     text = "".join(f"<div>{line}</div>" for line in lines)
     return pressable(f"<div style='flex:0 0 {_THUMBNAIL[0]}px'>{thumbnail(run)}</div>"
                      f"<div style='overflow-wrap:anywhere;line-height:1.4'>{text}</div>")
@@ -107,6 +109,10 @@ def pressable(content: str, style: str = "") -> str:
             f"{style}'>{content}</button>")
 
 
+def _state(shown: Shown) -> str:
+    return for_page(in_words(shown.run, shown.state, shown.done))
+
+
 def _amount(shown: Shown) -> list[str]:
     """How many clips there are, and the length of the video that they make."""
     clips = clips_in_words(shown.run, shown.state, shown.done)
@@ -116,8 +122,9 @@ def _amount(shown: Shown) -> list[str]:
 
 def empty(folder: Path) -> str:
     """What stands in place of an empty list, in Markdown."""
-    return (f"There are no runs in `{folder}`. Choose a profile and press **New video**: once you "
-            "generate it, its clips are saved one by one, and the run appears here.")
+    return (f"There are no runs in `{for_page(str(folder))}`. Choose a profile and press **New "
+            "video**: once you generate it, its clips are saved one by one, and the run appears "
+            "here.")
 
 
 def summary(shown: Shown) -> str:
@@ -125,7 +132,7 @@ def summary(shown: Shown) -> str:
     run, about = shown.run, shown.run.about
     name = f"{_plain(about.label)}: run {run.name}" if about.label else f"Run {run.name}"
     lines = [f"### {name}, {about.title}",
-             f"**{sentence(_plain(in_words(run, shown.state, shown.done)))}.** "
+             f"**{sentence(_plain(_state(shown)))}.** "
              f"{sentence(', '.join(_amount(shown)))}, seed {about.seed}, {size(run.size)} on "
              "disk."]
     if about.base:
@@ -228,13 +235,15 @@ def _first_frame(path: Path) -> Any:
 def served(path: Path) -> str:
     """The address of a file in WanGP's folder for videos. Unlike a component, it needs no copy; the
     time in it makes browsers load a video again when it has grown."""
-    return f"/gradio_api/file={quote(path.resolve().as_posix())}?{path.stat().st_mtime_ns}"
+    path, here = path.resolve(), Path.cwd()
+    name = path.relative_to(here) if path.is_relative_to(here) else path  # as gradio looks for it
+    return f"/gradio_api/file={quote(name.as_posix())}?{path.stat().st_mtime_ns}"
 
 
 def video(shown: Shown) -> str:
     if shown.video is None:
         return ""
-    path = escape(str(shown.video), quote=True)
+    path = escape(for_page(str(shown.video)), quote=True)
     return (f"<video src='{served(shown.video)}' controls preload='metadata' "
             "style='width:100%;max-height:420px'></video>"
             f"<div style='opacity:.7;font-size:.85em;overflow-wrap:anywhere' title='{path}'>"
