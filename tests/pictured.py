@@ -53,7 +53,8 @@ def _components() -> list[str]:
 def _cards() -> list[str]:
     """What the storyboard says of clips."""
     text = "[2]\nprompt = a boat\nseed = 7\nend image = loop\n[3]\nnew shot = yes"
-    staged = desk.Staged(text, 2, "", ("a kite", "a kite"), ("2 clips", "a note"), 1)
+    staged = desk.Staged(text, clips=2, starts=True, prompts=("a kite", "a kite"),
+                         notes=("2 clips", "a note"), chosen=1)
     return [desk.note(staged), desk.note(None),
             *(card for card, in desk.cards(staged, None, lambda path: None))]
 
