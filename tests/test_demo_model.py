@@ -4,7 +4,11 @@ import base64
 import contextlib
 import io
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -249,6 +253,25 @@ def test_start_with_an_mmgp_that_is_a_folder_of_wangp(run, wangp, monkeypatch):
                         lambda command, cwd: started.append((command[2:], cwd)) or 0)
     assert run("--start", "--server-port", "7861")[0] == 0
     assert started == [(["--server-port", "7861"], wangp)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a program without a word to it")
+def test_the_wangp_that_it_started_ends_with_it(run, wangp, tmp_path):
+    """Otherwise it keeps its port, and the next one cannot start."""
+    assert run()[0] == 0
+    write(wangp, {"mmgp/__init__.py": "", "wan2gp_svi/demo/in_wangp/cpu.py":
+                  "import os, pathlib, time\n"
+                  "pathlib.Path('began').write_text(str(os.getpid()))\ntime.sleep(100)\n"})
+    began = wangp / "began"
+    line = ["-m", "wan2gp_svi", "demo-model", wangp, "--weights", tmp_path / "weights", "--start"]
+    with subprocess.Popen([sys.executable, *line]) as started:
+        while not (began.is_file() and began.read_text()):
+            assert started.poll() is None
+            time.sleep(0.1)
+        started.terminate()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(began.read_text()), 0)
+    assert started.returncode == 128 + signal.SIGTERM
 
 
 def test_an_uninstallation_takes_it_out_as_well(run, wangp, tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -103,4 +104,6 @@ def _start(wangp: Path, options: Iterable[str]) -> int:
     if not (wangp / "mmgp/__init__.py").is_file() and importlib.util.find_spec("mmgp") is None:
         raise Refused(f"{sys.executable} lacks WanGP's packages: use WanGP's Python")
     script = wangp / PACKAGE / "demo/in_wangp/cpu.py"
+    # an exception, with which `call` ends WanGP too; alone, WanGP would keep its port
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     return subprocess.call([sys.executable, str(script), *options], cwd=wangp)
