@@ -20,6 +20,7 @@ import svi  # noqa: E402
 from schedule import Stage  # noqa: E402
 
 from wan2gp_svi import lora  # noqa: E402
+from wan2gp_svi.conditioning import mask  # noqa: E402
 from wan2gp_svi.demo import model, network, world  # noqa: E402
 from wan2gp_svi.variants import VARIANTS  # noqa: E402
 
@@ -84,9 +85,30 @@ def test_what_is_wrong_in_all_frames_alike_weighs_more(monkeypatch):
     turning[:, :, ::2] *= -1
     turning[:, :, 20] = 0
     for clip, still in ((alike, 4 * 4), (turning, 0)):
-        plain, weighed = (flow.loss(None, (clip, None, None, None), still=weight)
+        plain, weighed = (flow.loss(None, (clip, None, None, None, None), still=weight)
                           for weight in (0.0, 4.0))
         assert (weighed - plain).item() == pytest.approx(still) and plain > 3
+
+
+def test_clips_that_end_on_an_image_are_marked_as_the_product_marks_them():
+    latents = torch.randn(2, 16, 21, 8, 12)
+    y = flow.y_of(latents, torch.tensor([False, True]))
+    for one, clip, last in zip(y, latents, (False, True), strict=True):
+        assert one[:4].equal(mask(81, clip, last=last)) and one[4:].equal(clip)
+
+
+def test_a_clip_that_ends_on_an_image_ends_anywhere_and_its_video_on_that_image(monkeypatch):
+    torch.manual_seed(0)
+    usual = torch.full((4000,), 0.01)
+    ends, speeds = data.ending(usual)
+    assert 0.09 < ends.float().mean() < 0.15 and speeds[~ends].equal(usual[~ends])
+    further = (speeds[ends] - 0.01) * 80
+    assert further.min() < -0.45 and further.max() > 0.45 and further.abs().max() <= 0.5
+    monkeypatch.setattr(data, "encoded", lambda vae, video: video)
+    motion, last = torch.full((2, 3, 1, 64, 96), 0.5), torch.ones(2, 3, 64, 96)
+    video = data.conditioned(None, motion, None, last, torch.tensor([False, True]))
+    assert video[:, :, 0].eq(0.5).all() and video[:, :, 1:80].eq(0).all()
+    assert video[0, :, 80].eq(0).all() and video[1, :, 80].eq(1).all()
 
 
 def test_a_background_is_read_off_a_picture_where_it_is_seen():
@@ -113,10 +135,11 @@ def test_what_the_vae_takes_away_is_made_up_for():
     for rounds in (0, 2):
         recipe = svi.Recipe(0, 0, 0, 0, 0, rounds)
         chains = svi.Chains.begin(VARIANTS["film"], recipe, 0, vae, None, torch.device("cpu"))
-        turns = data.turns([scene.action for scene in true], torch.zeros(3), svi.SEAM)
+        speeds = data.speeds([scene.action for scene in true])
+        turns = data.turns(speeds, torch.zeros(3), svi.SEAM)
         video = world.render(chains.stronger(true), turns)
         chains.scenes, chains.turns = true, turns[:, -5]
-        chains.actions = [scene.action for scene in true]
+        chains.before = speeds
         chains.motion = chains.shown(data.encoded(vae, video))[:, :, -5:]
         assert chains.follow_backgrounds().max() < svi.ASTRAY
         off = (world.background(chains.scenes) - world.background(true)) / 2

@@ -38,7 +38,7 @@ def train(folder: Path, until: float, device: torch.device, vae: AutoencoderKLWa
         samples = flow.Samples(*torch.load(kept, map_location=device, weights_only=True))
     else:
         samples = pool(vae, clips, device)
-        torch.save([samples.latents, samples.y, samples.frame, samples.words], kept)
+        torch.save(list(vars(samples).values()), kept)
     stage.say(f"{clips} clips drawn and encoded in {time.monotonic() - started:.0f} s")
     among = torch.full((1,), clips, device=device)
     compiled(dit)
@@ -84,10 +84,11 @@ def pool(vae: AutoencoderKLWan, clips: int, device: torch.device) -> flow.Sample
     for first in range(0, clips, 256):
         some = slice(first, min(first + 256, clips))
         scenes = data.scenes(10_000 + first, some.stop - some.start)
-        turns = data.turns([s.action for s in scenes], torch.rand(len(scenes)))
-        video = world.render(scenes, turns, device)
-        frame = data.to_bytes(video[:, :, 0])
-        y = data.conditioned(vae, data.from_bytes(frame)[:, :, None], None)
-        samples.put(some, data.encoded(vae, video), y, frame,
+        ends, speeds = data.ending(data.speeds([s.action for s in scenes]))
+        video = world.render(scenes, data.turns(speeds, torch.rand(len(scenes))), device)
+        frame, last = (data.to_bytes(video[:, :, at]) for at in (0, -1))
+        y = data.conditioned(vae, data.from_bytes(frame)[:, :, None], None, data.from_bytes(last),
+                             ends)
+        samples.put(some, data.encoded(vae, video), y, ends, frame,
                     data.words([s.prompt() for s in scenes]))
     return samples

@@ -14,6 +14,7 @@ from wan2gp_svi.demo.model import text_features
 from wan2gp_svi.demo.network import encode
 from wan2gp_svi.variants import CLIP_FRAMES
 
+ENDS = 0.12  #: share of the clips that end on an image
 WORDS = 16  #: tokens that are stored of a prompt; all others are zero
 TESTED_FROM = 1_000_000  #: scenes from this seed on are never trained on
 
@@ -24,14 +25,21 @@ def scenes(first: int, count: int) -> list[world.Scene]:
     return [world.scene(seed) for seed in range(first, first + count)]
 
 
-def turns(actions: Sequence[str], start: Tensor, frames: int = CLIP_FRAMES) -> Tensor:
-    """Turns [B, T] of actions that begin at `start` [B]."""
-    return start.cpu()[:, None] + speeds(actions)[:, None] * torch.arange(frames)
+def turns(speeds: Tensor, start: Tensor, frames: int = CLIP_FRAMES) -> Tensor:
+    """Turns [B, T] of objects at these speeds [B], which begin at `start` [B]."""
+    return start.cpu()[:, None] + speeds[:, None] * torch.arange(frames)
 
 
 def speeds(actions: Sequence[str]) -> Tensor:
     """Turns from one frame to the next, [B]."""
     return torch.tensor([world.TURNS[action] / CLIP_FRAMES for action in actions])
+
+
+def ending(speeds: Tensor) -> tuple[Tensor, Tensor]:
+    """Which clips end on an image, bool [B], and the speeds: there, objects go up to half a turn
+    further or less far, so that they end anywhere."""
+    ends = torch.rand(len(speeds)) < ENDS
+    return ends, speeds + ends * (torch.rand(len(speeds)) - 0.5) / (CLIP_FRAMES - 1)
 
 
 def words(prompts: Sequence[str]) -> Tensor:
@@ -75,8 +83,13 @@ def encoded(vae: AutoencoderKLWan, pixels: Tensor, batch: int = 64) -> Tensor:
 
 
 @torch.no_grad()
-def conditioned(vae: AutoencoderKLWan, motion: Tensor, padding: Tensor | None) -> Tensor:
-    """The latents of `y`: motion frames [B, 3, N, H, W], then a reference [B, 3, H, W] or grey."""
+def conditioned(vae: AutoencoderKLWan, motion: Tensor, padding: Tensor | None, last: Tensor,
+                ends: Tensor) -> Tensor:
+    """The latents of `y`: motion frames [B, 3, N, H, W], then a reference [B, 3, H, W] or grey; in
+    clips that `ends` [B], the `last` frame [B, 3, H, W]."""
     rest = CLIP_FRAMES - motion.shape[2]
     filled = torch.zeros_like(motion[:, :, :1]) if padding is None else padding[:, :, None]
-    return encoded(vae, torch.cat([motion, filled.expand(-1, -1, rest, -1, -1)], 2))
+    video = torch.cat([motion, filled.expand(-1, -1, rest, -1, -1)], 2)
+    ends = ends.to(video.device)[:, None, None, None]
+    video[:, :, -1] = torch.where(ends, last, video[:, :, -1])
+    return encoded(vae, video)

@@ -16,10 +16,12 @@ KEPT_ERRORS = 1024
 
 @dataclass(frozen=True)
 class Samples:
-    """Clips to learn from: latents, latents of `y`, first motion frame (uint8), words."""
+    """Clips to learn from: latents, latents of `y`, whether they end on an image, first motion
+    frame (uint8), words."""
 
     latents: Tensor
     y: Tensor
+    ends: Tensor
     frame: Tensor
     words: Tensor
 
@@ -30,24 +32,28 @@ class Samples:
 
         half = torch.bfloat16 if device.type == "cuda" else torch.float32
         return cls(zeros(16, 21, 8, 12, dtype=half), zeros(16, 21, 8, 12, dtype=half),
-                   zeros(3, 64, 96, dtype=torch.uint8), zeros(data.WORDS, 256, dtype=half))
+                   zeros(dtype=torch.bool), zeros(3, 64, 96, dtype=torch.uint8),
+                   zeros(data.WORDS, 256, dtype=half))
 
-    def put(self, place: slice | Tensor, latents: Tensor, y: Tensor, frame: Tensor,
+    def put(self, place: slice | Tensor, latents: Tensor, y: Tensor, ends: Tensor, frame: Tensor,
             words: Tensor) -> None:
         self.latents[place], self.y[place] = latents.to(self.latents.dtype), y.to(self.y.dtype)
+        self.ends[place] = ends.to(self.ends)
         self.frame[place], self.words[place] = frame, words.to(self.words)
 
     def draw(self, count: int, among: Tensor) -> tuple[Tensor, ...]:
         """`count` samples of the first `among` [1]."""
         which = (torch.rand(count, device=self.latents.device) * among).long()
-        return (self.latents[which].float(), self.y[which].float(), self.frame[which],
-                self.words[which])
+        return (self.latents[which].float(), self.y[which].float(), self.ends[which],
+                self.frame[which], self.words[which])
 
 
-def y_of(latents: Tensor) -> Tensor:
-    """The mask on the first frame, and the latents."""
+def y_of(latents: Tensor, ends: Tensor) -> Tensor:
+    """The mask on the first frame, and on the last one of clips that end on an image; the
+    latents."""
     mask = torch.zeros_like(latents[:, :4])
     mask[:, :, 0] = 1
+    mask[:, 3, -1] = ends[:, None, None].to(mask)
     return torch.cat([mask, latents], 1)
 
 
@@ -57,10 +63,10 @@ def times(count: int, device: torch.device) -> Tensor:
     return SHIFT * even / (1 + (SHIFT - 1) * even)
 
 
-def flow(dit: nn.Module, x: Tensor, sigma: Tensor, y: Tensor, frame: Tensor,
+def flow(dit: nn.Module, x: Tensor, sigma: Tensor, y: Tensor, ends: Tensor, frame: Tensor,
          words: Tensor) -> Tensor:
     with torch.autocast("cuda", torch.bfloat16, enabled=x.is_cuda):
-        return dit(torch.cat([x, y_of(y)], 1), sigma * 1000, data.text(words),
+        return dit(torch.cat([x, y_of(y, ends)], 1), sigma * 1000, data.text(words),
                    clip_features(data.from_bytes(frame)), return_dict=False)[0].float()
 
 
@@ -79,7 +85,7 @@ class Errors:
 def loss(dit: nn.Module, samples: tuple[Tensor, ...], errors: Errors | None = None,
          still: float = 0.0) -> Tensor:
     """`still` weighs the error's mean over time: fading in all frames, which motion would drown."""
-    clean, y, frame, words = samples
+    clean, *seen = samples
     sigma = times(len(clean), clean.device)
     level = sigma[:, None, None, None, None]
     noise = torch.randn_like(clean)
@@ -89,7 +95,7 @@ def loss(dit: nn.Module, samples: tuple[Tensor, ...], errors: Errors | None = No
         hit = (torch.rand_like(level) < errors.share).float()
         soiled = clean + hit * errors.kept[which]
     x = torch.lerp(soiled, noise, level)
-    found = flow(dit, x, sigma, y, frame, words)
+    found = flow(dit, x, sigma, *seen)
     if errors:
         made = (x - level * found).detach() - clean
         errors.kept[which] = torch.where((level < 0.5) & (hit == 0), made, errors.kept[which])

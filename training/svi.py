@@ -119,8 +119,8 @@ def _learn(stage: Stage, optimizer: Optimizer, gathering: Chains, samples: flow.
 
 @dataclass
 class Chains:
-    """Chains of clips that the model continues: each has a scene, an action, its last frames, and
-    where its objects are.
+    """Chains of clips that the model continues: each has a scene, an action, the speed `before` it,
+    its last frames, and where its objects are.
 
     `made` counts the clips. `fault` is the mean squared error of the last motion frames, to the
     truth drawn for them; `astray` is that of their backgrounds, to those that fit best.
@@ -134,7 +134,7 @@ class Chains:
     draw: random.Random
     scenes: list[world.Scene]
     actions: list[str]
-    before: list[str]
+    before: Tensor
     turns: Tensor
     motion: Tensor
     reference: Tensor
@@ -150,8 +150,8 @@ class Chains:
         frames = torch.zeros(count, 3, variant.motion_frames, world.HEIGHT, world.WIDTH,
                              device=device)
         chains = cls(variant, recipe, vae, dit, device, random.Random(variant.id),
-                     [world.scene(0)] * count, [""] * count, [""] * count, torch.zeros(count),
-                     frames, frames[:, :, 0].clone(), [0] * count, FIRST)
+                     [world.scene(0)] * count, [""] * count, torch.zeros(count),
+                     torch.zeros(count), frames, frames[:, :, 0].clone(), [0] * count, FIRST)
         chains.renew(list(range(count)))
         return chains
 
@@ -167,21 +167,23 @@ class Chains:
             return
         scenes, n = data.scenes(self.seed, len(which)), self.motion.shape[2]
         self.seed += len(which)
-        actions, start = [s.action for s in scenes], torch.rand(len(which))
-        # half of the references show the objects elsewhere, as in the later clips of a chain
-        shown = torch.where(torch.rand(len(which)) < 0.5, torch.rand(len(which)), start)
-        self.reference[which] = self._drawn(scenes, shown[:, None])[:, :, 0]
+        speeds, start = data.speeds([s.action for s in scenes]), torch.rand(len(which))
         begun = torch.rand(len(which)) < 0.75
-        motion = self._drawn(scenes, data.turns(actions, start, n))
+        # the later clips of a chain have objects elsewhere than their references
+        elsewhere = begun & (torch.rand(len(which)) < 0.67)
+        shown = torch.where(elsewhere, torch.rand(len(which)), start)
+        self.reference[which] = self._drawn(scenes, shown[:, None])[:, :, 0]
+        motion = self._drawn(scenes, data.turns(speeds, start, n))
         if self.recipe.restored:
-            earlier = start - (SEAM - n) * data.speeds(actions)
-            video = self._drawn(self.stronger(scenes), data.turns(actions, earlier, SEAM))
+            earlier = start - (SEAM - n) * speeds
+            video = self._drawn(self.stronger(scenes), data.turns(speeds, earlier, SEAM))
             motion[begun] = self.shown(data.encoded(self.vae, video[begun]))[:, :, -n:]
         self.motion[which] = motion
+        self.before[which] = speeds
         depths = begun.int().tolist()
         for number, scene, turn, depth in zip(which, scenes, start, depths, strict=True):
             self.scenes[number], self.turns[number], self.depths[number] = scene, turn, depth
-            self.actions[number] = self.before[number] = scene.action
+            self.actions[number] = scene.action
 
     @torch.no_grad()
     def put(self, samples: flow.Samples, chained: bool) -> None:
@@ -190,28 +192,37 @@ class Chains:
         n, count = self.motion.shape[2], len(self.scenes)
         reference = self.reference if self.variant.ref_pad_num else None
         turns = data.turns(self.before, self.turns, n)
-        later = data.turns(self.actions, turns[:, -1], CLIP_FRAMES - n + 1)[:, 1:]
+        ends, self.before = data.ending(data.speeds(self.actions))
+        later = data.turns(self.before, turns[:, -1], CLIP_FRAMES - n + 1)[:, 1:]
         turns = torch.cat([turns, later], 1)
-        motion = self._spoiled() if reference is not None else self.motion.clone()
+        last = self._drawn(self.scenes, turns[:, -1:])[:, :, 0]
         # a first clip has the user's image alone
-        motion[[not depth for depth in self.depths], :, 1:] = 0
+        first = torch.tensor([not depth for depth in self.depths], device=self.device)
+        motion = self.motion.clone()
+        if reference is None:
+            motion[first, :, 1:] = 0
+        else:
+            motion[~first] = self._spoiled()[~first]
+            motion[first] = reference[first][:, :, None]
         words = data.words([scene.prompt(action) for scene, action
                             in zip(self.scenes, self.actions, strict=True)])
         scenes = self.stronger(self.scenes)
         parts = [slice(i, i + 128) for i in range(0, count, 128)]
         y = torch.cat([data.conditioned(self.vae, motion[part], None if reference is None else
-                                        reference[part]) for part in parts])
+                                        reference[part], last[part], ends[part])
+                       for part in parts])
         latents = torch.cat([data.encoded(self.vae, world.render(scenes[part], turns[part],
                                                                  self.device)) for part in parts])
         frame = data.to_bytes(motion[:, :, 0])
         where = torch.arange(self.made, self.made + count) % len(samples.latents)
         self.made += count
-        samples.put(where.to(self.device), latents, y, frame, words)
+        samples.put(where.to(self.device), latents, y, ends, frame, words)
         if not chained:
             self.renew(list(range(count)))
             return
         # in parts of a batch's size, which the model is compiled for
-        split = (whole.split(BATCH) for whole in (y, frame, words.to(self.device)))
+        split = (whole.split(BATCH) for whole in
+                 (y, ends.to(self.device), frame, words.to(self.device)))
         latent = torch.cat([self._denoised(*part) for part in zip(*split, strict=True)])
         for part in parts:
             self.motion[part] = self.shown(latent[part])[:, :, -n:]
@@ -246,13 +257,13 @@ class Chains:
         motion = torch.lerp(self.motion, soft, torch.rand_like(hit) * hit)
         return (motion * (1 + off[:, :, :1]) + off[:, :, 1:]).clamp(-1, 1)
 
-    def _denoised(self, y: Tensor, frame: Tensor, words: Tensor) -> Tensor:
+    def _denoised(self, y: Tensor, ends: Tensor, frame: Tensor, words: Tensor) -> Tensor:
         x = torch.randn_like(y)
         even = torch.linspace(1, 0, STEPS + 1)
         levels = SHIFT * even / (1 + (SHIFT - 1) * even)
         for high, low in zip(levels[:-1], levels[1:], strict=True):
             sigma = high.to(self.device).expand(len(x))
-            x = x + (low - high).item() * flow.flow(self.dit, x, sigma, y, frame, words)
+            x = x + (low - high).item() * flow.flow(self.dit, x, sigma, y, ends, frame, words)
         return x
 
     def _follow(self, turns: Tensor) -> None:
@@ -271,13 +282,11 @@ class Chains:
             least, best = (errors + cost * tries.abs()).min(1)
             now = candidates.gather(1, best[:, None])[:, 0]
         self.fault = least.mean().item()
-        self.turns = now - (n - 1) * data.speeds(self.actions)
+        self.turns = now - (n - 1) * self.before
         astray = (torch.zeros(len(now)) if self.variant.ref_pad_num else
                   self.follow_backgrounds())
         self.astray = astray.mean().item()
         for number in range(len(self.scenes)):
-            action = self.actions[number]
-            self.before[number] = action
             if self.variant.stream and self.draw.random() < 0.4:
                 self.actions[number] = self.draw.choice(list(world.TURNS))
             self.depths[number] += 1
@@ -287,7 +296,7 @@ class Chains:
     def follow_backgrounds(self) -> Tensor:
         """Takes the backgrounds that the motion frames show as the truth -> how far the frames are
         from them, [B]."""
-        turns = data.turns(self.actions, self.turns, self.motion.shape[2])
+        turns = data.turns(self.before, self.turns, self.motion.shape[2])
         seen = torch.stack([~world.covered(*each)
                             for each in zip(self.scenes, turns, strict=True)])
         seen = seen[:, None].to(self.device, torch.float32)
