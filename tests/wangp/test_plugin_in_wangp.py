@@ -96,13 +96,7 @@ def started(wangp, wangp_at, tmp_path, serve_wangp):
         tree = Path(shutil.copytree(wangp_at(version) if version else wangp,
                                     tmp_path / "Wän GP (1)"))
         write_loras(tree)
-        tiny.shrink(tree)
-        (tree / "finetunes").mkdir(exist_ok=True)
-        (tree / "finetunes/i2v.json").write_text(json.dumps({"model": {
-            "name": "Image2video 480p", "architecture": "i2v", "description": "tiny",
-            "URLs": ["tiny_i2v_mbf16.safetensors"],
-            "text_encoder_URLs": [Path(tiny.TEXT_ENCODER_FILE).name]}, "resolution": "64x64"}),
-            encoding="utf-8")
+        tiny.write_i2v(tree)
         return WanGP(tree, tmp_path, serve_wangp, config)
     return make
 

@@ -47,13 +47,7 @@ def fresh(wangp, tmp_path, serve_wangp):
     tree = Path(shutil.copytree(wangp, tmp_path / "Wan2GP"))
     install(tree)
     write_loras(tree)
-    tiny.shrink(tree)
-    (tree / "finetunes").mkdir(exist_ok=True)
-    (tree / "finetunes/i2v.json").write_text(json.dumps({"model": {
-        "name": "Image2video 480p", "architecture": "i2v", "description": "tiny",
-        "URLs": ["tiny_i2v_mbf16.safetensors"],
-        "text_encoder_URLs": [Path(tiny.TEXT_ENCODER_FILE).name]}, "resolution": "64x64"}),
-        encoding="utf-8")
+    tiny.write_i2v(tree)
     job = {"config": {"last_model_type": "t2v", "last_resolution_choice": "64x64",
                       "save_path": str(tmp_path / "outputs")}}
     with serve_wangp(tree, job) as address, browser.open_page(address) as page:

@@ -43,7 +43,8 @@ class family_handler:
 def test_a_model_plugin_replaces_the_hooks(wangp, wangp_copy, run_wangp):
     hooked, patched = wangp_copy(wangp), wangp_copy(wangp)
     install(hooked)
-    subprocess.run(["git", "apply", HOME / "docs/upstream.patch"], cwd=patched, check=True)
+    subprocess.run(["git", "apply", "--unidiff-zero", HOME / "docs/upstream.patch"],
+                   cwd=patched, check=True)
     for name, source in Distribution(HOME, "").files().items():
         (patched / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, patched / name)

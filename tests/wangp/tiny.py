@@ -69,6 +69,17 @@ def shrink(tree: Path) -> None:
         path.write_text(json.dumps({**settings, "resolution": "64x64"}), encoding="utf-8")
 
 
+def write_i2v(tree: Path) -> None:
+    """Makes a WanGP's 14B image-to-video tiny, and its form and profiles small."""
+    shrink(tree)
+    (tree / "finetunes").mkdir(exist_ok=True)
+    (tree / "finetunes/i2v.json").write_text(json.dumps({"model": {
+        "name": "Image2video 480p", "architecture": "i2v", "description": "tiny",
+        "URLs": ["tiny_i2v_mbf16.safetensors"],
+        "text_encoder_URLs": [Path(TEXT_ENCODER_FILE).name]}, "resolution": "64x64"}),
+        encoding="utf-8")
+
+
 def write_lora(path: Path, keys: str = "svi", seed: int = 0, rank: int = 4,
                scale: float = 0.2, poses: bool = False) -> Path:
     """Writes a random LoRA for the layers that SVI's LoRAs adapt; `keys` is one of LORA_KEYS.
