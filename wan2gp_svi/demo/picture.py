@@ -35,6 +35,8 @@ def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], drift: Drift) ->
     rows += [(take.name, colour, take.clips)
              for take, colour in zip(takes, COLOURS, strict=False)]
     chosen = columns(len(takes[0].clips))
+    # always the same frame of a clip could show an object that circles always in the same place
+    shown = np.linspace(0, CLIP_FRAMES - 1, len(chosen)).round().astype(int)
     wide = (PAGE - LEFT - RIGHT) / len(chosen)
     wide = min(wide, 3 * WIDTH + GAP)  # few clips are not blown up
     tall = (wide - GAP) * HEIGHT / WIDTH + GAP
@@ -43,15 +45,15 @@ def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], drift: Drift) ->
               va="top")
     prompts = textwrap.shorten(f"One image; {_quoted(takes[-1].prompts)}", 150, placeholder=" …")
     page.text(24, 62, prompts, fontsize=14, color=FAINT, va="top")
-    page.text(24, page.height - 20, "Made by the demo model. Each picture is the middle frame of "
-              "its clip.", fontsize=12.5, color=FAINT, va="bottom")
+    page.text(24, page.height - 20, "Made by the demo model. The pictures go from the first frame "
+              "to the last.", fontsize=12.5, color=FAINT, va="bottom")
     for row, (name, colour, clips) in enumerate(rows):
         y = TOP + row * tall
         page.text(LEFT - 18, y + (tall - GAP) / 2, textwrap.fill(name, 14), fontsize=15,
                   weight="bold", color=colour, ha="right", va="center")
-        for column, clip in enumerate(chosen):
+        for column, (clip, frame) in enumerate(zip(chosen, shown, strict=True)):
             page.picture(LEFT + column * wide, y, wide - GAP, tall - GAP,
-                         pictures(clips[clip])[CLIP_FRAMES // 2])
+                         pictures(clips[clip][:, [frame]])[0])
     y = TOP + tall * len(rows) + ABOVE
     _curve(page.axes(LEFT, y, wide * len(chosen) - GAP, CURVE), drift,
            [take.name for take in takes], chosen)
