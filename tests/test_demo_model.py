@@ -18,7 +18,7 @@ from safetensors.torch import load_file, safe_open, save_file
 
 from wan2gp_svi import __main__ as command
 from wan2gp_svi.demo.in_wangp import finetune, loader, record
-from wan2gp_svi.demo.model import ADAPTERS, CLIP_DIM, clip_features, text_features
+from wan2gp_svi.demo.model import ADAPTERS, CLIP_DIM, VAE_SHAPE, clip_features, text_features
 from wan2gp_svi.demo.world import render, scene
 from wan2gp_svi.install import cli
 from wan2gp_svi.install.shipped import Distribution
@@ -112,7 +112,7 @@ def test_the_profiles_are_for_this_model_alone_and_their_loras_are_known(run, wa
     for title, settings in profiles.items():
         variant = finetune.PROFILES[title]
         assert settings["model_type"] == "svi_small" and settings["sliding_window_size"] == 81
-        assert settings["sliding_window_overlap"] == (5 if variant == "film" else 1)
+        assert settings["sliding_window_overlap"] == (5 if variant in ("film", "2.0") else 1)
         for name in settings["activated_loras"]:
             assert (wangp / "loras/wan_i2v" / name).is_file() and identify(name).id == variant
         assert bool(settings["activated_loras"]) == bool(variant)
@@ -353,7 +353,7 @@ def test_the_loader_has_the_stand_ins_for_this_model_and_for_no_other(handler):
     pictures = [torch.zeros(3, 1, picture().model.image_size, picture().model.image_size)]
     assert picture().visual(pictures).dtype == torch.bfloat16, "as the transformer works"
     assert loader.Picture(features=torch.float16).visual(pictures).dtype == torch.float16
-    assert made == (f"ckpts/{VAE}", {"z_dim": 16, "dim": 16, "dim_mult": [1, 2, 2, 2]})
+    assert made == (f"ckpts/{VAE}", {"z_dim": 16, **VAE_SHAPE})
     parts, dtype, made = handler.load_model(["a"], "i2v", "i2v", {}, VAE_dtype=torch.float16)
     assert parts == ("T5", "CLIP", None) and dtype == torch.float16
     assert made == (None, {"z_dim": 16})

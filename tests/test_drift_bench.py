@@ -4,6 +4,7 @@ import csv
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("diffusers", exc_type=ImportError)
@@ -15,10 +16,11 @@ import drift  # noqa: E402
 CLIPS = 20
 
 
-def rows(way, colour=0.0, psnr=0.0, there=1.0, jump=2.0):
+def rows(way, colour=0.0, psnr=0.0, there=1.0, seam=1.0, jump=2.0):
     """Two scenes; colour and PSNR change by that much with each clip."""
     return [drift.Row("w", "a machine", way, scene, clip, 0.02 + colour * (clip - 1),
-                      35 + psnr * (clip - 1), there, 1.0, jump if clip > 1 else 0.0)
+                      35 + psnr * (clip - 1), there, 1.0, 0.9,
+                      *((seam, jump) if clip > 1 else (0.0, 0.0)))
             for scene in (1, 2) for clip in range(1, CLIPS + 1)]
 
 
@@ -27,11 +29,24 @@ def test_goals_are_read_off_the_rows():
     assert steady["last over first, of the medians"] == "1.00"
     assert steady["PSNR slope after clip 5, dB a clip (mean)"] == "+0.000"
     assert steady["object there, last clip, % of the scenes"] == "100"
-    drifting = drift.summary(rows("stock", 0.004, -0.5, 0.2, float("nan")), CLIPS)
+    drifting = drift.summary(rows("stock", 0.004, -0.5, 0.2, 1.5, float("nan")), CLIPS)
     assert drifting["last over first, of the medians"] == "4.80"
     assert drifting["PSNR slope after clip 5, dB a clip (mean)"] == "-0.500"
     assert drifting["object there, last clip, % of the scenes"] == "0"
-    assert drifting["seams where it jumps by more than 8 pixels or is gone, %"] == "100"
+    assert drifting["change at seams, times the usual"] == "1.50"
+    assert drifting["outline of the object, last clip"] == "0.90"
+    assert drifting["seams where the object jumps by more than 8 pixels or is gone, %"] == "100"
+
+
+@pytest.mark.parametrize("way", drift.WAYS)
+def test_a_seam_is_measured_as_in_the_drift_report(way):
+    variant, scene = drift.WAYS[way].variant, drift.world.scene(2, objects=1)
+    clips = [drift.world.render([scene], turns[None])[0] + shift
+             for turns, shift in zip(drift.world.turns([scene.prompt()] * 2, variant.overlap),
+                                     (0, 0.05), strict=True)]
+    rows = drift.metrics.measure(drift.pictures(drift.chaining.joined(clips, variant)), np.zeros(3))
+    wanted = drift.analysis.seam(1, drift.Layout.of(variant).start(1), rows).pixels.jump
+    assert drift.seam(*clips, variant) == pytest.approx(wanted) and wanted > 2
 
 
 def test_a_table_and_a_report_come_out_of_them(tmp_path):

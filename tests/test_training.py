@@ -17,6 +17,7 @@ import fit  # noqa: E402
 import flow  # noqa: E402
 import optim  # noqa: E402
 import svi  # noqa: E402
+import vae  # noqa: E402
 from schedule import Stage  # noqa: E402
 
 from wan2gp_svi import lora  # noqa: E402
@@ -55,20 +56,64 @@ def test_a_shipped_lora_adapts_every_layer():
         assert cleaned.layers == cleaned.wanted == 10 * model.BLOCKS
 
 
-def test_the_weights_are_no_larger_than_twenty_megabytes():
-    assert sum(path.stat().st_size for path in model.WEIGHTS.iterdir()) <= 20e6
+def test_the_weights_are_no_larger_than_thirty_megabytes():
+    assert sum(path.stat().st_size for path in model.WEIGHTS.iterdir()) <= 30e6
+
+
+def test_the_vae_begins_as_one_for_pictures():
+    torch.manual_seed(0)
+    coder = vae.begun().eval()
+    still = torch.rand(1, 3, 1, 16, 16).expand(-1, -1, 9, -1, -1) * 2 - 1
+    with torch.no_grad():
+        latents = network.encode(coder, still)
+        seen = network.decode(coder, latents)
+    for video in (latents, seen):
+        torch.testing.assert_close(video, video[:, :, :1].expand_as(video), rtol=0, atol=1e-4)
+    assert seen.std() > 0.05
+
+
+def test_a_flat_convolution_is_the_whole_one_whose_other_taps_are_zero():
+    tensors = model.vae_file()
+    coder = network.autoencoder(tensors)
+    assert not network.convolutions(coder), "all of the shipped ones are flat"
+    back = export.vae(coder.state_dict())
+    assert all(back[name].equal(tensor.float()) for name, tensor in tensors.items())
+    whole = network.autoencoder()
+    whole.load_state_dict({name: torch.nn.functional.pad(tensor, (0, 0, 0, 0, 2, 0))
+                           if tensor.shape[2:] == (1, 3, 3) else tensor
+                           for name, tensor in coder.state_dict().items()})
+    video = torch.rand(1, 3, 9, 32, 32) * 2 - 1
+    with torch.no_grad():
+        latents = network.encode(whole, video)
+        torch.testing.assert_close(network.encode(coder, video), latents, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(network.decode(coder, latents), network.decode(whole, latents),
+                                   rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("wrong", ["alike", "changing"])
+def test_a_still_picture_that_changes_costs_more_than_one_that_is_wrong(monkeypatch, wrong):
+    video = torch.zeros(1, 3, 9, world.HEIGHT, world.WIDTH)
+    error = torch.full_like(video, 0.1)
+    if wrong == "changing":
+        error[:, :, ::2] *= -1
+    monkeypatch.setattr(network, "encode", lambda coder, pixels: torch.zeros(1, 16, 3, 2, 2))
+    monkeypatch.setattr(network, "decode", lambda coder, latents: video + error)
+    loss, squared = vae._loss(None, video)
+    # 0.1 + 4 * 0.01, and the changes: from the first frame in 4 of 9, from the one before in 8
+    wanted = 0.14 if wrong == "alike" else 0.14 + vae.STILL * 0.2 * (4 + 8) / 9
+    assert loss.item() == pytest.approx(wanted, rel=1e-3) and squared.item() == pytest.approx(0.01)
 
 
 def test_convolutions_side_by_side_are_those_of_diffusers():
     torch.manual_seed(0)
-    vae = network.autoencoder().requires_grad_(True)
+    coder = network.autoencoder().requires_grad_(True)
     video = torch.rand(1, 3, 9, 16, 16) * 2 - 1
 
     def gradients():
-        vae.zero_grad()
-        seen = network.decode(vae, network.encode(vae, video))
+        coder.zero_grad()
+        seen = network.decode(coder, network.encode(coder, video))
         seen.square().mean().backward()
-        return [seen.detach()] + [p.grad.clone() for p in vae.parameters()]
+        return [seen.detach()] + [p.grad.clone() for p in coder.parameters()]
 
     wanted = gradients()
     with fast.convolutions():
@@ -130,17 +175,17 @@ def test_a_background_is_read_off_a_picture_where_it_is_seen():
 
 def test_what_the_vae_takes_away_is_made_up_for():
     """At least two in three parts of it, in the backgrounds read off the last frames of a chain."""
-    vae, lost = network.autoencoder(model.vae_file()), []
+    coder, lost = network.autoencoder(model.vae_file()), []
     true = [world.scene(seed, objects=1) for seed in range(3)]
     for rounds in (0, 2):
         recipe = svi.Recipe(0, 0, 0, 0, 0, rounds)
-        chains = svi.Chains.begin(VARIANTS["film"], recipe, 0, vae, None, torch.device("cpu"))
+        chains = svi.Chains.begin(VARIANTS["film"], recipe, 0, coder, None, torch.device("cpu"))
         speeds = data.speeds([scene.action for scene in true])
         turns = data.turns(speeds, torch.zeros(3), svi.SEAM)
         video = world.render(chains.stronger(true), turns)
         chains.scenes, chains.turns = true, turns[:, -5]
         chains.before = speeds
-        chains.motion = chains.shown(data.encoded(vae, video))[:, :, -5:]
+        chains.motion = chains.shown(data.encoded(coder, video))[:, :, -5:]
         assert chains.follow_backgrounds().max() < svi.ASTRAY
         off = (world.background(chains.scenes) - world.background(true)) / 2
         lost.append(off.norm(dim=1).mean())

@@ -147,6 +147,19 @@ def test_an_object_of_another_colour_is_not_the_object():
     assert set(COLOURS) >= {each.colour for each in one.objects + other.objects}
 
 
+def test_a_shape_is_measured_wherever_the_object_is():
+    one = scene(0, objects=1)
+    video, turns = clip(one)
+    assert measure(video, one, turns).shape == 1
+    late = render([one], (turns - 0.02)[None])[0]
+    assert measure(late, one, turns).shape > 0.85
+    kite = replace(one, objects=(replace(one.objects[0], shape="kite"),))
+    assert one.objects[0].shape == "box"
+    assert 0.4 < measure(render([kite], turns[None])[0], one, turns).shape < 0.8
+    gone = background([one])[0][:, None].expand(-1, CLIP_FRAMES, -1, -1)
+    assert measure(gone, one, turns).shape == 0
+
+
 def test_an_object_that_goes_on_does_not_jump_and_one_that_leaps_or_is_gone_does():
     one = scene(0, objects=1)
     starts = (0, TURNS[one.action] * (1 - 1 / CLIP_FRAMES), 0.5)

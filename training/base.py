@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from wan2gp_svi.demo import network, world
 
-SECONDS = 400
-CLIPS = 20480
+SECONDS = 375
+CLIPS = 40960
 BATCH = 128
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import torch.nn.functional as F
 from torch import Tensor
 
 # replaced in this order
@@ -50,7 +51,9 @@ def transformer_name(name: str) -> str:
 
 
 def vae(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {vae_name(name): tensor for name, tensor in state.items()}
+    """Flat convolutions get Wan's three taps back, with zeros for the frames before."""
+    return {vae_name(name): F.pad(tensor, (0, 0, 0, 0, 2, 0)) if tensor.shape[2:] == (1, 3, 3)
+            else tensor for name, tensor in state.items()}
 
 
 def vae_name(name: str) -> str:

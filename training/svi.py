@@ -30,7 +30,7 @@ from wan2gp_svi.demo import network, world
 from wan2gp_svi.demo.model import SHIFT, STEPS
 from wan2gp_svi.variants import CLIP_FRAMES, VARIANTS, Variant
 
-RANK = 24
+RANK = 32
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
 BATCH, CHAINS, DEPTH = 128, 256, 16
 CLEAN = 0.25  #: share of the time without chains, until the model knows enough for them
@@ -59,8 +59,9 @@ class Recipe:
 
 
 #: without a reference a fault stays, so the clips to learn from must be recent ones
-RECIPES = {"shot": Recipe(330, 8.0, 6144, 4.0, 0.2, 0),
-           "film": Recipe(190, 5.0, 3072, 4.0, 0.35, 2)}
+RECIPES = {"2.0": Recipe(385, 8.0, 6144, 4.0, 0.2, 0),
+           "shot": Recipe(385, 8.0, 6144, 4.0, 0.2, 0),
+           "film": Recipe(385, 5.0, 3072, 4.0, 0.35, 2)}
 
 
 def train(folder: Path, until: float, device: torch.device, vae: AutoencoderKLWan,

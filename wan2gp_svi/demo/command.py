@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .takes import Task
     from .world import Scene
 
-VARIANTS = ("shot", "film")
+VARIANTS = ("2.0", "shot", "film")
 CLIPS, MOST, SEED = 11, 60, 0
 FOLDER = Path("svi-demo")
 VIDEO, PICTURE = "demo.mp4", "demo.png"
@@ -68,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", metavar="N", type=int, default=CLIPS,
                         help=f"clips of five seconds (default: {CLIPS})")
-    parser.add_argument("--variant", choices=VARIANTS, default=VARIANTS[0], help="SVI-Shot, for "
-                        "one prompt (default), or SVI-Film, for a stream of prompts")
+    parser.add_argument("--variant", choices=VARIANTS, default=VARIANTS[0], help="SVI 2.0 "
+                        "(default), SVI-Shot, for one prompt, or SVI-Film, for a stream of prompts")
     parser.add_argument("--prompt", metavar="TEXT", action="append", help='what moves and how, '
                         'such as "waits" or "a red banded ball circles clockwise quickly"; repeat '
                         "it for a stream, once per clip")
@@ -124,7 +124,7 @@ def show(options: argparse.Namespace) -> None:
 
             from . import model, picture, video
             from .chaining import Wan
-            from .takes import curves, take, truths, verdict, ways
+            from .takes import NOTICED, drift, take, truths, verdict, ways
     except ImportError as error:
         raise DemoError(f"a package does not work in {sys.executable} ({error}). Delete {VENV} if "
                         "it is there, and run the same command with another Python.") from error
@@ -141,13 +141,13 @@ def show(options: argparse.Namespace) -> None:
         progress.say()
         takes = [take(name, way, wan, task, progress.step)
                  for (name, way), wan in zip(chosen.items(), wans, strict=True)]
-        found = curves(task, takes)
+        found = drift(task, takes)
         truth = truths(task.scene, takes[1]) if task.scene else None
-        _write(folder / VIDEO, video.write, video.side_by_side(takes))
+        _write(folder / VIDEO, video.write, video.side_by_side(takes, found))
         _write(folder / PICTURE, picture.write, truth, takes, found)
         for name, each in zip(ALONE, takes, strict=False):
             _write(folder / name, video.write, video.alone(each))
-    print(f"{verdict(takes, found[0])} (2.3 is just noticed).", "Written:",
+    print(f"{verdict(takes, found)} ({NOTICED} is just noticed).", "Written:",
           *(f"  {folder / name}" for name in (VIDEO, PICTURE, *ALONE)), sep="\n")
 
 
@@ -214,7 +214,7 @@ def _prompts(options: argparse.Namespace, world: Scene) -> tuple[str, ...]:
             print(f"The demo model does not know: {', '.join(strange)}. It knows: "
                   f"{', '.join(sorted(known))}.")
         return tuple(world.prompt(text) if text in TURNS else text for text in options.prompt)
-    if not VARIANTS[options.variant].stream:
+    if not VARIANTS[options.variant].film:
         return (world.prompt(),)
     first = MOVING.index(world.action)
     return tuple(world.prompt(MOVING[(first + clip // LASTS) % len(MOVING)])

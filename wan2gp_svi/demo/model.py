@@ -21,13 +21,14 @@ from torch import Tensor
 from .. import lora
 
 WEIGHTS = Path(__file__).parent / "weights"
-BLOCKS, DIM, HEADS, FFN, TEXT_DIM = 6, 256, 2, 512, 256
+BLOCKS, DIM, HEADS, FFN, TEXT_DIM = 6, 256, 4, 1024, 256
 TEXT_TOKENS, T5_DIM, CLIP_TOKENS, CLIP_DIM = 512, 4096, 257, 1280  #: Wan's own
-VAE_SHAPE: dict[str, Any] = dict(dim=16, dim_mult=[1, 2, 2, 2])  #: where it differs from Wan's
-STEPS, SHIFT = 10, 3.0
+VAE_SHAPE: dict[str, Any] = dict(dim=8, dim_mult=[1, 2, 4, 8])  #: where it differs from Wan's
+STEPS, SHIFT = 5, 3.0
 #: files of weights; their names stay, since runs on disk name them
 TRANSFORMER, VAE = "small-wan-i2v.safetensors", "small-wan-vae.safetensors"
-ADAPTERS = {"shot": "small-svi-shot.safetensors", "film": "small-svi-film.safetensors"}
+ADAPTERS = {"2.0": "small-svi-2-wan21.safetensors", "shot": "small-svi-shot.safetensors",
+            "film": "small-svi-film.safetensors"}
 
 
 def transformer_file(folder: Path = WEIGHTS) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The demo's picture: frames of each take, and under them how far the takes drift."""
+"""The demo's picture: frames of each take, and under them how far their colours drift."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch import Tensor
 
 from ..drift.plot import BLUE, FAINT, INK, LINE, ORANGE, Page
 from ..variants import CLIP_FRAMES
-from .takes import Curve, Take, pictures, verdict
+from .takes import NOTICED, Drift, Take, pictures, verdict
 from .world import HEIGHT, WIDTH
 
 COLOURS = (ORANGE, BLUE, "#a58b5f", "#7b9e3f")  #: of the takes, in their order
-LEFT, RIGHT, TOP, FOOT = 218, 64, 108, 56  #: pixels around everything
+LEFT, RIGHT, TOP, FOOT = 218, 64, 108, 44  #: pixels around everything
 PAGE, GAP = 1600, 8  #: pixels of the page's width, and between pictures
-CURVE, BETWEEN = 140, 80  #: pixels of a curve's height, and between two curves
+CURVE, ABOVE = 170, 56  #: pixels of the curve's height, and from the pictures to it
 COLUMNS = 6
 SVI = 1  #: the take that is drawn over the others
 
 
 def write(path: Path, truth: Sequence[Tensor] | None, takes: Sequence[Take],
-          curves: Sequence[Curve]) -> None:
-    draw(truth, takes, curves).save(path)
+          drift: Drift) -> None:
+    draw(truth, takes, drift).save(path)
 
 
-def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], curves: Sequence[Curve]) -> Page:
+def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], drift: Drift) -> Page:
     """`truth`: the clips as they should be, if that is known."""
     rows = [("the truth", INK, truth)] if truth else []
     rows += [(take.name, colour, take.clips)
@@ -38,8 +38,8 @@ def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], curves: Sequence
     wide = (PAGE - LEFT - RIGHT) / len(chosen)
     wide = min(wide, 3 * WIDTH + GAP)  # few clips are not blown up
     tall = (wide - GAP) * HEIGHT / WIDTH + GAP
-    page = Page(PAGE, TOP + tall * len(rows) + (CURVE + BETWEEN) * len(curves) + FOOT)
-    page.text(24, 22, verdict(takes[:2], curves[0]), fontsize=19, weight="bold", color=INK,
+    page = Page(PAGE, TOP + tall * len(rows) + ABOVE + CURVE + 2 * FOOT)
+    page.text(24, 22, verdict(takes[:2], drift), fontsize=19, weight="bold", color=INK,
               va="top")
     prompts = textwrap.shorten(f"One image; {_quoted(takes[-1].prompts)}", 150, placeholder=" …")
     page.text(24, 62, prompts, fontsize=14, color=FAINT, va="top")
@@ -52,10 +52,9 @@ def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], curves: Sequence
         for column, clip in enumerate(chosen):
             page.picture(LEFT + column * wide, y, wide - GAP, tall - GAP,
                          pictures(clips[clip])[CLIP_FRAMES // 2])
-    for at, curve in enumerate(curves):
-        y = TOP + tall * len(rows) + at * (CURVE + BETWEEN) + 56
-        names = [take.name for take in takes] if at == 0 else []
-        _curve(page.axes(LEFT, y, wide * len(chosen) - GAP, CURVE), curve, names, chosen)
+    y = TOP + tall * len(rows) + ABOVE
+    _curve(page.axes(LEFT, y, wide * len(chosen) - GAP, CURVE), drift,
+           [take.name for take in takes], chosen)
     return page
 
 
@@ -64,19 +63,20 @@ def columns(clips: int) -> list[int]:
     return sorted({round(at) for at in np.linspace(0, clips - 1, min(COLUMNS, clips))})
 
 
-def _curve(axes: Axes, curve: Curve, names: Sequence[str], chosen: Sequence[int]) -> None:
+def _curve(axes: Axes, drift: Drift, names: Sequence[str], chosen: Sequence[int]) -> None:
     """Each clip is under its picture: the first and the last are half a picture from the edges.
     `names`: of the takes, at the ends of their curves."""
-    clips = len(curve.values[0])
+    clips = len(drift.values[0])
     margin = 0.5 * (clips - 1) / (len(chosen) - 1) if len(chosen) > 1 else 0.5
-    highest = 1.08 * max(np.nanmax(curve.values), 1.05 * (curve.best or 0))
-    if curve.best is not None:
-        axes.axhline(curve.best, color=INK, linewidth=1)
-    for number, (values, colour) in enumerate(zip(curve.values, COLOURS, strict=False)):
+    highest = max(1.08 * np.max(drift.values), 2 * NOTICED)
+    axes.axhline(NOTICED, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
+    axes.annotate("just noticed", (1 - margin, NOTICED), xytext=(6, 5), color=FAINT,
+                  textcoords="offset points", fontsize=12.5)
+    for number, (values, colour) in enumerate(zip(drift.values, COLOURS, strict=False)):
         axes.plot(range(1, clips + 1), values, "o-", color=colour, markersize=6, linewidth=2,
                   clip_on=False, zorder=4 if number == SVI else 3)
-    ends = sorted(zip((values[-1] for values in curve.values), names, COLOURS, strict=False))
-    # the highest has two lines, and the title of a narrow curve is above it
+    ends = sorted(zip((values[-1] for values in drift.values), names, COLOURS, strict=False))
+    # the highest may have two lines, and the title of a narrow curve is above it
     places = _apart([end for end, _, _ in ends], 0.3 * highest, 0.87 * highest)
     for place, (_, name, colour) in zip(places, ends, strict=True):
         axes.annotate(textwrap.fill(name, 12), (clips, place), xytext=(12, 0),
@@ -88,7 +88,8 @@ def _curve(axes: Axes, curve: Curve, names: Sequence[str], chosen: Sequence[int]
     axes.tick_params(labelsize=12.5, length=3, color=LINE, labelcolor=FAINT)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(LINE)
-    axes.set_title(curve.title, fontsize=15, loc="left", color=INK, pad=12)
+    axes.set_title(f"How far the colours of {drift.what} are off, Lab units", fontsize=15,
+                   loc="left", color=INK, pad=12)
 
 
 def _apart(wanted: Sequence[float], least: float, highest: float) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +13,11 @@ from torch import Tensor
 
 from .. import chain
 from ..drift import metrics
-from ..drift.analysis import seam
-from ..drift.layout import Layout
 from ..variants import Variant
-from . import truth
 from .chaining import STOCK, SVI, Wan, Way, clips, joined
 from .world import HEIGHT, WIDTH, Scene, background, render, turns
 
-NOTICED = "Lab units (2.3 is just noticed)"  #: CIE76; Mahy et al. 1994
+NOTICED = 2.3  #: Lab units that are just noticed: CIE76; Mahy et al. 1994
 
 
 @dataclass(frozen=True)
@@ -54,11 +50,10 @@ class Take:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A number for each clip of each take, and what it should be, if that is known."""
+class Drift:
+    """How far the colours of each clip of each take are off, in Lab units; `what` is measured."""
 
-    title: str
-    best: float | None
+    what: str
     values: tuple[tuple[float, ...], ...]
 
 
@@ -96,61 +91,34 @@ def truths(scene: Scene, like: Take) -> tuple[Tensor, ...] | None:
     return None if found is None else tuple(render([scene], each[None])[0] for each in found)
 
 
-def curves(task: Task, takes: Sequence[Take]) -> list[Curve]:
-    """How far the colours are off; how much moves, since a frozen video is perfectly steady; and
-    whether clips continue where the one before ended."""
-    return [*_drift(task, takes), *([_jumps(takes)] if task.clips > 1 else [])]
-
-
-def _drift(task: Task, takes: Sequence[Take]) -> tuple[Curve, Curve]:
-    places = [found for each in takes if (found := turns(each.prompts, each.variant.overlap))]
-    if task.scene is None or len(places) < len(takes):
-        return _looks(task.image, takes)
+def drift(task: Task, takes: Sequence[Take]) -> Drift:
+    """From the true background, or from the image where there is no truth."""
+    places = [turns(each.prompts, each.variant.overlap) for each in takes]
+    if task.scene is None or None in places:
+        anchor = metrics.mean_lab(pictures(task.image[:, None]))[0]
+        return Drift("the picture", tuple(tuple(_cast(clip, anchor) for clip in each.clips)
+                                          for each in takes))
     wanted = metrics.lab_planes(pictures(background([task.scene])[0][:, None]))
     # objects move, so each pixel shows the background for most of a clip
     seen = [[metrics.lab_planes(pictures(clip.median(1, keepdim=True).values))
              for clip in each.clips] for each in takes]
-    off = tuple(tuple(float(np.linalg.norm(lab - wanted, axis=-1).mean()) for lab in each)
-                for each in seen)
-    motion = tuple(tuple(100 * truth.measure(clip, task.scene, at).motion
-                         for clip, at in zip(each.clips, where, strict=True))
-                   for each, where in zip(takes, places, strict=True))
-    return (Curve(f"How far the colours of the background are off, {NOTICED}", 0, off),
-            Curve("How far the object moves, % of how far it should", 100, motion))
+    return Drift("the background", tuple(tuple(float(np.linalg.norm(lab - wanted, axis=-1).mean())
+                                               for lab in each) for each in seen))
 
 
-def verdict(takes: Sequence[Take], colours: Curve) -> str:
+def _cast(clip: Tensor, anchor: np.ndarray) -> float:
+    """How far the mean colour is off, the median over the frames."""
+    return float(np.median([row.cast for row in metrics.measure(pictures(clip), anchor)[1:]]))
+
+
+def verdict(takes: Sequence[Take], found: Drift) -> str:
     """How far the colours of the last clips are off, in a sentence."""
     clips = len(takes[0].clips)
-    first, *others = (f"{values[-1]:.1f}" for values in colours.values[:len(takes)])
+    first, *others = (f"{values[-1]:.1f}" for values in found.values[:len(takes)])
     rest = "".join(f", by {end} with {each.name}"
                    for end, each in zip(others, takes[1:], strict=True))
     return (f"After {clips} clip{'s' if clips > 1 else ''} the colours are off by {first} Lab "
             f"units with {takes[0].name}{rest}")
-
-
-def _looks(image: Tensor, takes: Sequence[Take]) -> tuple[Curve, Curve]:
-    """The same without a truth, by the metrics of the drift report."""
-    anchor = metrics.mean_lab(pictures(image[:, None]))[0]
-    measured = [[metrics.measure(pictures(clip), anchor) for clip in each.clips] for each in takes]
-
-    def medians(name: str) -> tuple[tuple[float, ...], ...]:
-        return tuple(tuple(float(np.median([getattr(row, name) for row in clip[1:]]))
-                           for clip in each) for each in measured)
-
-    return (Curve(f"How far the mean colour is off the image's, {NOTICED}", 0, medians("cast")),
-            Curve("Motion, levels from frame to frame", None, medians("motion")))
-
-
-def _jumps(takes: Sequence[Take]) -> Curve:
-    found = []
-    for each in takes:
-        rows = metrics.measure(pictures(each.video), np.zeros(3))
-        starts = map(Layout.of(each.variant).start, range(1, len(each.clips)))
-        found.append((math.nan, *(seam(number, start, rows).pixels.jump
-                                  for number, start in enumerate(starts, 1))))
-    return Curve("Jump from the previous clip, times the usual step from frame to frame", 1,
-                 tuple(found))
 
 
 def pictures(video: Tensor) -> metrics.Pictures:

@@ -27,12 +27,15 @@ class Truth:
     `psnr`     of the background, dB
     `present`  pixels in the first object's colour; 1: as many as there should be
     `motion`   how far that object moves; 1: as far as it should; 0: it is gone
+    `shape`    overlap of its pixels with the true ones, moved to the same middle: intersection over
+               union, median over the frames; 0: it is gone
     """
 
     colour: float
     psnr: float
     present: float
     motion: float
+    shape: float
 
     @property
     def there(self) -> bool:
@@ -54,6 +57,7 @@ def measure(clip: Tensor, scene: Scene, turns: Tensor) -> Truth:
         psnr=-10 * math.log10(max(error.square().mean().item(), 1e-8)),
         present=(found.sum() / should.sum().clamp(1)).item(),
         motion=(moved / should_move).item() if should_move > 0 else 1.0,
+        shape=_overlap(found, should),
     )
 
 
@@ -73,6 +77,18 @@ def _pixels(video: Tensor, scene: Scene, behind: Tensor) -> Tensor:
     colour = torch.tensor(COLOURS[scene.objects[0].colour])[:, None, None, None]
     distance = ((video.float().clamp(-1, 1) + 1) / 2 - colour).square().sum(0).sqrt()
     return (distance < ALIKE) & (distance < ((video - behind[:, None]) / 2).square().sum(0).sqrt())
+
+
+def _overlap(found: Tensor, should: Tensor) -> float:
+    """Intersection over union, [T, H, W] each, moved to the same middle; median over the frames."""
+    (x, y), count = _middles(found)
+    (true_x, true_y), true_count = _middles(should)
+    overlaps = torch.zeros(len(found))
+    for at in ((count > LEAST) & (true_count > LEAST)).nonzero().flatten().tolist():
+        shift = (round((true_y - y)[at].item()), round((true_x - x)[at].item()))
+        moved = torch.roll(found[at], shift, (0, 1))
+        overlaps[at] = (moved & should[at]).sum() / (moved | should[at]).sum()
+    return overlaps.median().item()
 
 
 def _motion(pixels: Tensor) -> Tensor:

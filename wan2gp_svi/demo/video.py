@@ -1,4 +1,4 @@
-"""Writes takes as videos: side by side with names, clips and prompt, and each by itself."""
+"""Writes takes as videos: side by side with names, clips, drift and prompt, and each by itself."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .. import chain
 from ..drift.metrics import Pictures
-from .takes import Take, pictures
+from .picture import COLOURS
+from .takes import NOTICED, Drift, Take, pictures
 from .world import FPS, HEIGHT, WIDTH
 
 SCALE, GAP, HEAD, FOOT = 5, 16, 48, 44  #: pixels for one of a take; around the takes
-PAPER, INK, FAINT = "#ffffff", "#222222", "#666666"
+BAR = 44  #: pixels under a take, for how far it drifts
+PAPER, INK, FAINT, TRACK = "#ffffff", "#222222", "#666666", "#e4e4e4"
 LETTER = 12  #: pixels of a letter of the prompt
 COLUMNS = 2
 
@@ -38,14 +40,15 @@ def alone(take: Take) -> Iterator[Pictures]:
     return (np.asarray(_enlarged(picture)) for picture in pictures(take.video))
 
 
-def side_by_side(takes: Sequence[Take]) -> Iterator[Pictures]:
-    """The frames of all takes on one page, up to the end of the shortest take."""
+def side_by_side(takes: Sequence[Take], drift: Drift) -> Iterator[Pictures]:
+    """The frames of all takes on one page, each over a bar of how far its colours have drifted, up
+    to the end of the shortest take."""
     videos = [pictures(take.video) for take in takes]
     numbers = [shown(take) for take in takes]
     names, count = tuple(take.name for take in takes), len(takes[0].clips)
     for at in range(min(map(len, videos))):
-        page = _page(names, tuple(f"clip {each[at] + 1} of {count}" for each in numbers),
-                     takes[-1].prompts[numbers[-1][at]]).copy()
+        clips = tuple(each[at] for each in numbers)
+        page = _page(names, clips, count, drift, takes[-1].prompts[clips[-1]]).copy()
         for place, video in zip(_places(len(takes)), videos, strict=True):
             page.paste(_enlarged(video[at]), place)
         yield np.asarray(page)
@@ -66,23 +69,38 @@ def _enlarged(picture: Pictures) -> Image.Image:
 def _places(takes: int) -> list[tuple[int, int]]:
     """The upper left corners of the takes."""
     return [(GAP + at % COLUMNS * (SCALE * WIDTH + GAP),
-             HEAD + at // COLUMNS * (SCALE * HEIGHT + HEAD)) for at in range(takes)]
+             HEAD + at // COLUMNS * (SCALE * HEIGHT + BAR + HEAD)) for at in range(takes)]
 
 
 @lru_cache(maxsize=1)
-def _page(names: tuple[str, ...], clips: tuple[str, ...], prompt: str) -> Image.Image:
+def _page(names: tuple[str, ...], clips: tuple[int, ...], count: int, drift: Drift,
+          prompt: str) -> Image.Image:
     """Everything but the takes themselves."""
     places = _places(len(names))
     right, bottom = (max(corner) for corner in zip(*places, strict=True))
-    width, height = right + SCALE * WIDTH + GAP, bottom + SCALE * HEIGHT + FOOT
+    width, height = right + SCALE * WIDTH + GAP, bottom + SCALE * HEIGHT + BAR + FOOT
     page = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(page)
-    for (x, y), name, clip in zip(places, names, clips, strict=True):
+    full = max(2 * NOTICED, *(max(values) for values in drift.values))
+    for (x, y), name, clip, values, colour in zip(places, names, clips, drift.values, COLOURS,
+                                                  strict=False):
         draw.text((x, y - 10), name, INK, _font(24, "bold"), anchor="ls")
-        draw.text((x + SCALE * WIDTH, y - 10), clip, FAINT, _font(20), anchor="rs")
+        draw.text((x + SCALE * WIDTH, y - 10), f"clip {clip + 1} of {count}", FAINT, _font(20),
+                  anchor="rs")
+        _bar(draw, x, y + SCALE * HEIGHT, values[clip], full, colour)
     line = textwrap.shorten(prompt, (width - 2 * GAP) // LETTER, placeholder=" …")
     draw.text((GAP, height - FOOT / 2), line, FAINT, _font(20), anchor="lm")
     return page
+
+
+def _bar(draw: ImageDraw.ImageDraw, x: int, y: int, off: float, full: float, colour: str) -> None:
+    """Under a take: how far its colours are off, of the most that any take's are."""
+    top, bottom, left, right = y + 14, y + 30, x, x + SCALE * WIDTH - 200
+    draw.rectangle((left, top, right, bottom), TRACK)
+    draw.rectangle((left, top, left + off / full * (right - left), bottom), colour)
+    noticed = left + NOTICED / full * (right - left)
+    draw.line((noticed, top - 4, noticed, bottom + 4), INK, 2)
+    draw.text((x + SCALE * WIDTH, y + 22), f"colours off by {off:.1f}", INK, _font(20), anchor="rm")
 
 
 @cache

@@ -26,7 +26,8 @@ from .. import model, world
 TITLE = "SVI demo model (96x64)"
 #: the names of the files and of the type of model stay, since runs on disk name them
 TRANSFORMER, VAE = "svi_small_i2v_bf16.safetensors", "svi_small_vae.safetensors"
-PROFILES = {"SVI-Shot demo": "shot", "SVI-Film demo": "film", "Demo without SVI": ""}
+PROFILES = {"SVI-Shot demo": "shot", "SVI-2.0 demo": "2.0", "SVI-Film demo": "film",
+            "Demo without SVI": ""}
 SCENES = (1_000_001, 1_000_003)  #: of the start pictures; the model was not trained on them
 CLIPS = 5
 _SIZE = f"{world.WIDTH}x{world.HEIGHT}"
@@ -58,7 +59,7 @@ def definition() -> dict[str, Any]:
         "model": {
             "name": TITLE,
             "architecture": "i2v",
-            "description": "A Wan 2.1 of 7 million weights that knows one little world: one or two "
+            "description": "A Wan 2.1 of 8 million weights that knows one little world: one or two "
                            "objects circle in front of a background. It shows in seconds what SVI "
                            "does to a long video, even without a GPU. Start from a picture of that "
                            "world; the profiles turn SVI on. Write prompts like \"a red plain ball "
@@ -83,14 +84,18 @@ def definition() -> dict[str, Any]:
 
 def profile(variant: str) -> dict[str, Any]:
     """The settings of a profile: those of the variant's own profile; "": without SVI."""
-    pinned = next(one.settings for one in profiles() if one.variant.id.startswith(variant))
+    pinned = min((one for one in profiles() if one.variant.id.startswith(variant or "shot")),
+                 key=lambda one: len(one.variant.id)).settings  # "2.0", not "2.0-pro"
     if variant:
-        about = (f"SVI-{variant.title()} with the demo model. Start from a picture of its world "
+        chosen = VARIANTS[variant]
+        about = (f"{chosen.title} with the demo model. Start from a picture of its world "
                  f"(finetunes/{SMALL}), and set more than {CLIP_FRAMES} frames: every "
                  f"{CLIP_FRAMES} frames are one clip.")
-        if VARIANTS[variant].stream:
-            about += (" Write one paragraph per clip, with an empty line between paragraphs, such "
-                      f"as \"{world.scene(SCENES[0]).prompt('waits')}\".")
+        if chosen.stream:
+            clips = "each clip" if chosen.prompt_repeat == 1 else f"{chosen.prompt_repeat} clips"
+            about += (f" Write one paragraph for {clips}, with an empty line between paragraphs, "
+                      "such as "
+                      f"\"{world.scene(SCENES[0]).prompt('waits')}\".")
     else:
         about = "The demo model with WanGP's own windows, to see how they drift."
     return {
