@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from loop import WanGP, in_one_go, of_pieces, settings, shown
 
 from wan2gp_svi.runs import store
 from wan2gp_svi.runs.state import State
-from wan2gp_svi.wangp import clip, hooks, matching, page, recorder
+from wan2gp_svi.wangp import clip, hooks, matching, page, recorder, visitors
 from wan2gp_svi.wangp.pipeline import current_clip
 
 
@@ -183,6 +184,45 @@ def test_a_disk_that_is_full_as_a_clip_is_kept_is_said_in_a_sentence(
             and "bug in SVI" not in said)
     assert len(videos.read(wgp.video)) == 76, "WanGP has written it into a file of its own"
     assert wgp.generate(settings("film", 3)) and np.array_equal(shown(wgp), expected["film"])
+
+
+@pytest.mark.parametrize("listen", [True, False])
+def test_what_goes_wrong_in_a_video_names_no_folder_above_wangps_on_a_page_that_others_can_open(
+        listen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture):
+    monkeypatch.delenv(visitors.TRUST, raising=False)
+    wgp, above = WanGP(tmp_path / "outputs"), str(tmp_path)
+    wgp.folder.mkdir()
+    monkeypatch.setitem(sys.modules, "wgp", SimpleNamespace(
+        server_config={}, save_path=str(wgp.folder),
+        args=SimpleNamespace(listen=listen, share=False, server_name="")))
+    with monkeypatch.context() as planted:
+        fails(planted, store.Run, "keep", 2, FULL)
+        wgp.generate(settings("film", 3))
+    (_, told), = [one for one in wgp.told if "cannot be written" in str(one)]
+    assert (above not in told) == listen and above in capsys.readouterr().out, "the log has all"
+    with monkeypatch.context() as planted:
+        usage = SimpleNamespace(free=2**20)
+        planted.setattr(recorder.shutil, "disk_usage", lambda folder: usage)
+        assert not wgp.generate(settings("film", 3))
+    assert "nearly full" in wgp.error and (above not in wgp.error) == listen
+
+
+def test_where_wangp_cannot_write_the_clip_either_the_page_says_why_and_no_empty_video_is_left(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def before(path: Path) -> bool:
+        if own := path.parent == wgp.folder:
+            path.touch()  # as FFmpeg leaves it on a full disk
+        return not own
+
+    wgp = WanGP(tmp_path)
+    wgp.writer.before = before
+    fails(monkeypatch, store.Run, "keep", 2, FULL)
+    with pytest.raises(store.StoreError, match="Clip 2 cannot be written to run .* Free some"):
+        wgp.generate(settings("film", 3))
+    assert all(path.stat().st_size for path in wgp.folder.glob("*.mp4"))
+    run, = wgp.store.runs()
+    assert len(run.done()) == 1 and run.video
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be removed there")

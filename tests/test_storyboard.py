@@ -280,8 +280,9 @@ def test_a_page_that_others_can_open_takes_no_image_from_elsewhere(pictures, wgp
     for path in (outside, "nowhere.png", around, inside.parent / "link.png", "a\x00.png"):
         text = f"[2]\nreference = {path}"
         with pytest.raises(SettingsError, match="other computers can open this page.*Add .* in the "
-                                                "tab SVI"):
+                                                "tab SVI") as refused:
             prepared(settings("shot", 2), text)
+        assert f" than {wgp.folder.name}. Add" in str(refused.value), "no folder above WanGP's"
         asked = settings("shot", 2)  # a job that nobody has checked
         assert not wgp.generate({**asked, "custom_settings": {"svi_storyboard": text}})
         assert "is no image of this page" in wgp.error and not list(wgp.store.runs())
@@ -826,6 +827,15 @@ def test_an_image_that_is_added_stays_although_gradios_copy_goes(tmp_path, pictu
     assert desk.keep(Path(pictures("b", 9)), folder) != str(kept)
     odd = given.rename(given.with_name("a.p'n g"))
     assert Path(desk.keep(odd, tmp_path / "other")).suffix == ".png"
+
+
+def test_the_text_of_a_storyboard_names_no_folder_above_wangps(tmp_path, pictures, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = Path(pictures("a", 0)).absolute()
+    for outputs in (Path("outputs"), tmp_path / "outputs"):
+        kept = desk.keep(given, outputs / desk.IMAGES)
+        assert Path(kept).parent == Path("outputs", desk.IMAGES) and Path(kept).is_file()
+        assert desk.seen(kept, outputs, {}) == Path(kept), "a visitor sees it"
 
 
 # --------------------------------------------------------------------------- of the whole video

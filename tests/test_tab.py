@@ -95,7 +95,8 @@ def test_a_row_says_what_a_run_is(store: Store):
     ((card,),), names = view.rows(store)
     assert names == [run.name]
     for said in ("<img src='data:image/jpeg;base64,", f"<b>{run.name}</b> SVI-Shot", "2 of 4 clips",
-                 "10.1 s", "<b>failed</b>", "one", text.size(run.size)):
+                 "10.1 s", "<b>failed: WanGP was closed, or its log says why</b>", "one",
+                 text.size(run.size)):
         assert said in card
     assert view.length_of_next(view.look(run)) == "5.0 s"
     rename(run, " <my> storm ")
@@ -114,9 +115,10 @@ def test_a_name_makes_a_run_no_newer(store: Store):
 
 
 @pytest.mark.parametrize(("done", "ended", "said"), [
-    (4, "finished", "finished"), (4, "", "failed"), (2, "stopped", "stopped"),
-    (2, "OutOfMemoryError: VRAM", "failed: OutOfMemoryError: VRAM"),
-    (0, "", "failed")])
+    (4, "finished", "finished"), (2, "finished", "failed: a clip is damaged or gone"),
+    (2, "stopped", "stopped"), (2, "OutOfMemoryError: VRAM", "failed: OutOfMemoryError: VRAM"),
+    (4, "", "failed: WanGP was closed, or its log says why"),
+    (0, "", "failed: WanGP was closed, or its log says why")])
 def test_the_state_of_a_run(store: Store, done: int, ended: str, said: str):
     run = make(store, done, ended=ended)
     clips = run.done()
@@ -146,7 +148,7 @@ def test_a_run_without_a_clip_says_so_and_all_of_them_are_found_together(store: 
     begun.path(0, "-frames.safetensors").write_bytes(b"made, not saved")
     assert "no clip finished" in view.card(view.look(run)) and "0 of" not in view.card(
         view.look(run))
-    assert "**Failed.** No clip finished, seed 7" in view.summary(view.look(run))
+    assert "says why.** No clip finished, seed 7" in view.summary(view.look(run))
     assert [is_empty(one) for one in (run, other, begun)] == [True, False, False]
     release = run.lock()
     assert not is_empty(run)

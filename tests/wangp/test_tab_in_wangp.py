@@ -205,7 +205,7 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.click("remove")
         page.says(f"Run {new.name} is running. Stop it, or wait until it is finished.")
         assert not opened.locator("#svi_yes").is_visible()
-        for id, *data in (("refresh", None, None), ("runs", 0, None), ("yes", None, [new.name])):
+        for id, *data in (("refresh", *[None] * 3), ("runs", 0, None), ("yes", None, [new.name])):
             answer = browser.send(address, "another", f"svi_{id}", "click", *data)
         assert "is running. Stop it" in json.dumps(answer["log"]) and new.folder.is_dir()
         page.tab("Resume")
@@ -224,6 +224,8 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.fill("label", "the storm")
         page.click("rename")
         page.row_says(run.name, "the storm")
+        page.click("stage")
+        opened.locator("#svi_desk_note").get_by_text(f"Run {run.name}: 9 clips").wait_for()
         page.tab("Remove")
         page.add_victim(new.name)
         page.click("remove")
@@ -234,6 +236,7 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.says(f"Run {new.name} is gone")
         assert not run.folder.exists() and Path(run.about.video).is_file()
         opened.locator("#svi_runs").wait_for(state="hidden")
+        opened.locator("#svi_desk_note").get_by_text(f"Run {run.name} is gone").wait_for()
         assert not errors, errors
     assert "Traceback" not in page.log, page.log[-4000:]
 

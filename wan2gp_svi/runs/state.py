@@ -49,16 +49,22 @@ def is_empty(run: Run) -> bool:
 
 
 def reason(about: About) -> str:
-    """Why a run failed; "" if it did not fail or the reason is unknown."""
+    """Why a run failed; "" if it did not fail or nobody could write the reason down."""
     return "" if about.ended in (State.FINISHED, State.STOPPED) else about.ended
+
+
+def _why(about: About) -> str:
+    """Why a failed run did."""
+    if about.ended == State.FINISHED:
+        return "a clip is damaged or gone"
+    return reason(about) or "WanGP was closed, or its log says why"
 
 
 def in_words(run: Run, state: State, done: Sequence[Clip]) -> str:
     """A state, with why the run failed, or how far it is, if that is known."""
     if state is State.RUNNING:
         return f"{state}: {_progress(run, done)}"
-    why = reason(run.about) if state is State.FAILED else ""
-    return f"{state}: {why}" if why else str(state)
+    return f"{state}: {_why(run.about)}" if state is State.FAILED else str(state)
 
 
 def clips_in_words(run: Run, state: State, done: Sequence[Clip]) -> str:

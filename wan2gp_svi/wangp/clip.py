@@ -20,6 +20,7 @@ from ..storyboard import Row
 from ..text import sentence
 from ..variants import CLIP_FRAMES, identify
 from . import board
+from .check.telling import for_page
 from .form import SettingsError
 from .frames import on_grid, to_uint8
 from .log import say
@@ -96,11 +97,14 @@ class Video:
         if self.failure:
             return
         foreseen = isinstance(error, (SettingsError, record.StoreError))
-        self.failure = sentence(str(error)) if foreseen else self._bug_report(where, error)
+        said = self.failure = (
+            sentence(str(error)) if foreseen else self._bug_report(where, error))
+        with contextlib.suppress(Exception):  # WanGP shows it on its page as well
+            self.failure = for_page(said)
         if not foreseen:
             with contextlib.suppress(Exception):
                 traceback.print_exception(error)
-        say(self.failure)
+        say(said)
         with contextlib.suppress(Exception):
             if self.send_cmd is not None:
                 self.send_cmd("info", f"SVI: {self.failure}")

@@ -245,7 +245,8 @@ class FormLine:
             "maximum": max(allowed(frames), int(inputs.get("video_length") or 0))}}
         if (overlap := stock.get("sliding_window_overlap")) is not None:
             limits["sliding_window_overlap"] = {
-                "maximum": overlap if plan is None
+                # gradio 6 has no slider from 1 to 1, and by steps of 4 nobody gets to 2
+                "maximum": max(overlap, 2) if plan is None
                 else model_def["sliding_window_defaults"]["overlap_max"],
                 # where WanGP allows one frame alone, no other value can be set
                 **({"value": 1} if plan is None and overlap == 1 else {})}

@@ -15,6 +15,7 @@ from ..variants import CLIP_FRAMES, VARIANTS, identify
 from . import source_video
 from .check.findings import Finding, check
 from .check.telling import (
+    for_page,
     running_addresses,
     running_config,
     running_limits,
@@ -115,7 +116,7 @@ def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, A
                     running_loras(architecture), running_addresses(), running_limits())
     if checked.errors:
         first, *rest = checked.errors
-        return f"SVI: {' '.join([first, *map(sentence, rest)])}"
+        return for_page(f"SVI: {' '.join([first, *map(sentence, rest)])}")
     show(checked.findings)
     if checked.plan is not None:
         inputs.update(required(checked.plan, inputs))
@@ -131,7 +132,7 @@ def _shorten_source(inputs: dict[str, Any], fps: float) -> str:
             inputs.update(source_video.shortened(inputs, fps, outputs))
         except (MediaError, OSError) as error:
             why = str(error) if isinstance(error, MediaError) else explain(error)
-            return f"SVI: {sentence(why)}. Continue another video, or a part of this one."
+            return for_page(f"SVI: {sentence(why)}. Continue another video, or a part of this one.")
     return ""
 
 

@@ -26,6 +26,7 @@ from ..runs.record import StoreError
 from ..storyboard import LOOP
 from ..variants import CLIP_FRAMES, identify
 from . import dance, page, window
+from .check.telling import for_page
 from .clip import Seam
 from .encoding import expect_encode
 from .form import SettingsError
@@ -52,6 +53,7 @@ def call(hook: str, value: Any, *context: Any) -> Any:
         raise
     except (SettingsError, StoreError) as error:
         if hook == "before_generate":
+            error.args = (for_page(str(error)),)
             raise
         return _failed(hook, value, context, error)
     except Exception as error:

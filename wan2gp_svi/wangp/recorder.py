@@ -63,7 +63,13 @@ class Frames(list[Any]):
                 return self.recording.save(newest, save_file, write, **options)
             except Exception as error:
                 self.video.end("save_video", error)
-        return write(tensor=[newest], save_file=save_file, **options)
+        result = write(tensor=[newest], save_file=save_file, **options)
+        path = Path(save_file)
+        if path.is_file() and not path.stat().st_size:  # WanGP's log alone says so, and why
+            with contextlib.suppress(OSError):
+                files.remove(path)
+            raise StoreError(self.video.failure)
+        return result
 
 
 @dataclass

@@ -14,7 +14,7 @@ from .. import chain, files
 from ..storyboard import LOOP
 from ..variants import CLIP_FRAMES
 from . import board, continuing, matching, pose_video, source_video, stop_button, visitors
-from .check.telling import running_limits
+from .check.telling import for_page, running_limits
 from .clip import Clip, Seam, Video
 from .dance import Poses, detector
 from .form import SettingsError
@@ -188,7 +188,7 @@ def _warn(line: str, scope: _Scope) -> None:
     """Writes a line to WanGP's log and onto its page."""
     say(line)
     with contextlib.suppress(Exception):  # the log has it
-        scope["send_cmd"]("info", f"SVI: {line}")
+        scope["send_cmd"]("info", for_page(f"SVI: {line}"))
 
 
 def next_clip(plan: Plan, scope: _Scope, before: Clip | None) -> Clip:

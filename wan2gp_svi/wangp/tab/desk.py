@@ -622,13 +622,15 @@ def seen(path: str, outputs: Path, wgp: Mapping[str, Any]) -> Path | None:
 
 
 def keep(given: Path, folder: Path) -> str:
-    """A copy of an image that was added, by its content; gradio's own may go. Raises OSError."""
+    """A copy of an image that was added, by its content; gradio's own may go. The text of the
+    storyboard shows its path, so no folders above WanGP's are in it. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     ending = given.suffix.lower() if given.suffix[1:].isalnum() else ".png"
     path = folder / f"{files.sha256(given)[:16]}{ending}"
     if not path.is_file():
         files.write(path, partial(shutil.copyfile, given))
-    return str(path.absolute())  # Windows resolves a drive to the server that it is on
+    here, path = Path.cwd(), path.absolute()  # Windows resolves a drive to the server that it is on
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _known(state: Staged | None) -> Staged:

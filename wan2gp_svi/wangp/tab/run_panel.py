@@ -165,7 +165,8 @@ class RunPanel:
         on(self.no_clip.click, self._add_empty, [self.victims], [self.victims])
         on(self.remove.click, self._ask, [self.victims], [self.sure, self.question])
         on(self.no.click, lambda: gr.update(visible=False), None, [self.sure])
-        on(self.yes.click, self._remove, [chosen, self.victims], self.tab.all_outputs(self))
+        self.removed = on(self.yes.click, self._remove, [chosen, self.victims],
+                          self.tab.all_outputs(self))
 
     def show(self, name: str, clicked: bool = True) -> dict[Any, Any]:
         """The components' values for a run; they hide the panel if it is gone. What the user may

@@ -131,13 +131,13 @@ class Tab:
            [self.runs, self.names], panel.outputs, **one_by_one).then(
                None, None, None, js=scroll_to("svi_run", "nearest"))
         # a change of a hidden component, by which WanGP tells of an opened tab, is none in gradio 6
-        for event in (here.select, refresh.click, self.timer.tick):
-            fresh = on(event, self.refreshed, [panel.chosen, self.shown, self.plugin.state],
-                       self.all_outputs(panel), **one_by_one)
-            if desk is not None and event is not here.select:
-                on(fresh.then, desk.looked, [desk.state],
-                   [desk.state, desk.note, desk.cards, desk.remake], concurrency_id=CONCURRENCY)
+        _, *fresh = [on(event, self.refreshed, [panel.chosen, self.shown, self.plugin.state],
+                        self.all_outputs(panel), **one_by_one)
+                     for event in (here.select, refresh.click, self.timer.tick)]
         if desk is not None:
+            for done in (*fresh, panel.removed):
+                on(done.then, desk.looked, [desk.state],
+                   [desk.state, desk.note, desk.cards, desk.remake], concurrency_id=CONCURRENCY)
             desk.show_on(here.select)
         on(self.plugin.main_tabs.select, self._left, None, [self.timer])
         pose_preview.create(self.plugin, self.wgp)
