@@ -267,7 +267,7 @@ def test_a_bar_under_each_take_shows_how_far_its_colours_have_drifted(pair):
         page = frames[at]
         row = page[video.HEAD + video.SCALE * HEIGHT + 22].astype(int)
         coloured = row.max(1) - row.min(1) > 60
-        return [int(coloured[x:x + video.SCALE * WIDTH].sum()) for x, _ in video._places(2)]
+        return [int(coloured[x:x + video.SCALE * WIDTH].sum()) for x, _ in video.places(2)]
 
     frames = list(video.side_by_side(pair, DRIFT))
     full = video.SCALE * WIDTH - 200

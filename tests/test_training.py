@@ -98,7 +98,7 @@ def test_a_still_picture_that_changes_costs_more_than_one_that_is_wrong(monkeypa
         error[:, :, ::2] *= -1
     monkeypatch.setattr(network, "encode", lambda coder, pixels: torch.zeros(1, 16, 3, 2, 2))
     monkeypatch.setattr(network, "decode", lambda coder, latents: video + error)
-    loss, squared = vae._loss(None, video)
+    loss, squared = vae.loss_of(None, video)
     # 0.1 + 4 * 0.01, and the changes: from the first frame in 4 of 9, from the one before in 8
     wanted = 0.14 if wrong == "alike" else 0.14 + vae.STILL * 0.2 * (4 + 8) / 9
     assert loss.item() == pytest.approx(wanted, rel=1e-3) and squared.item() == pytest.approx(0.01)

@@ -56,7 +56,7 @@ def train(folder: Path, until: float, device: torch.device, seconds: float = SEC
         first = torch.randint(CLIP_FRAMES - frames + 1, (BATCH[frames], 1), device=device)
         chosen = pool[one, first + torch.arange(frames, device=device)]
         video = data.from_bytes(chosen).transpose(1, 2)
-        loss, squared = _loss(vae, video)
+        loss, squared = loss_of(vae, video)
         loss.backward()
         optimizer.step()
         return squared
@@ -107,7 +107,7 @@ def _pool(clips: int, device: torch.device) -> Tensor:
     return pool
 
 
-def _loss(vae: AutoencoderKLWan, video: Tensor) -> tuple[Tensor, Tensor]:
+def loss_of(vae: AutoencoderKLWan, video: Tensor) -> tuple[Tensor, Tensor]:
     with torch.autocast("cuda", torch.bfloat16, enabled=video.is_cuda):
         latents = network.encode(vae, video).float()
         noise = NOISE * (torch.rand(len(video), 1, 1, 1, 1, device=video.device) < 0.5)

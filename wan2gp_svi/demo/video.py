@@ -49,7 +49,7 @@ def side_by_side(takes: Sequence[Take], drift: Drift) -> Iterator[Pictures]:
     for at in range(min(map(len, videos))):
         clips = tuple(each[at] for each in numbers)
         page = _page(names, clips, count, drift, takes[-1].prompts[clips[-1]]).copy()
-        for place, video in zip(_places(len(takes)), videos, strict=True):
+        for place, video in zip(places(len(takes)), videos, strict=True):
             page.paste(_enlarged(video[at]), place)
         yield np.asarray(page)
 
@@ -66,7 +66,7 @@ def _enlarged(picture: Pictures) -> Image.Image:
     return Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)
 
 
-def _places(takes: int) -> list[tuple[int, int]]:
+def places(takes: int) -> list[tuple[int, int]]:
     """The upper left corners of the takes."""
     return [(GAP + at % COLUMNS * (SCALE * WIDTH + GAP),
              HEAD + at // COLUMNS * (SCALE * HEIGHT + BAR + HEAD)) for at in range(takes)]
@@ -76,13 +76,13 @@ def _places(takes: int) -> list[tuple[int, int]]:
 def _page(names: tuple[str, ...], clips: tuple[int, ...], count: int, drift: Drift,
           prompt: str) -> Image.Image:
     """Everything but the takes themselves."""
-    places = _places(len(names))
-    right, bottom = (max(corner) for corner in zip(*places, strict=True))
+    corners = places(len(names))
+    right, bottom = (max(corner) for corner in zip(*corners, strict=True))
     width, height = right + SCALE * WIDTH + GAP, bottom + SCALE * HEIGHT + BAR + FOOT
     page = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(page)
     full = max(2 * NOTICED, *(max(values) for values in drift.values))
-    for (x, y), name, clip, values, colour in zip(places, names, clips, drift.values, COLOURS,
+    for (x, y), name, clip, values, colour in zip(corners, names, clips, drift.values, COLOURS,
                                                   strict=False):
         draw.text((x, y - 10), name, INK, _font(24, "bold"), anchor="ls")
         draw.text((x + SCALE * WIDTH, y - 10), f"clip {clip + 1} of {count}", FAINT, _font(20),
