@@ -245,7 +245,8 @@ def plot(by: dict[str, list[Row]], clips: int, path: Path) -> None:
         ("colour distance of the background", lambda row: row.colour),
         ("PSNR of the background, dB", lambda row: row.psnr),
         ("outline of the object, 1 is right", lambda row: row.shape),
-        ("change at the seam, times the usual", lambda row: row.seam),
+        ("change at the seam, times the usual",
+         lambda row: row.seam if row.clip > 1 else float("nan")),
     )
     figure, axes = plt.subplots(1, len(shown), figsize=(15, 3.6), constrained_layout=True)
     for axis, (title, key) in zip(axes, shown, strict=True):

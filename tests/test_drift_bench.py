@@ -49,6 +49,21 @@ def test_a_seam_is_measured_as_in_the_drift_report(way):
     assert drift.seam(*clips, variant) == pytest.approx(wanted) and wanted > 2
 
 
+def test_the_results_are_those_of_the_shipped_weights_and_steady_with_a_reference():
+    found = drift.read(drift.OUT / "drift.csv")
+    for name, way in drift.WAYS.items():
+        made = [row for row in found if row.way == name]
+        assert {row.weights for row in made} == {drift.fingerprint(way.adapter)}, name
+        told = drift.summary(made, CLIPS)
+        if way.variant.ref_pad_num and way.adapter:
+            assert float(told["last over first, of the medians"]) <= 1.2
+            assert float(told["PSNR slope after clip 5, dB a clip (mean)"]) >= -0.02
+            assert told["object there, last clip, % of the scenes"] == "100"
+            assert 0.95 <= float(told["motion, last clip, where the object is there"]) <= 1.05
+        else:
+            assert float(told["last over first, of the medians"]) > 5
+
+
 def test_a_table_and_a_report_come_out_of_them(tmp_path):
     made = [*rows("stock", 0.004, -0.5), *rows("shot")]
     drift.write(tmp_path / "drift.csv", made)
