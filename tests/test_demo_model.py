@@ -18,7 +18,16 @@ from safetensors.torch import load_file, safe_open, save_file
 
 from wan2gp_svi import __main__ as command
 from wan2gp_svi.demo.in_wangp import finetune, loader, record
-from wan2gp_svi.demo.model import ADAPTERS, CLIP_DIM, VAE_SHAPE, clip_features, text_features
+from wan2gp_svi.demo.model import (
+    ADAPTERS,
+    CLIP_DIM,
+    VAE_SHAPE,
+    WEIGHTS,
+    clip_features,
+    text_features,
+    vae_shape,
+)
+from wan2gp_svi.demo.model import VAE as SHIPPED_VAE
 from wan2gp_svi.demo.world import render, scene
 from wan2gp_svi.install import cli
 from wan2gp_svi.install.shipped import Distribution
@@ -320,7 +329,11 @@ def handler(monkeypatch):
                        VAE_dtype=None):
             names = (any2video.T5EncoderModel, any2video.CLIPModel,
                      any2video.fl.locate_file("nowhere"))
-            return names, VAE_dtype, any2video.WanVAE().made
+            pipe = SimpleNamespace(
+                names=names, dtype=VAE_dtype, made=any2video.WanVAE().made,
+                model=SimpleNamespace(dim=256, num_heads=4),
+                generate=lambda frames: posemb_layers.get_nd_rotary_pos_embed(frames, theta=1))
+            return pipe, "offload"
 
         @staticmethod
         def query_model_files(computeList, base_model_type, model_def=None):
@@ -331,11 +344,12 @@ def handler(monkeypatch):
             self.made = vae_pth, vae._video_vae(z_dim=16)
 
     locator = SimpleNamespace(locate_file=lambda name, error_if_none=True:
-                              f"ckpts/{name}" if name == VAE else None)
+                              str(WEIGHTS / SHIPPED_VAE) if name == VAE else None)
     any2video = SimpleNamespace(T5EncoderModel="T5", CLIPModel="CLIP", WanVAE=WanVAE, fl=locator)
     vae = SimpleNamespace(WanVAE=WanVAE, _video_vae=lambda **shape: shape)
+    posemb_layers = SimpleNamespace(get_nd_rotary_pos_embed=lambda *sizes, **told: (sizes, told))
     for name, members in {"models": {}, "models.wan": {"any2video": any2video},
-                          "models.wan.modules": {"vae": vae},
+                          "models.wan.modules": {"vae": vae, "posemb_layers": posemb_layers},
                           "models.wan.wan_handler": {"family_handler": Handler}}.items():
         module = ModuleType(name)
         module.__dict__.update(members)
@@ -345,18 +359,28 @@ def handler(monkeypatch):
 
 
 def test_the_loader_has_the_stand_ins_for_this_model_and_for_no_other(handler):
-    parts, dtype, made = handler.load_model(["a"], "svi_small", "i2v", DEFINITION,
-                                            VAE_dtype=torch.float16)
-    text, picture, found = parts
+    pipe, _ = handler.load_model(["a"], "svi_small", "i2v", DEFINITION, VAE_dtype=torch.float16)
+    text, picture, found = pipe.names
     assert (text, picture.func, found) == (loader.Text, loader.Picture, "nowhere")
-    assert dtype == torch.float32
+    assert pipe.dtype == torch.float32
     pictures = [torch.zeros(3, 1, picture().model.image_size, picture().model.image_size)]
     assert picture().visual(pictures).dtype == torch.bfloat16, "as the transformer works"
     assert loader.Picture(features=torch.float16).visual(pictures).dtype == torch.float16
-    assert made == (f"ckpts/{VAE}", {"z_dim": 16, **VAE_SHAPE})
-    parts, dtype, made = handler.load_model(["a"], "i2v", "i2v", {}, VAE_dtype=torch.float16)
-    assert parts == ("T5", "CLIP", None) and dtype == torch.float16
-    assert made == (None, {"z_dim": 16})
+    assert pipe.made == (str(WEIGHTS / SHIPPED_VAE), {"z_dim": 16, **VAE_SHAPE})
+    other, _ = handler.load_model(["a"], "i2v", "i2v", {}, VAE_dtype=torch.float16)
+    assert other.names == ("T5", "CLIP", None) and other.dtype == torch.float16
+    assert other.made == (None, {"z_dim": 16})
+    # 24 of a head's 64 for time, 20 for height, 20 for width
+    own = {"theta": 1, "head_dim": 64, "rope_dim_list": [24, 20, 20]}
+    assert pipe.generate(21) == ((21,), own) and other.generate(21) == ((21,), {"theta": 1})
+
+
+@pytest.mark.parametrize(("dim", "mult"), [(8, [1, 2, 4, 8]), (16, [1, 2, 2, 2])])
+def test_a_vae_of_an_older_demo_model_keeps_its_shape(tmp_path, dim, mult):
+    wide = {f"downsamples.{3 * stage}.residual.2": dim * each for stage, each in enumerate(mult)}
+    save_file({f"encoder.{name}.weight": torch.zeros(channels, 1) for name, channels in
+               {"conv1": dim, **wide}.items()}, tmp_path / "vae.safetensors")
+    assert vae_shape(tmp_path / "vae.safetensors") == {"dim": dim, "dim_mult": mult}
 
 
 def test_nothing_is_downloaded_for_this_model_alone(handler):
@@ -368,7 +392,7 @@ def test_nothing_is_downloaded_for_this_model_alone(handler):
 def test_a_failed_load_leaves_nothing_behind(handler):
     with contextlib.suppress(TypeError):
         handler.load_model(["a"], "svi_small", "i2v", DEFINITION, nonsense=1)
-    assert handler.load_model(["a"], "i2v", "i2v", {})[0] == ("T5", "CLIP", None)
+    assert handler.load_model(["a"], "i2v", "i2v", {})[0].names == ("T5", "CLIP", None)
 
 
 def test_the_stand_ins_are_what_the_model_was_trained_with():

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -43,6 +44,14 @@ def transformer_file(folder: Path = WEIGHTS) -> dict[str, Tensor]:
 def vae_file(folder: Path = WEIGHTS) -> dict[str, Tensor]:
     """The VAE's state dict, under Wan's names."""
     return load_file(folder / VAE)
+
+
+def vae_shape(file: Path) -> dict[str, Any]:
+    """The shape of the VAE in a file, like `VAE_SHAPE`: WanGP may have an older one."""
+    with safe_open(file, "pt") as tensors:
+        dim, *wide = (tensors.get_slice(f"encoder.{layer}.weight").get_shape()[0] for layer in (
+            "conv1", *(f"downsamples.{3 * stage}.residual.2" for stage in range(4))))
+    return dict(dim=dim, dim_mult=[channels // dim for channels in wide])
 
 
 def adapter_file(variant: str, folder: Path = WEIGHTS) -> dict[str, Tensor]:

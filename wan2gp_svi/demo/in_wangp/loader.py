@@ -1,4 +1,5 @@
-"""Loads the demo model in WanGP: stand-ins for T5 and CLIP, and Wan's VAE in a smaller size.
+"""Loads the demo model in WanGP: stand-ins for T5 and CLIP, Wan's VAE in a smaller size, and
+positions for smaller heads.
 
 WanGP's loader gets them for definitions with the key `SMALL`, which `python -m wan2gp_svi
 demo-model` writes, and for no others: they are in its modules only while such a model loads.
@@ -7,6 +8,7 @@ demo-model` writes, and for no others: they are in its modules only while such a
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -16,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...wangp.plan import SMALL
-from ..model import T5_DIM, TEXT_DIM, VAE_SHAPE, clip_features, text_features
+from ..model import T5_DIM, TEXT_DIM, clip_features, text_features, vae_shape
 from ..world import HEIGHT, WIDTH
 
 
@@ -33,7 +35,9 @@ def offer() -> None:
             return load(model_filename, model_type, base_model_type, model_def, *rest, **options)
         options["VAE_dtype"] = torch.float32  # in 16 bit, a CPU takes twenty times longer
         with _parts(model_def["VAE_URLs"][0], options.get("dtype", torch.bfloat16)):
-            return load(model_filename, model_type, base_model_type, model_def, *rest, **options)
+            found = load(model_filename, model_type, base_model_type, model_def, *rest, **options)
+        _turn_by_heads(found[0])
+        return found
 
     @wraps(files)
     def query_model_files(computeList: Any, base_model_type: str, model_def: Any = None,
@@ -60,14 +64,31 @@ def _parts(vae_file: str, dtype: torch.dtype) -> Iterator[None]:
 
     class DemoVAE(vae.WanVAE):  # a class, since SVI makes a second one like it for its encodes
         def __init__(self, *arguments: Any, **options: Any):
-            options["vae_pth"] = locator.locate_file(vae_file)  # older WanGPs ignore VAE_URLs
-            with patch.object(vae, "_video_vae", partial(vae._video_vae, **VAE_SHAPE)):
+            file = options["vae_pth"] = locator.locate_file(vae_file)  # older ones ignore VAE_URLs
+            with patch.object(vae, "_video_vae", partial(vae._video_vae, **vae_shape(Path(file)))):
                 super().__init__(*arguments, **options)
 
     picture = partial(Picture, features=dtype)
     with patch.multiple(any2video, T5EncoderModel=Text, CLIPModel=picture, WanVAE=DemoVAE,
                         fl=anywhere):
         yield
+
+
+def _turn_by_heads(pipe: Any) -> None:
+    """WanGP turns queries and keys for heads of Wan's own size, 128; this model's are smaller."""
+    from models.wan.modules import posemb_layers as layers
+
+    size, generate = pipe.model.dim // pipe.model.num_heads, pipe.generate
+    side = 2 * (size // 6)
+    parts = {"head_dim": size, "rope_dim_list": [size - 2 * side, side, side]}
+
+    @wraps(generate)
+    def turned(*arguments: Any, **options: Any) -> Any:
+        own = partial(layers.get_nd_rotary_pos_embed, **parts)
+        with patch.object(layers, "get_nd_rotary_pos_embed", own):
+            return generate(*arguments, **options)
+
+    pipe.generate = turned
 
 
 class Text:
