@@ -667,3 +667,19 @@ def test_a_variants_lora_changes_the_transformer(variant):
                       for adapter in ("", variant))
     changed = sum(not torch.equal(plain[name], adapted[name]) for name in plain)
     assert changed == 10 * model.BLOCKS
+
+
+@pytest.mark.parametrize("variant", ["2.0", "shot"])
+def test_a_clip_ends_on_its_image_and_does_not_fade_before_it(variant):
+    way, wan = SVI[variant], chaining.Wan.load(variant)
+    image = on_grid(IMAGE)
+    first = next(clips(wan, way, image[None], [[PROMPT]], [1], 1))[0]
+    motion = first[:, -way.variant.motion_frames:]
+    y = condition(motion, image, wan.encode, ref_pad_num=way.variant.ref_pad_num, end=image)
+    made = on_grid(network.decode(wan.vae, network.denoise(
+        wan.transformer, y[None], model.text_features([PROMPT]),
+        model.clip_features(motion[None, :, 0]), noise(43, y.shape[1:])[None])))[0]
+    luma = (made.mean((0, 2, 3)) * 127.5)[-20:]
+    assert luma.max() - luma.min() < 3
+    assert ((made[:, -1] - image).abs().mean() * 127.5).item() < 4
+    assert ((made[:, 40] - image).abs().mean() * 127.5).item() > 4, "it moves in between"
