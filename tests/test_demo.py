@@ -274,6 +274,10 @@ def test_a_bar_under_each_take_shows_how_far_its_colours_have_drifted(pair):
     for at, values in ((0, (1, 1)), (100, (4, 1)), (240, (8, 2))):
         # less the line at what is just noticed
         assert bars(at) == pytest.approx([value / 8 * full for value in values], abs=4)
+    # under the line, what it means
+    below = video.HEAD + video.SCALE * HEIGHT + 36
+    line = video.GAP + int(takes.NOTICED / 8 * full)
+    assert frames[0][below:below + 12, line - 30:line + 30].min() < 160
 
 
 def test_a_video_of_one_take_shows_it_alone(pair, tmp_path):
@@ -307,6 +311,18 @@ def test_the_picture_is_as_wide_as_it_is_meant_to_be(pair, tmp_path, times):
     picture.write(tmp_path / "demo.png", takes.truths(ONE, pair[1]), pair * times, drift)
     with Image.open(tmp_path / "demo.png") as found:
         assert found.size[0] == 1600 and found.size[1] > 800
+
+
+def test_a_column_of_the_picture_is_one_moment_in_every_row(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(picture.Page, "picture", lambda page, *place: drawn.append(place[-1]))
+    turned = [(way, world.turns([PROMPT] * 3, way.variant.overlap)) for way in (STOCK, SVI["film"])]
+    true = [told(way, [render([ONE], at[None])[0] for at in turns]) for way, turns in turned]
+    picture.draw(takes.truths(ONE, true[1]), true, DRIFT)
+    truth, *rows = (np.stack(drawn[row:row + 3]).astype(int) for row in (0, 3, 6))
+    assert all(np.abs(row - truth).max() <= 2 for row in rows)
+    ends = true[1].video[:, [0, -1]]
+    assert np.array_equal(truth[[0, -1]], takes.pictures(ends))
 
 
 def test_a_picture_of_one_clip_and_without_truth(pair, tmp_path):
@@ -377,7 +393,7 @@ def test_a_run_from_beginning_to_end(quick, capsys):
     said = capsys.readouterr().out
     made = {path.name for path in (quick / "svi-demo").iterdir()}
     assert made == {"demo.mp4", "demo.png", "with-svi.mp4", "without-svi.mp4"}
-    end = r"clip 1 of 2\n(.*\n)*.*SVI-2.0: clip 2 of 2, \d+ s left\n\[#{30}\] \d+ s\n"
+    end = r"clip 1 of 2\n(.*\n)*.*SVI-2.0: clip 2 of 2, \d+ s left\n\[#{30}\] \d+ s\nWriting "
     assert re.search(end, said)
     assert "After 2 clips the colours are off by" in said and all(name in said for name in made)
 

@@ -215,6 +215,13 @@ def test_it_is_all_or_nothing(run, wangp):
     assert code == 1 and "nothing was changed" in said and tree(wangp) == before
 
 
+def test_with_a_python_that_lacks_packages_it_says_which_one_to_use(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wan2gp_svi.demo.model", None)  # as where there is no torch
+    code, said = run()
+    assert code == 1 and "this Python lacks torch, safetensors or pillow" in said
+    assert "run the same command with WanGP's" in said
+
+
 def test_without_svi_or_with_half_of_it_it_says_what_to_do(run, wangp):
     (wangp / "wgp.py").write_bytes((wangp / "wgp.py").read_bytes().replace(HOOK.encode(), b""))
     assert "SVI does not work in" in run()[1]

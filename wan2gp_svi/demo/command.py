@@ -141,6 +141,7 @@ def show(options: argparse.Namespace) -> None:
         progress.say()
         takes = [take(name, way, wan, task, progress.step)
                  for (name, way), wan in zip(chosen.items(), wans, strict=True)]
+        print("Writing three videos and a picture of them ...", flush=True)
         found = drift(task, takes)
         truth = truths(task.scene, takes[1]) if task.scene else None
         _write(folder / VIDEO, video.write, video.side_by_side(takes, found))

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from ..drift.plot import BLUE, FAINT, INK, LINE, ORANGE, Page
-from ..variants import CLIP_FRAMES
+from .chaining import joined
 from .takes import NOTICED, Drift, Take, pictures, verdict
 from .world import HEIGHT, WIDTH
 
@@ -31,12 +31,13 @@ def write(path: Path, truth: Sequence[Tensor] | None, takes: Sequence[Take],
 
 def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], drift: Drift) -> Page:
     """`truth`: the clips as they should be, if that is known."""
-    rows = [("the truth", INK, truth)] if truth else []
-    rows += [(take.name, colour, take.clips)
-             for take, colour in zip(takes, COLOURS, strict=False)]
+    rows = [("the truth", INK, joined(truth, takes[SVI].variant))] if truth else []
+    rows += [(take.name, colour, take.video) for take, colour in zip(takes, COLOURS, strict=False)]
     chosen = columns(len(takes[0].clips))
-    # always the same frame of a clip could show an object that circles always in the same place
-    shown = np.linspace(0, CLIP_FRAMES - 1, len(chosen)).round().astype(int)
+    # of the videos, not of their clips: these share one frame or five, so the same frame of a clip
+    # is at another time in each
+    shortest = min(video.shape[1] for _, _, video in rows)
+    shown = np.linspace(0, shortest - 1, len(chosen)).round().astype(int)
     wide = (PAGE - LEFT - RIGHT) / len(chosen)
     wide = min(wide, 3 * WIDTH + GAP)  # few clips are not blown up
     tall = (wide - GAP) * HEIGHT / WIDTH + GAP
@@ -45,15 +46,14 @@ def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], drift: Drift) ->
               va="top")
     prompts = textwrap.shorten(f"One image; {_quoted(takes[-1].prompts)}", 150, placeholder=" …")
     page.text(24, 62, prompts, fontsize=14, color=FAINT, va="top")
-    page.text(24, page.height - 20, "Made by the demo model. The pictures go from the first frame "
-              "to the last.", fontsize=12.5, color=FAINT, va="bottom")
-    for row, (name, colour, clips) in enumerate(rows):
+    page.text(24, page.height - 20, "Made by the demo model. Each column is one moment, from the "
+              "first frame to the last.", fontsize=12.5, color=FAINT, va="bottom")
+    for row, (name, colour, video) in enumerate(rows):
         y = TOP + row * tall
         page.text(LEFT - 18, y + (tall - GAP) / 2, textwrap.fill(name, 14), fontsize=15,
                   weight="bold", color=colour, ha="right", va="center")
-        for column, (clip, frame) in enumerate(zip(chosen, shown, strict=True)):
-            page.picture(LEFT + column * wide, y, wide - GAP, tall - GAP,
-                         pictures(clips[clip][:, [frame]])[0])
+        for column, picture in enumerate(pictures(video[:, shown])):
+            page.picture(LEFT + column * wide, y, wide - GAP, tall - GAP, picture)
     y = TOP + tall * len(rows) + ABOVE
     _curve(page.axes(LEFT, y, wide * len(chosen) - GAP, CURVE), drift,
            [take.name for take in takes], chosen)

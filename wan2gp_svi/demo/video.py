@@ -19,7 +19,7 @@ from .takes import NOTICED, Drift, Take, pictures
 from .world import FPS, HEIGHT, WIDTH
 
 SCALE, GAP, HEAD, FOOT = 5, 16, 48, 44  #: pixels for one of a take; around the takes
-BAR = 44  #: pixels under a take, for how far it drifts
+BAR = 52  #: pixels under a take, for how far it drifts
 PAPER, INK, FAINT, TRACK = "#ffffff", "#222222", "#666666", "#e4e4e4"
 LETTER = 12  #: pixels of a letter of the prompt
 COLUMNS = 2
@@ -100,6 +100,7 @@ def _bar(draw: ImageDraw.ImageDraw, x: int, y: int, off: float, full: float, col
     draw.rectangle((left, top, left + off / full * (right - left), bottom), colour)
     noticed = left + NOTICED / full * (right - left)
     draw.line((noticed, top - 4, noticed, bottom + 4), INK, 2)
+    draw.text((noticed, bottom + 6), "just noticed", FAINT, _font(14), anchor="mt")
     draw.text((x + SCALE * WIDTH, y + 22), f"colours off by {off:.1f}", INK, _font(20), anchor="rm")
 
 

@@ -60,8 +60,8 @@ def _add(wangp: Path, options: argparse.Namespace) -> None:
         from ..model import WEIGHTS
         from . import finetune
     except ImportError as error:
-        raise Refused(f"it needs torch, safetensors and pillow ({error}): use WanGP's "
-                      "Python") from None
+        raise Refused("this Python lacks torch, safetensors or pillow "
+                      f"({error}): run the same command with WanGP's") from None
     try:
         files = finetune.files(wangp, options.weights or WEIGHTS, options.lora_dir)
     except Refused:  # WanGP's folder has no weights, but what was made of them is enough to start
