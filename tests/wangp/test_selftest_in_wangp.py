@@ -43,8 +43,8 @@ HOOKS["clip_vision_frame"] = _last
 """, {"clip-image"}, "chain-5"),
     "the mask keeps all motion frames": ("conditioning.py", """
 _mask = mask
-def mask(num_frames, like, kept=1):
-    return _mask(num_frames, like, 5)
+def mask(num_frames, like, kept=1, last=False):
+    return _mask(num_frames, like, 5, last)
 """, {"mask"}, "chain-5"),
     "a frame too many at a seam": ("wangp/clip.py", """
 Seam.given_up = property(lambda self: max(self.overlap - 1, 0) if self.keep_new else 0)
