@@ -21,9 +21,10 @@ from conftest import PYTHON  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from test_svi import install, unit  # noqa: E402
 
+from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.demo import model, truth, world  # noqa: E402
 from wan2gp_svi.demo.in_wangp import finetune  # noqa: E402
-from wan2gp_svi.variants import CLIP_FRAMES  # noqa: E402
+from wan2gp_svi.variants import CLIP_FRAMES, VARIANTS, Variant  # noqa: E402
 
 HOME = Path(__file__).parents[2]
 DIFFUSERS_PYTHON = os.environ.get("DIFFUSERS_PYTHON", sys.executable)
@@ -83,26 +84,39 @@ def made(outcome: trees.Outcome) -> list[torch.Tensor]:
 
 # ----------------------------------------------------------------------------- the model as trained
 
+@pytest.fixture(scope="module", params=[SHOT, "SVI-2.0 demo"])
+def title(request) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def two_clips(run_wangp, tree) -> trees.Outcome:
-    return run_wangp(tree, job(task(tree, SHOT, 2, SCENES[0])))
+def variant(title) -> Variant:
+    return VARIANTS[finetune.PROFILES[title]]
 
 
-def test_with_the_shot_profile_it_is_svi(two_clips):
+@pytest.fixture(scope="module")
+def two_clips(title, variant, run_wangp, tree) -> trees.Outcome:
+    return run_wangp(tree, job(task(tree, title, 2, SCENES[0],
+                                    video_length=chain.length(2, variant.overlap))))
+
+
+def test_with_a_profile_it_is_svi(two_clips, variant):
     report, = two_clips.report["tasks"]
     assert report["success"], report["errors"]
-    assert report["files"][-1]["frames"] == 161 and report["files"][-1]["width"] == world.WIDTH
+    assert report["files"][-1]["frames"] == chain.length(2, variant.overlap)
+    assert report["files"][-1]["width"] == world.WIDTH
     assert "LoRA: 60 of 60 layers matched" in two_clips.log and "[SVI] warning" not in two_clips.log
-    assert "[SVI] SVI-Shot (small-svi-shot.safetensors): 2 clips of 81 frames" in two_clips.log
+    assert (f"[SVI] {variant.title} ({model.ADAPTERS[variant.id]}): 2 clips of 81 frames"
+            in two_clips.log)
     assert all(window["encodes"][0]["vae_dtype"] == "torch.float32" for window in report["windows"])
 
 
-def test_a_clip_in_wangp_is_the_clip_of_diffusers_layers(two_clips, tmp_path):
+def test_a_clip_in_wangp_is_the_clip_of_diffusers_layers(two_clips, variant, tmp_path):
     if error := trees.lacks(DIFFUSERS_PYTHON, "diffusers.models.transformers.transformer_wan"):
         pytest.skip(f"{DIFFUSERS_PYTHON} cannot use diffusers ({error}): set DIFFUSERS_PYTHON")
     window, name = two_clips.report["tasks"][0]["windows"][1], "task0.window2"
     wanted = {"tensors": str(two_clips.work / "tensors.safetensors"), "name": name,
-              "adapter": "shot",
+              "adapter": variant.id,
               "timesteps": [forward["timestep"] for forward in window["forwards"]],
               "prompt": world.scene(SCENES[0]).prompt(), "weights": str(model.WEIGHTS),
               "out": str(tmp_path / "out.safetensors")}
