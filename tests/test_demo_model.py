@@ -94,7 +94,7 @@ def run(wangp, weights, capsys):
 
 def test_what_wangp_needs_is_there_whole(run, wangp):
     code, said = run()
-    assert code == 0 and "choose \"SVI-Shot demo\"" in said
+    assert code == 0 and "choose \"SVI-2.0 demo\"" in said
     definition = json.loads((wangp / "finetunes/svi_small.json").read_text(encoding="utf-8"))
     model = definition["model"]
     assert model["architecture"] == "i2v" and model["svi_small"]

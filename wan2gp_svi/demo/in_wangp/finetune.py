@@ -26,7 +26,7 @@ from .. import model, world
 TITLE = "SVI demo model (96x64)"
 #: the names of the files and of the type of model stay, since runs on disk name them
 TRANSFORMER, VAE = "svi_small_i2v_bf16.safetensors", "svi_small_vae.safetensors"
-PROFILES = {"SVI-Shot demo": "shot", "SVI-2.0 demo": "2.0", "SVI-Film demo": "film",
+PROFILES = {"SVI-2.0 demo": "2.0", "SVI-Shot demo": "shot", "SVI-Film demo": "film",
             "Demo without SVI": ""}
 SCENES = (1_000_001, 1_000_003)  #: of the start pictures; the model was not trained on them
 CLIPS = 5
