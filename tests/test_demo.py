@@ -177,7 +177,8 @@ IMAGE = render([ONE], torch.zeros(1, 1))[0, :, 0]
 
 
 def told(way, found, prompts=None):
-    return Take(way.variant.title, way, tuple(found), tuple(prompts or [PROMPT] * len(found)))
+    name = "without SVI" if way is STOCK else f"with {way.variant.title}"
+    return Take(name, way, tuple(found), tuple(prompts or [PROMPT] * len(found)))
 
 
 def frames_of(path):
@@ -211,7 +212,7 @@ def test_what_drifts_is_seen_and_what_does_not_is_not(pair):
     assert faded[0] < 1 and faded[0] < faded[1] < faded[2] and max(true) < 1
     assert found.what == "the background"
     assert takes.verdict(pair, found) == (
-        f"After 3 clips the colours are off by {faded[2]:.1f} Lab units with WanGP's own windows, "
+        f"After 3 clips the colours are off by {faded[2]:.1f} Lab units without SVI, "
         f"by {true[2]:.1f} with SVI-Shot")
 
 
@@ -226,8 +227,8 @@ def test_without_a_truth_the_products_metrics_tell_it(pair):
 
 def test_each_half_of_svi_can_be_compared():
     found = takes.ways("film", compare=True)
-    assert list(found) == ["WanGP's own windows", "SVI-Film", "only SVI's LoRA",
-                           "only SVI's conditioning"]
+    assert list(found) == ["without SVI", "with SVI-Film", "with SVI's LoRA alone",
+                           "with SVI's conditioning alone"]
     lora, conditioning = list(found.values())[2:]
     assert (lora.adapter, lora.variant) == ("film", STOCK.variant)
     assert (conditioning.adapter, conditioning.variant) == ("", SVI["film"].variant)
@@ -393,7 +394,7 @@ def test_a_run_from_beginning_to_end(quick, capsys):
     said = capsys.readouterr().out
     made = {path.name for path in (quick / "svi-demo").iterdir()}
     assert made == {"demo.mp4", "demo.png", "with-svi.mp4", "without-svi.mp4"}
-    end = r"clip 1 of 2\n(.*\n)*.*SVI-2.0: clip 2 of 2, \d+ s left\n\[#{30}\] \d+ s\nWriting "
+    end = r"clip 1 of 2\n(.*\n)*.*with SVI-2.0: clip 2 of 2, \d+ s left\n\[#{30}\] \d+ s\nWriting "
     assert re.search(end, said)
     assert "After 2 clips the colours are off by" in said and all(name in said for name in made)
 

@@ -31,7 +31,7 @@ def write(path: Path, truth: Sequence[Tensor] | None, takes: Sequence[Take],
 
 def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], drift: Drift) -> Page:
     """`truth`: the clips as they should be, if that is known."""
-    rows = [("the truth", INK, joined(truth, takes[SVI].variant))] if truth else []
+    rows = [("as it should be", INK, joined(truth, takes[SVI].variant))] if truth else []
     rows += [(take.name, colour, take.video) for take, colour in zip(takes, COLOURS, strict=False)]
     chosen = columns(len(takes[0].clips))
     # of the videos, not of their clips: these share one frame or five, so the same frame of a clip
@@ -50,7 +50,7 @@ def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], drift: Drift) ->
               "first frame to the last.", fontsize=12.5, color=FAINT, va="bottom")
     for row, (name, colour, video) in enumerate(rows):
         y = TOP + row * tall
-        page.text(LEFT - 18, y + (tall - GAP) / 2, textwrap.fill(name, 14), fontsize=15,
+        page.text(LEFT - 18, y + (tall - GAP) / 2, textwrap.fill(name, 16), fontsize=15,
                   weight="bold", color=colour, ha="right", va="center")
         for column, picture in enumerate(pictures(video[:, shown])):
             page.picture(LEFT + column * wide, y, wide - GAP, tall - GAP, picture)

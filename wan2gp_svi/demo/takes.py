@@ -60,10 +60,10 @@ class Drift:
 def ways(variant: str, compare: bool = False) -> dict[str, Way]:
     """The ways to compare. `compare`: also each half of SVI, its LoRA and its conditioning."""
     svi = SVI[variant]
-    named = {STOCK.variant.title: STOCK, svi.variant.title: svi}
+    named = {"without SVI": STOCK, f"with {svi.variant.title}": svi}
     if compare:
-        named |= {"only SVI's LoRA": replace(STOCK, adapter=svi.adapter),
-                  "only SVI's conditioning": replace(svi, adapter="")}
+        named |= {"with SVI's LoRA alone": replace(STOCK, adapter=svi.adapter),
+                  "with SVI's conditioning alone": replace(svi, adapter="")}
     return named
 
 
@@ -115,10 +115,10 @@ def verdict(takes: Sequence[Take], found: Drift) -> str:
     """How far the colours of the last clips are off, in a sentence."""
     clips = len(takes[0].clips)
     first, *others = (f"{values[-1]:.1f}" for values in found.values[:len(takes)])
-    rest = "".join(f", by {end} with {each.name}"
+    rest = "".join(f", by {end} {each.name}"
                    for end, each in zip(others, takes[1:], strict=True))
     return (f"After {clips} clip{'s' if clips > 1 else ''} the colours are off by {first} Lab "
-            f"units with {takes[0].name}{rest}")
+            f"units {takes[0].name}{rest}")
 
 
 def pictures(video: Tensor) -> metrics.Pictures:
