@@ -173,7 +173,8 @@ def report(rows: Sequence[Row], ways: Sequence[str], clips: int, out: Path) -> N
             for key in ("weights", "machine")}
     lines = [
         f"# Drift over {clips} clips, {len(common)} scenes", "",
-        "The demo model, compared with the truth, printed by `python benchmarks/drift.py`. SVI has "
+        "The demo model, compared with the truth, printed by "
+        f"`python benchmarks/drift.py --scenes {len(common)}`. SVI has "
         "goals to reach; WanGP's own windows have some too, which prove that they drift.", "",
         f"| | {' | '.join(titles)} | goal for SVI | goal for stock |",
         "|---|" + "---|" * (len(ways) + 2),

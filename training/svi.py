@@ -59,8 +59,7 @@ class Recipe:
 
 
 #: without a reference a fault stays, so the clips to learn from must be recent ones
-RECIPES = {"2.0": Recipe(385, 8.0, 6144, 4.0, 0.2, 0),
-           "shot": Recipe(385, 8.0, 6144, 4.0, 0.2, 0),
+RECIPES = {**dict.fromkeys(("2.0", "shot"), Recipe(385, 8.0, 6144, 4.0, 0.2, 0)),
            "film": Recipe(385, 5.0, 3072, 4.0, 0.35, 2)}
 
 

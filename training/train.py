@@ -1,7 +1,7 @@
 """Trains the demo model and its SVI LoRAs: `python training/train.py FOLDER [--minutes M]`.
 
 Resumes where the last call stopped. FOLDER gets checkpoints, the log and, at the end, the weights.
-Takes under 30 minutes on one H200; on a CPU it would take weeks.
+Takes about 40 minutes on one H100; on a CPU it would take weeks.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", metavar="N", type=int, default=CLIPS,
                         help=f"clips of five seconds (default: {CLIPS})")
-    parser.add_argument("--variant", choices=VARIANTS, default=VARIANTS[0], help="SVI 2.0 "
+    parser.add_argument("--variant", choices=VARIANTS, default=VARIANTS[0], help="SVI-2.0 "
                         "(default), SVI-Shot, for one prompt, or SVI-Film, for a stream of prompts")
     parser.add_argument("--prompt", metavar="TEXT", action="append", help='what moves and how, '
                         'such as "waits" or "a red banded ball circles clockwise quickly"; repeat '
