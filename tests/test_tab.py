@@ -601,6 +601,23 @@ def test_a_job_goes_past_the_form_which_stays_as_it_is(store: Store):
         actions.into_queue(wgp, state, settings)
 
 
+def test_what_wangps_queue_has_already_is_not_added_again(store: Store):
+    run, wgp = make(store), WanGP()
+    gen: dict = {"queue": [{"params": resuming.extended(run, 1)}]}  # a second press adds the same
+    wgp["get_gen_info"] = lambda state: gen
+    for settings in (resuming.extended(run, 1), resuming.extended(run, 2), resuming.resumed(run)):
+        with pytest.raises(StoreError, match=f"queue already has this job for run {run.name}"):
+            actions.into_queue(wgp, {}, settings)
+    assert "inline_queue" not in gen
+    other, redo = make(store), resuming.redone(run, 2, seed=5)
+    for settings in (resuming.extended(other, 1), redo):
+        assert actions.into_queue(wgp, {}, settings)
+        gen["queue"].append({"params": gen.pop("inline_queue")})
+    with pytest.raises(StoreError, match="already has this job"):
+        actions.into_queue(wgp, {}, redo)
+    assert actions.into_queue(wgp, {}, resuming.redone(run, 2, seed=6))  # another take of it
+
+
 def test_the_list_waits_for_a_run_that_was_asked_for(store: Store, monkeypatch):
     gen, now = {}, [100.0]
     wgp, state = {"get_gen_info": lambda state: gen}, {}

@@ -92,8 +92,26 @@ def into_queue(wgp: Mapping[str, Any], state: dict[str, Any], settings: Mapping[
     gen = wgp["get_gen_info"](state)
     if gen.get("inline_queue") is not None:
         raise StoreError("WanGP has not taken the last job yet. Try again in a few seconds")
+    queued = [task.get("params") or {} for task in gen.get("queue") or []]
+    if any(_done_by(params, settings) for params in queued):
+        run = settings["custom_settings"]["svi_run"].partition("@")[0]
+        raise StoreError(f"WanGP's queue already has this job for run {run}. Wait until it is "
+                         "done, or remove it from the queue")
     gen["inline_queue"] = dict(settings)
     return str(time.time())
+
+
+def _done_by(queued: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether a job in the queue leaves nothing to do for one with these settings, which would then
+    fail: WanGP drops all further jobs after one that fails.
+
+    A run grows by one job at a time; from one clip on, it can be redone in several ways.
+    """
+    wish = settings["custom_settings"]["svi_run"]
+    if (queued.get("custom_settings") or {}).get("svi_run") != wish:
+        return False
+    same = ("prompt", "seed", "custom_settings")
+    return "@" not in wish or all(queued.get(name) == settings.get(name) for name in same)
 
 
 def expect_run(state: dict[str, Any]) -> None:
