@@ -134,7 +134,7 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
     seeds = [] if recording is None else [clip.seed for clip in recording.clips]
     seeds += [plan.seed(video.seed, number) for number in range(len(seeds), total)]
     say(plan.describe(seeds, scope["fps"]))
-    return _asked(Clip(plan, 0, total, video.seed, reference, motion_frames,
+    return _asked(Clip(plan, 0, total, plan.seed(video.seed, 0), reference, motion_frames,
                        None if latents is None else latents[0], seam=seam, video=video), scope)
 
 
