@@ -459,7 +459,9 @@ class Desk:
             self.title: _title(staged), self.start: gr.update(visible=staged.starts),
             self.row_prompt: gr.update(value=row.prompt, placeholder=default),
             self.new_shot: row.new_shot,
-            self.loop: gr.update(value=row.end_image == LOOP, interactive=last),
+            # one that a clip added behind it has left in the middle can be unticked
+            self.loop: gr.update(value=row.end_image == LOOP,
+                                 interactive=last or row.end_image == LOOP),
             self.pause: board.pause, self.text: staged.text,
             self.generate: gr.update(visible=not run_there),
             self.remake: gr.update(visible=run_there, interactive=bool(staged.action),
