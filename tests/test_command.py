@@ -87,6 +87,16 @@ def test_settings_are_written_and_the_next_command_is_said(store: Store, svi):
     assert f'demo-model . --start --process "{run.folder / "extend.json"}"' in out
 
 
+def test_a_prompt_of_an_extension_may_be_empty_or_have_paragraphs(store: Store, svi):
+    run = make(store)
+    for prompts, asked in (([""], ["one"]), (["a\nkite"], ["one"] * 3 + ["a kite"] * 2),
+                           (["", "a kite\n\nit dives"], ["one"] * 3 + ["a kite", "it dives"])):
+        options = [word for prompt in prompts for word in ("--prompt", prompt)]
+        assert svi("extend", run.name, "--clips", "2", *options)[0] == 0
+        settings = json.loads((run.folder / "extend.json").read_text("utf-8"))
+        assert settings["prompt"].split("\n\n") == asked
+
+
 def test_stop_names_the_run_that_is_running(store: Store, svi):
     idle, run = make(store), make(store, 1, "")
     assert svi("stop")[::2] == (1, f"No run in {store.folder} is running.\n")
@@ -246,6 +256,9 @@ def test_a_storyboard_is_made_checked_and_shown(svi, tmp_path):
         "clip 1: prompt a kite rises", "clip 2: prompt it dives", "clip 3: as in the form"]
     code, _, error = svi("storyboard", "--prompts", str(story), "--out", str(board))
     assert code == 1 and "exists already" in error
+    board.write_text("# nothing", encoding="utf-8")
+    assert svi("storyboard", str(board))[1] == (
+        "The storyboard has no row: every clip is made as the form says.\n")
 
 
 def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):

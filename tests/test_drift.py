@@ -799,7 +799,7 @@ def test_the_command_says_what_it_does_not_know(tmp_path, capsys):
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (["none.mp4"], "There is no video"),
-    (["."], "There is no video"),
+    (["."], ": it is a folder."),
     (["text.mp4"], "is not a video that can be read"),
     (["empty.mp4"], "is not a video that can be read"),
     (["half.mp4"], "is not a video that can be read"),
@@ -808,6 +808,7 @@ def test_the_command_says_what_it_does_not_know(tmp_path, capsys):
     (["video.mp4", "--clips", "81/99"], "clips of 81 frames cannot share 99"),
     (["video.mp4", "--clips", "81/1"], "has 30 frames and is shorter than a clip of 81"),
     (["video.mp4", "--reference", "none.png"], "There is no image"),
+    (["video.mp4", "--reference", "."], ": it is a folder."),
     (["video.mp4", "--reference", "text.mp4"], "is not an image that can be read"),
     (["video.mp4", "--out", "text.mp4/folder"], "The report cannot be written (text.mp4"),
 ])

@@ -474,6 +474,8 @@ FILES: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "a bomb that lies": ("a.zip", lambda: at(zipped(b" " * 10**8), b"PK\1\2", 24, b"\x10\0\0\0"),
                          "Cannot read"),
     "a bomb of names": ("a.zip", lambda: zipped(more=40_000), "its list of files is too long"),
+    **{f"an empty {ending}": (f"a.{ending}", bytes, "it is empty")
+       for ending in ("zip", "json", "mp4", "mkv")},
     "no queue": ("a.zip", lambda: zipped(name="other.json"), "it holds no queue.json"),
     "nested in a zip": ("a.zip", lambda: zipped(DEEP.encode()), "it is nested too deep"),
     "nested": ("a.json", lambda: DEEP.encode(), "it is nested too deep"),
@@ -485,7 +487,6 @@ FILES: dict[str, tuple[str, Callable[[], bytes], str]] = {
         "a.mp4", lambda: (b'{"a":[' + b"1," * 30_000) * 40 + b'"model_type"', "holds no WanGP"),
     "not UTF-8": ("a.json", lambda: b'{"model_type": "\xff"}', "its text is not UTF-8"),
     "empty": ("a.json", lambda: b"", "Cannot read"),
-    "an empty zip": ("a.zip", lambda: b"", "Cannot read"),
     "an empty video": ("a.mp4", lambda: b"", "Cannot read"),
     "a list of lists": ("a.json", lambda: b"[[[]], 1, null]", "There are no WanGP settings"),
     "a task without settings": ("a.json", lambda: b'[{"params": "x"}]', "no WanGP settings"),

@@ -15,7 +15,16 @@ if not __package__:  # started by its path, as in: python wan2gp_svi
     runpy.run_module("wan2gp_svi", run_name="__main__")  # ends by itself
 
 from . import files, location
-from .text import count, cut, escape_unprintable, examples, is_closed_pipe, sentence, size
+from .text import (
+    count,
+    cut,
+    escape_unprintable,
+    examples,
+    is_closed_pipe,
+    paragraphs,
+    sentence,
+    size,
+)
 
 _PROGRAM = "python -m wan2gp_svi"
 EXAMPLES = {
@@ -264,7 +273,8 @@ def _settings(options: argparse.Namespace) -> None:
     elif name == "extend" and options.sound is not None:
         settings = resuming.spoken_on(run, options.sound)
     elif name == "extend":
-        settings = resuming.extended(run, options.clips, options.prompt)
+        prompts = [one for given in options.prompt for one in paragraphs(given)]
+        settings = resuming.extended(run, options.clips, prompts)
     else:
         settings = resuming.redone(run, options.clip, " ".join(options.prompt.split()),
                                    options.seed)
@@ -279,7 +289,6 @@ def _storyboard(options: argparse.Namespace) -> None:
     from . import storyboard
     from .chain import MAX_CLIPS
     from .runs.record import StoreError
-    from .text import paragraphs
     from .wangp import resuming
 
     if options.clips is not None and not 1 <= options.clips <= MAX_CLIPS:
@@ -307,6 +316,8 @@ def _storyboard(options: argparse.Namespace) -> None:
         for clip in range(options.clips or board.clips):
             asked = "; ".join(f"{name} {value}" for name, value in board.row(clip).asked().items())
             print(f"clip {clip + 1}: {cut(asked, 160) or 'as in the form'}")
+        if not (options.clips or board.clips):
+            print("The storyboard has no row: every clip is made as the form says.")
         if options.clips and board.clips > options.clips:
             raise StoreError(f"the storyboard has a row for clip {board.clips}, but the video has "
                              f"{count(options.clips, 'clip')}")

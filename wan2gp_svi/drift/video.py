@@ -79,8 +79,7 @@ def read_image(image: Path | str | Pictures, like: Source) -> Pictures:
 
 
 def _image(path: Path) -> Image.Image:
-    if not path.is_file():
-        raise DriftError(f"There is no image {path}.")
+    _find(path, "image")
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
@@ -88,10 +87,16 @@ def _image(path: Path) -> Image.Image:
         raise DriftError(f"{path} is not an image that can be read.") from error
 
 
+def _find(path: Path, kind: str) -> None:
+    if path.is_dir():
+        raise DriftError(f"There is no {kind} {path.resolve()}: it is a folder.")
+    if not path.is_file():
+        raise DriftError(f"There is no {kind} {path}.")
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[Any, Any]]:
-    if not path.is_file():
-        raise DriftError(f"There is no video {path}.")
+    _find(path, "video")
     try:
         with av.open(path, options=_OPTIONS, metadata_errors="replace") as container:
             stream = next(iter(container.streams.video), None)

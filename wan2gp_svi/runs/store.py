@@ -313,9 +313,11 @@ class Store:
         found = [one for one in found if one.lower() == wanted] or found
         if len(found) != 1:
             what = f"{len(found)} runs have names that end in" if found else "there is no run"
-            known = ", ".join(names[:5]) or "none"
-            raise StoreError(f"{what} {cut(name, 60)!r} in {self.folder}. Runs that are there: "
-                             f"{known}")
+            listed = found or names
+            known = ", ".join(listed[:5]) or "none"
+            more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
+            raise StoreError(f"{what} {cut(name, 60)!r} in {self.folder}. "
+                             f"{'They are' if found else 'Runs that are there'}: {known}{more}")
         return found[0]
 
     def new(self, about: About, images: Mapping[str, bytes],

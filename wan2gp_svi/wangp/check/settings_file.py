@@ -78,6 +78,8 @@ def read(path: Path) -> list[tuple[str, dict[str, Any]]]:
     try:
         if path.exists() and not path.is_file():
             raise ValueError("it is not a file")
+        if not path.stat().st_size:
+            raise ValueError("it is empty")
         if path.suffix.lower() == ".zip":
             found, inside = _in_zip(path)
         elif path.suffix.lower() == ".json":
