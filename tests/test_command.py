@@ -97,6 +97,12 @@ def test_a_prompt_of_an_extension_may_be_empty_or_have_paragraphs(store: Store, 
         assert settings["prompt"].split("\n\n") == asked
 
 
+def test_a_run_that_is_named_twice_is_removed_once(store: Store, svi):
+    run = make(store)
+    code, out, error = svi("runs", "--remove", run.name, run.name[-4:], "--yes")
+    assert (code, error, out.count("is removed")) == (0, "", 1)
+
+
 def test_stop_names_the_run_that_is_running(store: Store, svi):
     idle, run = make(store), make(store, 1, "")
     assert svi("stop")[::2] == (1, f"No run in {store.folder} is running.\n")

@@ -282,6 +282,10 @@ def test_the_filter_in_git_is_checked_byte_for_byte(wangp):
     assert told in install(wangp, "--status")
     install(wangp)
     assert path.read_bytes() == whole and told not in install(wangp, "--status")
+    install(wangp, "--uninstall")
+    said = install(wangp, "--status")
+    assert "Updates: git has no filter that keeps the hooks, run install.py" in said
+    assert told not in said
 
 
 def without_python(wangp):

@@ -188,7 +188,8 @@ def _runs(options: argparse.Namespace) -> None:
 
     store = _store(options)
     if options.remove or options.remove_empty:
-        _remove(store, [store.folder_of(name) for name in options.remove] if options.remove else
+        named = [store.folder_of(name) for name in options.remove or []]  # one perhaps twice
+        _remove(store, [*dict.fromkeys(named)] if options.remove else
                 [run.folder for run in store.runs() if is_empty(run)], options.yes)
         return
     rows = [("RUN", "CREATED", "VARIANT", "CLIPS", "SIZE", "STATE", "NAME OR FIRST PROMPT")]

@@ -36,6 +36,7 @@ _UPDATES = {
     Filter.NO_CLONE: f"not a git clone, {_AGAIN}",
     Filter.NO_GIT: f"git was not found, {_AGAIN}",
     Filter.REFUSED: f"git refuses this folder, because another user owns it. To trust it, {_TRUST}",
+    Filter.ABSENT: "git has no filter that keeps the hooks, run install.py",
     Filter.BROKEN: "git's filter is incomplete or from another release, run install.py",
     Filter.NO_PYTHON: f"git found no Python outside WanGP's folder, {_AGAIN}",
     Filter.WHOLE: "git keeps the hooks through every update",
@@ -43,6 +44,8 @@ _UPDATES = {
 _NEXT_UPDATE = {
     Filter.REFUSED: "git refuses this folder, because another user owns it, so the next update of "
                     f"WanGP may remove the hooks. To trust it, {_TRUST}.",
+    Filter.ABSENT: "git has no filter that keeps the hooks, so the next update of WanGP may remove "
+                   "them: run install.py.",
     Filter.BROKEN: "git's filter is incomplete or from another release, so the next update of "
                    "WanGP may remove the hooks: run install.py.",
     Filter.NO_PYTHON: "git found no Python outside WanGP's folder, so the next update of WanGP "

@@ -26,7 +26,7 @@ from wan2gp_svi.wangp import contract
 _BEGIN, _END = b"# wan2gp_svi: begin\n", b"# wan2gp_svi: end\n"
 _JOINED = b"# wan2gp_svi: begin, after a line without end\n"
 #: how the filter stands in a WanGP
-Filter = Enum("Filter", "NO_CLONE NO_GIT REFUSED BROKEN NO_PYTHON WHOLE")
+Filter = Enum("Filter", "NO_CLONE NO_GIT REFUSED ABSENT BROKEN NO_PYTHON WHOLE")
 _SUFFIXES = ("", ".pyz", ".python")  # of the script, the filter, and the path of a Python for it
 _SCRIPT = """\
 # SVI for WanGP. git runs this on hooked files, to remove the hooks for git and add them for WanGP.
@@ -168,7 +168,7 @@ def filter_state(wangp: Path, patches: Path, ours: Iterable[str]) -> Filter:
         return Filter.REFUSED if refused else Filter.NO_GIT
     wanted = git.wanted(patches, ours).items()
     if any(content != files.read(wangp / name) for name, content in wanted):
-        return Filter.BROKEN
+        return Filter.BROKEN if (wangp / git.script).exists() else Filter.ABSENT
     smudged = _git(wangp, "cat-file", "--filters", f"HEAD:./{contract.WGP}")
     return Filter.NO_PYTHON if NO_PYTHON in smudged else Filter.WHOLE
 
