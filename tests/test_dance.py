@@ -570,7 +570,7 @@ def test_another_pose_video_is_another_run(tmp_path):
     assert wgp.generate(settings(one, 1))
     name = wgp.run.name
     assert not wgp.generate(settings(other, 2, custom_settings={"svi_run": name}))
-    assert "was made with other settings" in wgp.error and "pose video" in wgp.error
+    assert "not fit together: another pose video. Set" in wgp.error
     assert wgp.generate(settings(other, 2)) and wgp.run.name != name
 
 

@@ -172,6 +172,14 @@ def test_a_run_by_its_name_is_refused_with_what_differs(wgp: WanGP, change: dict
     assert content(run) == before and len(list(wgp.store.runs())) == 1
 
 
+def test_another_start_image_is_refused_in_words(wgp: WanGP):
+    run = broken_off(wgp, settings("shot", 2), 2)
+    other = settings("shot", 2)
+    other["image_start"] = other["image_start"].rotate(90)
+    assert not wgp.generate(named(other, run.name))
+    assert "not fit together: another start image. Set them back" in wgp.error
+
+
 def test_nothing_is_nothing_however_it_is_written(wgp: WanGP):
     """WanGP's form gives None where its files have an empty text."""
     run = broken_off(wgp, settings("shot", 2), 2)

@@ -30,7 +30,7 @@ from .plan import Plan, clips_of, required
 from .recorder import Recording
 from .resuming import check_redo
 
-_START, _OF_SERVER = "start image", "server "
+_START, _POSES, _OF_SERVER = "start image", "pose video", "server "
 
 #: WanGP's settings that decide what a clip shows, and that `About` has no field of its own for
 DECIDING = (
@@ -333,7 +333,9 @@ def _differences(had: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         before, after = (default if one is None else one for one in (value, now[name]))
         unknown = of_server and None in (before, after)
         if (before or None) != (after or None) and not unknown:
-            found.append(f"{name} {_short(after)} (it has {_short(before)})")
+            hashed = name in (_START, _POSES)
+            found.append(f"another {name}" if hashed else
+                         f"{name} {_short(after)} (it has {_short(before)})")
     return found
 
 
@@ -376,7 +378,7 @@ def _poses(inputs: _Scope, plan: Plan) -> Path | None:
 
 def _of_poses(inputs: _Scope, plan: Plan) -> dict[str, Any]:
     found = _poses(inputs, plan)
-    return {"pose video": files.sha256(found)[:16], "poses found": pose_video.of_person(inputs),
+    return {_POSES: files.sha256(found)[:16], "poses found": pose_video.of_person(inputs),
             "poses aligned": pose_video.is_aligned(inputs)} if found else {}
 
 
