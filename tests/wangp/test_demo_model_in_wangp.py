@@ -106,6 +106,7 @@ def test_with_a_profile_it_is_svi(two_clips, variant):
     assert report["files"][-1]["frames"] == chain.length(2, variant.overlap)
     assert report["files"][-1]["width"] == world.WIDTH
     assert "LoRA: 60 of 60 layers matched" in two_clips.log and "[SVI] warning" not in two_clips.log
+    assert "In CPU autocast" not in two_clips.log
     assert (f"[SVI] {variant.title} ({model.ADAPTERS[variant.id]}): 2 clips of 81 frames"
             in two_clips.log)
     assert all(window["encodes"][0]["vae_dtype"] == "torch.float32" for window in report["windows"])

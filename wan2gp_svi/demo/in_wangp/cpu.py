@@ -15,6 +15,7 @@ import os
 import runpy
 import sys
 import types
+import warnings
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -107,6 +108,9 @@ def _redirect_generator(torch: Any) -> None:
 
 
 def _redirect_autocast(torch: Any) -> None:
+    # a card's type that the CPU cannot cast to is not cast, and that is as well
+    warnings.filterwarnings("ignore", "In CPU autocast")
+
     class Autocast(torch.autocast):
         def __init__(self, device_type: Any = "cuda", *args: Any, **kwargs: Any) -> None:
             super().__init__(_device(str(device_type)), *args, **kwargs)
