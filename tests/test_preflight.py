@@ -24,7 +24,7 @@ from wan2gp_svi.wangp.check import command, rules, settings_file, telling
 from wan2gp_svi.wangp.check.findings import Checked, Finding, check
 from wan2gp_svi.wangp.form import custom_settings
 from wan2gp_svi.wangp.handler import extend, prepare
-from wan2gp_svi.wangp.plan import ARCHITECTURES, DANCING, make_plan
+from wan2gp_svi.wangp.plan import ARCHITECTURES, DANCING, DEMO_ONLY, SMALL, make_plan
 from wan2gp_svi.wangp.profiles import model as dance_model
 from wan2gp_svi.wangp.profiles import profiles
 
@@ -1148,10 +1148,21 @@ def test_a_row_of_the_guide_is_what_wangp_says_and_the_check_of_a_file(id, wangp
         assert not error and said.strip() in capsys.readouterr().out
 
 
+def test_a_wangp_that_was_started_for_the_demo_model_refuses_others(monkeypatch):
+    running = SimpleNamespace(server_config=SERVER, save_path=".", **{DEMO_ONLY: True})
+    monkeypatch.setitem(sys.modules, "wgp", running)
+    wan = SimpleNamespace(query_model_def=lambda *_: {})
+    extend(wan, text_modes=True)
+    for asked in (request(), request(activated_loras=[])):
+        error = wan.validate_generative_prompt("i2v", PLAIN, asked, "a boat")
+        assert "for the demo model only. Choose the profile SVI-2.0 demo in the tab" in error
+        assert not wan.validate_generative_prompt("i2v", {**PLAIN, SMALL: True}, asked, "a boat")
+
+
 def test_every_row_of_the_guide_was_tried():
     """One that checks itself failing cannot be, by a user's hand."""
-    of_runs = {"extend-instead"}  # test_source_video.py
-    assert set(re.findall(r'<a id="([a-z0-9-]+)"', GUIDE)) == {*ROWS, *of_runs, "check"}
+    others = {"extend-instead", "demo-only"}  # test_source_video.py, and above
+    assert set(re.findall(r'<a id="([a-z0-9-]+)"', GUIDE)) == {*ROWS, *others, "check"}
 
 
 def test_the_faults_that_were_tried_name_tests_that_are_there():

@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 
 from wan2gp_svi import text
+from wan2gp_svi.demo.in_wangp import finetune
 from wan2gp_svi.drift import DriftError
 from wan2gp_svi.install import Refused, loras
 from wan2gp_svi.runs.record import About, Clip, StoreError
@@ -585,7 +586,17 @@ def test_the_profiles_for_a_new_video_are_those_of_wangps_folder(tmp_path: Path)
         (tmp_path / "profiles" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "profiles" / f"{name}.json").write_text("{}", encoding="utf-8")
     assert [*new_video.profiles(tmp_path)] == ["SVI-Film - 50 Steps", "SVI-Shot demo"]
+    assert [*new_video.profiles(tmp_path, demo_only=True)] == ["SVI-Shot demo"]
     assert new_video.FIRST in new_video.profiles(HOME)
+
+
+@pytest.mark.parametrize(("model", "offered", "name"), [
+    ("i2v", finetune.PROFILES.keys() | {new_video.FIRST}, new_video.FIRST),
+    (SMALL, finetune.PROFILES.keys() | {new_video.FIRST}, "SVI-2.0 demo"),
+    ("i2v", finetune.PROFILES.keys(), "SVI-2.0 demo"),  # started for the demo model
+    (SMALL, {new_video.FIRST}, new_video.FIRST), ("i2v", set(), None)])
+def test_the_profile_to_begin_with_is_one_for_the_forms_model(model: str, offered, name):
+    assert new_video.first(offered, model) == name
 
 
 def test_a_job_goes_past_the_form_which_stays_as_it_is(store: Store):

@@ -25,6 +25,7 @@ from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.demo import model, truth, world  # noqa: E402
 from wan2gp_svi.demo.in_wangp import finetune  # noqa: E402
 from wan2gp_svi.variants import CLIP_FRAMES, VARIANTS, Variant  # noqa: E402
+from wan2gp_svi.wangp.tab import new_video  # noqa: E402
 
 HOME = Path(__file__).parents[2]
 DIFFUSERS_PYTHON = os.environ.get("DIFFUSERS_PYTHON", sys.executable)
@@ -196,6 +197,13 @@ def test_chosen_in_the_browser_it_makes_a_video(wangp, tmp_path):
                str(port)]
     server = trees.launch(command, HOME, log)
     with trees.answering(server, port, log) as address, browser.open_page(address) as page:
+        page.wait_for_timeout(2000)
+        page.get_by_role("tab", name="SVI", exact=True).click()
+        profile = page.locator("#svi_profile input")
+        profile.wait_for()
+        assert profile.input_value() == new_video.DEMO
+        assert set(browser.options(page, profile)) == finetune.PROFILES.keys()
+        page.get_by_role("tab", name="Media Generator").first.click()
         for row, text in ((1, "Image2video 14B"), (2, finetune.TITLE), (3, SHOT)):
             offered: list[str] = []
             while not offered:  # the page takes its time to offer what fits the choice before
@@ -203,6 +211,8 @@ def test_chosen_in_the_browser_it_makes_a_video(wangp, tmp_path):
                 found = browser.options(page, browser.dropdowns(page)[row])
                 offered = [one for one in found if text in one]
             browser.choose(page, browser.dropdowns(page)[row], offered[0])
+            if row == 1:
+                page.locator("#svi_line").get_by_text("for the demo model only").wait_for()
         page.get_by_role("button", name="Apply").locator("visible=true").first.click()
         page.get_by_text("SVI-Shot with the demo model").first.wait_for()
         page.get_by_role("button", name="Generate").locator("visible=true").first.click()
@@ -212,3 +222,33 @@ def test_chosen_in_the_browser_it_makes_a_video(wangp, tmp_path):
     said = log.read_text(encoding="utf-8", errors="replace")
     assert "[SVI] No GPU: WanGP runs on the CPU" in said, said[-3000:]
     assert f"[SVI] clip 1/{finetune.CLIPS} done" in said, said[-3000:]
+
+
+def test_the_tab_begins_with_the_profile_of_the_model_that_is_chosen(tree, serve_wangp):
+    """Where WanGP has a GPU, and so all its models."""
+    pytest.importorskip("playwright", reason="needs playwright and chromium")
+    import browser
+
+    if not Path(browser.CHROMIUM).exists():
+        pytest.skip(f"needs chromium ({browser.CHROMIUM}, or set CHROMIUM)")
+    job = {"config": {"last_model_type": "tiny_i2v"}}
+    with serve_wangp(tree, job) as address, browser.open_page(address) as page:
+        profile = page.locator("#svi_profile input")
+
+        def begins_with(name: str) -> None:
+            page.get_by_role("tab", name="SVI", exact=True).click()
+            page.wait_for_function("name => document.querySelector('#svi_profile input')?.value"
+                                   " === name", arg=name)
+            page.get_by_role("tab", name="Media Generator").first.click()
+
+        page.wait_for_timeout(2000)
+        begins_with(new_video.FIRST)
+        offered = browser.options(page, browser.dropdowns(page)[2])
+        demo, = (one for one in offered if finetune.TITLE in one)
+        browser.choose(page, browser.dropdowns(page)[2], demo)
+        page.wait_for_timeout(5000)  # WanGP changes the model
+        begins_with(new_video.DEMO)
+        page.get_by_role("tab", name="SVI", exact=True).click()
+        browser.choose(page, profile, "SVI-Film - 50 Steps")
+        page.get_by_role("tab", name="Media Generator").first.click()
+        begins_with("SVI-Film - 50 Steps")  # the user's choice stays

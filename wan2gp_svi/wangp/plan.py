@@ -30,6 +30,7 @@ DANCING = "svi_dance"  #: our model in WanGP's list, an i2v whose form has a con
 
 BUILT_IN = "i2v_2_2_svi2pro"  #: WanGP's own SVI 2 Pro
 SMALL = "svi_small"  #: the demo model's type in WanGP, and the mark of its definition
+DEMO_ONLY = "SVI_DEMO_ONLY"  #: a variable of a wgp.py that was started for that model, without GPU
 
 STOCK_MAXIMA = "svi_stock_maxima"  #: in model definitions: the form's limits without SVI
 

@@ -23,6 +23,9 @@ from typing import Any
 
 CAPABILITY = (8, 0)  #: of an Ampere card: WanGP then works in bf16 and without fp8
 
+#: a variable of wgp.py that runs for the demo model only; `wangp.plan` has it too
+DEMO_ONLY = "SVI_DEMO_ONLY"
+
 #: WanGP imports them, but image-to-video never uses them; heavy, or without a wheel for CPU
 STUBBED = (
     "rembg", "decord", "smplfitter", "smplfitter.pt", "chumpy", "whisper",
@@ -210,7 +213,9 @@ def main(options: Sequence[str]) -> None:
     """Runs wgp.py of the current folder as a program; without a GPU, for the demo model only."""
     import torch
 
+    marks: dict[str, Any] = {}
     if not torch.cuda.is_available():
+        marks[DEMO_ONLY] = True
         print("[SVI] No GPU: WanGP runs on the CPU, for the demo model only. Other models would "
               "take hours or fail, and WanGP downloads nothing.", flush=True)
         apply()
@@ -224,7 +229,7 @@ def main(options: Sequence[str]) -> None:
         options = ["--attention", "sdpa", *options]
     sys.path[0] = str(Path.cwd())
     sys.argv = ["wgp.py", *options]
-    runpy.run_path("wgp.py", run_name="__main__")
+    runpy.run_path("wgp.py", marks, run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -63,6 +63,11 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
     only: the folder where the images of a storyboard must be; without it, anywhere
     """
     model_def = model_def or {}
+    if (server_config or {}).get(planning.DEMO_ONLY) and not model_def.get(planning.SMALL):
+        return Checked(None, [Finding("error", "demo-only", (
+            "this WanGP was started without a GPU, for the demo model only. Choose the profile "
+            "SVI-2.0 demo in the tab SVI and press New video, or start WanGP as usual, with a "
+            "GPU."))])
     if (inputs.get("image_mode") or 0) > 0:
         return Checked(None)
     chosen = list(inputs.get("activated_loras") or [])

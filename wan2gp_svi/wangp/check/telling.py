@@ -10,6 +10,7 @@ from typing import Any
 from ... import location
 from .. import visitors
 from ..log import say
+from ..plan import DEMO_ONLY
 from .findings import Finding
 from .request import AUTO_ATTENTION
 
@@ -24,7 +25,7 @@ def running_config() -> dict[str, Any] | None:
                                                  config.get("attention_mode"))}
     with contextlib.suppress(Exception):
         known[AUTO_ATTENTION] = module.get_auto_attention()
-    return known
+    return {**known, DEMO_ONLY: True} if hasattr(module, DEMO_ONLY) else known
 
 
 def running_outputs() -> Path | None:

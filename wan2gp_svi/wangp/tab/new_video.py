@@ -1,6 +1,6 @@
 """A new video: buttons that set WanGP's form for a profile of SVI, and open it or the desk."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from ...runs.record import StoreError
 from ...text import sentence
 from ...variants import identify
 from ..form_line import FormLine
-from ..plan import DANCING, SMALL, first_image, is_blank
+from ..plan import DANCING, DEMO_ONLY, SMALL, first_image, is_blank
 from . import actions
 from .helpers import gr, on, to_form
 
 FIRST = "SVI Shot Infinite LightX2V - 4 Steps"  #: the fast profile for beginners
+DEMO = "SVI-2.0 demo"  #: the same for the demo model
 
 
 class NewVideo:
@@ -23,10 +24,12 @@ class NewVideo:
 
     def __init__(self, plugin: Any, wgp: Mapping[str, Any], line: FormLine):
         self.plugin, self.wgp, self.line = plugin, wgp, line
-        self.offered = profiles(location.HOME)
+        self.offered = profiles(location.HOME, bool(wgp.get(DEMO_ONLY)))
+        shown = getattr(plugin.state, "value", None) or {}  # the form that the page opens with
+        self.picked = gr.State(False)  # by the user, who is not overruled
         with gr.Row(equal_height=True):
             self.chosen = gr.Dropdown(
-                [*self.offered], value=FIRST if FIRST in self.offered else None, scale=3,
+                [*self.offered], value=first(self.offered, shown.get("model_type")), scale=3,
                 label="Profile", show_label=False, container=False, min_width=240,
                 elem_id="svi_profile")
             self.button = gr.Button("New video", variant="primary", scale=1, min_width=120,
@@ -34,9 +37,12 @@ class NewVideo:
             self.stage = gr.Button("New storyboard", scale=1, min_width=120,
                                    elem_id="svi_new_storyboard")
 
-    def connect(self, desk: Any) -> None:
-        """Has "New video" open WanGP's form, and "New storyboard" the desk, if there is one."""
+    def connect(self, desk: Any, opened: Callable[..., Any]) -> None:
+        """Has "New video" open WanGP's form, and "New storyboard" the desk, if there is one.
+        `opened`: the event of the tab, which chooses a profile for the form's model."""
         plugin = self.plugin
+        on(self.chosen.input, lambda: True, None, [self.picked])
+        on(opened, self._choose, [plugin.state, self.picked], [self.chosen])
         given = [plugin.state, self.chosen]
         form = [plugin.save_form_trigger, plugin.refresh_form_trigger, plugin.model_choice_target]
         on(self.button.click, partial(self._work, lambda: [to_form(plugin)]), given,
@@ -45,6 +51,9 @@ class NewVideo:
         if desk is not None:
             on(self.stage.click, partial(self._work, lambda: [gr.update(open=True), None]), given,
                [desk.part, desk.state, *form])
+
+    def _choose(self, state: Mapping[str, Any], picked: bool) -> Any:
+        return gr.skip() if picked else first(self.offered, state.get("model_type"))
 
     def _work(self, opens: Callable[[], list[Any]], state: dict[str, Any], name: str | None
               ) -> Iterator[tuple[Any, ...]]:
@@ -78,9 +87,17 @@ def next_steps(wgp: Mapping[str, Any], state: Mapping[str, Any], model: str) -> 
     return sentence(f"{left}and press Generate." if steps else "press Generate.")
 
 
-def profiles(wangp: Path) -> dict[str, Path]:
-    """SVI's profiles in WanGP by their names, and those of the demo model if it is there."""
-    patterns = ("wan_i2v/SVI*.json", "wan_2_2/SVI*.json", f"{SMALL}/*.json")
+def first(offered: Collection[str], model: Any) -> str | None:
+    """The profile to begin with on a form for `model`."""
+    wanted = (DEMO, FIRST) if model == SMALL else (FIRST, DEMO)
+    return next((name for name in wanted if name in offered), None)
+
+
+def profiles(wangp: Path, demo_only: bool = False) -> dict[str, Path]:
+    """SVI's profiles in WanGP by their names, and those of the demo model if it is there;
+    `demo_only`: these alone."""
+    others = () if demo_only else ("wan_i2v/SVI*.json", "wan_2_2/SVI*.json")
+    patterns = (*others, f"{SMALL}/*.json")
     return {path.stem: path for pattern in patterns
             for path in sorted((wangp / "profiles").glob(pattern))}
 

@@ -109,7 +109,7 @@ class Tab:
         new = NewVideo(self.plugin, self.wgp, self.line)
         self.timer = gr.Timer(EVERY, active=False)
         self.desk = desk = Desk(self, self.line) if self.line.storyboard is not None else None
-        new.connect(desk)
+        new.connect(desk, here.select)
         with gr.Row():
             gr.HTML(ABOUT)
             refresh = gr.Button("Refresh", scale=0, min_width=120, elem_id="svi_refresh")
