@@ -599,6 +599,22 @@ def test_the_profile_to_begin_with_is_one_for_the_forms_model(model: str, offere
     assert new_video.first(offered, model) == name
 
 
+@pytest.mark.parametrize(("there", "then"), [
+    ("mammoths", "a kite waits"), ("", "a kite waits"), ("a box waits", "a box waits")])
+def test_the_demo_model_gets_no_prompt_that_is_wangps_example(
+        tmp_path: Path, monkeypatch, there: str, then: str):
+    monkeypatch.setattr(new_video.location, "HOME", tmp_path)
+    path, own = tmp_path / "profile.json", tmp_path / f"finetunes/{SMALL}.json"
+    own.parent.mkdir()
+    path.write_text(json.dumps({"model_type": SMALL, "prompt": there}), encoding="utf-8")
+    own.write_text('{"prompt": "a kite waits"}', encoding="utf-8")
+    wgp, state = WanGP(), {"model_type": "i2v"}
+    wgp["get_base_model_type"] = {"i2v": "i2v", SMALL: "i2v"}.get
+    wgp["get_default_prompt"] = lambda i2v: "mammoths" if i2v else "an octopus"
+    new_video.apply(wgp, state, path)
+    assert state["all_settings"][SMALL]["prompt"] == then
+
+
 def test_a_job_goes_past_the_form_which_stays_as_it_is(store: Store):
     run, wgp = make(store), WanGP()
     gen: dict = {}

@@ -1,4 +1,7 @@
-"""A new video: buttons that set WanGP's form for a profile of SVI, and open it or the desk."""
+"""A new video: buttons that set WanGP's form for a profile of SVI, and open it or the desk.
+
+WanGP names used here: `get_default_prompt` of wgp.py, its example of a prompt, if there is one.
+"""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
@@ -116,5 +119,18 @@ def apply(wgp: Mapping[str, Any], state: dict[str, Any], profile: Path
     listed = str(Path(profile.parent.name, profile.name))  # so WanGP's list shows it as chosen
     # the bar marks a profile's LoRAs: WanGP's Apply replaces those before it, and keeps all others
     strengths = settings.get("loras_multipliers") or ""
-    return actions.fill(wgp, state, profile, current if fits else wanted, lset_name=listed,
-                        loras_multipliers=strengths and f"{strengths}|")
+    filled = actions.fill(wgp, state, profile, current if fits else wanted, lset_name=listed,
+                          loras_multipliers=strengths and f"{strengths}|")
+    if wanted == SMALL:
+        _replace_example(wgp, state["all_settings"][SMALL])
+    return filled
+
+
+def _replace_example(wgp: Mapping[str, Any], settings: dict[str, Any]) -> None:
+    """The demo model knows only prompts of its own world. WanGP's example is none of them, and
+    stands in its form if that was saved while WanGP changed the model."""
+    example = wgp.get("get_default_prompt")
+    own = read_json(location.HOME / "finetunes" / f"{SMALL}.json")
+    if callable(example) and isinstance(own, dict) and settings.get("prompt") in (
+            "", example(True), example(False)):
+        settings["prompt"] = own.get("prompt", "")
