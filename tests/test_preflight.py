@@ -568,6 +568,17 @@ def test_the_line_in_the_form_counts_clips_frames_and_seconds():
         "SVI-2.0 Pro (Wan 2.2): 5 clips, 385 frames, 24.1 s."]
 
 
+def test_a_loop_has_as_many_frames_as_its_video_everywhere():
+    loop = dict(custom={"svi_storyboard": "[3]\nend image = loop"})
+    assert line(video_length=240, **loop) == ["SVI-Shot: 3 clips, 240 frames, 15.0 s."]
+    assert line(video_length=239, **loop)[1].startswith("Clips are whole, so 239 frames are")
+    assert "frames" not in said("adjustment", video_length=240, **loop)
+    assert said("adjustment", video_length=243, **loop)["frames"].startswith(
+        "240 frames instead of 243: 3 whole clips of 81, and neighbours share 1; a loop ends one")
+    given = request(video_length=240, **loop)
+    assert prepare("i2v", PLAIN, given) == "" and given["video_length"] == 241  # of WanGP's windows
+
+
 @pytest.mark.parametrize(("frames", "made", "fix"), [
     (82, 161, " Set 81 for 1 clip."), (33, 81, ""), (89, 161, " Set 81 for 1 clip."),
     (811, 881, " Set 810 for 10 clips.")])

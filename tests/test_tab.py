@@ -107,6 +107,18 @@ def test_a_row_says_what_a_run_is(store: Store):
     assert f"<b>{run.name}</b>" in view.card(view.look(run))
 
 
+def test_a_loop_is_as_long_as_its_video(store: Store):
+    board = "[4]\nend image = loop"
+    run = make(store, 4, settings={**SETTINGS, "custom_settings": {"svi_storyboard": board}})
+    assert "4 of 4 clips, 20.0 s" in view.card(view.look(run))
+    assert "20.0 s" in view.summary(view.look(run))
+    assert view.length_of_next(view.look(run)) == "5.0 s"
+    assert "4 clips, 20.0 s" in desk.of_run(run, 0).notes[0]
+    longer = replace(desk.of_run(run, 0), clips=5)
+    assert "5 clips, 25.1 s" in desk.noted(longer, run).notes[0]
+    assert view.seconds(run, 3) == 241 / 16, "its last clip is not there"
+
+
 def test_a_name_makes_a_run_no_newer(store: Store):
     old, new = make(store), make(store)
     os.utime(old.folder / "run.json", (9, 9))

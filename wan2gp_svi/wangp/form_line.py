@@ -27,7 +27,7 @@ from .check.telling import (
 )
 from .form import AUTO, DEFAULTS, NEW, OFF, STORYBOARD, Custom, SettingsError
 from .log import without
-from .plan import STOCK_MAXIMA, Plan, clips_of, required
+from .plan import STOCK_MAXIMA, Plan, clips_of, frames_of
 
 #: the form's components -> WanGP's settings that they hold
 _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
@@ -87,7 +87,7 @@ def _outline(plan: Plan, inputs: Mapping[str, Any], refused: bool) -> Iterator[s
     yield (f"{plan.variant.title}: {count(clips, 'clip')}, {frames} frames, "
            f"{duration(frames / plan.fps)}.")
     asked = int(inputs.get("video_length") or CLIP_FRAMES)
-    if not plan.sound and required(plan, inputs)["video_length"] > asked:
+    if not plan.sound and frames_of(plan, inputs) > asked:
         fewer = (f" Set {CLIP_FRAMES * (clips - 1)} for {count(clips - 1, 'clip')}."
                  if clips > 1 else "")
         yield f"Clips are whole, so {asked} frames are rounded up.{fewer}"

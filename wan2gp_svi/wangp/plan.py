@@ -248,6 +248,12 @@ def _of_source(plan: Plan, inputs: Mapping[str, Any]) -> int:
     return plan.variant.overlap - 1 if continues else 0
 
 
+def frames_of(plan: Plan, inputs: Mapping[str, Any]) -> int:
+    """The frames that a request adds: WanGP is asked for one more if they are a loop, which gives
+    up its last one."""
+    return plan.frames(clips_of(plan, inputs)) - _of_source(plan, inputs)
+
+
 def required(plan: Plan, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What WanGP's settings must be for SVI."""
     overlap = plan.variant.overlap

@@ -13,7 +13,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from .. import chain
 from ..text import count
 from ..variants import CLIP_FRAMES
 from .form import SettingsError
@@ -170,16 +169,17 @@ def shape_advice(inputs: Mapping[str, Any], shape: tuple[int, int] | None) -> st
             f"is. Crop or extend the start image to the shape of the pose video{align}.")
 
 
-def length_advice(inputs: Mapping[str, Any], clips: int, overlap: int) -> str:
-    """What the user should know about a pose video that ends before the video; "" if nothing."""
+def length_advice(inputs: Mapping[str, Any], clips: int, overlap: int, frames: int) -> str:
+    """What the user should know about a pose video that ends before the video of so many `frames`;
+    "" if nothing."""
     found = _readable(inputs)
-    if found is None or found.poses >= chain.length(clips, overlap):
+    if found is None or found.poses >= frames:
         return ""
     whole = _whole_clips(found, overlap)
     end = (f", or set {CLIP_FRAMES * whole} frames, {count(whole, 'clip')}, to end with it"
            if whole < clips else "")
-    return (f"the pose video has {found.poses} poses, and the video {chain.length(clips, overlap)} "
-            f"frames: it starts over where it ends, with a jump. Add a longer one{end}.")
+    return (f"the pose video has {found.poses} poses, and the video {frames} frames: it "
+            f"starts over where it ends, with a jump. Add a longer one{end}.")
 
 
 def about_people(people: Sequence[int]) -> Iterator[str]:

@@ -218,14 +218,16 @@ def _adjustments(request: Request) -> Iterator[Finding]:
     changed = {name for name in inputs.keys() & wanted
                if (inputs[name] or 0) != (wanted[name] or 0)}
 
-    if "video_length" in changed:
+    frames = planning.frames_of(request.plan, inputs)
+    if "video_length" in changed and frames != inputs["video_length"]:
         clips = count(planning.clips_of(request.plan, inputs), "whole clip")
         of = ("sound" if request.plan.sound else "pose video"
               if request.variant.poses and pose_video.is_capped(inputs) else "")
         why = f", as long as the {of}" if of else ""
+        loop = "" if frames == wanted["video_length"] else "; a loop ends one frame earlier"
         yield Finding("adjustment", "frames", (
-            f"{wanted['video_length']} frames instead of {inputs['video_length']}{why}: {clips} of "
-            f"{CLIP_FRAMES}, and neighbours share {overlap}."))
+            f"{frames} frames instead of {inputs['video_length']}{why}: {clips} of {CLIP_FRAMES}, "
+            f"and neighbours share {overlap}{loop}."))
     if changed & {"sliding_window_size", "sliding_window_overlap",
                   "sliding_window_discard_last_frames", "sliding_window_trim_first_frames"}:
         yield Finding("adjustment", "window", (

@@ -77,7 +77,8 @@ def dancing(request: Request) -> Advice:
     clips, overlap = clips_of(request.plan, request.inputs), request.variant.overlap
     if text := pose_video.shape_advice(request.inputs, request.shape):
         yield "pose-shape", text
-    if text := pose_video.length_advice(request.inputs, clips, overlap):
+    frames = request.plan.frames(clips)
+    if text := pose_video.length_advice(request.inputs, clips, overlap, frames):
         yield "pose-length", text
 
 

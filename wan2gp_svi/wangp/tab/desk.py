@@ -147,7 +147,10 @@ def of_run(run: Run, chosen: int) -> Staged:
 
 def noted(staged: Staged, run: Run) -> Staged:
     """With a note about what becomes of a run."""
-    done, length = len(run.done()), duration(view.seconds(run, staged.clips))
+    done, board = len(run.done()), None
+    with contextlib.suppress(StoryboardError):
+        board = staged.board
+    length = duration(view.seconds(run, staged.clips, board))
     note = f"Run {run.name}: {count(staged.clips, 'clip')}, {length}, {done} finished."
     action = ""
     try:

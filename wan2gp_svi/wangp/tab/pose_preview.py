@@ -13,7 +13,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ... import chain
 from ...runs.record import StoreError
 from ...text import count, duration, sentence
 from ...variants import CLIP_FRAMES
@@ -69,7 +68,7 @@ def preview(architecture: str, model_def: Mapping[str, Any], inputs: Mapping[str
                          "New video, and add a control video")
     request = Request(plan, architecture, model_def, inputs, running_config() or {})
     overlap, clips = plan.variant.overlap, clips_of(plan, inputs)
-    frames = spread(chain.length(clips, overlap))
+    frames = spread(plan.frames(clips))
     poses = pose_video.find(path).poses
     image = _image(inputs, *(size := _size(request, path)))
     pictures: dict[int, tuple[Any, int]] = {}

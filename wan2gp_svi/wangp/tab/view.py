@@ -16,9 +16,9 @@ from ...files import read_json
 from ...runs.record import Clip, StoreError
 from ...runs.state import State, clips_in_words, in_words, state
 from ...runs.store import Run, Store
-from ...storyboard import Storyboard
+from ...storyboard import LOOP, Storyboard
 from ...text import cut, duration, sentence, size
-from ...variants import SEED_STEP, VARIANTS
+from ...variants import CLIP_FRAMES, SEED_STEP, VARIANTS
 from ..check.telling import for_page
 from ..resuming import first_prompt, storyboard_of
 from .helpers import table
@@ -59,16 +59,30 @@ def look(run: Run) -> Shown:
     return Shown(run, done, state(run, len(done)), video, drift_of(video))
 
 
-def seconds(run: Run, clips: int) -> float:
-    """The length of the video that so many clips make, without a video that they continue."""
+def seconds(run: Run, clips: int, board: Storyboard | None = None) -> float:
+    """The length of the video that so many clips make, by the run's own storyboard or another one,
+    and without a video that they continue."""
+    if not clips:
+        return 0.0
+    loops = (_board(run) if board is None else board).row(clips - 1).end_image == LOOP
+    return (chain.length(clips, _overlap(run)) - loops) / run.about.fps
+
+
+def _overlap(run: Run) -> int:
     own = VARIANTS[run.about.variant].overlap
-    overlap = int(run.about.settings.get("sliding_window_overlap", own))
-    return chain.length(clips, overlap) / run.about.fps if clips else 0.0
+    return int(run.about.settings.get("sliding_window_overlap", own))
+
+
+def _board(run: Run) -> Storyboard:
+    """The run's storyboard, as far as it can be read."""
+    with contextlib.suppress(StoreError):
+        return storyboard_of(run)
+    return Storyboard()
 
 
 def length_of_next(shown: Shown) -> str:
     """How much longer a clip makes the video."""
-    return duration(seconds(shown.run, 2) - seconds(shown.run, 1))
+    return duration((CLIP_FRAMES - _overlap(shown.run)) / shown.run.about.fps)
 
 
 def rows(store: Store) -> tuple[list[list[str]], list[str]]:
@@ -149,9 +163,7 @@ def clips_table(shown: Shown) -> str:
     about, cells = shown.run.about, []
     step = int(about.decides.get("SVI seed step", SEED_STEP))
     prompts = chain.stream(about.asked or [""], about.clips, about.repeat)
-    board = Storyboard()
-    with contextlib.suppress(StoreError):
-        board = storyboard_of(shown.run)
+    board = _board(shown.run)
     first = max(0, min(len(shown.done) - _MOST_ROWS // 2, len(prompts) - _MOST_ROWS))
     last = min(first + _MOST_ROWS, len(prompts))
     for number, prompt in enumerate(prompts[first:last], first):
