@@ -38,6 +38,7 @@ from wan2gp_svi.runs.state import (
     stop_is_asked,
 )
 from wan2gp_svi.runs.store import STOP, Run, Store
+from wan2gp_svi.storyboard import parse
 from wan2gp_svi.wangp import resuming, sound, stop_button, visitors
 from wan2gp_svi.wangp.check import telling
 from wan2gp_svi.wangp.form import SettingsError
@@ -105,6 +106,19 @@ def test_a_row_says_what_a_run_is(store: Store):
     assert "### \\<my\\> storm: run" in view.summary(view.look(store.find(run.name)))
     rename(run, "")
     assert f"<b>{run.name}</b>" in view.card(view.look(run))
+
+
+def test_while_the_first_clip_is_made_the_list_has_the_prompts_of_the_storyboard(store: Store):
+    asks = ['{"prompt": "a kite rises", "seed": 5, "steps": 4}', "", '{"end image": "loop"}']
+    run = make(store, 0, settings={}, asks=asks)
+    assert resuming.first_prompt(run) == "a kite rises"
+    assert "a kite rises" in view.card(view.look(run))
+    table = view.clips_table(view.look(run))
+    assert "a kite rises" in table and ">5<" in table and "two" in table
+    assert desk.of_run(run, 0).board == parse(
+        "[1]\nprompt = a kite rises\nseed = 5\nsteps = 4\n[3]\nend image = loop")
+    for odd in ("no JSON", '{"seed": "many"}', "[1]"):
+        assert resuming.first_prompt(make(store, 0, settings={}, asks=[odd])) == "one"
 
 
 def test_a_loop_is_as_long_as_its_video(store: Store):

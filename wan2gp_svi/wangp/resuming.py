@@ -11,7 +11,16 @@ from ..chain import MAX_CLIPS
 from ..runs.record import StoreError
 from ..runs.state import State, state
 from ..runs.store import Run, is_busy
-from ..storyboard import LOOP, Storyboard, edited, same_clips, write
+from ..storyboard import (
+    LOOP,
+    Row,
+    Storyboard,
+    edited,
+    in_text,
+    row_of,
+    same_clips,
+    write,
+)
 from ..text import count
 from ..untrusted import parse_json
 from ..variants import VARIANTS
@@ -69,8 +78,9 @@ def _closed(board: Storyboard, clips: int) -> Storyboard:
 def storyboard_of(run: Run) -> Storyboard:
     """A run's storyboard, with the run's own copies of its images. Raises StoreError."""
     try:
-        found = Custom(run.about.settings.get("custom_settings") or {}).storyboard
-    except SettingsError as error:
+        found = (Custom(run.about.settings.get("custom_settings") or {}).storyboard
+                 if run.about.settings else _asked_of(run))
+    except ValueError as error:  # also a record that is no JSON
         raise StoreError(str(error).rstrip(".")) from error
     for clip, asked in zip(range(found.clips), run.about.asks, strict=False):
         with contextlib.suppress(ValueError, AttributeError):  # whatever the record says
@@ -79,6 +89,17 @@ def storyboard_of(run: Run) -> Storyboard:
                 if path := run.image(str(hashes.get(name))):
                     found = edited(found, [clip], **{name.replace(" ", "_"): str(path)})
     return found
+
+
+def _asked_of(run: Run) -> Storyboard:
+    """The rows of a run that has no settings yet, because its first clip is still to come."""
+    rows = {}
+    for clip, asked in enumerate(run.about.asks):
+        given = parse_json(asked.encode("utf-8")) if asked else {}
+        if isinstance(given, dict):
+            rows[clip] = row_of(f"{clip + 1}", {
+                name: in_text(value) for name, value in given.items()})
+    return Storyboard({clip: row for clip, row in rows.items() if row != Row()})
 
 
 def first_prompt(run: Run) -> str:
