@@ -97,6 +97,10 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
     (dict(image_start=None), "start-image", "add one that is not black"),
     (dict(image_start=[]), "start-image", "add one that is not black"),
     (dict(image_start="no/such.png"), "start-image", "there is no start image no/such.png"),
+    (dict(image_start=["a.png", "b.png", "c.png"]), "start-image",
+     "there are 3 start images. Remove all but one"),
+    (dict(image_start=[(image(8, 8), None)] * 2, multi_prompts_gen_type=1), "start-image",
+     "there are 2 start images"),
     (dict(image_prompt_type="V", video_source="no/such.mp4"), "source-video",
      "there is no video no/such.mp4 to continue"),
     (dict(video_length=81 * 1501), "number-of-frames", "at most 121500 (1500 clips)"),
@@ -118,6 +122,10 @@ def test_what_cannot_be_svi_is_refused_with_its_fix(changes, id, fix):
     changes["image_end"] = changes.get("image_end") and None if id != "end-image" else "end.png"
     found = said("error", **changes)
     assert list(found) == [id] and fix in found[id]
+
+
+def test_several_start_images_are_several_videos_where_no_prompt_is_for_a_window():
+    assert not said("error", image_start=[image(8, 8)] * 2, multi_prompts_gen_type="PG")
 
 
 def test_reference_images_that_wangp_does_not_use_are_no_concern():
@@ -678,7 +686,7 @@ def form(monkeypatch):
              images=MappingProxyType({"image_start": True})):
         shown = update({"model_type": model}, was_on, False, images, frames, loras,
                        "1", "S", 0, -1, sound, "A" if model == "multitalk" else "",
-                       poses, "V" if model == DANCING else "", "832x480", 4)
+                       poses, "V" if model == DANCING else "", "832x480", 4, "PW")
         return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
                         strict=True))
 
@@ -716,6 +724,8 @@ def test_the_line_in_the_form_knows_the_image_that_was_added_and_no_other_file(f
         return [{"image": {"path": str(path)}, "caption": None}]
 
     assert "The start image start.png cannot be read" in line(gallery(uploads / "start.png"), [])
+    both = gallery(uploads / "start.png") + gallery(other)
+    assert "there are 2 start images. Remove all but one" in line(both, [])
     for shown in (gallery(other), gallery(uploads / "../other.png"), gallery("\0"), [{}], "x"):
         assert line(shown, []).endswith("<b>SVI-Shot: 5 clips, 401 frames, 25.1 s.</b>")
     for shown in (None, []):
@@ -963,6 +973,15 @@ def test_a_lora_file_that_is_not_there_is_said_with_what_wangp_does(saved, wangp
         (other / f"{name}.safetensors").touch()
     assert run(*given, "--lora-dir", other) == 0
     assert "No problems found" in capsys.readouterr().out
+
+
+def test_a_file_with_two_start_images_is_refused(saved, wangp, capsys):
+    pillow = pytest.importorskip("PIL.Image")
+    for name in ("a.png", "b.png"):
+        pillow.new("RGB", (8, 8), "red").save(wangp / name)
+    for given, code in ((["a.png", "b.png"], 1), (["a.png"], 0), ([None, "a.png"], 0)):
+        assert run(saved(image_start=given), "--wangp", wangp) == code, given
+        assert ("there are 2 start images" in capsys.readouterr().out) == bool(code)
 
 
 def test_a_file_without_its_picture_is_refused_before_anything_runs(saved, wangp, tmp_path, capsys):

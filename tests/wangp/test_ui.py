@@ -247,6 +247,16 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
         page.get_by_role("button", name="Add", exact=True).locator("visible=true").first.click()
     chooser.value.set_files(picture)
     needed.wait_for(state="detached")
+    for again in (True, False):
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Add", exact=True).locator("visible=true").first.click()
+        chooser.value.set_files(picture)
+        if again:
+            line(page, "there are 2 start images. Remove all but one")
+            page.get_by_role("button", name="Clear",
+                             exact=True).locator("visible=true").first.click()
+            needed.wait_for()
+    needed.wait_for(state="detached")
     fill(page, "Number of frames", "82")
     line(page, "Clips are whole, so 82 frames are rounded up. Set 81 for 1 clip.")
     fill(page, "Number of frames", "162")

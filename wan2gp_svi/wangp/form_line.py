@@ -35,7 +35,8 @@ _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
              "image_mode": "image_mode", "seed": "seed", "audio_guide": "audio_guide",
              "audio_prompt_type": "audio_prompt_type", "video_guide": "video_guide",
              "video_prompt_type": "video_prompt_type", "resolution": "resolution",
-             "num_inference_steps": "num_inference_steps"}
+             "num_inference_steps": "num_inference_steps",
+             "multi_prompts_gen_type": "multi_prompts_gen_type"}
 _IMAGES = ("image_start", "image_end")
 COMPONENTS = ("tab_id", "main", "state", "prompt", "generate_btn", "number_frames_row",
               "image_prompt_type_radio", "custom_settings_rows", "sliding_window_overlap",
@@ -291,12 +292,15 @@ def _tell(state: dict[str, Any]) -> None:
 
 def _first(images: Any, uploads: str) -> Any:
     """The path of a gallery's first image, as the page sends it; whether there is any if that is no
-    file that was added in the page, since visitors must learn nothing of others."""
+    file that was added in the page, since visitors must learn nothing of others. In a list, if
+    there are more."""
+    found: Any = bool(images)
     with contextlib.suppress(Exception):  # whatever a page sends
         path = Path(images[0]["image"]["path"]).resolve()
         if path.is_relative_to(Path(uploads).resolve()) and path.is_file():
-            return str(path)
-    return bool(images)
+            found = str(path)
+    more = len(images) - 1 if isinstance(images, list) else 0
+    return [found, *[True] * more] if more > 0 else found
 
 
 def _has_settings(model_def: Mapping[str, Any]) -> bool:

@@ -167,6 +167,11 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
             "a start image is needed as the reference of every clip (image_start). Choose to start "
             "with an image, and add one that is not black. To start from text, make it first with "
             "a text-to-image model of WanGP, such as Qwen Image.", "start-image"))
+    elif "S" in prompt_type and (given := _number_of(inputs.get("image_start"))) > 1 and (
+            _is_by_window(inputs.get("multi_prompts_gen_type"))):
+        found.append(SettingsError(
+            f"a video starts with one image, and there are {given} start images. Remove all but "
+            "one; a clip can have a reference of its own in the storyboard.", "start-image"))
     elif "S" in prompt_type and _is_missing(image):
         found.append(SettingsError(
             f"there is no start image {image}. Add another, or correct its path.", "start-image"))
@@ -193,6 +198,16 @@ def first_image(images: Any) -> Any:
     while isinstance(images, (list, tuple)):
         images = images[0] if images else None
     return images if images != "" else None
+
+
+def _number_of(images: Any) -> int:
+    """How many images a gallery has, as a list."""
+    return len(images) if isinstance(images, list) else 1
+
+
+def _is_by_window(mode: Any) -> bool:
+    """Whether all prompts are for one video, and WanGP takes one image. Older ones have numbers."""
+    return mode == 1 or "W" in str(mode)
 
 
 def is_blank(image: Any) -> bool:

@@ -131,9 +131,12 @@ def _media(settings: dict[str, Any], inside: set[str] | None) -> dict[str, Any]:
     """The settings, without media that are in the same file: its names `inside`, or None for a
     video, which may hold its images."""
     named = {name: first_image(settings.get(name)) for name in _MEDIA}
+    several = settings.get("image_start")
+    if isinstance(several, list) and len(several) > 1:  # WanGP refuses them
+        named["image_start"] = several
     others = {name: value for name, value in settings.items() if name not in _MEDIA}
     return others | {name: value for name, value in named.items()
-                     if inside is not None and value not in inside}
+                     if inside is not None and first_image(value) not in inside}
 
 
 def _in_video(path: Path) -> dict[str, Any]:
@@ -185,10 +188,12 @@ def complete(settings: Mapping[str, Any], wangp: Path | None
         model["URLs"] = (other.get("model") or {}).get("URLs")
     inputs = {name: value for name, value in found.items() if name != "model"} | dict(settings)
     for name in inputs.keys() & set(_MEDIA):
-        path = Path(inputs[name] or "")
-        if inputs[name] and wangp is not None:
-            inputs[name] = str(wangp / path)  # as WanGP reads it
-        elif inputs[name] and not path.is_absolute():
+        given = inputs[name] if isinstance(inputs[name], list) else [inputs[name]]
+        paths = [Path(path) for path in given if path]
+        if paths and wangp is not None:  # as WanGP reads them
+            placed = [str(wangp / path) for path in paths]
+            inputs[name] = placed if len(placed) > 1 else placed[0]
+        elif not all(path.is_absolute() for path in paths):
             del inputs[name]  # it is in a WanGP that nobody named
     return str(model.get("architecture") or model_type), model, inputs
 
