@@ -279,11 +279,21 @@ def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
                                            "svi_storyboard": "[2]\nseed = 5\n"}
     board.write_text("[1]\nseed = 5\n", encoding="utf-8")
     assert "make a new video" in svi("storyboard", str(board), "--run", run.name)[2]
+    (run.folder / "storyboard.json").unlink()
+    board.write_text("[2]\nend image = loop\n", encoding="utf-8")
+    code, _, error = svi("storyboard", str(board), "--run", run.name)
+    assert code == 1 and "clip 2 cannot close the loop" in error
+    assert not (run.folder / "storyboard.json").exists()
 
 
 @pytest.mark.parametrize(("text", "options", "said"), [
     ("[1]\nseeds = 1", ["{file}"], "which is unknown. It may have: prompt, seed"),
-    ("[4]\nseed = 1", ["{file}", "--clips", "2"], "a row for clip 4, but the video has 2 clips."),
+    ("[4]\nseed = 1", ["{file}", "--clips", "2"], "clip 4 is not in this video, which has 2 cli"),
+    ("[2]\nend image = loop", ["{file}", "--clips", "3"],
+     "clip 2 cannot close the loop, because only the last one ends the video. Move"),
+    ("[1]\nreference = no.png", ["{file}"], "Storyboard: the image no.png does not exist. Add"),
+    ("[1]\nend image = {file}", ["{file}"], "board.txt cannot be read as an image. Add another"),
+    ("[2]\nsvi strength = 0", ["{file}"], "clip 2 would be made without the SVI LoRA"),
     ("one\n\ntwo", ["--prompts", "{file}", "--clips", "1"], "2 prompts need 2 clips or more"),
     ("", ["--prompts", "{file}"], "There is no prompt."),
     ("x", ["--prompts", "{file}", "{file}"], "Give a storyboard or prompts, not both."),
@@ -296,7 +306,7 @@ def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
 ])
 def test_a_storyboard_that_cannot_be_is_a_sentence(svi, tmp_path, text, options, said):
     file = tmp_path / "board.txt"
-    file.write_text(text, encoding="utf-8")
+    file.write_text(text.format(file=file), encoding="utf-8")
     code, _, error = svi("storyboard", *(one.format(file=file) for one in options))
     assert code == 1 and said in error and "Traceback" not in error
 

@@ -309,19 +309,22 @@ def _storyboard(options: argparse.Namespace) -> None:
     except storyboard.StoryboardError as error:
         raise StoreError(str(error)) from error
     if run is not None and (options.file or options.prompts):
-        settings = resuming.restaged(run, board, options.clips or run.about.clips)
+        clips = options.clips or run.about.clips
+        settings = resuming.restaged(run, board, clips)
+        if faults := resuming.faults(run, board, clips):
+            raise StoreError(" ".join(faults))
         path = (options.out or run.folder / "storyboard.json").resolve()
         _write(path, json.dumps(settings, ensure_ascii=False, indent=1), options.out)
         print(f"Next, in WanGP's folder:  {resuming.command(settings, path)}")
     elif options.file:
-        for clip in range(options.clips or board.clips):
+        clips = options.clips or board.clips
+        for clip in range(clips):
             asked = "; ".join(f"{name} {value}" for name, value in board.row(clip).asked().items())
             print(f"clip {clip + 1}: {cut(asked, 160) or 'as in the form'}")
-        if not (options.clips or board.clips):
+        if not clips:
             print("The storyboard has no row: every clip is made as the form says.")
-        if options.clips and board.clips > options.clips:
-            raise StoreError(f"the storyboard has a row for clip {board.clips}, but the video has "
-                             f"{count(options.clips, 'clip')}")
+        if faults := resuming.faults(None, board, clips):
+            raise StoreError(" ".join(faults))
     elif options.out:
         _write(options.out, storyboard.write(board), options.out)
         print(f"The storyboard is in {options.out}")

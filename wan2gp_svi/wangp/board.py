@@ -27,15 +27,16 @@ _ORIENTATION = 0x112  # of the camera, in EXIF
 MOST_PIXELS = 7680 * 4320  #: of a picture that is looked at before WanGP opens it
 
 
-def obstacles(board: Storyboard, variant: Variant, clips: int, continues: bool,
+def obstacles(board: Storyboard, variant: Variant | None, clips: int, continues: bool,
               only: Path | None = None) -> Iterator[SettingsError]:
-    """What of a storyboard cannot be done in a video of so many clips, a sentence each. `only`: the
-    folder where its images must be."""
-    for text in (*_faults(board, variant, clips, continues), *_unusable(board, only)):
+    """What of a storyboard cannot be done in a video of so many clips, a sentence each. `variant`:
+    None for what none can do. `only`: the folder where its images must be."""
+    by_variant = [] if variant is None else _unlike(board, variant)
+    for text in (*_faults(board, clips, continues), *by_variant, *_unusable(board, only)):
         yield SettingsError(f"storyboard: {text}", "storyboard")
 
 
-def _faults(board: Storyboard, variant: Variant, clips: int, continues: bool) -> Iterator[str]:
+def _faults(board: Storyboard, clips: int, continues: bool) -> Iterator[str]:
     if board.clips > clips:
         beyond = [clip for clip in board.rows if clip >= clips]
         yield (f"{_named(beyond)} {'is' if len(beyond) == 1 else 'are'} not in this video, which "
@@ -47,6 +48,22 @@ def _faults(board: Storyboard, variant: Variant, clips: int, continues: bool) ->
                f"Move \"end image = {LOOP}\" to clip {clips}.")
     elif continues and board.row(clips - 1).end_image == LOOP:
         yield "a video that continues another cannot be a loop. Start with an image instead."
+    if told := [clip for clip, row in rows if commands(row.prompt)]:
+        yield (f"WanGP's commands do not work in the prompt of {_named(told)}. Remove them; for "
+               "the strength of a LoRA, write \"svi strength\" or \"accelerator strength\".")
+    if off := [clip for clip, row in rows if row.svi_strength == 0 and clip]:
+        yield (f"{_named(off)} would be made without the SVI LoRA, and only clip 1 can be. Set "
+               "\"svi strength\" above 0.")
+    if first.svi_strength == 0 and (continues or first.end_image or first.reference):
+        yield ("clip 1 without the SVI LoRA is as WanGP makes it from the start image alone. "
+               "Remove its reference and end image, and do not continue a video.")
+    if first.new_shot:
+        yield "clip 1 is a new shot already. Remove \"new shot\" from it."
+
+
+def _unlike(board: Storyboard, variant: Variant) -> Iterator[str]:
+    """What this variant cannot do."""
+    rows, first = board.rows.items(), board.row(0)
     grey = variant.ref_pad_num == 0 and not variant.pro
     padded = [clip for clip, row in rows if row.reference and not row.new_shot]
     if grey and padded:
@@ -56,22 +73,11 @@ def _faults(board: Storyboard, variant: Variant, clips: int, continues: bool) ->
     if ends and variant.wan == "2.2" and not (grey or variant.pro):  # see `encoding`
         yield (f"before an end image, {variant.title} pads with grey, so the reference of "
                f"{_named(ends)} would have no effect. Remove it, or the end image.")
-    if told := [clip for clip, row in rows if commands(row.prompt)]:
-        yield (f"WanGP's commands do not work in the prompt of {_named(told)}. Remove them; for "
-               "the strength of a LoRA, write \"svi strength\" or \"accelerator strength\".")
     if variant.pro and first.reference:
         yield (f"in {variant.title}, clip 1 starts from its reference, which is the start image. "
                "Remove the reference of clip 1, or change the start image.")
-    if off := [clip for clip, row in rows if row.svi_strength == 0 and clip]:
-        yield (f"{_named(off)} would be made without the SVI LoRA, and only clip 1 can be. Set "
-               "\"svi strength\" above 0.")
-    if first.svi_strength == 0 and (continues or first.end_image or first.reference):
-        yield ("clip 1 without the SVI LoRA is as WanGP makes it from the start image alone. "
-               "Remove its reference and end image, and do not continue a video.")
     if first.svi_strength == 0 and variant.poses:
         yield "clip 1 follows no poses without the SVI LoRA. Set its \"svi strength\" above 0."
-    if first.new_shot:
-        yield "clip 1 is a new shot already. Remove \"new shot\" from it."
 
 
 def _unusable(board: Storyboard, only: Path | None) -> Iterator[str]:

@@ -21,7 +21,7 @@ from ..storyboard import (
     same_clips,
     write,
 )
-from ..text import count
+from ..text import count, sentence
 from ..untrusted import parse_json
 from ..variants import VARIANTS
 from . import board, sound
@@ -121,6 +121,19 @@ def restaged(run: Run, now: Storyboard, clips: int) -> dict[str, Any]:
     if not 1 <= clips <= MAX_CLIPS:
         raise StoreError(f"a video has 1 to {MAX_CLIPS:,} clips, not {clips}")
     return _settings(run, clips, wish, run.about.asked, run.about.seed, now)
+
+
+def faults(run: Run | None, now: Storyboard, clips: int) -> list[str]:
+    """What of a storyboard a run of so many clips cannot do, or without a run, what no video can;
+    a sentence each."""
+    variant, continues = None, False
+    if run is not None:
+        made = run.about.settings
+        with contextlib.suppress(SettingsError):
+            custom = Custom(made.get("custom_settings") or {})
+            variant = custom.override(VARIANTS[run.about.variant])
+        continues = bool(set(str(made.get("image_prompt_type") or "")) & set("VL"))
+    return [sentence(str(one)) for one in board.obstacles(now, variant, clips, continues)]
 
 
 def _wish(run: Run, now: Storyboard, same: int = MAX_CLIPS) -> str:
