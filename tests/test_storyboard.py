@@ -782,6 +782,7 @@ def test_the_desk_says_what_becomes_of_a_run(wgp):
     assert replace(staged, text="[5]\nseed = 1").at(9).chosen == 4 and staged.at(-1).chosen == 0
     assert replace(staged, text="no text").at(9).chosen == 2
     assert "Change a row, or add clips." in staged.notes[1]
+    assert staged.idle == "Nothing to make"
     for text, clips, action, said in (
             ("[3]\nseed = 5", 3, "Redo from clip 2", f"Redo run {run.name} from clip 2 of 3."),
             ("[2]\nseed = 5", 5, "Make the clips to come", f"Resume run {run.name} at clip 4"),
@@ -790,6 +791,8 @@ def test_the_desk_says_what_becomes_of_a_run(wgp):
             ("[2]\nseeds = 5", 3, "", "Which is unknown")):
         now = desk.noted(replace(staged, text=text, clips=clips), run)
         assert now.action == action and said.lower() in now.notes[1].lower(), now.notes
+        if not action:
+            assert now.idle == "Cannot be made now" and "from clip" not in now.notes[1]
     assert "<img" in desk.cards(staged, run, Path)[0][0]
     run.path(3, ".mp4").write_bytes(run.path(0, ".mp4").read_bytes())  # not finished
     assert "<img" not in desk.cards(replace(staged, clips=4), run, lambda path: None)[3][0]

@@ -33,6 +33,10 @@ SEEDS = range(2**32)
 _MOST_PROMPTS = 2_000_000  # characters, of all clips: 1,000 for each of 2,000
 
 
+class Unchanged(StoreError):
+    """A storyboard by which there is nothing to make."""
+
+
 def resumed(run: Run) -> dict[str, Any]:
     """Settings that resume a run, for `--process` or WanGP's queue. Raises StoreError."""
     done = len(run.done())
@@ -116,7 +120,7 @@ def restaged(run: Run, now: Storyboard, clips: int) -> dict[str, Any]:
     done = len(run.done())
     wish = _wish(run, now)
     if wish == run.name and clips <= done:
-        raise StoreError(f"the storyboard changes none of the {done} finished clips of run "
+        raise Unchanged(f"the storyboard changes none of the {done} finished clips of run "
                          f"{run.name}. Change a row, or add clips")
     if not 1 <= clips <= MAX_CLIPS:
         raise StoreError(f"a video has 1 to {MAX_CLIPS:,} clips, not {clips}")

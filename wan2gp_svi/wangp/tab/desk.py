@@ -37,11 +37,10 @@ from ...storyboard import (
 )
 from ...text import count, cut, duration, paragraphs, sentence
 from ...untrusted import is_name
-from ...variants import CLIP_FRAMES, VARIANTS
-from .. import board as of_rows
+from ...variants import CLIP_FRAMES
 from .. import pose_video, resuming, sound, visitors
 from ..check.telling import for_page
-from ..form import AUTO, STORYBOARD, Custom, SettingsError
+from ..form import AUTO, STORYBOARD
 from ..form_line import FormLine
 from ..plan import Plan, clips_of
 from . import actions, view
@@ -56,6 +55,7 @@ _TEXTS = {  # fields of a row that are typed: label, placeholder
     "accelerator_strength": ("Accelerator ×", "1"), "guidance": ("Guidance", "as the form"),
     "steps": ("Steps", "as the form"), "motion": ("Motion", "as the form"),
 }
+NOTHING, IMPOSSIBLE = "Nothing to make", "Cannot be made now"  #: what a button says of a run
 _TILE = ("width:112px;height:72px;border-radius:4px;display:flex;align-items:center;"
          "justify-content:center;font-size:1.5em;background:var(--background-fill-secondary)")
 _PICTURES = {"reference": "Reference", "end_image": "End image"}
@@ -76,6 +76,7 @@ class Staged:
     `notes`    what is wrong with it, and how long it gets
     `chosen`   the clip that is edited
     `action`   what a click does with the run, "" if nothing
+    `idle`     why it does nothing
     `stamp`    of what the editor shows. What was typed before it was filled again, and comes late,
                belongs to another clip
     """
@@ -88,6 +89,7 @@ class Staged:
     notes: tuple[str, ...] = ()
     chosen: int = 0
     action: str = ""
+    idle: str = NOTHING
     stamp: str = field(default_factory=partial(secrets.token_hex, 4), compare=False)
 
     @property
@@ -152,22 +154,18 @@ def noted(staged: Staged, run: Run) -> Staged:
         board = staged.board
     length = duration(view.seconds(run, staged.clips, board))
     note = f"Run {run.name}: {count(staged.clips, 'clip')}, {length}, {done} finished."
-    action = ""
+    what, action, idle = [], "", IMPOSSIBLE
+    faults = [] if board is None else resuming.faults(run, board, staged.clips)
     try:
         settings = resuming.restaged(run, staged.board, staged.clips)
-        what = f"{sentence(actions.what_happens(run, settings, done))}."
-        clip = resuming.redo_from(settings)
-        action = f"Redo from clip {clip}" if clip else "Make the clips to come"
+        if not faults:
+            what = [f"{sentence(actions.what_happens(run, settings, done))}."]
+            clip = resuming.redo_from(settings)
+            action = f"Redo from clip {clip}" if clip else "Make the clips to come"
     except (StoreError, StoryboardError) as error:
-        what = f"{sentence(str(error))}."
-    with contextlib.suppress(StoryboardError, SettingsError):
-        made = run.about.settings
-        variant = Custom(made.get("custom_settings") or {}).override(VARIANTS[run.about.variant])
-        continues = bool(set(str(made.get("image_prompt_type") or "")) & set("VL"))
-        faults = [*of_rows.obstacles(staged.board, variant, staged.clips, continues)]
-        what = " ".join([what, *(sentence(str(fault)) for fault in faults)])
-        action = "" if faults else action
-    return replace(staged, notes=(note, what), action=action)
+        what = [f"{sentence(str(error))}."]
+        idle = NOTHING if isinstance(error, resuming.Unchanged) and not faults else IMPOSSIBLE
+    return replace(staged, notes=(note, " ".join([*what, *faults])), action=action, idle=idle)
 
 
 # -------------------------------------------------------------------------------------------- cards
@@ -405,7 +403,7 @@ class Desk:
             run = self.tab.store.open(state.run)
             now = noted(state, run)
         except StoreError as error:  # removed on another page: say so here, not every few seconds
-            now = replace(state, notes=(f"{sentence(str(error))}.",), action="")
+            now = replace(state, notes=(f"{sentence(str(error))}.",), action="", idle=IMPOSSIBLE)
         if now == state:
             return gr.skip()
         values = self._values(now, run)
@@ -468,7 +466,7 @@ class Desk:
             self.pause: board.pause, self.text: staged.text,
             self.generate: gr.update(visible=not run_there),
             self.remake: gr.update(visible=run_there, interactive=bool(staged.action),
-                                   value=staged.action or "Nothing to make"),
+                                   value=staged.action or staged.idle),
             self.to_form: gr.update(visible=run_there),
             **{box: in_text(getattr(row, name)) for name, box in self.texts.items()},
             **{box: view.opened(self._seen(getattr(row, name)))
