@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import io
 import json
 import os
@@ -103,7 +104,7 @@ def test_a_row_says_what_a_run_is(store: Store):
     assert view.length_of_next(view.look(run)) == "5.0 s"
     rename(run, " <my> storm ")
     assert f"<b>&lt;my&gt; storm ({run.name})</b>" in view.rows(store)[0][0][0]
-    assert "### \\<my\\> storm: run" in view.summary(view.look(store.find(run.name)))
+    assert "### &#60;my&#62; storm: run" in view.summary(view.look(store.find(run.name)))
     rename(run, "")
     assert f"<b>{run.name}</b>" in view.card(view.look(run))
 
@@ -305,7 +306,9 @@ def test_the_clips_that_are_done_and_those_to_come(store: Store):
 
 def test_the_summary_has_no_markup_of_a_reason(store: Store):
     said = view.summary(view.look(make(store, ended="Error: *a* <b>[x](y)")))
-    assert r"Failed: Error: \*a\* \<b\>\[x\](y)." in said and "2 of 4 clips" in said
+    shown = html.unescape(said)
+    assert "Failed: Error: *a* <b>[x](y)." in shown and "2 of 4 clips" in shown
+    assert "Error: &#42;a&#42; &#60;b&#62;&#91;x&#93;(y)." in said
 
 
 # --------------------------------------------------------------------------------- video and report
@@ -315,10 +318,10 @@ def test_a_video_is_served_from_where_it_lies(store: Store):
     assert view.video(view.look(run)) == ""
     mark, quoted = ("", "") if os.name == "nt" else ("?", "%3F")  # Windows has no such names
     video = finish(run, f"a boat's & #1{mark}.mp4")
-    html = view.video(view.look(run))
-    assert f"out%20puts/a%20boat%27s%20%26%20%231{quoted}.mp4?" in html
-    assert "/gradio_api/file=" in html
-    assert "boat&#x27;s &amp;" in html
+    shown = view.video(view.look(run))
+    assert f"out%20puts/a%20boat%27s%20%26%20%231{quoted}.mp4?" in shown
+    assert "/gradio_api/file=" in shown
+    assert "boat&#x27;s &amp;" in shown
     video.unlink()
     assert "Its video is gone" in view.summary(view.look(run))
 
@@ -892,6 +895,8 @@ def test_an_error_is_shown_and_changes_nothing_and_one_that_nobody_expects_is_tr
     assert helpers.guarded(fail)(1, 2) == "skip"
     assert list(helpers.guarded(fail_later)(1)) == ["begun", "skip"]
     assert shown == [helpers.in_words(error)] * 2
+    helpers.warn(StoreError("there is no <b>&amp;"))
+    assert shown[2] == "There is no &lt;b&gt;&amp;amp;."
     assert ("Traceback" in capsys.readouterr().err) == traced
 
 

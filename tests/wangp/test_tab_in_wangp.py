@@ -241,6 +241,39 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
     assert "Traceback" not in page.log, page.log[-4000:]
 
 
+def test_a_name_is_shown_as_it_was_typed(wangp, wangp_copy, serve_wangp, tmp_path):
+    tree, outputs = wangp_copy(wangp), tmp_path / "outputs"
+    install(tree)
+    outputs.mkdir()
+    for number in range(2):
+        write_run(outputs, number, "shot", 5, 3, 1, State.STOPPED, ["a boat"])
+    run, other = Store(outputs / "svi").runs()
+    named = "a &amp; b <b>c</b> *x* _y_ $$z$$ ~~w~~ `q` [l](m) &lt;"
+    job = {"config": {"last_model_type": "tiny_i2v", "save_path": str(outputs)}}
+    with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
+        page = Page(opened, tmp_path / "ui")
+        page.open()
+        page.pick(run.name)
+        page.tab("Details")
+        page.fill("label", named)
+        page.click("rename")
+        page.row_says(run.name, named)
+        heading = opened.locator("#svi_run h3")
+        heading.filter(has_text=f"{named}: run {run.name}").wait_for()
+        page.tab("Redo")
+        page.fill("seed", "<b>7</b> &amp;")
+        page.click("redo")
+        page.says("must be a whole number, not '<b>7</b> &amp;'")
+        page.tab("Remove")
+        chosen = opened.locator("#svi_victims .token")
+        chosen.filter(has_text=f"{run.name}, {named}").wait_for()
+        page.add_victim(other.name)
+        opened.locator("#svi_victims input").click()
+        opened.screenshot(path=tmp_path / "named.png", full_page=True)
+        assert chosen.count() == 2
+    assert "Traceback" not in page.log, page.log[-4000:]
+
+
 @pytest.mark.parametrize("trusted", [False, True])
 def test_visitors_of_a_shared_page_destroy_and_cost_nothing_unless_the_user_allows_it(
         trusted, wangp, wangp_copy, serve_wangp, tmp_path, monkeypatch):

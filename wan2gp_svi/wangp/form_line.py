@@ -287,7 +287,7 @@ def _tell(state: dict[str, Any]) -> None:
     import gradio as gr
 
     if text := state.pop(_MESSAGE, ""):
-        gr.Info(text, duration=20)
+        gr.Info(escape(text, quote=False), duration=20)
 
 
 def _first(images: Any, uploads: str) -> Any:

@@ -61,7 +61,12 @@ def _errors_shown() -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, _EXPECTED):
             traceback.print_exc()
-        gr.Warning(for_page(in_words(error)), duration=20)
+        warn(error)
+
+
+def warn(error: Exception) -> None:
+    """Shows an error as a sentence, with what the user wrote as it was written."""
+    gr.Warning(escape(for_page(in_words(error)), quote=False), duration=20)
 
 
 def in_words(error: Exception) -> str:

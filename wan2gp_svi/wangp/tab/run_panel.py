@@ -11,9 +11,8 @@ from ...runs.store import Run, is_busy
 from ...text import count, plural, size
 from ...untrusted import is_name
 from .. import resuming, stop_button, visitors
-from ..check.telling import for_page
 from . import actions, view
-from .helpers import gr, in_words, on, scroll_to, text_to_copy, to_form
+from .helpers import gr, on, scroll_to, text_to_copy, to_form, warn
 
 
 def job(tab: Any, make: Callable[..., dict[str, Any]], stays: bool = False
@@ -57,7 +56,7 @@ class RunPanel:
                 with gr.Column(scale=2, min_width=240) as self.left:
                     self.video = gr.HTML()
                 with gr.Column(scale=3, min_width=300):
-                    self.summary = gr.Markdown()
+                    self.summary = gr.Markdown(latex_delimiters=[])
             with gr.Tabs():
                 self._resume_tab()
                 self._extend_tab()
@@ -194,8 +193,7 @@ class RunPanel:
             values[self.left] = gr.update(visible=shown.video is not None)
         if clicked:
             talks = bool(shown.run.about.sound)
-            runs = list(self.tab.store.runs())
-            empty = sum(map(is_empty, runs))
+            empty = sum(map(is_empty, self.tab.store.runs()))
             values |= {
                 self.clip: gr.update(label=values[self.clip]["label"], value=max(2, last)),
                 self.more: gr.update(label=f"Clips to add ({view.length_of_next(shown)} each)",
@@ -204,13 +202,16 @@ class RunPanel:
                 self.sound: gr.update(visible=talks, value=None),
                 self.label: shown.run.about.label,
                 self.folder: "" if visitors.is_off(self.tab.wgp) else str(shown.run.folder),
-                self.victims: gr.update(choices=[view.choice(run) for run in runs], value=[name]),
+                self.victims: gr.update(choices=self._choices(), value=[name]),
                 self.no_clip: gr.update(
                     value=f"Add {empty} {plural(empty, 'run')} without a clip",
                     visible=bool(empty)),
                 self.sure: gr.update(visible=False),
             }
         return values
+
+    def _choices(self) -> list[tuple[str, str]]:
+        return [view.choice(run) for run in self.tab.store.runs()]
 
     def _run(self, name: str) -> Run:
         run: Run = self.tab.run(name)
@@ -225,7 +226,7 @@ class RunPanel:
 
     def _rename(self, name: str, label: str) -> dict[Any, Any]:
         rename(self._run(name), label or "")
-        return self.tab.refreshed(name)
+        return {**self.tab.refreshed(name), self.victims: gr.update(choices=self._choices())}
 
     def _open(self, name: str) -> None:
         if visitors.is_shared(self.tab.wgp):
@@ -251,7 +252,7 @@ class RunPanel:
             try:
                 freed.append(self.tab.store.remove(self._run(name)))
             except (StoreError, OSError) as error:  # the others go, and the list shows which
-                gr.Warning(for_page(in_words(error)), duration=20)
+                warn(error)
         if freed:
             gr.Info(f"Removed {count(len(freed), 'run')}, which frees {size(sum(freed))}.")
         return self.tab.refreshed(chosen) | self.show(chosen)

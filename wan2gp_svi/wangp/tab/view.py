@@ -285,5 +285,6 @@ def drift(path: Path | None) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text for Markdown, with its markup escaped."""
-    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", " ".join(text.split())).rstrip(".")
+    """Text for Markdown, with what has a meaning there or in HTML as numbers of characters."""
+    return re.sub(r"[&\\`*_{}\[\]<>#|~]", lambda found: f"&#{ord(found[0])};",
+                  " ".join(text.split())).rstrip(".")
