@@ -25,11 +25,12 @@ from wan2gp_svi import chain
 from wan2gp_svi.drift.layout import provenance
 from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.runs import video as video_module
-from wan2gp_svi.runs.state import State, state
+from wan2gp_svi.runs.state import State, is_stopping, keep_running, state
 from wan2gp_svi.runs.store import STOP, room, room_beside
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import resuming
 from wan2gp_svi.wangp.pipeline import current_clip
+from wan2gp_svi.wangp.recorder import Recording
 
 Whole = Callable[..., np.ndarray]
 
@@ -230,6 +231,25 @@ def test_an_early_stop_gives_a_whole_video_and_can_be_resumed(wgp: WanGP, whole:
     assert np.array_equal(shown(wgp), expected)
     # it has frames that are gone
     assert wgp.video != first and len(videos.read(first)) == 2 * chain.length(2, 5) - 1
+
+
+@pytest.mark.parametrize("pauses", [False, True])
+def test_a_stop_is_under_way_until_its_clip_is_saved(wgp: WanGP, monkeypatch, pauses: bool):
+    asked, seen, real = settings("shot", 4), [], Recording.save
+    if pauses:
+        asked["custom_settings"] = {"svi_storyboard": "[all]\npause = yes"}
+    wgp.at_window = lambda window: not pauses and window == 2 and (wgp.run.folder / STOP).touch()
+
+    def save(self: Recording, *arguments: Any, **options: Any) -> Any:
+        if is_stopping(self.run):  # as the button does, while the clip is being saved
+            seen.append(keep_running(self.run))
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Recording, "save", save)
+    wgp.generate(asked)
+    assert wgp.made == [1, 2][:2 - pauses] and wgp.run.about.ended == State.STOPPED
+    assert seen == [f"Run {wgp.run.name} stops now: its clip is made, and is being saved."]
+    assert not is_stopping(wgp.run) and not (wgp.run.folder / STOP).exists()
 
 
 def test_a_run_that_is_asked_to_stop_makes_its_clip_and_can_be_resumed(

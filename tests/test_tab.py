@@ -33,12 +33,13 @@ from wan2gp_svi.runs.state import (
     ask_to_stop,
     in_words,
     is_empty,
+    keep_running,
     rename,
     seconds_left,
     state,
     stop_is_asked,
 )
-from wan2gp_svi.runs.store import STOP, Run, Store
+from wan2gp_svi.runs.store import STOP, STOPPING, Run, Store
 from wan2gp_svi.storyboard import parse
 from wan2gp_svi.wangp import resuming, sound, stop_button, visitors
 from wan2gp_svi.wangp.check import telling
@@ -206,6 +207,18 @@ def test_a_stop_can_be_taken_back(store: Store):
     assert stop_button.label(run, False) == stop_button.label(None, False) == "Stop after this clip"
     with pytest.raises(StoreError, match="is not running"):
         stop_button.press(run)
+
+
+def test_a_stop_that_is_under_way_says_so_and_cannot_be_taken_back(store: Store):
+    run = make(store)
+    release = run.lock()
+    ask_to_stop(run)
+    (run.folder / STOP).replace(run.folder / STOPPING)  # the clip is made, and is being saved
+    assert stop_button.label(run, True) == "Stopping"
+    for press in (stop_button.press, ask_to_stop, keep_running):
+        assert press(run) == f"Run {run.name} stops now: its clip is made, and is being saved."
+    assert not stop_is_asked(run)
+    release()
 
 
 @pytest.mark.parametrize("done, said", [

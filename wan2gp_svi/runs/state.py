@@ -13,7 +13,7 @@ from statistics import median_low
 from .. import files
 from ..text import cut, roughly
 from .record import About, Clip, StoreError
-from .store import STOP, Run
+from .store import STOP, STOPPING, Run
 
 _LONGEST_LABEL = 60  # characters: it is a cell of a table
 
@@ -124,6 +124,8 @@ def ask_to_stop(run: Run) -> str:
     not running."""
     if not is_running(run):
         raise StoreError(f"run {run.name} is not running")
+    if is_stopping(run):
+        return _stops_now(run)
     left = run.about.clips - len(run.done())  # none: an extension, as in `_progress`
     if left == 1:
         return f"Run {run.name} is in its last clip and will be finished with it."
@@ -136,7 +138,18 @@ def stop_is_asked(run: Run) -> bool:
     return (run.folder / STOP).exists()
 
 
+def is_stopping(run: Run) -> bool:
+    """Whether the clip after which the run stops is made, and is being saved."""
+    return (run.folder / STOPPING).exists()
+
+
+def _stops_now(run: Run) -> str:
+    return f"Run {run.name} stops now: its clip is made, and is being saved."
+
+
 def keep_running(run: Run) -> str:
     """Takes `ask_to_stop` back while the current clip is being made -> what happens now."""
     files.remove(run.folder / STOP)
+    if is_stopping(run):
+        return _stops_now(run)
     return f"Run {run.name} will not stop after the current clip."

@@ -28,7 +28,7 @@ from torch import Tensor
 from .. import __version__, files
 from ..runs.record import About, Clip, Piece, StoreError
 from ..runs.state import State
-from ..runs.store import STOP, Run, room, room_beside
+from ..runs.store import STOP, STOPPING, Run, room, room_beside
 from ..runs.video import GrowingVideo, VideoError, count_frames, holds, join
 from ..text import size
 from ..variants import CLIP_FRAMES, VARIANTS, Variant
@@ -118,8 +118,9 @@ class Recording:
         self._jobs: list[Future[Any]] = []
         self._worker = ThreadPoolExecutor(1, "svi-clips")
         self._release = weakref.finalize(self, run.lock())
-        with contextlib.suppress(OSError):
-            files.remove(run.folder / STOP)  # left over from an earlier session
+        for name in (STOP, STOPPING):
+            with contextlib.suppress(OSError):
+                files.remove(run.folder / name)  # left over from an earlier session
 
     @property
     def holds_lock(self) -> bool:
@@ -436,11 +437,22 @@ class Recording:
     def stop_asked(self) -> bool:
         """Whether the user wants the run to end with the clip that was just made."""
         new = self._current.stored is None and self._current.number + 1 < self.total
-        if (self.run.folder / STOP).exists() or self._pauses and new:
-            self._stop = True
+        self._stop = self._stop or self._takes_stop() or self._pauses and new
+        if self._stop:
             with contextlib.suppress(OSError):
-                files.remove(self.run.folder / STOP)
+                files.write(self.run.folder / STOPPING, b"")
         return self._stop
+
+    def _takes_stop(self) -> bool:
+        """Whether there was a file that asks for a stop; from here on, the user cannot remove
+        it."""
+        try:
+            files.replace(self.run.folder / STOP, self.run.folder / STOPPING)
+        except FileNotFoundError:
+            return False
+        except OSError:  # somebody reads it
+            pass
+        return True
 
     def close(self, ended: str = "") -> None:
         """Finishes the work beside, and lets go of the run. `ended`: why it ends early."""
@@ -469,6 +481,8 @@ class Recording:
         if ended and about.ended != State.FINISHED:
             with contextlib.suppress(OSError):
                 self.run.change(replace(about, ended=ended))
+        with contextlib.suppress(OSError):
+            files.remove(self.run.folder / STOPPING)
         self._release()
 
     def _later(self, work: Callable[..., Any], *arguments: Any) -> None:

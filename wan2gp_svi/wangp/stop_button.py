@@ -13,20 +13,31 @@ from pathlib import Path
 from typing import Any
 
 from ..runs.record import StoreError
-from ..runs.state import State, ask_to_stop, in_words, is_running, keep_running, stop_is_asked
+from ..runs.state import (
+    State,
+    ask_to_stop,
+    in_words,
+    is_running,
+    is_stopping,
+    keep_running,
+    stop_is_asked,
+)
 from ..runs.store import FOLDER, Run, Store
 from .log import without
 
 COMPONENTS = ("state", "abort_btn", "status_trigger")
 ELSEWHERE = ("main", "generate_btn")  #: without these, nothing is said of other pages' runs
 RUN = "svi_run"  #: in WanGP's state of a generation: the run that it makes, or made last
+STOP = "Stop after this clip"  #: what the button says
 EVERY = 2  # seconds between two looks while WanGP generates
 # gradio greys text while it waits for news, which would flicker every few seconds
 _STEADY = "<style>#svi_elsewhere .pending {opacity: 1 !important}</style>"
 
 
 def label(run: Run | None, running: bool) -> str:
-    return "Cancel the stop" if run and running and stop_is_asked(run) else "Stop after this clip"
+    if run is None or not running:
+        return STOP
+    return "Stopping" if is_stopping(run) else "Cancel the stop" if stop_is_asked(run) else STOP
 
 
 def press(run: Run) -> str:
@@ -42,7 +53,7 @@ def create(components: Mapping[str, Any], wgp: Mapping[str, Any]) -> None:
         return
     abort, state = components["abort_btn"], components["state"]
     with abort.parent:
-        button = gr.Button("Stop after this clip", visible=False, size="md", min_width=1,
+        button = gr.Button(STOP, visible=False, size="md", min_width=1,
                            elem_id="svi_stop_here")
         timer = gr.Timer(EVERY, active=False)
     _place(button, abort, 1)
@@ -52,7 +63,7 @@ def create(components: Mapping[str, Any], wgp: Mapping[str, Any]) -> None:
         with generate.parent, gr.Row(visible=False, elem_id="svi_elsewhere") as row:
             with gr.Column(min_width=240):  # a row of its own on a phone
                 line = gr.HTML()
-            other = gr.Button("Stop after this clip", size="md", scale=0, min_width=180,
+            other = gr.Button(STOP, size="md", scale=0, min_width=180,
                               elem_id="svi_stop_elsewhere")
         _place(row, generate, 0)
         events, elsewhere = [components["main"].load, *events], [row, line, other]
