@@ -205,10 +205,11 @@ class WanGP:
             new = min(left, sliding_window_size - sliding_window_overlap)
             windows.append(_whole(new + sliding_window_overlap))
             left -= new
-        repeat_no = 0
-        while repeat_no < total_generation:
-            repeat_no += 1
-            plan, abort, stop_current_sample = list(windows), False, False
+        repeat_no, abort = 0, False
+        gen["total_generation"] = total_generation
+        while not abort and repeat_no < total_generation:
+            gen["repeat_no"] = repeat_no = repeat_no + 1
+            plan, stop_current_sample = list(windows), False
             prefix_video = pre_video_guide = previous_last_frame = None
             source_video_frames_count, source_video_overlap_frames_count = 0, 0
             frames_already_processed: list[Tensor] = []

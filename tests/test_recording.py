@@ -28,7 +28,7 @@ from wan2gp_svi.runs import video as video_module
 from wan2gp_svi.runs.state import State, is_stopping, keep_running, state
 from wan2gp_svi.runs.store import STOP, room, room_beside
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp import resuming
+from wan2gp_svi.wangp import matching, resuming, stop_button
 from wan2gp_svi.wangp.pipeline import current_clip
 from wan2gp_svi.wangp.recorder import Recording
 
@@ -250,6 +250,34 @@ def test_a_stop_is_under_way_until_its_clip_is_saved(wgp: WanGP, monkeypatch, pa
     assert wgp.made == [1, 2][:2 - pauses] and wgp.run.about.ended == State.STOPPED
     assert seen == [f"Run {wgp.run.name} stops now: its clip is made, and is being saved."]
     assert not is_stopping(wgp.run) and not (wgp.run.folder / STOP).exists()
+
+
+@pytest.mark.parametrize(("at", "said"), [
+    (1, "The 2 other videos of its job are not made either."),
+    (2, "The 1 other video of its job is not made either."), (3, "resume it at any time.")])
+def test_a_stop_ends_its_job_and_says_so(
+        wgp: WanGP, capsys: pytest.CaptureFixture, at: int, said: str):
+    presses: list[str] = []
+
+    def press(window: int) -> None:
+        if window == 2 and wgp.gen["repeat_no"] == at:
+            presses.append(stop_button.press(wgp.run))
+
+    wgp.at_window = press
+    wgp.generate(settings("shot", 3, repeat_generation=3))
+    assert len(presses) == 1 and presses[0].endswith(said)
+    assert len([*wgp.store.runs()]) == at and wgp.run.about.ended == State.STOPPED
+    log = capsys.readouterr().out
+    assert ("WanGP also leaves out the" in log) == (at < 3)
+    assert matching.others_after(wgp.run) == 0, "it is over"
+
+
+def test_a_stop_in_the_last_clip_says_that_the_job_goes_on(wgp: WanGP):
+    said: set[str] = set()
+    wgp.at_window = lambda window: window == 2 and said.add(
+        stop_button.press(wgp.run).partition("it. ")[2])
+    assert wgp.generate(settings("shot", 2, repeat_generation=2))
+    assert said == {"Then its job goes on, with 1 other video.", ""}
 
 
 def test_a_run_that_is_asked_to_stop_makes_its_clip_and_can_be_resumed(

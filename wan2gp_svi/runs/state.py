@@ -11,7 +11,7 @@ from enum import Enum
 from statistics import median_low
 
 from .. import files
-from ..text import cut, roughly
+from ..text import count, cut, roughly
 from .record import About, Clip, StoreError
 from .store import STOP, STOPPING, Run
 
@@ -119,19 +119,22 @@ def rename(run: Run, label: str) -> None:
     os.utime(record, ns=(seen.st_atime_ns, seen.st_mtime_ns))  # lists have the newest first
 
 
-def ask_to_stop(run: Run) -> str:
+def ask_to_stop(run: Run, others: int = 0) -> str:
     """Has a running run stop after its current clip -> what happens now. Raises StoreError if it is
-    not running."""
+    not running. `others`: videos of its job that are to come, as far as is known."""
     if not is_running(run):
         raise StoreError(f"run {run.name} is not running")
     if is_stopping(run):
         return _stops_now(run)
     left = run.about.clips - len(run.done())  # none: an extension, as in `_progress`
     if left == 1:
-        return f"Run {run.name} is in its last clip and will be finished with it."
+        more = f" Then its job goes on, with {count(others, 'other video')}." if others else ""
+        return f"Run {run.name} is in its last clip and will be finished with it.{more}"
     files.write(run.folder / STOP, b"")
     later = " You can resume it at any time." if left > 1 else ""
-    return f"Run {run.name} stops after the current clip.{later}"
+    also = (f" The {count(others, 'other video')} of its job {'is' if others == 1 else 'are'} not "
+            "made either." if others else "")
+    return f"Run {run.name} stops after the current clip.{later}{also}"
 
 
 def stop_is_asked(run: Run) -> bool:

@@ -116,10 +116,18 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
             "space, allow writing there, or choose another folder for videos in WanGP's "
             "configuration."
         ) from error
+    recording.job = scope.get("gen") or {}
     _recordings.add(recording)
     if recording.taken_over:
         say(_resuming(run, recording.taken_over, total))
     return recording
+
+
+def others_after(run: Run) -> int:
+    """The videos that WanGP makes after a run in the same job, which end with it; 0 if it is
+    another WanGP's."""
+    return next((one.others for one in _recordings
+                 if one.holds_lock and one.run.folder == run.folder), 0)
 
 
 def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope) -> None:

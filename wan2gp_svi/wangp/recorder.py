@@ -30,7 +30,7 @@ from ..runs.record import About, Clip, Piece, StoreError
 from ..runs.state import State
 from ..runs.store import STOP, STOPPING, Run, room, room_beside
 from ..runs.video import GrowingVideo, VideoError, count_frames, holds, join
-from ..text import size
+from ..text import count, size
 from ..variants import CLIP_FRAMES, VARIANTS, Variant
 from . import sound
 from .clip import Video
@@ -112,6 +112,7 @@ class Recording:
         self._pieces = _before(run) + [
             piece for clip in self.clips for piece in run.pieces(clip, last=False)]
         self._seeds: list[int] = []
+        self.job: Mapping[str, Any] = {}  #: WanGP's state of the job that makes it
         self._stop = self._told = False
         self._video: GrowingVideo | None = None
         self._current = _Current(-1, "", 0, "")
@@ -121,6 +122,13 @@ class Recording:
         for name in (STOP, STOPPING):
             with contextlib.suppress(OSError):
                 files.remove(run.folder / name)  # left over from an earlier session
+
+    @property
+    def others(self) -> int:
+        """The videos of the same job that WanGP makes after this one."""
+        of, at, more = (self.job.get(name) or 0
+                        for name in ("total_generation", "repeat_no", "extra_orders"))
+        return max(0, of + more - at) if of else 0
 
     @property
     def holds_lock(self) -> bool:
@@ -201,8 +209,10 @@ class Recording:
         """Whether the user has asked for no more clips; this closes the run."""
         if self._stop:
             self.close(State.STOPPED)
+            also = (f" WanGP also leaves out the {count(self.others, 'other video')} of this job."
+                    if self.others else "")
             self.say(f"stopped after clip {self._current.number}, as asked. To resume, use the "
-                     f"tab SVI, or set \"SVI run\" to {self.run.name} and press Generate.")
+                     f"tab SVI, or set \"SVI run\" to {self.run.name} and press Generate.{also}")
         return self._stop
 
     def from_disk(self) -> dict[str, Any] | None:

@@ -42,7 +42,11 @@ def label(run: Run | None, running: bool) -> str:
 
 def press(run: Run) -> str:
     """Asks a run to stop, or takes that back -> what happens now. Raises StoreError."""
-    return (keep_running if is_running(run) and stop_is_asked(run) else ask_to_stop)(run)
+    from .matching import others_after  # loads torch
+
+    if is_running(run) and stop_is_asked(run):
+        return keep_running(run)
+    return ask_to_stop(run, others_after(run))
 
 
 def create(components: Mapping[str, Any], wgp: Mapping[str, Any]) -> None:
