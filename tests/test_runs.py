@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,8 @@ from wan2gp_svi import chain
 from wan2gp_svi.runs.record import StoreError
 from wan2gp_svi.runs.store import Run
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp import resuming
+from wan2gp_svi.wangp import matching, resuming
+from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.handler import prepare
 
 Whole = Callable[..., np.ndarray]
@@ -172,12 +175,23 @@ def test_a_run_by_its_name_is_refused_with_what_differs(wgp: WanGP, change: dict
     assert content(run) == before and len(list(wgp.store.runs())) == 1
 
 
-def test_another_start_image_is_refused_in_words(wgp: WanGP):
+def test_another_start_image_is_refused_in_words_and_without_a_chain_of_tracebacks(
+        wgp: WanGP, monkeypatch: pytest.MonkeyPatch):
     run = broken_off(wgp, settings("shot", 2), 2)
-    other = settings("shot", 2)
+    other, seen, real = settings("shot", 2), [], matching.begin
     other["image_start"] = other["image_start"].rotate(90)
+
+    def begin(*arguments: Any, **options: Any) -> Any:
+        try:
+            return real(*arguments, **options)
+        except SettingsError as error:  # WanGP prints it
+            seen.extend(traceback.format_exception(error))
+            raise
+
+    monkeypatch.setattr(matching, "begin", begin)
     assert not wgp.generate(named(other, run.name))
     assert "not fit together: another start image. Set them back" in wgp.error
+    assert "".join(seen).count("Traceback") == 1
 
 
 def test_nothing_is_nothing_however_it_is_written(wgp: WanGP):
@@ -248,6 +262,27 @@ def test_what_can_be_is_let_through_before_the_model_is_loaded(
     assert before_loading(named(settings("shot", 3, seed=-1), run.name)) == ""
     wgp.server |= {"vae_precision": "32"}
     assert 'server vae_precision "32" (it has "16")' in before_loading(resuming.resumed(run))
+
+
+def test_another_start_image_is_said_before_the_model_is_loaded(
+        wgp: WanGP, before_loading: Callable[[dict], str], tmp_path: Path):
+    run = broken_off(wgp, settings("shot", 3), 3)
+    picture, path = settings("shot", 3)["image_start"], tmp_path / "given.webp"
+    other, wide = picture.rotate(90), picture.resize((2 * SIDE, SIDE))
+    for wish in (run.name, f"{run.name}@2"):
+        for image in (other, [(other, "a caption")], wide):
+            said = before_loading(named({**settings("shot", 3), "image_start": image}, wish))
+            assert "not fit together: another start image. Set them back" in said
+    for image, same in ((picture, True), (other, False), (wide, False)):
+        image.save(path, lossless=True)  # as WanGP's form keeps it
+        for given in (str(path), [str(path)]):
+            asked = named({**settings("shot", 3), "image_start": given}, run.name)
+            assert ("another start image" in before_loading(asked)) != same
+    for name in ("start.png", "reference.png"):
+        asked = named({**settings("shot", 3), "image_start": str(run.folder / name)}, run.name)
+        assert before_loading(asked) == ""
+    (run.folder / "start.png").unlink()
+    assert before_loading(named({**settings("shot", 3), "image_start": other}, run.name)) == ""
 
 
 def test_a_run_that_is_running_is_refused_elsewhere_and_can_be_queued_here(

@@ -135,7 +135,7 @@ def digest(path: str) -> str:
         return _digest(path, seen.st_mtime_ns, seen.st_size)
     except (OSError, ValueError) as error:
         raise SettingsError(f"The image {path} of the storyboard cannot be read "
-                            f"({files.explain(error)}). Add another.", "storyboard") from error
+                            f"({files.explain(error)}). Add another.", "storyboard") from None
 
 
 @lru_cache(maxsize=256)

@@ -68,7 +68,7 @@ class Custom:
         try:
             return Storyboard() if text.lower() == AUTO else parse(text)
         except StoryboardError as error:
-            raise SettingsError(f"{error}.", "storyboard") from error
+            raise SettingsError(f"{error}.", "storyboard") from None
 
     def text(self, name: str) -> str:
         """A setting in lower case; "" if it has no value."""

@@ -3,12 +3,14 @@ new one."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from . import board, pose_video, sound
 from .form import AUTO, NEW, SettingsError
 from .frames import to_uint8
 from .media import MediaError
-from .plan import Plan, clips_of, required
+from .plan import Plan, clips_of, first_image, required
 from .recorder import Recording
 from .resuming import check_redo
 
@@ -109,13 +111,13 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
             recording.asked = replace(had, asked=about.asked, prompts=about.prompts,
                                       repeat=about.repeat, sound=about.sound, asks=about.asks)
     except StoreError as error:
-        raise _in_words(error) from error
+        raise _in_words(error) from None  # WanGP prints where an error is raised, which is enough
     except OSError as error:
         raise SettingsError(
             f"SVI cannot keep clips in {store.folder} ({files.explain(error)}). Free some disk "
             "space, allow writing there, or choose another folder for videos in WanGP's "
             "configuration."
-        ) from error
+        ) from None
     recording.job = scope.get("gen") or {}
     _recordings.add(recording)
     if recording.taken_over:
@@ -151,7 +153,7 @@ def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope) -
     except MediaError:  # which has a finding of its own
         return
     except StoreError as error:
-        raise _in_words(error) from error
+        raise _in_words(error) from None
 
 
 def _changed(run: Run, plan: Plan, inputs: _Scope, server: _Scope) -> dict[str, Any]:
@@ -160,8 +162,47 @@ def _changed(run: Run, plan: Plan, inputs: _Scope, server: _Scope) -> dict[str, 
     kept = run.about.settings
     changed = {name: inputs[name] for name in (*DECIDING, *_DECIDING_SPEECH * plan.sound)
                if name in inputs and name in kept and inputs[name] != kept[name]}
+    if _is_another_start(run, inputs):
+        changed[_START] = "another"
     return changed | _of_plan(plan) | _of_poses(inputs, plan) | (
         _of_server(server) if server else {})
+
+
+def _is_another_start(run: Run, inputs: _Scope) -> bool:
+    """Whether the start image is none that the run began with: as given, or as all clips got it.
+    False if that is not known."""
+    given = first_image(inputs.get("image_start"))
+    kept = [_pixels(run.folder / name) for name in ("start.png", "reference.png")]
+    if set(inputs.get("image_prompt_type") or "") & set("VL") or None in kept:
+        return False
+    return (now := _pixels(given)) is not None and now not in kept
+
+
+def _pixels(image: Any) -> str | None:
+    """The hash of an image, by its path or not; None if there is none, or it is too large."""
+    with contextlib.suppress(Exception):  # no picture, no PIL
+        if hasattr(image, "convert"):
+            return _hash_of(image)
+        seen = Path(image).stat()
+        return _pixels_in(str(image), seen.st_mtime_ns, seen.st_size)
+    return None
+
+
+@lru_cache(maxsize=64)  # the form asks at every change
+def _pixels_in(path: str, changed: int, size: int) -> str | None:
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        return _hash_of(opened)
+
+
+def _hash_of(image: Any) -> str | None:
+    from PIL import ImageOps
+
+    if image.width * image.height > board.MOST_PIXELS:
+        return None
+    turned = ImageOps.exif_transpose(image.convert("RGB"))  # as WanGP does
+    return f"{turned.size} {hashlib.sha256(turned.tobytes()).hexdigest()}"
 
 
 def _in_words(error: StoreError) -> SettingsError:

@@ -181,7 +181,7 @@ def _picture(path: Path, size: Sequence[int]) -> Tensor:
         return continuing.picture(path, size)
     except Exception as error:  # whatever it holds
         raise SettingsError(f"The image {path} of the storyboard cannot be read "
-                            f"({files.explain(error)}). Add another.", "storyboard") from error
+                            f"({files.explain(error)}). Add another.", "storyboard") from None
 
 
 def _warn(line: str, scope: _Scope) -> None:
