@@ -9,6 +9,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
+from _thread import interrupt_main
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -394,8 +397,8 @@ def test_a_run_from_beginning_to_end(quick, capsys):
     said = capsys.readouterr().out
     made = {path.name for path in (quick / "svi-demo").iterdir()}
     assert made == {"demo.mp4", "demo.png", "with-svi.mp4", "without-svi.mp4"}
-    end = r"clip 1 of 2\n(.*\n)*.*with SVI-2.0: clip 2 of 2, \d+ s left\n\[#{30}\] \d+ s\nWriting "
-    assert re.search(end, said)
+    end = r"\[#{22}\.{8}\] 3 of 4 clips, \d+ s left\n\[#{30}\] 4 of 4 clips, \d+ s\nWriting "
+    assert "[" + 30 * "." + "] 0 of 4 clips\n" in said and re.search(end, said)
     assert "After 2 clips the colours are off by" in said and all(name in said for name in made)
 
 
@@ -478,13 +481,44 @@ def test_weights_that_are_missing_or_broken_are_said(here, monkeypatch, capsys, 
 
 
 def test_a_demo_that_is_stopped_leaves_nothing(quick, monkeypatch, capsys):
-    def stop(*_):
-        raise KeyboardInterrupt
+    def take(name, way, wan, task, done):
+        if way is STOCK:
+            interrupt_main()
+        while True:
+            done()
+            time.sleep(0.01)
 
-    monkeypatch.setattr(takes, "take", stop)
+    monkeypatch.setattr(takes, "take", take)
     assert command.main([]) == 130
     assert "Stopped. Nothing was written." in capsys.readouterr().err
     assert not (quick / "svi-demo").exists()
+
+
+def test_a_take_that_fails_ends_the_others(quick, monkeypatch, capsys):
+    def take(name, way, wan, task, done):
+        if way is not STOCK:
+            raise command.DemoError("no memory is left")
+        while True:
+            done()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(takes, "take", take)
+    assert command.main([]) == 1
+    assert "No memory is left\n" in capsys.readouterr().err
+
+
+def test_takes_are_made_side_by_side_with_a_thread_each(quick, monkeypatch):
+    both = threading.Barrier(2, timeout=30)
+
+    def take(name, way, wan, task, done):
+        both.wait()
+        assert torch.get_num_threads() == 1
+        done()
+        raise command.DemoError("that is all to see here")
+
+    monkeypatch.setattr(command.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(takes, "take", take)
+    assert command.main(["--clips", "1"]) == 1
 
 
 def test_a_disk_that_is_full_leaves_no_half_file(quick, monkeypatch, capsys):
@@ -660,6 +694,22 @@ def test_two_clips_with_the_shipped_weights(here, capsys):
         assert found.size[0] == 1600
     stock, svi = (float(end) for end in re.findall(r"by ([\d.]+)", capsys.readouterr().out))
     assert svi < 1.5 < stock < 3
+
+
+@pytest.mark.parametrize(("moves", "ends", "needed"), [
+    (1, False, 9), (2, False, 13), (5, False, 17), (8, False, 17), (9, False, 21), (80, False, 81), (5, True, 81)])
+def test_padding_that_repeats_a_frame_is_encoded_in_part_and_gives_the_same(
+        monkeypatch, moves, ends, needed):
+    wan, encode, given = chaining.Wan.load(), network.encode, []
+    video = render([ONE], torch.linspace(0, 0.4, CLIP_FRAMES)[None])[0]
+    whole = torch.cat([video[:, :moves], IMAGE[:, None].expand(-1, CLIP_FRAMES - moves, -1, -1)], 1)
+    if ends:
+        whole[:, -1] = video[:, -1]
+    wanted = encode(wan.vae, whole[None])[0]
+    monkeypatch.setattr(network, "encode", lambda vae, pixels: given.append(pixels.shape[2])
+                        or encode(vae, pixels))
+    assert torch.allclose(wan.encode(whole), wanted, atol=1e-5)
+    assert given == [needed]
 
 
 @pytest.mark.parametrize("variant", SVI)

@@ -50,8 +50,15 @@ class Wan:
                    Module.to(network.autoencoder(model.vae_file(folder)), device))
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Without a batch, as `conditioning` calls it."""
-        return network.encode(self.vae, pixels[None])[0]
+        """Without a batch, as `conditioning` calls it.
+
+        The VAE looks back two latents, so padding that repeats one frame needs three only.
+        """
+        changes = pixels.diff(dim=1).abs().amax((0, 2, 3)).nonzero()
+        last = int(changes[-1]) + 1 if len(changes) else 0  # the first frame of those that repeat
+        latents, needed = (pixels.shape[1] + 3) // 4, (last + 3) // 4 + 3
+        found = network.encode(self.vae, pixels[None, :, :4 * needed - 3])[0]
+        return torch.cat([found, found[:, -1:].expand(-1, max(0, latents - needed), -1, -1)], 1)
 
 
 def clips(wan: Wan, way: Way, images: Tensor, prompts: Sequence[Sequence[str]],

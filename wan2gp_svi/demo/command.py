@@ -16,16 +16,19 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any
 
 from .. import files
 from ..text import examples, sentence
 from .environment import PYTHON, VENV, SetUpError, complete, prepare, prepared
 
 if TYPE_CHECKING:
-    from .takes import Task
+    from .takes import Take, Task
     from .world import Scene
 
 VARIANTS = ("2.0", "shot", "film")
@@ -115,8 +118,6 @@ def set_up() -> None:
 
 def show(options: argparse.Namespace) -> None:
     """Makes the takes, their videos and the picture."""
-    # threads that spin while they wait slow down those that work, where there are few cores
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # diffusers on CUDA, which nobody needs here
@@ -137,10 +138,9 @@ def show(options: argparse.Namespace) -> None:
     task = _task(options)
     with _folder(options.out) as folder:
         print(f"Prompt: {_quoted(task.prompts)}", flush=True)
-        progress = Progress(tuple(chosen), task.clips)
-        progress.say()
-        takes = [take(name, way, wan, task, progress.step)
-                 for (name, way), wan in zip(chosen.items(), wans, strict=True)]
+        takes = side_by_side(Progress(len(chosen) * task.clips), [
+            partial(take, name, way, wan, task)
+            for (name, way), wan in zip(chosen.items(), wans, strict=True)])
         print("Writing three videos and a picture of them ...", flush=True)
         found = drift(task, takes)
         truth = truths(task.scene, takes[1]) if task.scene else None
@@ -152,34 +152,60 @@ def show(options: argparse.Namespace) -> None:
           *(f"  {folder / name}" for name in (VIDEO, PICTURE, *ALONE)), sep="\n")
 
 
+def side_by_side(progress: Progress, makers: Sequence[Callable[[Callable[[], None]], Take]],
+                 ) -> list[Take]:
+    """Makes all takes at the same time, each with one thread: on a busy machine, threads that share
+    operations as small as these wait for each other most of the time."""
+    from torch import set_num_threads
+
+    stopped = Event()
+
+    def done() -> None:
+        if stopped.is_set():
+            raise CancelledError
+        progress.step()
+
+    progress.say()
+    with ThreadPoolExecutor(os.cpu_count(), initializer=set_num_threads, initargs=(1,)) as pool:
+        try:
+            making = [pool.submit(make, done) for make in makers]
+            while True:
+                made = [each.result() for each in making if each.done()]
+                if len(made) == len(making):
+                    return made
+                time.sleep(0.1)  # on Windows, Ctrl+C does not end the wait for a result
+        except BaseException:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 @dataclass
 class Progress:
-    """Prints which of `clips` clips of which of `names` is next: in a terminal on one line that
-    changes, elsewhere on lines of their own."""
+    """Prints how many of all `clips` are made and how long the others will take: in a terminal on
+    one line that changes, elsewhere on lines of their own."""
 
-    names: Sequence[str]
     clips: int
     done: int = 0
     began: float = field(default_factory=time.monotonic)
+    lock: Any = field(default_factory=Lock)
 
     def say(self) -> None:
-        total = len(self.names) * self.clips
-        take, clip = divmod(self.done, self.clips)
-        line = f"[{'#' * round(30 * self.done / total):.<30}] "
-        if self.done < total:
-            line += f"{self.names[take]}: clip {clip + 1} of {self.clips}"
+        line = (f"[{'#' * round(30 * self.done / self.clips):.<30}] {self.done} of {self.clips} "
+                "clips")
         if self.done:
             spent = time.monotonic() - self.began
-            left = spent / self.done * (total - self.done)
-            line += f", {left:.0f} s left" if self.done < total else f"{spent:.0f} s"
+            left = spent / self.done * (self.clips - self.done)
+            line += f", {left:.0f} s left" if self.done < self.clips else f", {spent:.0f} s"
         if sys.stdout.isatty():
-            print(f"\r{line:<79}", end="" if self.done < total else "\n", flush=True)
+            print(f"\r{line:<79}", end="" if self.done < self.clips else "\n", flush=True)
         else:
             print(line, flush=True)
 
     def step(self) -> None:
-        self.done += 1
-        self.say()
+        with self.lock:
+            self.done += 1
+            self.say()
 
 
 def _task(options: argparse.Namespace) -> Task:
