@@ -30,6 +30,7 @@ def main() -> int:
     except SetUpError as error:
         print(f"The tests cannot run: {error}", file=sys.stderr)
         return 1
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin slow down the others
     other = "linux" if sys.platform == "win32" else "win32"  # has other code in files.py
     for step in (("ruff", "check", "."), ("mypy",), ("mypy", "--platform", other, "--cache-dir",
                  f".mypy_cache/{other}", "wan2gp_svi/files.py"), ("pytest", *sys.argv[1:])):

@@ -697,7 +697,8 @@ def test_two_clips_with_the_shipped_weights(here, capsys):
 
 
 @pytest.mark.parametrize(("moves", "ends", "needed"), [
-    (1, False, 9), (2, False, 13), (5, False, 17), (8, False, 17), (9, False, 21), (80, False, 81), (5, True, 81)])
+    (1, False, 9), (2, False, 13), (5, False, 17), (8, False, 17), (9, False, 21), (80, False, 81),
+    (5, True, 81)])
 def test_padding_that_repeats_a_frame_is_encoded_in_part_and_gives_the_same(
         monkeypatch, moves, ends, needed):
     wan, encode, given = chaining.Wan.load(), network.encode, []

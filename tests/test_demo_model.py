@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -288,6 +289,19 @@ def test_the_wangp_that_it_started_ends_with_it(run, wangp, tmp_path):
     with pytest.raises(ProcessLookupError):
         os.kill(int(began.read_text()), 0)
     assert started.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(("changes", "wanted"), [
+    ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_how_threads_wait_is_set_before_torch_reads_it(tmp_path, changes, wanted):
+    write(tmp_path, {"torch.py": "import os\nsays = os.environ.get('OMP_WAIT_POLICY')\n"
+                                 "class cuda:\n    is_available = staticmethod(lambda: True)\n",
+                     "wgp.py": "import torch\nprint(torch.says)\n"})
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    found = subprocess.run([sys.executable, Path(record.__file__).with_name("cpu.py")],
+                           cwd=tmp_path, env={**kept, **changes, "PYTHONPATH": str(tmp_path)},
+                           capture_output=True, encoding="utf-8")
+    assert (found.stdout, found.stderr) == (f"{wanted}\n", "")
 
 
 def test_an_uninstallation_takes_it_out_as_well(run, wangp, tmp_path):

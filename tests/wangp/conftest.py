@@ -25,6 +25,8 @@ import later  # noqa: E402
 import trees  # noqa: E402
 
 PYTHON = os.environ.get("WANGP_PYTHON", sys.executable)
+# of WanGP's threads: those that spin while they wait slow down those that work
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

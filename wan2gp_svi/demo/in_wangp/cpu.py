@@ -211,6 +211,9 @@ def _stub_missing_modules() -> None:
 
 def main(options: Sequence[str]) -> None:
     """Runs wgp.py of the current folder as a program; without a GPU, for the demo model only."""
+    # read as torch is imported: threads that spin while they wait slow down those that work, where
+    # there are few cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     marks: dict[str, Any] = {}
