@@ -130,9 +130,19 @@ def test_what_is_wrong_in_all_frames_alike_weighs_more(monkeypatch):
     turning[:, :, ::2] *= -1
     turning[:, :, 20] = 0
     for clip, still in ((alike, 4 * 4), (turning, 0)):
-        plain, weighed = (flow.loss(None, (clip, None, None, None, None), still=weight)
+        plain, weighed = (flow.loss(None, (clip, None, torch.zeros(2), None, None), still=weight)
                           for weight in (0.0, 4.0))
         assert (weighed - plain).item() == pytest.approx(still) and plain > 3
+
+
+def test_the_first_latent_weighs_more_and_the_last_one_of_clips_that_end_on_an_image(monkeypatch):
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    monkeypatch.setattr(flow, "flow", lambda dit, x, *_: torch.zeros_like(x))
+    for at, ends, factor in ((0, 0, 4), (0, 1, 4), (10, 1, 1), (20, 0, 1), (20, 1, 4)):
+        wrong = torch.zeros(2, 16, 21, 8, 12)
+        wrong[:, :, at] = 1
+        found = flow.loss(None, (wrong, None, torch.full((2,), ends), None, None), edge=4)
+        assert found.item() == pytest.approx(factor / 21)
 
 
 def test_clips_that_end_on_an_image_are_marked_as_the_product_marks_them():
@@ -178,7 +188,7 @@ def test_what_the_vae_takes_away_is_made_up_for():
     coder, lost = network.autoencoder(model.vae_file()), []
     true = [world.scene(seed, objects=1) for seed in range(3)]
     for rounds in (0, 2):
-        recipe = svi.Recipe(0, 0, 0, 0, 0, rounds)
+        recipe = svi.Recipe(0, 0, 0, 0, 0, rounds, 0)
         chains = svi.Chains.begin(VARIANTS["film"], recipe, 0, coder, None, torch.device("cpu"))
         speeds = data.speeds([scene.action for scene in true])
         turns = data.turns(speeds, torch.zeros(3), svi.SEAM)
@@ -190,6 +200,32 @@ def test_what_the_vae_takes_away_is_made_up_for():
         off = (world.background(chains.scenes) - world.background(true)) / 2
         lost.append(off.norm(dim=1).mean())
     assert lost[0] > 0.004 and lost[1] < lost[0] / 3
+
+
+def test_a_clip_is_to_begin_with_its_motion_frame_whose_faults_fade():
+    coder, recipe = network.autoencoder(model.vae_file()), svi.Recipe(0, 0, 0, 0, 0, 0, 3)
+    chains = svi.Chains.begin(VARIANTS["shot"], recipe, 0, coder, None, torch.device("cpu"))
+    scenes = [world.scene(seed, objects=1) for seed in range(2)]
+    turns = data.turns(data.speeds([scene.action for scene in scenes]), torch.zeros(2))
+    video = world.render(scenes, turns)
+    motion = (video[:, :, 0] + 0.05).clamp(-1, 1)
+    y = data.conditioned(coder, motion[:, :, None], video[:, :, 0], video[:, :, -1],
+                         torch.zeros(2, dtype=torch.bool))
+    found, true = chains.wanted(scenes, turns, y), data.encoded(coder, video)
+
+    off, usual = ((network.decode(coder, first)[:, :, 0] - motion).abs().mean()
+                  for first in (found[:, :, :1], y[:, :, :1]))
+    assert off < 0.8 * usual
+    assert found[:, :, 4:].equal(true[:, :, 4:])
+    added, fault = found[:, :, 1:4] - true[:, :, 1:4], y[:, :, :1] - true[:, :, :1]
+    assert 0.5 < (added != 0).float().mean() < 1
+    for latent, fade in enumerate((0.75, 0.5, 0.25)):
+        kept = added[:, :, latent] != 0
+        part = (added[:, :, latent] / fault[:, :, 0])[kept & (fault[:, :, 0].abs() > 0.01)]
+        assert torch.allclose(part, torch.tensor(fade), atol=0.01)
+    for number, (scene, each) in enumerate(zip(scenes, turns, strict=True)):
+        x, y = (world.centres(scene, each[:1])[0, 0] // 8).int().tolist()
+        assert not added[number, :, 0, y, x].any(), "an object moves on"
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (2, 16, 48), (2, 48, 16)])

@@ -83,9 +83,11 @@ class Errors:
 
 
 def loss(dit: nn.Module, samples: tuple[Tensor, ...], errors: Errors | None = None,
-         still: float = 0.0) -> Tensor:
-    """`still` weighs the error's mean over time: fading in all frames, which motion would drown."""
+         still: float = 0.0, edge: float = 1.0) -> Tensor:
+    """`still` weighs the error's mean over time: fading in all frames, which motion would drown.
+    `edge` weighs the first latent, and the last one of clips that end on an image."""
     clean, *seen = samples
+    ends = seen[1][:, None, None, None].float()
     sigma = times(len(clean), clean.device)
     level = sigma[:, None, None, None, None]
     noise = torch.randn_like(clean)
@@ -100,4 +102,6 @@ def loss(dit: nn.Module, samples: tuple[Tensor, ...], errors: Errors | None = No
         made = (x - level * found).detach() - clean
         errors.kept[which] = torch.where((level < 0.5) & (hit == 0), made, errors.kept[which])
     wrong = found - (noise - clean)
-    return wrong.square().mean() + still * wrong.mean(2).square().mean()
+    weight = torch.ones_like(wrong[:, :1, :, :1, :1])
+    weight[:, :, 0], weight[:, :, -1] = edge, 1 + (edge - 1) * ends
+    return (weight * wrong.square()).mean() + still * wrong.mean(2).square().mean()

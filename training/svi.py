@@ -35,6 +35,7 @@ LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
 BATCH, CHAINS, DEPTH = 128, 256, 16
 CLEAN = 0.25  #: share of the time without chains, until the model knows enough for them
 SEAM = 17  #: frames of a clip that suffice to decode its last ones
+EDGE = 4.0  #: weight of a clip's first latent, and of its last one if it ends on an image
 ASTRAY = 0.003  #: mean squared error at which a chain no longer shows a background
 FIRST = 500_000  #: seed of the first scene
 
@@ -48,6 +49,7 @@ class Recipe:
     `still`     weight of the error's mean over time (see flow.loss)
     `ended`     share of the chains that end at each clip
     `restored`  rounds in which backgrounds get what the VAE will take away (Chains.stronger)
+    `fading`    latents over which faults of the motion frames fade (Chains.wanted)
     """
 
     seconds: float
@@ -56,11 +58,12 @@ class Recipe:
     still: float
     ended: float
     restored: int
+    fading: int
 
 
 #: without a reference a fault stays, so the clips to learn from must be recent ones
-RECIPES = {**dict.fromkeys(("2.0", "shot"), Recipe(385, 8.0, 6144, 4.0, 0.2, 0)),
-           "film": Recipe(385, 5.0, 3072, 4.0, 0.35, 2)}
+RECIPES = {**dict.fromkeys(("2.0", "shot"), Recipe(390, 8.0, 6144, 4.0, 0.2, 0, 5)),
+           "film": Recipe(390, 5.0, 3072, 4.0, 0.35, 2, 0)}
 
 
 def train(folder: Path, until: float, device: torch.device, vae: AutoencoderKLWan,
@@ -97,7 +100,7 @@ def _learn(stage: Stage, optimizer: Optimizer, gathering: Chains, samples: flow.
 
     def step() -> Tensor:
         optimizer.zero()
-        found = flow.loss(dit, samples.draw(batch, among), errors, recipe.still)
+        found = flow.loss(dit, samples.draw(batch, among), errors, recipe.still, EDGE)
         found.backward()
         optimizer.step()
         return found.detach()
@@ -211,8 +214,7 @@ class Chains:
         y = torch.cat([data.conditioned(self.vae, motion[part], None if reference is None else
                                         reference[part], last[part], ends[part])
                        for part in parts])
-        latents = torch.cat([data.encoded(self.vae, world.render(scenes[part], turns[part],
-                                                                 self.device)) for part in parts])
+        latents = torch.cat([self.wanted(scenes[part], turns[part], y[part]) for part in parts])
         frame = data.to_bytes(motion[:, :, 0])
         where = torch.arange(self.made, self.made + count) % len(samples.latents)
         self.made += count
@@ -228,10 +230,32 @@ class Chains:
             self.motion[part] = self.shown(latent[part])[:, :, -n:]
         self._follow(turns)
 
+    @torch.no_grad()
+    def wanted(self, scenes: list[world.Scene], turns: Tensor, y: Tensor) -> Tensor:
+        """The latents of a clip that continues its motion frames without a seam.
+
+        Its first frame is the first motion frame, faults and all, so its latent is one that the
+        VAE decodes to that. Then the faults fade to the truth, except where objects are.
+        """
+        video = world.render(scenes, turns, self.device)
+        latents, first = data.encoded(self.vae, video), y[:, :, :1]
+        fault = first - latents[:, :, :1]
+        latents[:, :, :1] = 2 * first - data.encoded(self.vae, self._decoded(first))
+        objects = (video - world.background(scenes, self.device)[:, :, None]).abs().amax(1) > 0.01
+        before, later = (F.max_pool3d(part.float()[:, None], (length, 8, 8)) for part, length in
+                         ((objects[:, :1], 1), (objects[:, 1:], 4)))
+        free = 1 - torch.maximum(before, later[:, :, :self.recipe.fading])
+        fades = torch.linspace(1, 0, self.recipe.fading + 2, device=self.device)[1:-1, None, None]
+        latents[:, :, 1:self.recipe.fading + 1] += fades * free * fault
+        return latents
+
+    def _decoded(self, latents: Tensor) -> Tensor:
+        with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
+            return network.decode(self.vae, latents).float().clamp(-1, 1)
+
     def shown(self, latents: Tensor) -> Tensor:
         """The frames of latents, in steps of 8 bit."""
-        with torch.autocast("cuda", torch.float16, enabled=self.device.type == "cuda"):
-            return data.from_bytes(data.to_bytes(network.decode(self.vae, latents).float()))
+        return data.from_bytes(data.to_bytes(self._decoded(latents)))
 
     def _drawn(self, scenes: list[world.Scene], turns: Tensor) -> Tensor:
         """Frames of scenes, in steps of 8 bit."""
