@@ -1,6 +1,6 @@
 """python -m wan2gp_svi demo: one image, one long video, with WanGP's own windows and with SVI.
 
-The demo model makes it in about two minutes, without a GPU. Packages that this Python lacks go
+The demo model makes it in one to two minutes, without a GPU. Packages that this Python lacks go
 into .venv, once.
 """
 
