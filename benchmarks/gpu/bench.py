@@ -64,7 +64,7 @@ class Cost:
 SETTINGS = {
     "i2v": (Setting("stock", "", False), Setting("stock, the LoRA on", "", True),
             Setting("SVI-Shot", "shot", True), Setting("SVI-2.0", "2.0", True),
-            Setting("SVI-Film", "film-opt", True)),
+            Setting("SVI-Film", "film-opt", True), Setting("SVI-Dance", "dance", True)),
     "i2v_2_2": (Setting("stock", "", False), Setting("stock, the LoRA on", "", True),
                 Setting("SVI-2.0 (Wan 2.2)", "2.0-wan22", True),
                 Setting("SVI-2.0 Pro", "2.0-pro", True)),
@@ -409,6 +409,26 @@ def save(frames: Any) -> float:
     return time.perf_counter() - begin
 
 
+def dancing(model: Any, height: int, width: int) -> Any:
+    """A video that follows random poses, for a model with a random pose network of the authors'
+    size."""
+    import torch
+
+    from wan2gp_svi.poses import PoseNetwork
+    from wan2gp_svi.wangp.clip import Video
+
+    shapes = {0: (16, 3, 3, 3, 3), **dict.fromkeys(range(2, 12, 2), (16, 16, 3, 3, 3)),
+              12: (model.dim, 16, 1, 2, 2)}
+    tensors = {}
+    for layer, shape in shapes.items():
+        tensors[f"{layer}.weight"] = torch.randn(shape) * 0.01
+        tensors[f"{layer}.bias"] = torch.zeros(shape[0])
+    model.svi_pose_network = PoseNetwork(tensors)
+    frames = torch.randint(256, (FRAMES, height, width, 3), dtype=torch.uint8)
+    poses: Any = types.SimpleNamespace(clip=lambda number: frames)
+    return Video(poses=poses)
+
+
 def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Namespace, cap: float,
          is_saved: bool) -> Cost:
     """Makes the second clip of a video, from motion frames and the first image as reference."""
@@ -416,7 +436,7 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
     from shared.utils.loras_mutipliers import parse_loras_multipliers
 
     from wan2gp_svi.variants import VARIANTS
-    from wan2gp_svi.wangp.clip import Clip
+    from wan2gp_svi.wangp.clip import Clip, Video
     from wan2gp_svi.wangp.pipeline import DECODES, ENCODE, on
     from wan2gp_svi.wangp.plan import Plan
 
@@ -428,7 +448,8 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
     if variant:
         latents = torch.randn(16, 1, height // 8, width // 8) if variant.pro else None
         on(pipe).clip = Clip(Plan(variant, 42, ()), 1, 2, 1, reference=video[:, 0].clone(),
-                             motion_frames=video, previous_latents=latents)
+                             motion_frames=video, previous_latents=latents,
+                             video=dancing(pipe.model, height, width) if variant.poses else Video())
     _, strengths, _ = parse_loras_multipliers("1" if setting.lora else "", int(setting.lora),
                                               options.steps)
     phases: dict[str, Any] = {}
@@ -466,6 +487,8 @@ def clip(pipe: Any, offload_object: Any, setting: Setting, options: argparse.Nam
         cost.total = time.perf_counter() - begin
     for name in (ENCODE, *DECODES):  # SVI takes them back where WanGP's loop calls `generate`
         vars(pipe.vae).pop(name, None)
+    if on(pipe).dancing is not None:
+        on(pipe).dancing = on(pipe).dancing.remove()
     video = frames["x"] if isinstance(frames, dict) else frames
     assert tuple(video.shape) == (3, FRAMES, height, width), video.shape
     cost.allocated, cost.reserved = (torch.cuda.max_memory_allocated() / GIB,

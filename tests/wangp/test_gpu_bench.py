@@ -32,7 +32,7 @@ def test_the_benchmark_runs_every_setting_with_tiny_models(options, wangp, wangp
     install(tree)
     rows = run("bench.py", tree, "--tiny", "--repeats", "1", "--steps", "2", "--model", *options)
     names = [row[0] for row in rows]
-    assert len(rows) == (4 if options[0] == "multitalk" else 5)
+    assert len(rows) == {"i2v": 7, "i2v_2_2": 5, "multitalk": 4}[options[0]]
     assert names[1] == "stock" and any(name.startswith("SVI") for name in names[2:])
     assert all(row[-1] == "float32, untiled" for row in rows[1:])
 
