@@ -5,6 +5,7 @@ The network is a stand-in, except in the last test, which makes two clips with t
 """
 
 import ast
+import contextlib
 import os
 import re
 import subprocess
@@ -489,9 +490,52 @@ def test_a_demo_that_is_stopped_leaves_nothing(quick, monkeypatch, capsys):
             time.sleep(0.01)
 
     monkeypatch.setattr(takes, "take", take)
-    assert command.main([]) == 130
-    assert "Stopped. Nothing was written." in capsys.readouterr().err
+    assert package(["demo"]) == 130
+    assert capsys.readouterr().err == "\nStopped.\n"
     assert not (quick / "svi-demo").exists()
+
+
+def test_a_demo_is_stopped_in_the_middle_of_a_clip(quick, monkeypatch):
+    finished, both = [], threading.Barrier(2, timeout=30)
+
+    def take(name, way, wan, task, done):
+        both.wait()
+        if way is STOCK:
+            interrupt_main()
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            torch.nn.Identity()(task.image)  # as a layer of the network
+            time.sleep(0.01)
+        finished.append(name)
+
+    monkeypatch.setattr(takes, "take", take)
+    monkeypatch.setattr(command.os, "cpu_count", lambda: 2)
+    assert package(["demo"]) == 130
+    assert not finished
+    torch.nn.Identity()(torch.zeros(1))  # others go on
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signal for one program alone")
+def test_a_demo_in_another_python_is_stopped_by_itself(here, monkeypatch):
+    """It removes its folder, which takes a moment."""
+    (here / "wan2gp_svi").mkdir()
+    (here / "wan2gp_svi/__init__.py").touch()
+    (here / "wan2gp_svi/__main__.py").write_text(
+        "import os, pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try:\n"
+        "    os.kill(os.getppid(), signal.SIGINT)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    time.sleep(1)\n"
+        "    pathlib.Path('removed').touch()\n"
+        "    sys.exit(130)\n", encoding="utf-8")
+    monkeypatch.setattr(command, "complete", lambda: False)
+    monkeypatch.setattr(command, "set_up", lambda: None)
+    monkeypatch.setattr(command, "PYTHON", sys.executable)
+    assert command.main([]) == 130
+    assert (here / "removed").exists()
 
 
 def test_a_take_that_fails_ends_the_others(quick, monkeypatch, capsys):
@@ -630,8 +674,8 @@ def test_missing_packages_are_installed_once_and_announced(here, monkeypatch, ca
     monkeypatch.setattr(command, "complete", lambda: False)
     monkeypatch.setattr(command, "prepared", lambda: next(there))
     monkeypatch.setattr(command, "prepare", installed.append)
-    done = SimpleNamespace(returncode=7)
-    monkeypatch.setattr(command.subprocess, "run",
+    done = contextlib.nullcontext(SimpleNamespace(wait=lambda: 7))
+    monkeypatch.setattr(command.subprocess, "Popen",
                         lambda arguments: started.append(arguments) or done)
     assert command.main(["--clips", "2"]) == 7
     assert installed == ["demo"]

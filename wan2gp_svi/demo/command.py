@@ -52,13 +52,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(options)
             return 0
         set_up()
-        return subprocess.run([PYTHON, "-m", "wan2gp_svi", "demo", *arguments]).returncode
+        return _run_prepared(arguments)
     except (DemoError, SetUpError) as error:
         print(sentence(str(error)), file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nStopped. Nothing was written.", file=sys.stderr)
-        return 130
+
+
+def _run_prepared(arguments: Sequence[str]) -> int:
+    """Runs the demo with the Python that has the packages -> its exit code."""
+    with subprocess.Popen([PYTHON, "-m", "wan2gp_svi", "demo", *arguments]) as prepared:
+        while True:
+            # Ctrl+C is for both: that one says so, and removes its folder
+            with contextlib.suppress(KeyboardInterrupt):
+                return prepared.wait()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -157,16 +163,22 @@ def side_by_side(progress: Progress, makers: Sequence[Callable[[Callable[[], Non
     """Makes all takes at the same time, each with one thread: on a busy machine, threads that share
     operations as small as these wait for each other most of the time."""
     from torch import set_num_threads
+    from torch.nn.modules.module import register_module_forward_pre_hook
 
     stopped = Event()
 
-    def done() -> None:
+    def raise_if_stopped(*_: Any) -> None:
         if stopped.is_set():
             raise CancelledError
+
+    def done() -> None:
+        raise_if_stopped()
         progress.step()
 
     progress.say()
-    with ThreadPoolExecutor(os.cpu_count(), initializer=set_num_threads, initargs=(1,)) as pool:
+    # at each layer: a clip takes seconds, and a second Ctrl+C would abort Python
+    with register_module_forward_pre_hook(raise_if_stopped), ThreadPoolExecutor(
+            os.cpu_count(), initializer=set_num_threads, initargs=(1,)) as pool:
         try:
             making = [pool.submit(make, done) for make in makers]
             while True:
