@@ -162,6 +162,12 @@ def test_all_refusals_come_at_once_and_in_one_message():
     assert " Remove /duration from the prompt: with" in message
 
 
+def test_a_start_image_is_not_called_a_reference_where_padding_is_grey():
+    asked = request(activated_loras=["svi-film-opt-10212025.safetensors"], image_prompt_type="")
+    message = prepare("i2v", PLAIN, asked)
+    assert message.startswith("SVI: a start image is needed") and "reference" not in message
+
+
 def test_the_plan_comes_with_the_findings_and_there_is_none_where_svi_cannot_run_or_is_off():
     asked = request()
     plan = make_plan("i2v", asked["activated_loras"], asked["custom_settings"])

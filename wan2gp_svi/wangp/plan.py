@@ -164,9 +164,9 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
     if not set(prompt_type) & set("SVL") or (
             "S" in prompt_type and "image_start" in inputs and is_blank(image)):
         found.append(SettingsError(
-            "a start image is needed as the reference of every clip (image_start). Choose to start "
-            "with an image, and add one that is not black. To start from text, make it first with "
-            "a text-to-image model of WanGP, such as Qwen Image.", "start-image"))
+            "a start image is needed (image_start). Choose to start with an image, and add one "
+            "that is not black. To start from text, make it first with a text-to-image model of "
+            "WanGP, such as Qwen Image.", "start-image"))
     elif "S" in prompt_type and (given := _number_of(inputs.get("image_start"))) > 1 and (
             _is_by_window(inputs.get("multi_prompts_gen_type"))):
         found.append(SettingsError(
