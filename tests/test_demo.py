@@ -330,6 +330,16 @@ def test_a_column_of_the_picture_is_one_moment_in_every_row(monkeypatch):
     assert np.array_equal(truth[[0, -1]], takes.pictures(ends))
 
 
+def test_a_picture_of_one_clip_shows_how_it_ends(pair, monkeypatch):
+    """All begin with the same image."""
+    drawn = []
+    monkeypatch.setattr(picture.Page, "picture", lambda page, *place: drawn.append(place[-1]))
+    single = [told(take.way, take.clips[:1]) for take in pair]
+    page = picture.draw(None, single, takes.Drift("", ((1.0,), (1.0,))))
+    assert np.array_equal(drawn, [takes.pictures(take.video[:, -1:])[0] for take in single])
+    assert any("the last frame of each" in text.get_text() for text in page.figure.texts)
+
+
 def test_a_picture_of_one_clip_and_without_truth(pair, tmp_path):
     single = [told(take.way, take.clips[:1], ["象がいる"]) for take in pair]
     drift = takes.drift(Task(IMAGE, ("象がいる",), 1, 0), single)

@@ -37,7 +37,8 @@ def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], drift: Drift) ->
     # of the videos, not of their clips: these share one frame or five, so the same frame of a clip
     # is at another time in each
     shortest = min(video.shape[1] for _, _, video in rows)
-    shown = np.linspace(0, shortest - 1, len(chosen)).round().astype(int)
+    # backwards: a single one is the last, for all begin with the same image
+    shown = np.linspace(shortest - 1, 0, len(chosen)).round().astype(int).tolist()[::-1]
     wide = (PAGE - LEFT - RIGHT) / len(chosen)
     wide = min(wide, 3 * WIDTH + GAP)  # few clips are not blown up
     tall = (wide - GAP) * HEIGHT / WIDTH + GAP
@@ -46,8 +47,10 @@ def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], drift: Drift) ->
               va="top")
     prompts = textwrap.shorten(f"One image; {_quoted(takes[-1].prompts)}", 150, placeholder=" …")
     page.text(24, 62, prompts, fontsize=14, color=FAINT, va="top")
-    page.text(24, page.height - 20, "Made by the demo model. Each column is one moment, from the "
-              "first frame to the last.", fontsize=12.5, color=FAINT, va="bottom")
+    moments = ("Each column is one moment, from the first frame to the last." if len(chosen) > 1
+               else "The pictures are the last frame of each video.")
+    page.text(24, page.height - 20, f"Made by the demo model. {moments}", fontsize=12.5,
+              color=FAINT, va="bottom")
     for row, (name, colour, video) in enumerate(rows):
         y = TOP + row * tall
         page.text(LEFT - 18, y + (tall - GAP) / 2, textwrap.fill(name, 16), fontsize=15,
