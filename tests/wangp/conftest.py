@@ -25,7 +25,7 @@ import later  # noqa: E402
 import trees  # noqa: E402
 
 PYTHON = os.environ.get("WANGP_PYTHON", sys.executable)
-# of WanGP's threads: those that spin while they wait slow down those that work
+# for WanGP: threads that spin while they wait slow down those that work
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
