@@ -16,7 +16,7 @@ from torch import Tensor
 _LEAD = 3  # copies of the first frame before it, so that each latent has four frames
 _STRIDES = ((1, 1, 1), (1, 1, 1), (1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 2, 2))  # kernels are 3x3x3
 _LAST = (1, 2, 2)  # kernel and stride of the layer that makes tokens
-_AT_ONCE = 3  # steps: 2 GB at 832x480
+_AT_ONCE = 2  # steps: 1.5 GiB at 832x480
 
 
 class PoseNetwork:
@@ -45,14 +45,15 @@ class PoseNetwork:
     def read(self, poses: Tensor, device: torch.device | str = "cpu",
              at_once: int = _AT_ONCE) -> Tensor:
         """Pose frames uint8 [T, H, W, 3], with T = 4 (t - 1) + 1 and H and W multiples of 16 ->
-        what the last layer makes tokens of, float32 [16, t, H/8, W/8], a few steps `at_once`."""
+        what the last layer makes tokens of, float32 [16, t, H/8, W/8] on the CPU, a few steps
+        `at_once`."""
         frames, height, width, _ = poses.shape
         if (frames - 1) % 4 or height % 16 or width % 16:
             raise ValueError(f"{frames} pose frames of {width}x{height}: their number less one is "
                              "not a multiple of 4, or a side not one of 16")
         steps = (frames + _LEAD) // 4
         return torch.cat([
-            self._steps(poses, len(_STRIDES) - 1, start, min(start + at_once, steps), device)
+            self._steps(poses, len(_STRIDES) - 1, start, min(start + at_once, steps), device).cpu()
             for start in range(0, steps, at_once)], dim=1)
 
     def _steps(self, poses: Tensor, layer: int, start: int, end: int, device: torch.device | str

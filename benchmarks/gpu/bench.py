@@ -411,7 +411,7 @@ def save(frames: Any) -> float:
 
 def dancing(model: Any, height: int, width: int) -> Any:
     """A video that follows random poses, for a model with a random pose network of the authors'
-    size."""
+    size; both in RAM, as WanGP has them, although mmgp makes the card the default."""
     import torch
 
     from wan2gp_svi.poses import PoseNetwork
@@ -421,10 +421,10 @@ def dancing(model: Any, height: int, width: int) -> Any:
               12: (model.dim, 16, 1, 2, 2)}
     tensors = {}
     for layer, shape in shapes.items():
-        tensors[f"{layer}.weight"] = torch.randn(shape) * 0.01
-        tensors[f"{layer}.bias"] = torch.zeros(shape[0])
+        tensors[f"{layer}.weight"] = torch.randn(shape, device="cpu") * 0.01
+        tensors[f"{layer}.bias"] = torch.zeros(shape[0], device="cpu")
     model.svi_pose_network = PoseNetwork(tensors)
-    frames = torch.randint(256, (FRAMES, height, width, 3), dtype=torch.uint8)
+    frames = torch.randint(256, (FRAMES, height, width, 3), dtype=torch.uint8, device="cpu")
     poses: Any = types.SimpleNamespace(clip=lambda number: frames)
     return Video(poses=poses)
 
