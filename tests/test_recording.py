@@ -350,29 +350,39 @@ def test_a_run_with_an_added_window_resumes_as_if_never_interrupted(wgp: WanGP, 
     assert np.array_equal(shown(wgp), shown(other))
 
 
-@pytest.mark.parametrize("how", ["stop", "error"])
-def test_an_extension_that_makes_nothing_leaves_the_run_as_it_was(wgp: WanGP, whole: Whole,
-                                                                  how: str):
+@pytest.mark.parametrize(("how", "ended"), [("abort", State.STOPPED), ("error", State.FAILED)])
+def test_an_extension_that_ends_in_its_first_clip_can_be_resumed(
+        wgp: WanGP, whole: Whole, how: str, ended: State):
     assert wgp.generate(settings("shot", 2, prompt="one"))
-    before = (wgp.run.folder / "run.json").read_bytes()
-
-    def ends(at: int) -> bool:
-        if at == 3 and how == "error":
-            raise torch.OutOfMemoryError("VRAM")
-        return at != 3
-
-    wgp.pipe.before = ends
+    fail_at(wgp, 3, how)
     longer = resuming.extended(wgp.run, 3, ["two"])
-    wgp.generate(longer)
-    assert (wgp.run.folder / "run.json").read_bytes() == before
-    assert state(wgp.run, len(wgp.run.done())) is State.FINISHED
-    wgp.pipe.before = lambda at: at != 4
-    wgp.generate(longer)
-    about = wgp.run.about
-    assert (about.clips, about.ended, about.asked) == (5, "stopped", longer["prompt"].split("\n\n"))
-    wgp.pipe.before = lambda at: True
-    assert wgp.generate(longer) and wgp.run.about.ended == "finished"
+    assert wgp.generate(longer) is (how == "abort")
+    about, done = wgp.run.about, wgp.run.done()
+    assert (len(done), about.clips, state(wgp.run, 2)) == (2, 5, ended)
+    assert about.asked == longer["prompt"].split("\n\n")
+    recover(wgp)
+    assert wgp.generate(resuming.resumed(wgp.run)) and wgp.run.about.ended == "finished"
     assert np.array_equal(shown(wgp), whole(settings("shot", 5, prompt="one\n\none\n\ntwo")))
+
+
+def test_an_extension_that_ends_before_its_first_clip_can_be_resumed(wgp: WanGP):
+    assert wgp.generate(settings("shot", 2, prompt="one"))
+
+    def crash(at: int) -> None:
+        if at == 2:
+            raise RuntimeError("a clip that the run has is handed out")
+
+    wgp.at_window = crash
+    with pytest.raises(RuntimeError):
+        wgp.generate(resuming.extended(wgp.run, 1))
+    assert (wgp.run.about.clips, wgp.run.about.ended) == (3, "")
+
+
+def test_a_window_added_to_a_finished_run_can_be_resumed_if_it_is_aborted(wgp: WanGP):
+    after(wgp, 2, partial(wgp.gen.update, extra_windows=1))
+    fail_at(wgp, 3, "abort")
+    assert wgp.generate(settings("shot", 2))
+    assert (len(wgp.run.done()), wgp.run.about.clips, wgp.run.about.ended) == (2, 3, "stopped")
 
 
 def test_two_on_one_run_and_the_second_is_refused(wgp: WanGP, capsys: pytest.CaptureFixture):

@@ -436,6 +436,17 @@ def test_a_run_that_was_stopped_is_extended_although_rows_were_to_come(wgp):
     assert [clip.prompt for clip in wgp.run.done()][2:] == ["two", "two"]
 
 
+def test_an_extension_that_is_aborted_in_its_first_clip_keeps_its_storyboard(wgp):
+    assert wgp.generate(prepared(settings("shot", 2), "[2]\nseed = 5"))
+    now = edited(resuming.storyboard_of(wgp.run), [3], seed=6)
+    wgp.pipe.before = lambda window: window != 3
+    assert wgp.generate(resuming.restaged(wgp.run, now, 4))
+    assert wgp.run.about.ended == "stopped" and resuming.storyboard_of(wgp.run) == now
+    wgp.pipe.before = lambda window: True
+    assert wgp.generate(resuming.resumed(wgp.run)), wgp.error
+    assert [clip.seed for clip in wgp.run.done()] == [7, 5, 91, 6]
+
+
 @pytest.mark.parametrize("id", ["shot", "2.0-pro"])
 def test_a_run_knows_the_storyboard_of_its_newest_clip(wgp, pictures, id):
     assert wgp.generate(prepared(settings(id, 2), f"[2]\nreference = {pictures('a', 0)}"))

@@ -153,7 +153,7 @@ def test_the_state_of_a_run(store: Store, done: int, ended: str, said: str):
     clips = run.done()
     assert in_words(run, state(run, done), clips) == said
     release = run.lock()
-    clip = "clip 5" if done == 4 else f"clip {done + 1} of 4"  # of an extension no length is known
+    clip = "clip 5" if done == 4 else f"clip {done + 1} of 4"  # an extension begins
     assert in_words(run, state(run, done), clips).startswith(f"running: {clip}")
     with pytest.raises(StoreError, match="Name it when it is finished"):
         rename(run, "a name")
@@ -224,7 +224,7 @@ def test_a_stop_that_is_under_way_says_so_and_cannot_be_taken_back(store: Store)
 @pytest.mark.parametrize("done, said", [
     (2, "Run {} stops after the current clip. You can resume it at any time."),
     (3, "Run {} is in its last clip and will be finished with it."),  # nothing to cancel
-    (4, "Run {} stops after the current clip."),  # extended: by how many clips is not known yet
+    (4, "Run {} stops after the current clip."),  # an extension begins
 ])
 def test_a_stop_promises_to_resume_only_what_can_be_resumed(store: Store, done: int, said: str):
     run = make(store, done)

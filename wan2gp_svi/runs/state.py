@@ -76,7 +76,7 @@ def clips_in_words(run: Run, state: State, done: Sequence[Clip]) -> str:
 
 def _progress(run: Run, done: Sequence[Clip]) -> str:
     number, clips = len(done) + 1, run.about.clips
-    if number > clips:  # an extension: its length is recorded with its first clip
+    if number > clips:  # an extension that is just about to begin
         return f"clip {number}"
     left = seconds_left(run, done)
     return f"clip {number} of {clips}" + (f", about {roughly(left)} left" if left else "")

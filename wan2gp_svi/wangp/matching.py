@@ -25,7 +25,7 @@ from ..runs.store import FOLDER, Run, Store
 from ..storyboard import same_clips
 from ..text import cut, sentence
 from . import board, pose_video, sound
-from .form import AUTO, NEW, SettingsError
+from .form import AUTO, NEW, STORYBOARD, SettingsError
 from .frames import to_uint8
 from .media import MediaError
 from .plan import Plan, clips_of, first_image, required
@@ -106,10 +106,10 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
         own_sound = bool(scope.get("postprocess_audio") or scope.get("audio_source"))
         recording = Recording(run, total, reference.shape[1] * reference.shape[2], say,
                               plan.sound and not own_sound, plan.board.pause)
-        had = run.about
-        if (had.asked, had.sound, had.asks) != (about.asked, about.sound, about.asks):
-            recording.asked = replace(had, asked=about.asked, prompts=about.prompts,
-                                      repeat=about.repeat, sound=about.sound, asks=about.asks)
+        recording.asked = replace(
+            run.about, asked=about.asked, prompts=about.prompts, repeat=about.repeat,
+            sound=about.sound, asks=about.asks,
+            settings=_restaged(run.about.settings, scope) if run.about.settings else {})
     except StoreError as error:
         raise _in_words(error) from None  # WanGP prints where an error is raised, which is enough
     except OSError as error:
@@ -413,6 +413,15 @@ def _about(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor) 
         sound=list(sound.find(_sound(scope)).heard) if plan.sound else [],
         asks=board.keys(plan.board),
     )
+
+
+def _restaged(settings: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the storyboard of others."""
+    custom = {**(settings.get("custom_settings") or {})}
+    custom.pop(STORYBOARD, None)
+    if board := (now.get("custom_settings") or {}).get(STORYBOARD):
+        custom[STORYBOARD] = board
+    return {**settings, "custom_settings": custom or None}
 
 
 def _sound(scope: _Scope) -> str:

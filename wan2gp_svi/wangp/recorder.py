@@ -34,7 +34,7 @@ from ..text import count, size
 from ..variants import CLIP_FRAMES, VARIANTS, Variant
 from . import sound
 from .clip import Video
-from .form import STORYBOARD, SettingsError
+from .form import SettingsError
 from .frames import smallest, to_uint8
 from .media import MediaError
 
@@ -106,7 +106,7 @@ class Recording:
         self.run, self.total, self.say, self._pixels = run, total, say, pixels
         self._speaks = speaks  # the video gets the run's sound
         self._pauses = pauses  # after every clip, for the user to look at it
-        self.asked = run.about  #: with the prompts of this time; recorded with the first new clip
+        self.asked = run.about  #: with what is asked for this time
         self.clips: list[Clip] = [*takewhile(self._is_usable, run.done()[:total])]
         self.taken_over = len(self.clips)
         self._pieces = _before(run) + [
@@ -184,9 +184,18 @@ class Recording:
         stored = self._stored(number, prompt, seed, asks)
         self._current = _Current(number, prompt, seed, conditioned_on, asks, stored)
         self._seeds = [*self._seeds[:number], seed if stored is None else stored.seed]
+        if stored is None or self.total > self.run.about.clips:  # an interrupted extension resumes
+            self._change(replace(self._as_asked(), ended=""))
         if stored is None:
             self._check_room(number)
         return stored
+
+    def _as_asked(self) -> About:
+        """The run's record with what is asked for this time."""
+        now, about = self.asked, self.run.about
+        return replace(about, clips=self.total, asked=now.asked, prompts=now.prompts,
+                       repeat=now.repeat, sound=now.sound, asks=now.asks,
+                       settings=now.settings or about.settings)
 
     def _stored(self, number: int, prompt: str, seed: int, asks: str) -> Clip | None:
         if number < len(self.clips):
@@ -391,19 +400,12 @@ class Recording:
         shown, ended = self.shown(video_path), ""
         if current.last:
             ended = State.FINISHED if current.number + 1 >= self.total else State.STOPPED
-        change, new = about, current.stored is None or current.last
-        if new or about.ended != State.FINISHED:  # an extension without a clip changes nothing
-            change = replace(change, video=shown, ended=ended)
-        if new:
-            change = replace(change, clips=self.total, asked=self.asked.asked,
-                             prompts=self.asked.prompts, repeat=self.asked.repeat,
-                             sound=self.asked.sound, asks=self.asked.asks)
+        change = self._as_asked() if current.stored is None or current.last else about
+        change = replace(change, video=shown, ended=ended)
         if not about.settings:  # what WanGP leaves out of the metadata does not decide the picture
             decides = {name: value for name, value in about.decides.items()
                        if name in configs or " " in name}
             change = replace(change, settings=settings, decides=decides)
-        elif new:  # `asks` is about this storyboard now
-            change = replace(change, settings=_restaged(about.settings, settings))
         if change != about:
             self._change(change)
         if current.last:
@@ -562,15 +564,6 @@ def _own_settings(configs: Mapping[str, Any], seed: int) -> dict[str, Any]:
         not_its = {"svi"} if "@" in str(custom.get("svi_run", "")) else {"svi", "svi_run"}
         custom = {name: value for name, value in custom.items() if name not in not_its} or None
     return {**configs, "seed": seed, "custom_settings": custom}
-
-
-def _restaged(settings: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with the storyboard of others."""
-    custom = {**(settings.get("custom_settings") or {})}
-    custom.pop(STORYBOARD, None)
-    if board := (now.get("custom_settings") or {}).get(STORYBOARD):
-        custom[STORYBOARD] = board
-    return {**settings, "custom_settings": custom or None}
 
 
 def _encoded(write: Callable[..., Any], part: Tensor, path: Path) -> None:
