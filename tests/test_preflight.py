@@ -22,7 +22,7 @@ from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import form_line
 from wan2gp_svi.wangp.check import command, rules, settings_file, telling
 from wan2gp_svi.wangp.check.findings import Checked, Finding, check
-from wan2gp_svi.wangp.form import custom_settings
+from wan2gp_svi.wangp.form import DECIDING, custom_settings
 from wan2gp_svi.wangp.handler import extend, prepare
 from wan2gp_svi.wangp.plan import ARCHITECTURES, DANCING, DEMO_ONLY, SMALL, make_plan
 from wan2gp_svi.wangp.profiles import model as dance_model
@@ -689,10 +689,13 @@ def form(monkeypatch):
         return given(*galleries)
 
     def look(loras, frames, was_on="", model="i2v", sound=None, poses=None,
-             images=MappingProxyType({"image_start": True})):
+             images=MappingProxyType({"image_start": True}), seed=-1, prompt="one",
+             resolution="832x480", guidance=1.0):
+        others = [guidance if name == "guidance_scale" else None for name in DECIDING
+                  if name not in ("loras_multipliers", "num_inference_steps")]
         shown = update({"model_type": model}, was_on, False, images, frames, loras,
-                       "1", "S", 0, -1, sound, "A" if model == "multitalk" else "",
-                       poses, "V" if model == DANCING else "", "832x480", 4, "PW")
+                       "1", "S", 0, seed, sound, "A" if model == "multitalk" else "",
+                       poses, "V" if model == DANCING else "", resolution, 4, "PW", prompt, *others)
         return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
                         strict=True))
 
@@ -791,6 +794,38 @@ def test_the_line_says_how_long_it_takes_by_a_run_that_was_made_alike(form, tmp_
     name = run()
     assert form(*shot)["line"].endswith(f"About 17 min, at 2 min a clip as in run {name}.")
     assert "About" not in form(["svi-tom.safetensors"], 810)["line"]
+
+
+def test_the_line_says_which_run_generate_resumes_or_extends(form, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from loop import WanGP, settings
+    from PIL import Image
+
+    monkeypatch.setattr(form_line, "running_outputs", lambda: tmp_path)
+    wgp, given = WanGP(tmp_path), settings("shot", 3, prompt="one")
+
+    def line(frames, **changes):
+        asked = {"images": {"image_start": given["image_start"]}, "seed": 7,
+                 "resolution": given["resolution"]} | changes
+        return form(["svi-shot.safetensors"], frames, **asked)["line"]
+
+    def says(does, clips):
+        return (f"This {does} run {wgp.run.name}, which has {clips}. For a new video, change the "
+                "seed, or set \"SVI run\" to new.")
+
+    assert wgp.generate(given | {"stop_after": 1})
+    assert says("resumes", "1 clip") in line(241)
+    assert wgp.generate(given)
+    assert "run " not in line(241).partition("About")[0], "it is finished, and this is a new one"
+    assert says("extends", "3 clips") in line(405)
+    other = Image.new("RGB", given["image_start"].size, "red")
+    for changes in ({"seed": 8}, {"prompt": "two"}, {"resolution": "832x480"},
+                    {"guidance": 5.0}, {"images": {"image_start": other}},
+                    {"images": {"image_start": True}}):
+        assert "This extends" not in line(405, **changes), changes
+    release = wgp.run.lock()
+    assert "This extends" not in line(405), "it is being made"
+    release()
 
 
 def test_the_line_counts_the_clips_of_a_sound(form, tmp_path):

@@ -228,9 +228,24 @@ def test_an_early_stop_gives_a_whole_video_and_can_be_resumed(wgp: WanGP, whole:
     assert len(shown(wgp)) == 2 * chain.length(2, 5) - 1 == len(of_pieces(wgp.run))
     wgp.forget()
     assert wgp.generate(asked) and wgp.made == [3, 4]
-    assert np.array_equal(shown(wgp), expected)
-    # it has frames that are gone
-    assert wgp.video != first and len(videos.read(first)) == 2 * chain.length(2, 5) - 1
+    assert np.array_equal(shown(wgp), expected) and wgp.video == first
+
+
+@pytest.mark.parametrize("id", KINDS)
+def test_a_stopped_run_grows_in_its_video_and_a_finished_video_stays(
+        wgp: WanGP, whole: Whole, id: str):
+    asked = settings(id, 3, prompt="one")
+    for clips in (1, 2, 3):
+        assert wgp.generate(asked | {"stop_after": clips})
+    finished, frames = wgp.video, shown(wgp)
+    assert [*wgp.folder.glob("*.mp4")] == [finished]
+    for clips in (4, 5):
+        assert wgp.generate(resuming.extended(wgp.run, 5 - len(wgp.run.done()))
+                            | {"stop_after": clips}), wgp.error
+    assert {*wgp.folder.glob("*.mp4")} == {finished, wgp.video}
+    assert wgp.video == Path(wgp.run.about.video) != finished
+    assert np.array_equal(videos.read(finished), frames)
+    assert np.array_equal(shown(wgp), whole(settings(id, 5, prompt="one")))
 
 
 @pytest.mark.parametrize("pauses", [False, True])

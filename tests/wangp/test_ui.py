@@ -68,7 +68,7 @@ def fill(page, label: str, value: str) -> None:
     field.press("Tab")
 
 
-def line(page, text: str):
+def line(page, text: str | re.Pattern[str]):
     """Waits for a text in the line below the number of frames."""
     page.locator("#svi_line").get_by_text(text).first.wait_for()
 
@@ -304,3 +304,5 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     page.locator(".block", has_text="Load Settings From").locator("visible=true").locator(
         "input[type=file]").first.set_input_files(video)
     line(page, "SVI-Shot: 2 clips, 161 frames, 10.1 s.")
+    fill(page, "Number of frames", "243")
+    line(page, re.compile("This extends run .*, which has 2 clips"))

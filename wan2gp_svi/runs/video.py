@@ -9,7 +9,7 @@ import contextlib
 import errno
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -58,20 +58,22 @@ def count_frames(video: Path) -> int:
     return count
 
 
-def holds(video: Path, pieces: Sequence[Piece]) -> int | None:
+def holds(video: Path, pieces: Sequence[Piece], tails: Mapping[Path, int] | None = None
+          ) -> int | None:
     """How many of `pieces`, from the first on, make up `video`; None if it is something else, such
-    as another video of as many frames."""
+    as another video of as many frames. `tails`: frames that may follow a piece that is the last.
+    """
     try:
         left = count_frames(video)
         if not pieces or not begins_with(video, pieces[0][0]):
             return None
     except VideoError:
         return None
-    for number, (_, length) in enumerate(pieces):
-        if left <= 0:
-            return number if left == 0 and number else None
+    for number, (piece, length) in enumerate(pieces, 1):
         left -= length
-    return len(pieces) if left == 0 else None
+        if left in (0, (tails or {}).get(piece, 0)):
+            return number
+    return None
 
 
 def begins_with(video: Path, piece: Path) -> bool:

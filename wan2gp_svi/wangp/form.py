@@ -10,6 +10,21 @@ from ..variants import CLIP_FRAMES, SEED_STEP, VARIANTS, Variant
 
 AUTO, OFF, NEW = "auto", "off", "new"
 STORYBOARD = "svi_storyboard"  #: the setting that holds one, in `storyboard.parse`'s text
+#: WanGP's settings that decide what a clip shows, and that `About` has no field of its own for
+DECIDING = (
+    "apg_switch", "attention_sparsity", "cfg_star_switch", "cfg_zero_step", "film_grain_intensity",
+    "film_grain_saturation", "flow_shift", "force_fps", "guidance2_scale", "guidance3_scale",
+    "guidance_phases", "guidance_scale", "loras_multipliers", "model_switch_phase",
+    "motion_amplitude", "NAG_alpha", "NAG_scale", "NAG_tau", "negative_prompt",
+    "num_inference_steps", "override_attention", "perturbation_end_perc", "perturbation_layers",
+    "perturbation_start_perc", "perturbation_switch", "RIFLEx_setting", "sample_solver",
+    "self_refiner_certain_percentage", "self_refiner_f_uncertainty", "self_refiner_plan",
+    "self_refiner_setting", "skip_steps_cache_type", "skip_steps_multiplier",
+    "skip_steps_start_step_perc", "slg_end_perc", "slg_layers", "slg_start_perc", "slg_switch",
+    "spatial_upsampler_param", "spatial_upsampler_param2", "spatial_upsampler_prompt",
+    "spatial_upsampling", "switch_threshold", "switch_threshold2", "temporal_upsampling",
+)
+
 _SEED_STEP = "seed_times"  # a setting of earlier versions
 _MOTION_FRAMES = tuple(sorted({variant.motion_frames for variant in VARIANTS.values()}))
 _MASKED = "5 cfg"  # 5 motion frames, all of them in the mask

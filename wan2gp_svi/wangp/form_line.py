@@ -17,6 +17,7 @@ from ..text import count, duration, roughly, sentence
 from ..variants import CLIP_FRAMES
 from . import stop_button
 from .check.findings import NO_LORA, Checked, check
+from .check.request import Request
 from .check.telling import (
     for_page,
     running_addresses,
@@ -25,7 +26,7 @@ from .check.telling import (
     running_loras,
     running_outputs,
 )
-from .form import AUTO, DEFAULTS, NEW, OFF, STORYBOARD, Custom, SettingsError
+from .form import AUTO, DECIDING, DEFAULTS, NEW, OFF, STORYBOARD, Custom, SettingsError
 from .log import without
 from .plan import STOCK_MAXIMA, Plan, clips_of, frames_of
 
@@ -36,14 +37,14 @@ _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
              "audio_prompt_type": "audio_prompt_type", "video_guide": "video_guide",
              "video_prompt_type": "video_prompt_type", "resolution": "resolution",
              "num_inference_steps": "num_inference_steps",
-             "multi_prompts_gen_type": "multi_prompts_gen_type"}
+             "multi_prompts_gen_type": "multi_prompts_gen_type", "prompt": "prompt"}
+_SETTINGS |= {name: name for name in DECIDING if name not in _SETTINGS}
 _IMAGES = ("image_start", "image_end")
-COMPONENTS = ("tab_id", "main", "state", "prompt", "generate_btn", "number_frames_row",
+COMPONENTS = ("tab_id", "main", "state", "generate_btn", "number_frames_row",
               "image_prompt_type_radio", "custom_settings_rows", "sliding_window_overlap",
               *_SETTINGS, *_IMAGES)
 # warnings that belong to the line, because they say what SVI's variant rests on
 _ABOUT_LORAS = {"lora-download", "no-lora", "override", "unknown-lora"}
-_NEWEST = 20  # runs that are looked at for the time that a video takes
 _MESSAGE = "svi_message"  # in WanGP's state of a page: what to show once the form is filled
 _SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
@@ -144,7 +145,7 @@ class FormLine:
         box = _wrap(rows, visible=not _has_settings(self._model(components["state"].value)[1]))
         above = components["number_frames_row"]
         row, line, opened = _below(above)
-        settings = [name for name in _SETTINGS if name in components]
+        settings = [name for name in _SETTINGS if hasattr(components.get(name), "change")]
         custom = [part for one in rows for part in _inputs(one)]
         self._slots = _slot_names(len(custom))
         sliders = {name: components[name] for name in _SLIDERS if name in components}
@@ -202,7 +203,7 @@ class FormLine:
 
     def said(self, checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
         """What the line says of `checked`'s result where SVI is on, or was."""
-        return words(checked, inputs, True) + _time(checked, inputs)
+        return words(checked, inputs, True) + _by_runs(checked, inputs)
 
     def _inputs(self, state: Any, model_def: Mapping[str, Any], images: Mapping[str, Any],
                 values: Sequence[Any]) -> dict[str, Any]:
@@ -222,7 +223,7 @@ class FormLine:
             chosen = inputs["custom_settings"]
             checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
                             running_loras(architecture), running_addresses(), running_limits())
-            texts = words(checked, inputs, was_on == architecture) + _time(checked, inputs)
+            texts = words(checked, inputs, was_on == architecture) + _by_runs(checked, inputs)
             if checked.plan is not None:
                 was_on = architecture
             elif ours and _turned_off(chosen):
@@ -263,15 +264,23 @@ class FormLine:
         return find(state) if callable(find) else state["model_type"]
 
 
-def _time(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
-    """How long a video will take, by the newest run that was made alike, if there is one."""
-    from ..runs.state import seconds_a_clip
-    from ..runs.store import FOLDER, Store  # loads torch
+def _by_runs(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
+    """What the newest runs tell of a video: which of them it resumes or extends, and how long it
+    takes, by one that was made alike."""
+    from ..runs.state import State, seconds_a_clip, state  # these load torch
+    from ..runs.store import FOLDER, Store
+    from .matching import NEWEST, unasked
 
-    outputs, plan = running_outputs(), checked.plan
+    outputs, plan, texts = running_outputs(), checked.plan, []
     if outputs is None or plan is None or checked.errors:
         return []
-    for run in islice(Store(outputs / FOLDER).runs(), _NEWEST):
+    prompts = Request(plan, "", {}, inputs, {}).prompts
+    if (run := unasked(outputs, plan, inputs, running_config() or {}, prompts)) is not None:
+        done = len(run.done())
+        does = "extends" if state(run, done) is State.FINISHED else "resumes"
+        texts.append(f"This {does} run {run.name}, which has {count(done, 'clip')}. For a new "
+                     "video, change the seed, or set \"SVI run\" to new.")
+    for run in islice(Store(outputs / FOLDER).runs(), NEWEST):
         made = run.about.settings
         alike = run.about.variant == plan.variant.id and all(
             made.get(name) == inputs.get(name)
@@ -279,8 +288,8 @@ def _time(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
         each = seconds_a_clip(run) if alike else None
         if each is not None:
             whole = roughly(each * clips_of(plan, inputs))
-            return [f"About {whole}, at {roughly(each)} a clip as in run {run.name}."]
-    return []
+            return [*texts, f"About {whole}, at {roughly(each)} a clip as in run {run.name}."]
+    return texts
 
 
 def _tell(state: dict[str, Any]) -> None:

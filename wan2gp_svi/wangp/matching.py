@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +21,23 @@ from torch import Tensor
 from .. import chain, files
 from ..runs import record
 from ..runs.record import About, Clip, StoreError
-from ..runs.state import State, reason
+from ..runs.state import State, is_running, reason
 from ..runs.store import FOLDER, Run, Store
 from ..storyboard import same_clips
 from ..text import cut, sentence
 from . import board, pose_video, sound
-from .form import AUTO, NEW, STORYBOARD, SettingsError
+from .form import AUTO, DECIDING, NEW, STORYBOARD, SettingsError
 from .frames import to_uint8
 from .media import MediaError
-from .plan import Plan, clips_of, first_image, required
+from .plan import Plan, clips_of, file_name, first_image, required
 from .recorder import Recording
 from .resuming import check_redo
 
+NEWEST = 20  #: runs that the form looks at
 _START, _POSES, _OF_SERVER = "start image", "pose video", "server "
 
-#: WanGP's settings that decide what a clip shows, and that `About` has no field of its own for
-DECIDING = (
-    "apg_switch", "attention_sparsity", "cfg_star_switch", "cfg_zero_step", "film_grain_intensity",
-    "film_grain_saturation", "flow_shift", "force_fps", "guidance2_scale", "guidance3_scale",
-    "guidance_phases", "guidance_scale", "loras_multipliers", "model_switch_phase",
-    "motion_amplitude", "NAG_alpha", "NAG_scale", "NAG_tau", "negative_prompt",
-    "num_inference_steps", "override_attention", "perturbation_end_perc", "perturbation_layers",
-    "perturbation_start_perc", "perturbation_switch", "RIFLEx_setting", "sample_solver",
-    "self_refiner_certain_percentage", "self_refiner_f_uncertainty", "self_refiner_plan",
-    "self_refiner_setting", "skip_steps_cache_type", "skip_steps_multiplier",
-    "skip_steps_start_step_perc", "slg_end_perc", "slg_layers", "slg_start_perc", "slg_switch",
-    "spatial_upsampler_param", "spatial_upsampler_param2", "spatial_upsampler_prompt",
-    "spatial_upsampling", "switch_threshold", "switch_threshold2", "temporal_upsampling",
-)
-#: the same in WanGP's configuration, with what WanGP assumes where it says nothing; None: unknown
+#: like DECIDING, in WanGP's configuration, with what WanGP assumes where it says nothing; None:
+#: unknown
 _SERVER = {
     "int8_kernels": None, "kernel_precision": None, "mixed_precision": "0",
     "text_encoder_quantization": "int8", "transformer_dtype_policy": "",
@@ -228,16 +217,9 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
     for run in store.runs():
         names.add(run.name)
         had = run.about
-        other_seed = had.ended == State.STOPPED if random else had.seed != about.seed
-        if had.base is not None or other_seed:
+        if not _lacks_clips(run, about, random):
             continue
-        done, different = run.done(), _differences(had.decides, about.decides)
-        wanted = min(had.clips, about.clips) if random else about.clips
-        unfinished = len(done) == wanted and had.ended != State.FINISHED
-        lacks_clips = len(done) < wanted and run.begun() or unfinished
-        other = _made_otherwise(run, about.sound, about.asks)
-        if not lacks_clips or other or not _prompts_fit(run, done, about):
-            continue
+        different = _differences(had.decides, about.decides)
         if different:
             same_start = had.decides.get(_START) == about.decides[_START]
             if had.variant == about.variant and same_start:
@@ -258,6 +240,52 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
     if near:
         say(near[min(near)])
     return None
+
+
+def _lacks_clips(run: Run, about: About, random: bool) -> bool:
+    """Whether a run is what `about` asks for and lacks clips, whatever else decides the picture."""
+    had = run.about
+    other_seed = had.ended == State.STOPPED if random else had.seed != about.seed
+    if had.base is not None or other_seed:
+        return False
+    done = run.done()
+    wanted = min(had.clips, about.clips) if random else about.clips
+    unfinished = len(done) == wanted and had.ended != State.FINISHED
+    return ((len(done) < wanted and run.begun() or unfinished)
+            and not _made_otherwise(run, about.sound, about.asks)
+            and _prompts_fit(run, done, about))
+
+
+def unasked(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope, prompts: Sequence[str]
+            ) -> Run | None:
+    """The run that Generate would resume or extend although "SVI run" does not name it, as far as
+    the settings tell; of the newest runs. None if there is none."""
+    if plan.requested_run != AUTO or _pixels(first_image(inputs.get("image_start"))) is None:
+        return None
+    seed, clips = int(inputs.get("seed") or 0), clips_of(plan, inputs)
+    asked, asks = list(map(_in_line, prompts)) or [""], board.keys(plan.board)
+    heard = list(sound.find(sound.given(inputs)).heard) if plan.sound else []
+    repeat = max(1, min(plan.variant.prompt_repeat, clips // len(asked)))
+    for run in islice(Store(outputs / FOLDER).runs(), NEWEST):
+        had, kept = run.about, run.about.settings
+        about = replace(had, seed=seed, clips=clips, asked=asked, repeat=repeat, sound=heard,
+                        asks=asks)
+        alike = Run(run.folder, replace(had, asked=list(map(_in_line, had.asked))))
+        if (all(inputs.get(name) == kept.get(name) for name in ("model_type", "resolution"))
+                and _lora_names(inputs) == _lora_names(kept)
+                and _lacks_clips(alike, about, seed < 0)
+                and not _differences(had.decides, _changed(run, plan, inputs, server))
+                and not is_running(run)):
+            return run
+    return None
+
+
+def _in_line(prompt: str) -> str:
+    return " ".join(prompt.split())
+
+
+def _lora_names(inputs: _Scope) -> list[str]:
+    return [file_name(name) for name in inputs.get("activated_loras") or []]
 
 
 def _named(store: Store, wish: str, about: About, random: bool) -> Run:

@@ -109,6 +109,9 @@ class Recording:
         self.asked = run.about  #: with what is asked for this time
         self.clips: list[Clip] = [*takewhile(self._is_usable, run.done()[:total])]
         self.taken_over = len(self.clips)
+        # the user may like a finished video better than one that is extended
+        extends = run.about.ended == State.FINISHED and self.taken_over >= run.about.clips
+        self._begun = None if extends else run.video  # what grows
         self._pieces = _before(run) + [
             piece for clip in self.clips for piece in run.pieces(clip, last=False)]
         self._seeds: list[int] = []
@@ -332,9 +335,11 @@ class Recording:
             files.write(target, partial(join, [piece for piece, _ in self._shown_pieces()]))
             return
         if self._video is None:
-            before = self.run.video
+            before = self._begun
             same = before if before and before.suffix == target.suffix else None
-            held = holds(same, self._pieces) if same else None
+            tails = {self.run.pieces(clip, last=True)[0][0]: clip.tail for clip in self.clips
+                     if not clip.tail_stays}
+            held = holds(same, self._pieces, tails) if same else None
             self._video = GrowingVideo(same if same and held else target, held or 0, self.say,
                                        self._track())
         self._grow(None, self._current.last)

@@ -15,6 +15,7 @@ from ..plan import ARCHITECTURES, Plan, accelerates, active_loras, file_name, fi
 #: our key in the server's configuration: the attention mode that "auto" means on this machine
 AUTO_ATTENTION = "auto attention"
 
+_MODES: dict[Any, str] = {0: "G", 1: "W", 2: "FG"}  # their numbers before WanGP 11.20
 _QUANTISED = re.compile(r"quanto|int[48]|fp8|nvfp4|nf4|gguf|q\d_")
 
 
@@ -77,6 +78,24 @@ class Request:
     @property
     def continues(self) -> bool:
         return bool(set(self.inputs.get("image_prompt_type") or "") & set("VL"))
+
+    @property
+    def prompt_mode(self) -> str:
+        mode = self.inputs.get("multi_prompts_gen_type")
+        return _MODES.get(mode, str(mode or "PW"))
+
+    @property
+    def by_line(self) -> bool:
+        """Whether each line is a prompt, rather than each paragraph."""
+        return "P" not in self.prompt_mode and self.prompt_mode != "FG"
+
+    @property
+    def prompts(self) -> list[str]:
+        """The lines or paragraphs."""
+        lines = [line for line in str(self.inputs.get("prompt") or "").splitlines()
+                 if not line.strip().startswith("#")]
+        parts = lines if self.by_line else re.split(r"\n\s*\n", "\n".join(lines))
+        return [part for part in parts if part.strip()]
 
     @cached_property
     def multipliers(self) -> list[str]:

@@ -7,7 +7,6 @@ says so, reports of users.
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from ...text import count
 from ...variants import CLIP_FRAMES, identify
@@ -26,7 +25,6 @@ _480P = 480 * 832
 _CROPPED = 1.2  # a ratio of two shapes that is worth a warning
 _LCM_STEPS = 8  # that WanGP's lcm makes at most
 _EULER_STEPS = 8  # up to here, one that does nothing counts
-_MODES: dict[Any, str] = {0: "G", 1: "W", 2: "FG"}  # their numbers before WanGP 11.20
 _CACHES = {"tea": "TeaCache", "mag": "MagCache"}
 
 
@@ -252,14 +250,9 @@ def image_shape(request: Request) -> Advice:
 
 
 def prompts(request: Request) -> Advice:
-    mode = request.inputs.get("multi_prompts_gen_type")
-    mode = _MODES.get(mode, str(mode or "PW"))
-    lines = [line for line in str(request.inputs.get("prompt") or "").splitlines()
-             if not line.strip().startswith("#")]
-    paragraphs = [part for part in re.split(r"\n\s*\n", "\n".join(lines)) if part.strip()]
-    by_line = "P" not in mode and mode != "FG"
-    number = len([line for line in lines if line.strip()] if by_line else paragraphs)
-    what, clips = "lines" if by_line else "paragraphs", clips_of(request.plan, request.inputs)
+    mode, number, clips = request.prompt_mode, len(request.prompts), clips_of(
+        request.plan, request.inputs)
+    what = "lines" if request.by_line else "paragraphs"
     fix = "set each paragraph to be the prompt of a new sliding window, as the profile does"
     if number > 1 and mode == "FG" and request.variant.stream:
         yield "prompts", (
