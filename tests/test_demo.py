@@ -366,17 +366,34 @@ def test_the_highest_name_is_below_the_title_of_a_narrow_curve(pair):
     assert all(name.get_window_extent().y1 < below for name in axes.texts)
 
 
-@pytest.mark.parametrize("ends", [(1, 8), (5, 5, 5), (9, 9.5, 10)])
-def test_names_that_would_lie_upon_each_other_are_moved_apart(pair, ends):
-    drift = takes.Drift("the background", tuple((0.0, 0.0, end) for end in ends))
-    axes = picture.draw(None, (pair * 2)[: len(ends)], drift).figure.axes[-1]
-    highest = axes.get_ylim()[1]
-    places = sorted(name.xy[1] for name in axes.texts if name.get_text() != "just noticed")
+@pytest.mark.parametrize("clips", [1, 3])
+@pytest.mark.parametrize("ends", [(1, 8), (5, 5, 5), (9, 9.5, 10), (1, 1, 33, 22), (1, 1, 1, 1)])
+def test_names_that_would_lie_upon_each_other_are_moved_apart(pair, ends, clips):
+    drift = takes.Drift("the background", tuple((0.0, 0.0, end)[-clips:] for end in ends))
+    ways = [*takes.ways("2.0", compare=True).items()][: len(ends)]
+    named = [Take(name, way, pair[0].clips[:clips], (PROMPT,) * clips) for name, way in ways]
+    page = picture.draw(None, named, drift)
+    page.figure.canvas.draw()
+    axes = page.figure.axes[-1]
+    names = [name for name in axes.texts if name.get_text() != "just noticed"]
+    shown = sorted((name.get_window_extent() for name in names), key=lambda box: box.y0)
+    assert all(lower.y1 <= upper.y0 for lower, upper in zip(shown, shown[1:], strict=False))
+    assert shown[0].y0 >= axes.bbox.y0 - 2 and shown[-1].x1 <= page.width
     if ends == (1, 8):
-        assert places == [1, pytest.approx(0.87 * highest)]
-    else:
-        assert np.diff(places) == pytest.approx(0.3 * highest)
-    assert places[0] > 0 and places[-1] <= highest
+        assert sorted(name.xy[1] for name in names)[1] == pytest.approx(0.87 * axes.get_ylim()[1])
+
+
+@pytest.mark.parametrize("clips", [1, 2, 3])
+def test_the_picture_of_few_clips_has_no_empty_half(pair, monkeypatch, clips):
+    drawn = []
+    monkeypatch.setattr(picture.Page, "picture", lambda page, *place: drawn.append(place))
+    short = [told(take.way, take.clips[:clips]) for take in pair]
+    page = picture.draw(None, short, takes.Drift("the background", ((1.0,) * clips,) * 2))
+    page.figure.canvas.draw()
+    assert page.width - max(x + width for x, _, width, *_ in drawn) < 170
+    words = [text for part in (page.figure, page.figure.axes[-1]) for text in part.texts]
+    words.append(page.figure.axes[-1].title)
+    assert max(text.get_window_extent().x1 for text in words) <= page.width
 
 
 # ------------------------------------------------------------------------------------------ command

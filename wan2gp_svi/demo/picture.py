@@ -18,8 +18,11 @@ from .world import HEIGHT, WIDTH
 
 COLOURS = (ORANGE, BLUE, "#a58b5f", "#7b9e3f")  #: of the takes, in their order
 LEFT, RIGHT, TOP, FOOT = 218, 64, 108, 44  #: pixels around everything
-PAGE, GAP = 1600, 8  #: pixels of the page's width, and between pictures
-CURVE, ABOVE = 170, 56  #: pixels of the curve's height, and from the pictures to it
+PAGE, NARROW, GAP = 1600, 860, 8  #: pixels of the page's width, at least, and between pictures
+LARGEST = 5  #: pixels for one of a take, as in the video: few clips are not blown up
+CURVE, ABOVE = 170, 56  #: pixels of the height of two takes' curve, and from the pictures to it
+MORE = 40  #: pixels for each further take
+NAME = 25.5  #: pixels of a line of a name beside the curve
 COLUMNS = 6
 SVI = 1  #: the take that is drawn over the others
 
@@ -39,27 +42,30 @@ def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], drift: Drift) ->
     shortest = min(video.shape[1] for _, _, video in rows)
     # backwards: a single one is the last, for all begin with the same image
     shown = np.linspace(shortest - 1, 0, len(chosen)).round().astype(int).tolist()[::-1]
-    wide = (PAGE - LEFT - RIGHT) / len(chosen)
-    wide = min(wide, 3 * WIDTH + GAP)  # few clips are not blown up
+    wide = min((PAGE - LEFT - RIGHT) / len(chosen), LARGEST * WIDTH + GAP)
     tall = (wide - GAP) * HEIGHT / WIDTH + GAP
-    page = Page(PAGE, TOP + tall * len(rows) + ABOVE + CURVE + 2 * FOOT)
-    page.text(24, 22, verdict(takes[:2], drift), fontsize=19, weight="bold", color=INK,
-              va="top")
-    prompts = textwrap.shorten(f"One image; {_quoted(takes[-1].prompts)}", 150, placeholder=" …")
-    page.text(24, 62, prompts, fontsize=14, color=FAINT, va="top")
+    width = max(LEFT + wide * len(chosen) + RIGHT, NARROW)
+    title = textwrap.fill(verdict(takes[:2], drift), int(width / 16))
+    down, curve = 32 * title.count("\n"), CURVE + MORE * (len(takes) - 2)
+    top = TOP + down
+    page = Page(width, top + tall * len(rows) + ABOVE + curve + 2 * FOOT)
+    page.text(24, 22, title, fontsize=19, weight="bold", color=INK, va="top")
+    prompts = textwrap.shorten(f"One image; {_quoted(takes[-1].prompts)}", int(150 * width / PAGE),
+                               placeholder=" …")
+    page.text(24, 62 + down, prompts, fontsize=14, color=FAINT, va="top")
     moments = ("Each column is one moment, from the first frame to the last." if len(chosen) > 1
                else "The pictures are the last frame of each video.")
     page.text(24, page.height - 20, f"Made by the demo model. {moments}", fontsize=12.5,
               color=FAINT, va="bottom")
     for row, (name, colour, video) in enumerate(rows):
-        y = TOP + row * tall
+        y = top + row * tall
         page.text(LEFT - 18, y + (tall - GAP) / 2, textwrap.fill(name, 16), fontsize=15,
                   weight="bold", color=colour, ha="right", va="center")
         for column, picture in enumerate(pictures(video[:, shown])):
             page.picture(LEFT + column * wide, y, wide - GAP, tall - GAP, picture)
-    y = TOP + tall * len(rows) + ABOVE
-    _curve(page.axes(LEFT, y, wide * len(chosen) - GAP, CURVE), drift,
-           [take.name for take in takes], chosen)
+    y = top + tall * len(rows) + ABOVE
+    names = [textwrap.fill(take.name, int((wide / 2 + RIGHT) / 14)) for take in takes]
+    _curve(page.axes(LEFT, y, wide * len(chosen) - GAP, curve), curve, drift, names, chosen)
     return page
 
 
@@ -68,9 +74,10 @@ def columns(clips: int) -> list[int]:
     return sorted({round(at) for at in np.linspace(0, clips - 1, min(COLUMNS, clips))})
 
 
-def _curve(axes: Axes, drift: Drift, names: Sequence[str], chosen: Sequence[int]) -> None:
+def _curve(axes: Axes, height: float, drift: Drift, names: Sequence[str], chosen: Sequence[int]
+           ) -> None:
     """Each clip is under its picture: the first and the last are half a picture from the edges.
-    `names`: of the takes, at the ends of their curves."""
+    `names`: of the takes, at the ends of their curves; `height` of the axes in pixels."""
     clips = len(drift.values[0])
     margin = 0.5 * (clips - 1) / (len(chosen) - 1) if len(chosen) > 1 else 0.5
     highest = max(1.08 * np.max(drift.values), 2 * NOTICED)
@@ -82,11 +89,13 @@ def _curve(axes: Axes, drift: Drift, names: Sequence[str], chosen: Sequence[int]
                   clip_on=False, zorder=4 if number == SVI else 3)
     ends = sorted(zip((values[-1] for values in drift.values), names, COLOURS, strict=False))
     # the highest may have two lines, and the title of a narrow curve is above it
-    places = _apart([end for end, _, _ in ends], 0.3 * highest, 0.87 * highest)
+    line = NAME / height * highest
+    places = _apart([max(end, line / 2) for end, _, _ in ends],
+                    [line * max(2, name.count("\n") + 1) for _, name, _ in ends], 0.87 * highest)
     for place, (_, name, colour) in zip(places, ends, strict=True):
-        axes.annotate(textwrap.fill(name, 12), (clips, place), xytext=(12, 0),
-                      textcoords="offset points", fontsize=13, weight="bold", color=colour,
-                      va="center", annotation_clip=False)
+        axes.annotate(name, (clips, place), xytext=(12, 0), textcoords="offset points",
+                      fontsize=13, weight="bold", color=colour, va="center", annotation_clip=False,
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     axes.set(xlim=(1 - margin, clips + margin), ylim=(0, highest))
     axes.set_xticks([clip + 1 for clip in chosen], [f"clip {clip + 1}" for clip in chosen])
     axes.locator_params(axis="y", nbins=4)
@@ -97,13 +106,17 @@ def _curve(axes: Axes, drift: Drift, names: Sequence[str], chosen: Sequence[int]
                    loc="left", color=INK, pad=12)
 
 
-def _apart(wanted: Sequence[float], least: float, highest: float) -> list[float]:
-    """Rising numbers near the wanted ones, at least `least` apart and at most `highest`."""
+def _apart(wanted: Sequence[float], tall: Sequence[float], highest: float) -> list[float]:
+    """Rising numbers near the wanted ones and at most `highest`. Things around them that are so
+    `tall` do not overlap."""
+    least = [0.0, *((one + other) / 2 for one, other in zip(tall, tall[1:], strict=False))]
     places: list[float] = []
-    for value in wanted:
-        places.append(max(value, places[-1] + least) if places else value)
+    for value, apart in zip(wanted, least, strict=True):
+        places.append(max(value, places[-1] + apart) if places else value)
+    most = highest
     for at in reversed(range(len(places))):
-        places[at] = min(places[at], highest - least * (len(places) - 1 - at))
+        places[at] = min(places[at], most)
+        most = places[at] - least[at]
     return places
 
 
