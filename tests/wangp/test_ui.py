@@ -304,5 +304,8 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     page.locator(".block", has_text="Load Settings From").locator("visible=true").locator(
         "input[type=file]").first.set_input_files(video)
     line(page, "SVI-Shot: 2 clips, 161 frames, 10.1 s.")
+    with page.expect_file_chooser() as chooser:  # the video holds no image
+        page.get_by_text("Click to Upload").locator("visible=true").first.click()
+    chooser.value.set_files(picture)
     fill(page, "Number of frames", "243")
     line(page, re.compile("This extends run .*, which has 2 clips"))
