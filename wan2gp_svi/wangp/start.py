@@ -9,13 +9,14 @@ from typing import Any
 from .. import location
 from . import loading
 from .handler import extend
-from .log import say, without
+from .log import say, watch, without
 from .plan import SMALL
 from .recorder import Frames
 
 
 def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
     """Extends WanGP's Wan handler -> a `save_video` that takes SVI's clips too. Never raises."""
+    watch()
     try:
         from models.wan.wan_handler import family_handler
         from shared.utils import prompt_parser
