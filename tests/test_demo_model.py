@@ -291,6 +291,38 @@ def test_the_wangp_that_it_started_ends_with_it(run, wangp, tmp_path):
     assert started.returncode == 128 + signal.SIGTERM
 
 
+@pytest.mark.skipif(os.name == "nt", reason="sends Ctrl+C to a group of programs")
+def test_ctrl_c_lets_the_wangp_that_it_started_end_by_itself(run, wangp, tmp_path):
+    assert run()[0] == 0
+    write(wangp, {"mmgp/__init__.py": "", "wan2gp_svi/demo/in_wangp/cpu.py":
+                  "import sys, time\ntry:\n    print('began', flush=True)\n    time.sleep(100)\n"
+                  "except KeyboardInterrupt:\n    time.sleep(1)\n    print('saved its queue')\n"
+                  "    sys.exit(130)\n"})
+    line = ["-m", "wan2gp_svi", "demo-model", wangp, "--weights", tmp_path / "weights", "--start"]
+    with subprocess.Popen([sys.executable, *line], stdout=subprocess.PIPE, encoding="utf-8",
+                          stderr=subprocess.STDOUT, start_new_session=True) as started:
+        while started.stdout.readline() != "began\n":
+            assert started.poll() is None
+        os.killpg(started.pid, signal.SIGINT)
+        assert started.stdout.read() == "saved its queue\n"
+    assert started.returncode == 130
+
+
+@pytest.mark.parametrize(("end", "code"), [("", 0), ("sys.exit(130)", 130), ("sys.exit()", 0),
+                                           ("sys.exit('why')", 1), ("1 / 0", 1)])
+def test_wangp_ends_without_an_abort_of_the_threads_that_it_leaves(tmp_path, end, code):
+    write(tmp_path, {"torch.py": "class cuda:\n    is_available = staticmethod(lambda: True)\n",
+                     "wgp.py": "import atexit, os, sys\n\nclass Thread:\n"
+                               "    def __del__(self, write=os.write):\n"
+                               "        write(1, b'abort')\n\nsys.left = Thread()\n"
+                               f"atexit.register(print, 'saved its queue')\n{end}\n"})
+    found = subprocess.run([sys.executable, Path(record.__file__).with_name("cpu.py")],
+                           cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+                           capture_output=True, encoding="utf-8")
+    assert (found.stdout, found.returncode) == ("saved its queue\n", code)
+    assert ("ZeroDivisionError" in found.stderr) == (end == "1 / 0")
+
+
 @pytest.mark.parametrize(("changes", "wanted"), [
     ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
 def test_how_threads_wait_is_set_before_torch_reads_it(tmp_path, changes, wanted):

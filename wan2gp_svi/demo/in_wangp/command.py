@@ -106,4 +106,8 @@ def _start(wangp: Path, options: Iterable[str]) -> int:
     script = wangp / PACKAGE / "demo/in_wangp/cpu.py"
     # an exception, with which `call` ends WanGP too; alone, WanGP would keep its port
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    return subprocess.call([sys.executable, str(script), *options], cwd=wangp)
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl+C is for WanGP, which then ends
+    try:
+        return subprocess.call([sys.executable, str(script), *options], cwd=wangp)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -10,6 +10,8 @@ the WanGP that runs.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib.util
 import os
 import runpy
@@ -232,7 +234,22 @@ def main(options: Sequence[str]) -> None:
         options = ["--attention", "sdpa", *options]
     sys.path[0] = str(Path.cwd())
     sys.argv = ["wgp.py", *options]
-    runpy.run_path("wgp.py", marks, run_name="__main__")
+    code = [1]
+    atexit.register(_leave, code)  # the first to be registered is the last to be called
+    try:
+        runpy.run_path("wgp.py", marks, run_name="__main__")
+        code[0] = 0
+    except SystemExit as error:
+        code[0] = error.code if isinstance(error.code, int) else int(error.code is not None)
+        raise
+
+
+def _leave(code: Sequence[int]) -> None:
+    """Ends Python where WanGP's threads may still work, which torch would answer by aborting."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(*code)
 
 
 if __name__ == "__main__":
