@@ -970,6 +970,31 @@ def test_the_tab_is_among_wangps_plugins_and_not_in_its_configuration():
     assert set(plugin.requested) >= set(tab.COMPONENTS)
 
 
+def test_the_list_follows_runs_that_another_page_begins_or_ends(store: Store, monkeypatch):
+    gradio = MagicMock()
+    gradio.skip.return_value = "as it is"
+    monkeypatch.setattr(tab, "gr", gradio)
+    wgp = {"save_path": str(store.folder.parent), "get_gen_info": lambda state: {}}
+    shown = tab.Tab(None, wgp, None)
+    monkeypatch.setattr(shown, "refreshed", lambda *_: "refreshed")
+
+    def look(news: list) -> str:
+        return shown.looked("", [], {}, news)
+
+    run = make(store)
+    news = store.news()
+    assert look(news) == "as it is", "nothing is read where there is no news"
+    other = make(store, 0)
+    assert look(news) == "refreshed"
+    release, idle = run.lock(), store.news()
+    news = store.news()
+    assert look(news) == look(idle) == "refreshed", "a clip may have been added"
+    release()
+    assert look(news) == "refreshed" and look(store.news()) == "as it is"
+    store.remove(other)
+    assert look(news) == "refreshed"
+
+
 def test_what_svis_own_plugin_has_to_say_is_at_the_top_of_the_tab(monkeypatch):
     module, said = plugins(), []
     tab.offer(module, print)

@@ -271,6 +271,13 @@ def test_a_name_is_shown_as_it_was_typed(wangp, wangp_copy, serve_wangp, tmp_pat
         opened.locator("#svi_victims input").click()
         opened.screenshot(path=tmp_path / "named.png", full_page=True)
         assert chosen.count() == 2
+        write_run(outputs, 2, "shot", 5, 3, 1, State.STOPPED, ["a ship"])  # another program's
+        newest = next(Store(outputs / "svi").runs())
+        page.row_says(newest.name, "a ship")
+        release = newest.lock()
+        page.row_says(newest.name, "running")
+        release()
+        page.row_says(newest.name, "stopped")
     assert "Traceback" not in page.log, page.log[-4000:]
 
 

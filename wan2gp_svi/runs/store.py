@@ -267,6 +267,12 @@ class Store:
             with contextlib.suppress(StoreError):
                 yield self.open(name)
 
+    def news(self) -> list[tuple[str, float, bool]]:
+        """What is another list as soon as there is news of a run, without reading any: its name,
+        when it was recorded, and whether it is running."""
+        return [(name, written, files.is_locked(self.folder / name))
+                for name, written in self._written().items()]
+
     def unreadable(self, but: Collection[str] = ()) -> Iterator[tuple[Path, str]]:
         """The folders that this version cannot read as runs, and why; `but`: names of runs that it
         can read."""
@@ -403,12 +409,17 @@ class Store:
 
     def _names(self) -> list[str]:
         """Of runs, the newest first."""
+        written = self._written()
+        return sorted(written, key=lambda name: written[name], reverse=True)
+
+    def _written(self) -> dict[str, float]:
+        """When runs were recorded, by their names."""
         written: dict[str, float] = {}
         for path in self.folder.glob("*/run.json"):
             with contextlib.suppress(OSError):  # just being removed
                 if not path.parent.name.endswith(REMOVED):
                     written[path.parent.name] = path.stat().st_mtime
-        return sorted(written, key=lambda name: written[name], reverse=True)
+        return written
 
 
 def is_busy(name: str) -> StoreError:

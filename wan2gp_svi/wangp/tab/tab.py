@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ...runs.record import StoreError
-from ...runs.state import is_running
 from ...runs.store import FOLDER, Run, Store
 from .. import form_line, visitors
 from . import actions, doctor, lora_files, pose_preview, view
@@ -32,6 +31,7 @@ ABOUT = ("<style>#svi_run .pending, #svi_runs .pending {opacity: 1 !important}</
          "Each clip is saved as soon as it is done. So you can resume a run that failed or was "
          "stopped, extend it, or redo it from any clip. <b>Click a run.</b>")
 EVERY = 5  # seconds between two looks at a running run
+IDLE = 15  # seconds between two looks for runs that another page or program begins
 
 
 def offer(plugins: Any, say: Callable[[str], None]) -> None:
@@ -115,7 +115,7 @@ class Tab:
             refresh = gr.Button("Refresh", scale=0, min_width=120, elem_id="svi_refresh")
         if visitors.is_off(self.wgp):
             gr.Markdown(visitors.OFF, elem_id="svi_visitors")
-        self.names, self.shown = gr.State([]), gr.State([])
+        self.names, self.shown, self.news = gr.State([]), gr.State([]), gr.State([])
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 self.runs = gr.Dataset(
@@ -131,9 +131,12 @@ class Tab:
            [self.runs, self.names], panel.outputs, **one_by_one).then(
                None, None, None, js=scroll_to("svi_run", "nearest"))
         # a change of a hidden component, by which WanGP tells of an opened tab, is none in gradio 6
-        _, *fresh = [on(event, self.refreshed, [panel.chosen, self.shown, self.plugin.state],
-                        self.all_outputs(panel), **one_by_one)
-                     for event in (here.select, refresh.click, self.timer.tick)]
+        looks = [panel.chosen, self.shown, self.plugin.state]
+        fresh = [on(event, work, inputs, self.all_outputs(panel), **one_by_one)
+                 for event, work, inputs in (
+                     (refresh.click, self.refreshed, looks),
+                     (self.timer.tick, self.looked, [*looks, self.news]))]
+        on(here.select, self.refreshed, looks, self.all_outputs(panel), **one_by_one)
         if desk is not None:
             for done in (*fresh, panel.removed):
                 on(done.then, desk.looked, [desk.state],
@@ -146,17 +149,27 @@ class Tab:
 
     def all_outputs(self, panel: RunPanel) -> list[Any]:
         """What `refreshed` updates."""
-        return [self.runs, self.names, self.shown, self.empty, self.timer, *panel.outputs]
+        return [self.runs, self.names, self.shown, self.news, self.empty, self.timer,
+                *panel.outputs]
+
+    def looked(self, chosen: str, shown: list[Any], state: dict[str, Any], news: list[Any]) -> Any:
+        """`refreshed`, if there may be something new."""
+        now = self.store.news()
+        busy = actions.is_expected(self.wgp, state) or any(running for *_, running in now)
+        return self.refreshed(chosen, shown, state) if busy or now != news else gr.skip()
 
     def refreshed(self, chosen: str, shown: list[Any] | None = None,
                   state: dict[str, Any] | None = None) -> dict[Any, Any]:
         """The list of runs and the panel of the chosen one, as they are now. Rows that are `shown`
         already are not sent again. `state` of the page: whether a run is about to begin."""
-        begins = state is not None and actions.is_expected(self.wgp, state)
+        news, begins = self.store.news(), (
+            state is not None and actions.is_expected(self.wgp, state))
+        busy = begins or any(running for *_, running in news)
         rows, names = view.rows(self.store)
-        values = {self.names: names, self.shown: rows, **self.panel.show(chosen, clicked=False),
+        values = {self.names: names, self.shown: rows, self.news: news,
+                  **self.panel.show(chosen, clicked=False),
                   self.empty: gr.update(value=view.empty(self.store.folder), visible=not rows),
-                  self.timer: gr.Timer(active=begins or any(map(is_running, self.store.runs())))}
+                  self.timer: gr.Timer(EVERY if busy else IDLE, active=True)}
         if rows != shown:
             values[self.runs] = gr.Dataset(samples=rows, visible=bool(rows))
         return values
