@@ -540,6 +540,24 @@ def test_what_a_page_sends_that_is_older_than_wangps_start_is_refused_with_what_
     assert helpers.picked(names, 0) == panel.tab.run(names[0]).name
 
 
+def test_a_name_is_saved_and_that_of_a_running_run_is_refused_in_a_toast(
+        store: Store, shown: list[str], monkeypatch: pytest.MonkeyPatch):
+    gradio = MagicMock(Button=lambda *_, **__: MagicMock())
+    monkeypatch.setattr(run_panel, "gr", gradio)
+    made = SimpleNamespace(wgp={}, plugin=MagicMock(), desk=None, store=store, run=store.open,
+                           refreshed=lambda name: {}, all_outputs=lambda panel: [])
+    monkeypatch.setattr(helpers.gr, "Textbox", lambda lines=1, buttons=(), **_: None, raising=False)
+    save = run_panel.RunPanel(made).rename.click.call_args.args[0]
+    run = make(store)
+    save(run.name, "the storm")
+    assert store.open(run.name).about.label == "the storm" and not shown
+    release = run.lock()
+    assert save(run.name, "calm") == "skip"
+    assert shown == [f"Run {run.name} is running. Name it when it is finished."]
+    release()
+    assert store.open(run.name).about.label == "the storm"
+
+
 # ------------------------------------------------------------------------------------- WanGP's form
 
 class WanGP(dict):
@@ -642,7 +660,8 @@ def test_the_profile_to_begin_with_is_one_for_the_forms_model(model: str, offere
 
 
 @pytest.mark.parametrize(("there", "then"), [
-    ("mammoths", "a kite waits"), ("", "a kite waits"), ("a box waits", "a box waits")])
+    ("mammoths", "a kite waits"), ("an octopus", "a kite waits"), ("", "a kite waits"),
+    ("a box waits", "a box waits")])
 def test_the_demo_model_gets_no_prompt_that_is_wangps_example(
         tmp_path: Path, monkeypatch, there: str, then: str):
     monkeypatch.setattr(new_video.location, "HOME", tmp_path)
