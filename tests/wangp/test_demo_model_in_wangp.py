@@ -251,4 +251,6 @@ def test_the_tab_begins_with_the_profile_of_the_model_that_is_chosen(tree, serve
         page.get_by_role("tab", name="SVI", exact=True).click()
         browser.choose(page, profile, "SVI-Film - 50 Steps")
         page.get_by_role("tab", name="Media Generator").first.click()
-        begins_with("SVI-Film - 50 Steps")  # the user's choice stays
+        page.get_by_role("tab", name="SVI", exact=True).click()
+        page.wait_for_timeout(5000)  # longer than it takes to choose another
+        assert profile.input_value() == "SVI-Film - 50 Steps", "the user's choice stays"
