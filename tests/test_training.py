@@ -16,6 +16,7 @@ import fast  # noqa: E402
 import fit  # noqa: E402
 import flow  # noqa: E402
 import optim  # noqa: E402
+import seams  # noqa: E402
 import svi  # noqa: E402
 import vae  # noqa: E402
 from schedule import Stage  # noqa: E402
@@ -98,7 +99,7 @@ def test_a_still_picture_that_changes_costs_more_than_one_that_is_wrong(monkeypa
         error[:, :, ::2] *= -1
     monkeypatch.setattr(network, "encode", lambda coder, pixels: torch.zeros(1, 16, 3, 2, 2))
     monkeypatch.setattr(network, "decode", lambda coder, latents: video + error)
-    loss, squared = vae.loss_of(None, video)
+    loss, squared, _ = vae.loss_of(None, video)
     # 0.1 + 4 * 0.01, and the changes: from the first frame in 4 of 9, from the one before in 8
     wanted = 0.14 if wrong == "alike" else 0.14 + vae.STILL * 0.2 * (4 + 8) / 9
     assert loss.item() == pytest.approx(wanted, rel=1e-3) and squared.item() == pytest.approx(0.01)
@@ -226,6 +227,34 @@ def test_a_clip_is_to_begin_with_its_motion_frame_whose_faults_fade():
     for number, (scene, each) in enumerate(zip(scenes, turns, strict=True)):
         x, y = (world.centres(scene, each[:1])[0, 0] // 8).int().tolist()
         assert not added[number, :, 0, y, x].any(), "an object moves on"
+
+
+def test_what_a_vae_changes_in_its_own_frames_costs_most_where_a_clip_begins(monkeypatch):
+    made = torch.rand(2, 16, seams.LATENTS, 8, 12)
+    shown = data.from_bytes(torch.randint(256, (2, 3, 13, 64, 96), dtype=torch.uint8))
+    monkeypatch.setattr(network, "encode", lambda coder, video: video)
+
+    def cost(*wrong: int) -> float:
+        off = torch.zeros(1, 1, seams.MOTION, 1, 1)
+        off[:, :, list(wrong)] = 0.1
+        monkeypatch.setattr(network, "decode", lambda coder, latents:
+                            shown if latents is made else latents + off)
+        return seams.changed(None, made).item()
+
+    assert cost() == 0
+    assert cost(0) > 2 * cost(4) > 0
+
+
+def test_the_vae_learns_to_give_its_own_frames_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(seams, "_made", lambda *_: torch.randn(4, 16, seams.LATENTS, 8, 12))
+    monkeypatch.setattr(vae, "BATCH", {9: 1})
+    monkeypatch.setattr(seams, "CLIP_FRAMES", 9)
+    first = network.autoencoder(model.vae_file())
+    state = seams.train(tmp_path, time.monotonic() + 600, torch.device("cpu"), first,
+                        {"shot": network.transformer()}, seconds=0.1, clips=2)
+    assert state is not None
+    names = [name for name, tensor in first.state_dict().items() if not tensor.equal(state[name])]
+    assert any("encoder" in name for name in names) and any("decoder" in name for name in names)
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (2, 16, 48), (2, 48, 16)])

@@ -189,9 +189,10 @@ class Chains:
             self.actions[number] = scene.action
 
     @torch.no_grad()
-    def put(self, samples: flow.Samples, chained: bool) -> None:
+    def put(self, samples: flow.Samples, chained: bool) -> Tensor | None:
         """Adds a clip of each chain to the samples, in place of the oldest; then continues the
-        chains (`chained`) or replaces them by new ones."""
+        chains (`chained`) or replaces them by new ones -> the latents of the clips that the model
+        made for that."""
         n, count = self.motion.shape[2], len(self.scenes)
         reference = self.reference if self.variant.ref_pad_num else None
         turns = data.turns(self.before, self.turns, n)
@@ -221,7 +222,7 @@ class Chains:
         samples.put(where.to(self.device), latents, y, ends, frame, words)
         if not chained:
             self.renew(list(range(count)))
-            return
+            return None
         # in parts of a batch's size, which the model is compiled for
         split = (whole.split(BATCH) for whole in
                  (y, ends.to(self.device), frame, words.to(self.device)))
@@ -229,6 +230,7 @@ class Chains:
         for part in parts:
             self.motion[part] = self.shown(latent[part])[:, :, -n:]
         self._follow(turns)
+        return latent
 
     @torch.no_grad()
     def wanted(self, scenes: list[world.Scene], turns: Tensor, y: Tensor) -> Tensor:

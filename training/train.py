@@ -1,7 +1,7 @@
 """Trains the demo model and its SVI LoRAs: `python training/train.py FOLDER [--minutes M]`.
 
 Resumes where the last call stopped. FOLDER gets checkpoints, the log and, at the end, the weights.
-Takes about 40 minutes on one H100; on a CPU it would take weeks.
+Takes about 50 minutes on one H100; on a CPU it would take weeks.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from pathlib import Path
 import base
 import export
 import fast
+import seams
 import svi
 import torch
 import vae
-from safetensors.torch import save_file
+from diffusers.models import WanTransformer3DModel
+from safetensors.torch import load_file, save_file
 from torch.nn import Module
 
 from wan2gp_svi.demo import model, network
 
-FILES = {"vae": model.VAE, "base": model.TRANSFORMER, **model.ADAPTERS}
+FIRST = f"first-{model.VAE}"
+FILES = {"vae": FIRST, "base": model.TRANSFORMER, **model.ADAPTERS, "seams": model.VAE}
 
 
 def main() -> int:
@@ -51,10 +54,14 @@ def _stage(name: str, folder: Path, until: float, device: torch.device) -> bool:
             state, kind = vae.train(folder, until, device), torch.float16
         tensors = export.vae(state or {})
     else:
-        coder = Module.to(network.autoencoder(model.vae_file(folder)), device)
+        coder = Module.to(network.autoencoder(load_file(folder / FIRST)), device)
         if name == "base":
             state, kind = base.train(folder, until, device, coder), torch.bfloat16
             tensors = export.transformer(state or {})
+        elif name == "seams":
+            with fast.convolutions():
+                state = seams.train(folder, until, device, coder, _models(folder, device))
+            kind, tensors = torch.float16, export.vae(state or {})
         else:
             dit = Module.to(network.transformer(model.transformer_file(folder)), device)
             state, kind = svi.train(folder, until, device, coder, dit, name), torch.float16
@@ -63,6 +70,13 @@ def _stage(name: str, folder: Path, until: float, device: torch.device) -> bool:
         save_file({key: tensor.to("cpu", kind).contiguous() for key, tensor in tensors.items()
                    if "img_emb.proj.1." not in key}, file)
     return bool(state)
+
+
+def _models(folder: Path, device: torch.device) -> dict[str, WanTransformer3DModel]:
+    """The transformer with each LoRA."""
+    base = model.transformer_file(folder)
+    return {name: Module.to(network.transformer(
+        model.fused(base, model.adapter_file(name, folder))), device) for name in model.ADAPTERS}
 
 
 if __name__ == "__main__":

@@ -38,25 +38,16 @@ def train(folder: Path, until: float, device: torch.device, seconds: float = SEC
     """The VAE's state dict, or None if there is more to train."""
     torch.manual_seed(1)
     vae = nn.Module.to(begun(), device).train().requires_grad_(True)
-    outer = (vae.encoder.conv_in, vae.decoder.conv_out, vae.quant_conv, vae.post_quant_conv)
-    edges = {id(p) for layer in outer for p in layer.parameters()}
-    matrices = [p for p in vae.parameters() if p.squeeze().dim() > 1 and id(p) not in edges]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in vae.parameters() if id(p) not in chosen]
-    optimizer = Optimizer(matrices, others, 6e-3, 1e-3, mean=0.998)
+    optimizer = optimizer_of(vae)
     stage = Stage("vae", seconds, folder, until, optimizer)
     stage.resume()
     started = time.monotonic()
-    pool = _pool(clips, device)
+    pool = videos(clips, device)
     stage.say(f"{len(pool)} clips drawn in {time.monotonic() - started:.0f} s")
 
     def step(frames: int) -> Tensor:
         optimizer.zero()
-        one = torch.randint(len(pool), (BATCH[frames], 1), device=device)
-        first = torch.randint(CLIP_FRAMES - frames + 1, (BATCH[frames], 1), device=device)
-        chosen = pool[one, first + torch.arange(frames, device=device)]
-        video = data.from_bytes(chosen).transpose(1, 2)
-        loss, squared = loss_of(vae, video)
+        loss, squared, _ = loss_of(vae, drawn(pool, frames))
         loss.backward()
         optimizer.step()
         return squared
@@ -75,6 +66,16 @@ def train(folder: Path, until: float, device: torch.device, seconds: float = SEC
     return vae.state_dict()
 
 
+def optimizer_of(vae: AutoencoderKLWan, rate: float = 1.0) -> Optimizer:
+    """`rate` multiplies the learning rates."""
+    outer = (vae.encoder.conv_in, vae.decoder.conv_out, vae.quant_conv, vae.post_quant_conv)
+    edges = {id(p) for layer in outer for p in layer.parameters()}
+    matrices = [p for p in vae.parameters() if p.squeeze().dim() > 1 and id(p) not in edges]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in vae.parameters() if id(p) not in chosen]
+    return Optimizer(matrices, others, 6e-3 * rate, 1e-3 * rate, mean=0.998)
+
+
 @torch.no_grad()
 def begun() -> AutoencoderKLWan:
     """A VAE for which a video without motion is the same picture again and again, exactly."""
@@ -91,7 +92,7 @@ def begun() -> AutoencoderKLWan:
     return vae
 
 
-def _pool(clips: int, device: torch.device) -> Tensor:
+def videos(clips: int, device: torch.device) -> Tensor:
     """[N, T, 3, H, W] uint8: scenes, some without motion, and moving textures."""
     pool = torch.empty(clips, CLIP_FRAMES, 3, world.HEIGHT, world.WIDTH, dtype=torch.uint8,
                        device=device)
@@ -107,7 +108,16 @@ def _pool(clips: int, device: torch.device) -> Tensor:
     return pool
 
 
-def loss_of(vae: AutoencoderKLWan, video: Tensor) -> tuple[Tensor, Tensor]:
+def drawn(pool: Tensor, frames: int) -> Tensor:
+    """A batch of so many frames in a row."""
+    one = torch.randint(len(pool), (BATCH[frames], 1), device=pool.device)
+    first = torch.randint(CLIP_FRAMES - frames + 1, (BATCH[frames], 1), device=pool.device)
+    chosen = pool[one, first + torch.arange(frames, device=pool.device)]
+    return data.from_bytes(chosen).transpose(1, 2)
+
+
+def loss_of(vae: AutoencoderKLWan, video: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss, the mean squared error, and the latents."""
     with torch.autocast("cuda", torch.bfloat16, enabled=video.is_cuda):
         latents = network.encode(vae, video).float()
         noise = NOISE * (torch.rand(len(video), 1, 1, 1, 1, device=video.device) < 0.5)
@@ -124,7 +134,7 @@ def loss_of(vae: AutoencoderKLWan, video: Tensor) -> tuple[Tensor, Tensor]:
     calm = 1 - torch.maximum(moving, moving[:, :, :1])
     changes = (error - error[:, :, :1]).abs() + (error - error.roll(1, 2)).abs()
     loss = loss + STILL * (changes * calm).mean()
-    return loss + 1e-3 * latents.square().mean(), squared.mean().detach()
+    return loss + 1e-3 * latents.square().mean(), squared.mean().detach(), latents
 
 
 @torch.no_grad()
