@@ -268,7 +268,8 @@ def test_start_with_an_mmgp_that_is_a_folder_of_wangp(run, wangp, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("subprocess.call",
                         lambda command, cwd: started.append((command[2:], cwd)) or 0)
-    assert run("--start", "--server-port", "7861")[0] == 0
+    code, said = run("--start", "--server-port", "7861")
+    assert code == 0 and "Next: on WanGP's page, open its tab SVI" in said
     assert started == [(["--server-port", "7861"], wangp)]
 
 

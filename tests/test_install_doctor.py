@@ -142,7 +142,9 @@ def test_a_git_clone_with_commit_branch_and_edits_beside_the_hooks(say, wangp, d
     hooked_source = (wangp / "wgp.py").read_bytes()
     write(wangp, {"wgp.py": bare})
     git(wangp, "init", "-q", "-b", "main")
-    git(wangp, "add", "wgp.py")
+    others = {f"models/ü{number}.py": b"1" for number in range(doctor.EDITED + 2)}
+    write(wangp, others)
+    git(wangp, "add", "wgp.py", *others)
     git(wangp, "commit", "-q", "-m", "t")
     write(wangp, {"wgp.py": hooked_source.replace(b"\n", b"\r\n")})
     assert say()[1][0].startswith("  1. git has no filter that keeps the hooks")
@@ -153,6 +155,10 @@ def test_a_git_clone_with_commit_branch_and_edits_beside_the_hooks(say, wangp, d
     assert ", branch main; edited besides the hooks: models/wan/any2video.py (not in git)" in line
     write(wangp, {"wgp.py": b"# mine\n" + hooked_source})
     assert "edited besides the hooks: wgp.py, models" in "\n".join(say()[0])
+    write(wangp, dict.fromkeys(list(others)[1:], b"2"))
+    (wangp / list(others)[0]).unlink()
+    assert "(not in git), models/ü0.py, models/ü1.py, " in "\n".join(say()[0])
+    assert ", models/ü7.py, 2 more" in "\n".join(say()[0])
     (wangp / ".git/HEAD").write_text("broken")
     assert "Git: a clone that git cannot read" in say()[0]
 

@@ -246,7 +246,8 @@ def test_what_a_vae_changes_in_its_own_frames_costs_most_where_a_clip_begins(mon
 
 
 def test_the_vae_learns_to_give_its_own_frames_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(seams, "_made", lambda *_: torch.randn(2, 16, seams.LATENTS, 8, 12))
+    monkeypatch.setattr(seams, "ends_of_chains",
+                        lambda *_: torch.randn(2, 16, seams.LATENTS, 8, 12))
     monkeypatch.setattr(seams, "BATCH", 1)
     monkeypatch.setattr(vae, "BATCH", {9: 1})
     monkeypatch.setattr(seams, "CLIP_FRAMES", 9)

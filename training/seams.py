@@ -48,7 +48,8 @@ def train(folder: Path, until: float, device: torch.device, first: AutoencoderKL
     stage = Stage("seams", seconds, folder, until, optimizer)
     stage.resume()
     started = time.monotonic()
-    made = torch.cat([_made(name, first, dit, chains, device) for name, dit in models.items()])
+    made = torch.cat([ends_of_chains(name, first, dit, chains, device)
+                      for name, dit in models.items()])
     pool = vae.videos(clips, device)
     stage.say(f"{len(made)} clips made and {len(pool)} drawn in {time.monotonic() - started:.0f} s")
 
@@ -74,8 +75,8 @@ def train(folder: Path, until: float, device: torch.device, first: AutoencoderKL
     return coder.state_dict()
 
 
-def _made(name: str, coder: AutoencoderKLWan, dit: WanTransformer3DModel, chains: int,
-          device: torch.device) -> Tensor:
+def ends_of_chains(name: str, coder: AutoencoderKLWan, dit: WanTransformer3DModel, chains: int,
+                   device: torch.device) -> Tensor:
     """Latents of the ends of clips that a model made in chains."""
     gathering = svi.Chains.begin(VARIANTS[name], svi.RECIPES[name], chains, coder, dit, device)
     samples = flow.Samples.empty(chains, device)

@@ -39,8 +39,8 @@ EXAMPLES = {
                    "storyboard --prompts story.txt --clips 9 --out board.txt"),
     "check": ("check settings.json", "check queue.zip"),
     "drift": ("drift outputs/boat.mp4", "drift boat.mp4 --reference boat.png --out reports"),
-    "demo-model": ("demo-model . --start", "demo-model . --start --process settings.json",
-                   "demo-model . --remove"),
+    "demo-model": ("demo-model ../Wan2GP --start", "demo-model ../Wan2GP --remove",
+                   "demo-model ../Wan2GP --start --process settings.json"),
 }
 
 
@@ -117,7 +117,8 @@ def _add_command(commands: Any, name: str, help: str, *parents: argparse.Argumen
                  ) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name, parents=parents, help=help, description=f"{sentence(help)}.",
-        epilog=examples("in WanGP's folder and with its Python",
+        epilog=examples("in the folder that you downloaded SVI for WanGP to, with WanGP's Python"
+                        if name == "demo-model" else "in WanGP's folder and with its Python",
                         *(f"{_PROGRAM} {example}" for example in EXAMPLES[name])),
         formatter_class=argparse.RawDescriptionHelpFormatter)
     return command

@@ -25,6 +25,7 @@ from wan2gp_svi.wangp import contract
 PACKAGES = ("torch", "mmgp", "gradio", "huggingface_hub")
 ENVIRONMENTS = ("env", "venv", ".venv", "env_venv", "env_uv", "env_conda")  # of WanGP's installer
 WAIT = 20  # seconds for a program that should answer at once
+EDITED = 8  # files of WanGP that are named
 QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version",
          "--format=csv,noheader,nounits")
 NOTHING = "No problems found."
@@ -184,6 +185,13 @@ def _git(wangp: Path, patches: list[Patch]) -> list[str]:
                 edited.append(patch.path)
         except Refused:
             edited.append(f"{patch.path} (not in git)")
+    differ = ask("git", "-c", "core.quotePath=false", "diff", "--no-ext-diff", "--name-only",
+                 "HEAD", folder=wangp, seconds=WAIT)
+    hooked = {patch.path for patch in patches}
+    others = [path for path in differ.text.splitlines() if path not in hooked]
+    edited += others[:EDITED]
+    if more := others[EDITED:]:
+        edited.append(f"{len(more)} more")
     name = branch.text.strip()
     of = "no branch" if name == "HEAD" else f"branch {name}"
     return [f"Git: commit {commit}, {of}; edited besides the hooks: {', '.join(edited) or 'none'}"]

@@ -71,9 +71,10 @@ def _add(wangp: Path, options: argparse.Namespace) -> None:
     changes = record.added(wangp, files)
     carry_out(wangp, changes)
     state = f"was added to {wangp}" if changes else f"is in {wangp} already, complete"
+    then = "restart WanGP, open" if options.start is None else "on WanGP's page, open"
     print(f"The demo model {state} ({size(sum(map(len, files.values())), 0)}).",
-          f"Next: restart WanGP, open its tab SVI, choose \"{next(iter(finetune.PROFILES))}\", and "
-          "press New video, then Generate.", "Pictures to start from:",
+          f"Next: {then} its tab SVI, choose \"{next(iter(finetune.PROFILES))}\", and press "
+          "New video, then Generate.", "Pictures to start from:",
           *(f"  {wangp / name}" for name in files if name.endswith(".png")), sep="\n", flush=True)
 
 
