@@ -4,7 +4,6 @@ import argparse
 import ast
 import importlib
 import json
-import os
 import re
 import sys
 import zipfile
@@ -772,7 +771,9 @@ def test_the_form_is_wangps_own_while_svi_is_off(form, capsys):
 
 def test_the_line_says_how_long_it_takes_by_a_run_that_was_made_alike(form, tmp_path, monkeypatch):
     pytest.importorskip("torch")
-    from wan2gp_svi.runs.record import About
+    import torch
+
+    from wan2gp_svi.runs.record import About, Clip
     from wan2gp_svi.runs.store import FOLDER, Store
 
     monkeypatch.setattr(form_line, "running_outputs", lambda: tmp_path)
@@ -782,9 +783,7 @@ def test_the_line_says_how_long_it_takes_by_a_run_that_was_made_alike(form, tmp_
         about = About("shot", "SVI-Shot", 9, 7, 16.0, ["one"], ["one"], 1, {}, settings | changes)
         made = Store(tmp_path / FOLDER).new(about, {})
         for number in range(3):
-            path = made.path(number, ".json")
-            path.write_bytes(b"{}")
-            os.utime(path, (0, 100 * number))
+            made.add(Clip(number, "one", 7, 80, seconds=100), [], {"m": torch.zeros(1)})
         return made.name
 
     shot = (["svi-shot.safetensors"], 810)

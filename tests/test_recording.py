@@ -25,7 +25,7 @@ from wan2gp_svi import chain
 from wan2gp_svi.drift.layout import provenance
 from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.runs import video as video_module
-from wan2gp_svi.runs.state import State, is_stopping, keep_running, state
+from wan2gp_svi.runs.state import State, is_stopping, keep_running, seconds_a_clip, state
 from wan2gp_svi.runs.store import STOP, room, room_beside
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import matching, resuming, stop_button
@@ -494,6 +494,24 @@ def test_an_encoder_that_fails_ends_the_video_and_loses_no_clip(
     assert wgp.generate(asked), wgp.error
     assert wgp.made == [1, 2, 3][made:], "what was made is not made again"
     assert np.array_equal(shown(wgp), expected) and not unfinished(wgp)
+
+
+def test_a_clip_says_how_long_it_took_to_make_and_no_break_counts(wgp: WanGP):
+    def slowly(window: int) -> bool:
+        time.sleep(0.2)
+        return True
+
+    asked, wgp.pipe.before = settings("shot", 3), slowly
+    assert wgp.generate(asked | {"stop_after": 1})
+    wgp.writer.before = lambda path: not path.name.startswith("0003.")
+    wgp.generate(asked)
+    wgp.writer.before = lambda path: True
+    time.sleep(1)
+    wgp.forget()
+    assert wgp.generate(asked), wgp.error
+    first, second, saved_later = (clip.seconds for clip in wgp.run.done())
+    assert 0.2 <= first < 1 and 0.2 <= second < 1 and saved_later == 0
+    assert seconds_a_clip(wgp.run.done()) == min(first, second)
 
 
 def test_nothing_is_written_after_a_clip_that_could_not_be(

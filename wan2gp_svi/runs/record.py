@@ -48,6 +48,7 @@ class Clip:
                   them up when another clip follows, unless `tail_stays`
     `after`       the hash of the state of the previous clip
     `asks`        what the storyboard asked of it, besides; see `storyboard.Row.key`
+    `seconds`     that it took to make; 0 if unknown
     `holds`       its files: name -> SHA-256 and size in bytes
     """
 
@@ -59,6 +60,7 @@ class Clip:
     tail_stays: bool = False
     after: str = ""
     asks: str = ""
+    seconds: float = field(default=0, compare=False)
     holds: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
@@ -125,7 +127,7 @@ FIELDS: dict[type, dict[str, Kind]] = {
     Clip: {
         "number": number(0, 99_999), "prompt": _TEXT, "seed": _SEED, "frames": _FRAMES,
         "tail": _FRAMES, "tail_stays": Kind("true or false", lambda one: isinstance(one, bool)),
-        "after": _LINE, "asks": _TEXT,
+        "after": _LINE, "asks": _TEXT, "seconds": number(0, 10**7, float),
         "holds": Kind(
             "up to 3 files of a clip, each with its SHA-256 and its size", _holds,
             lambda one: {name: (digest, size) for name, (digest, size) in one.items()}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -83,30 +82,19 @@ def _progress(run: Run, done: Sequence[Clip]) -> str:
 
 
 def seconds_left(run: Run, done: Sequence[Clip]) -> float | None:
-    """How long the clips to come take, by the time between the newest of those on disk.
-
-    None if fewer than two clips say so. A break between two clips, for which nobody knows the
-    length, does not count: the median takes the shorter time.
-    """
-    each = seconds_a_clip(run, len(done))
+    """How long the clips to come take, by those that are `done`; None if these do not say."""
+    each = seconds_a_clip(done)
     if each is None:
         return None
-    written = run.path(len(done) - 1, ".json").stat().st_mtime
-    passed = min(time.time() - written, each)  # a clip that takes longer than usual
+    begun = (run.folder / "run.json").stat().st_mtime  # written as each clip begins
+    passed = min(time.time() - begun, each)  # a clip that takes longer than usual
     return max(0.0, each * (run.about.clips - len(done)) - passed)
 
 
-def seconds_a_clip(run: Run, clips: int | None = None) -> float | None:
-    """How long the newest of the first `clips` clips of a run took (None: of all on disk), by the
-    time between them; None if unknown."""
-    first = run.about.base[1] if run.about.base else 0
-    records = sorted(run.folder.glob("[0-9]*[0-9].json"))[first:clips][-6:]
-    with contextlib.suppress(OSError):
-        written = [path.stat().st_mtime for path in records]
-        if len(written) > 1:
-            return median_low([after - before for before, after in zip(
-                written, written[1:], strict=False)])
-    return None
+def seconds_a_clip(done: Sequence[Clip]) -> float | None:
+    """How long the newest of these clips took; None if no record says so."""
+    took = [clip.seconds for clip in done[-6:] if clip.seconds]
+    return median_low(took) if took else None
 
 
 def rename(run: Run, label: str) -> None:

@@ -285,7 +285,7 @@ def _by_runs(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
         alike = run.about.variant == plan.variant.id and all(
             made.get(name) == inputs.get(name)
             for name in ("model_type", "resolution", "num_inference_steps"))
-        each = seconds_a_clip(run) if alike else None
+        each = seconds_a_clip(run.done()) if alike else None
         if each is not None:
             whole = roughly(each * clips_of(plan, inputs))
             return [*texts, f"About {whole}, at {roughly(each)} a clip as in run {run.name}."]

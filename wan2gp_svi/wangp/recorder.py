@@ -76,8 +76,9 @@ class Frames(list[Any]):
 class _Current:
     """The clip that is made, or handed out if the run has it (`stored`).
 
-    `shown`  frames that WanGP adds to the video
-    `tail`   how many of these the clip loses again if another one follows
+    `shown`    frames that WanGP adds to the video
+    `tail`     how many of these the clip loses again if another one follows
+    `started`  in time.monotonic(); None if the clip was made in an earlier session
     """
 
     number: int
@@ -90,6 +91,7 @@ class _Current:
     shown: int = 0
     tail: int = 0
     last: bool = False
+    started: float | None = field(default_factory=time.monotonic)
 
     @property
     def made_of(self) -> dict[str, str]:
@@ -237,7 +239,7 @@ class Recording:
             return None
         self.say(f"clip {current.number + 1} was made but not saved. SVI saves it now.")
         frames = state.pop("frames")
-        current.state = state
+        current.state, current.started = state, None
         return {"x": frames.float() if frames.is_floating_point() else frames,
                 "latent_slice": state.get("latents")}
 
@@ -312,6 +314,7 @@ class Recording:
 
     def _encode(self, current: _Current, frames: Tensor, write: Callable[..., Any], suffix: str
                 ) -> None:
+        took = 0 if current.started is None else round(time.monotonic() - current.started, 1)
         self.run.forget(current.number)  # its pieces are about to be others
         tail = round(current.tail * frames.shape[1] / current.shown) if current.last else 0
         end = frames.shape[1] - tail
@@ -322,7 +325,8 @@ class Recording:
                 files.write(path, partial(_encoded, write, part))
                 pieces.append(path)
         clip = Clip(current.number, current.prompt, current.seed, end, tail,
-                    after=self.run.seal(self.clips[-1]) if self.clips else "", asks=current.asks)
+                    after=self.run.seal(self.clips[-1]) if self.clips else "", asks=current.asks,
+                    seconds=took)
         self._add(self.run.add(clip, pieces, current.state))
 
     def _add(self, clip: Clip) -> None:
