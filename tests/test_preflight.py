@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from unittest.mock import MagicMock
@@ -671,7 +672,9 @@ def form(monkeypatch):
                    "multitalk": wan.query_model_def("multitalk", {}),
                    DANCING: dance_model()["model"] | wan.query_model_def("i2v", {})}
     wgp = {"get_base_model_type": lambda model: "i2v" if model == DANCING else model,
-           "get_model_def": definitions.__getitem__, "get_max_frames": int}
+           "get_model_def": definitions.__getitem__, "get_max_frames": int,
+           "collect_custom_settings_from_inputs": lambda *_: (chosen,)}
+    chosen = {}
     components = {name: MagicMock() for name in form_line.COMPONENTS}
     components |= {"tab_id": "generate", "custom_settings_rows": []}
     components["state"].value = {"model_type": "i2v"}
@@ -689,7 +692,8 @@ def form(monkeypatch):
 
     def look(loras, frames, was_on="", model="i2v", sound=None, poses=None,
              images=MappingProxyType({"image_start": True}), seed=-1, prompt="one",
-             resolution="832x480", guidance=1.0):
+             resolution="832x480", guidance=1.0, run="auto"):
+        chosen["svi_run"] = run
         others = [guidance if name == "guidance_scale" else None for name in DECIDING
                   if name not in ("loras_multipliers", "num_inference_steps")]
         shown = update({"model_type": model}, was_on, False, images, frames, loras,
@@ -812,11 +816,21 @@ def test_the_line_says_which_run_generate_resumes_or_extends(form, tmp_path, mon
         return (f"This {does} run {wgp.run.name}, which has {clips}. For a new video, change the "
                 "seed, or set \"SVI run\" to new.")
 
+    def took(clips):  # the loop's are too fast
+        for clip in wgp.run.done():
+            wgp.run.record(replace(clip, seconds=60))
+        return f"About {clips} min, at 60 s a clip as in run {wgp.run.name}."
+
     assert wgp.generate(given | {"stop_after": 1})
-    assert says("resumes", "1 clip") in line(241)
+    estimate = took(2)
+    assert line(241).endswith(f"{says('resumes', '1 clip')}<br>{estimate}")
+    assert line(241, run=wgp.run.name).endswith(estimate)
     assert wgp.generate(given)
-    assert "run " not in line(241).partition("About")[0], "it is finished, and this is a new one"
-    assert says("extends", "3 clips") in line(405)
+    whole = took(3)
+    shown = line(241)
+    assert shown.endswith(whole) and "This " not in shown, "it is finished, and this is a new one"
+    assert line(405).endswith(f"{says('extends', '3 clips')}<br>{took(2)}")
+    assert line(405, run=f"{wgp.run.name}@3").endswith(took(3)), "clip 3 is made again"
     other = Image.new("RGB", given["image_start"].size, "red")
     for changes in ({"seed": 8}, {"prompt": "two"}, {"resolution": "832x480"},
                     {"guidance": 5.0}, {"images": {"image_start": other}},

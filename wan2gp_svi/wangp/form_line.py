@@ -266,7 +266,7 @@ class FormLine:
 
 def _by_runs(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
     """What the newest runs tell of a video: which of them it resumes or extends, and how long it
-    takes, by one that was made alike."""
+    takes from there on, by one that was made alike."""
     from ..runs.state import State, seconds_a_clip, state  # these load torch
     from ..runs.store import FOLDER, Store
     from .matching import NEWEST, unasked
@@ -275,20 +275,25 @@ def _by_runs(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
     if outputs is None or plan is None or checked.errors:
         return []
     prompts = Request(plan, "", {}, inputs, {}).prompts
+    store, missing = Store(outputs / FOLDER), clips_of(plan, inputs)
+    name, _, clip = plan.requested_run.partition("@")
+    if name not in (AUTO, NEW):
+        missing -= int(clip) - 1 if clip.isdecimal() else len(store.find(name).done())
     if (run := unasked(outputs, plan, inputs, running_config() or {}, prompts)) is not None:
         done = len(run.done())
+        missing -= done
         does = "extends" if state(run, done) is State.FINISHED else "resumes"
         texts.append(f"This {does} run {run.name}, which has {count(done, 'clip')}. For a new "
                      "video, change the seed, or set \"SVI run\" to new.")
-    for run in islice(Store(outputs / FOLDER).runs(), NEWEST):
+    for run in islice(store.runs(), NEWEST if missing > 0 else 0):
         made = run.about.settings
         alike = run.about.variant == plan.variant.id and all(
             made.get(name) == inputs.get(name)
             for name in ("model_type", "resolution", "num_inference_steps"))
         each = seconds_a_clip(run.done()) if alike else None
         if each is not None:
-            whole = roughly(each * clips_of(plan, inputs))
-            return [*texts, f"About {whole}, at {roughly(each)} a clip as in run {run.name}."]
+            return [*texts, f"About {roughly(each * missing)}, at {roughly(each)} a clip as in run "
+                            f"{run.name}."]
     return texts
 
 
