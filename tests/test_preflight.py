@@ -841,6 +841,13 @@ def test_the_line_says_which_run_generate_resumes_or_extends(form, tmp_path, mon
     release()
 
 
+def test_the_line_is_renewed_when_a_run_begins_or_ends(form):
+    timer = MagicMock()
+    form.line.create(form.line.components, [timer])
+    line, _ = form.gradio.on.call_args_list[-2:]
+    assert timer.tick in line.args[0] and form.line.news == [timer]
+
+
 def test_the_line_counts_the_clips_of_a_sound(form, tmp_path):
     path = sounds.write(tmp_path / "speech.wav", sounds.speech(200))
     shown = form(["svi-talk.safetensors"], 81, model="multitalk", sound=str(path))

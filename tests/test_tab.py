@@ -239,7 +239,7 @@ def test_a_stop_promises_to_resume_only_what_can_be_resumed(store: Store, done: 
 def test_the_button_beside_abort_is_there_while_a_run_of_this_page_is_made(
         store: Store, monkeypatch: pytest.MonkeyPatch):
     gradio, said = MagicMock(update=lambda **changes: changes), []
-    gradio.Timer = lambda *_, active, **__: SimpleNamespace(active=active, tick="tick")
+    gradio.Timer = lambda *_, active, **__: SimpleNamespace(active=active, tick=MagicMock())
     gradio.Info = said.append
     monkeypatch.setitem(sys.modules, "gradio", gradio)
     abort = MagicMock()
@@ -252,22 +252,22 @@ def test_the_button_beside_abort_is_there_while_a_run_of_this_page_is_made(
     look, click = gradio.on.call_args.args[1], gradio.Button().click.call_args.args[0]
     shown = {"visible": True, "value": "Stop after this clip"}
     hidden = {**shown, "visible": False}
-    assert look({})[0] == hidden and look({})[1].active, "WanGP generates something else"
+    assert look({}, "")[0] == hidden and look({}, "")[1].active, "WanGP generates something else"
     gen[stop_button.RUN] = run
-    assert look({})[0] == hidden, "the run has ended"
+    assert look({}, "")[0] == hidden, "the run has ended"
     release = run.lock()
-    assert look({})[0] == shown
-    assert click({})[0] == {**shown, "value": "Cancel the stop"} and len(said) == 1
+    assert look({}, "")[0] == shown
+    assert click({}, "")[0] == {**shown, "value": "Cancel the stop"} and len(said) == 1
     release()
     del gen["status_display"]
-    assert click({})[0] == hidden and not look({})[1].active and len(said) == 1
-    assert stop_button.create({}, wgp) is None, "a WanGP without an Abort button"
+    assert click({}, "")[0] == hidden and not look({}, "")[1].active and len(said) == 1
+    assert stop_button.create({}, wgp) == [], "a WanGP without an Abort button"
 
 
 def test_a_page_that_did_not_start_the_run_says_so_and_can_stop_it(
         store: Store, monkeypatch: pytest.MonkeyPatch):
     gradio, said = MagicMock(update=lambda **changes: changes), []
-    gradio.Timer = lambda *_, active, **__: SimpleNamespace(active=active, tick="tick")
+    gradio.Timer = lambda *_, active, **__: SimpleNamespace(active=active, tick=MagicMock())
     gradio.Info, gradio.Button = said.append, lambda *_, **options: buttons[options["elem_id"]]
     buttons = {"svi_stop_here": MagicMock(), "svi_stop_elsewhere": MagicMock()}
     monkeypatch.setitem(sys.modules, "gradio", gradio)
@@ -283,15 +283,39 @@ def test_a_page_that_did_not_start_the_run_says_so_and_can_stop_it(
     assert "load" in events, "a page that was loaded again"
     click = buttons["svi_stop_elsewhere"].click.call_args.args[0]
     run = make(store)
-    assert look({})[2:4] == ({"visible": False}, "") and not look({})[1].active
+    assert look({}, "")[4:6] == ({"visible": False}, "") and not look({}, "")[1].active
     release = run.lock()
-    here, timer, line, told, other = look({})
+    here, timer, _, _, line, told, other = look({}, "")
     assert here["visible"] is False and line == {"visible": True} and timer.active
     assert f"Run {run.name} is running: clip 3 of 4" in told and other == "Stop after this clip"
-    assert look({stop_button.RUN: run})[2] == {"visible": False}, "it has the button beside Abort"
-    assert click({})[4] == "Cancel the stop" and stop_is_asked(run) and len(said) == 1
+    own = look({stop_button.RUN: run}, "")
+    assert own[4] == {"visible": False}, "it has the button beside Abort"
+    assert click({}, "")[6] == "Cancel the stop" and stop_is_asked(run) and len(said) == 1
     release()
-    assert click({})[2] == {"visible": False} and len(said) == 1
+    assert click({}, "")[4] == {"visible": False} and len(said) == 1
+
+
+def test_a_timer_ticks_once_when_a_run_begins_or_ends(
+        store: Store, monkeypatch: pytest.MonkeyPatch):
+    gradio = MagicMock(update=lambda **changes: changes, skip=lambda: "as before")
+    gradio.Timer = lambda *_, active, **__: SimpleNamespace(active=active, tick=MagicMock())
+    monkeypatch.setitem(sys.modules, "gradio", gradio)
+    abort = MagicMock()
+    abort.parent.children = [abort, gradio.Button()]
+    run, wgp = make(store), {"get_gen_info": lambda state: state}
+    news, = stop_button.create({"abort_btn": abort, "state": MagicMock(),
+                                "status_trigger": MagicMock()}, wgp)
+    look, page = gradio.on.call_args.args[1], {stop_button.RUN: run}
+    assert look(page, "")[2:] == ("", "as before")
+    release = run.lock()
+    timer, seen, ticks = look(page, "")[1:]
+    assert timer.active and seen == run.name and ticks.active
+    assert look(page, seen)[2:] == (run.name, "as before")
+    release()
+    timer, seen, ticks = look(page, seen)[1:]
+    assert not timer.active and seen == "" and ticks.active
+    once, _, outputs = news.tick.call_args.args
+    assert not once().active and outputs == [news]
 
 
 def test_what_can_be_done_with_a_run(store: Store):

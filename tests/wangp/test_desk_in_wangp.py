@@ -50,9 +50,13 @@ def test_one_sitting_at_the_directors_desk(form, tmp_path):
     at = Page(page, work)
     tab = page.get_by_role("tab", name="SVI", exact=True)
     tab.click()
+    page.evaluate("notes = new Set(); setInterval(() => notes.add(document.getElementById("
+                  "'svi_desk_note')?.innerText?.trim()), 20)")
     page.locator("#svi_new_storyboard").click()
     says = page.locator("#svi_desk_note").get_by_text
     says("SVI-Shot: 5 clips, 401 frames, 25.1 s.").wait_for()
+    notes = page.evaluate("[...notes].join(' | ')")
+    assert "Loading" in notes and "no SVI settings" not in notes, notes
     says("A start image is needed").wait_for()
     start = page.locator("#svi_start_image")
     start.locator("input[type=file]").set_input_files(image(tmp_path / "start.png", 0))

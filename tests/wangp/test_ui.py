@@ -290,6 +290,7 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     page.locator("video").first.wait_for()
     page.screenshot(path=tmp_path / "done.png")
     line(page, "SVI-Shot: 2 clips, 161 frames, 10.1 s.")
+    line(page, "a clip as in run")  # known since the run has ended
     browser.choose(page, browser.dropdowns(page)[SETTINGS], "Image2Video lightx2v - 4 Steps")
     page.get_by_role("button", name="Apply").locator("visible=true").first.click()
     line(page, "SVI is off: no SVI LoRA is active. Apply the SVI profile last.")

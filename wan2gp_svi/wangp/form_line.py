@@ -62,8 +62,7 @@ def add(plugin: Any, wgp: Mapping[str, Any]) -> "FormLine":
 
     def post_ui_setup(components: dict[str, Any]) -> dict[Any, Any]:
         if components.get("tab_id", "generate") == "generate":
-            line.create(components)
-            stop_button.create(components, wgp)
+            line.create(components, stop_button.create(components, wgp))
         return {}
 
     plugin.post_ui_setup = post_ui_setup
@@ -134,8 +133,9 @@ class FormLine:
         self.storyboard: Any = None  #: the component with the storyboard's text
         self.components: Mapping[str, Any] = {}
         self.filled: list[Any] = []  #: events, after WanGP has filled the form
+        self.news: list[Any] = []  #: timers that tick when a run begins or ends
 
-    def create(self, components: Mapping[str, Any]) -> None:
+    def create(self, components: Mapping[str, Any], news: list[Any]) -> None:
         """Called by WanGP once its form is there. Without some components there is no line."""
         import gradio as gr
 
@@ -153,6 +153,7 @@ class FormLine:
         galleries = {name: components[name] for name in _IMAGES if name in components}
         values = [*(components[name] for name in settings), *custom[: len(self._slots)]]
         self._settings, self.components = [*settings, *self._slots], components
+        self.news = news
         self.inputs = [components["state"], images, *values]
         slot = f"{_SLOTS[0]}{[*DEFAULTS].index(STORYBOARD) + 1}"
         if slot in self._slots:
@@ -169,7 +170,8 @@ class FormLine:
         work = {"fn": update, "show_progress": "hidden", "queue": False,
                 "inputs": [components["state"], was_on, opened, images, *values],
                 "outputs": [row, line, was_on, opened, box, *sliders.values()]}
-        gr.on([one.change for one in (opened, *values)], trigger_mode="always_last", **work)
+        gr.on([*(one.change for one in (opened, *values)), *(timer.tick for timer in news)],
+              trigger_mode="always_last", **work)
 
         def first(*shown: Any) -> dict[str, Any]:
             return {name: _first(images, gallery.GRADIO_CACHE)

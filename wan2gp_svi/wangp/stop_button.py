@@ -49,17 +49,19 @@ def press(run: Run) -> str:
     return ask_to_stop(run, others_after(run))
 
 
-def create(components: Mapping[str, Any], wgp: Mapping[str, Any]) -> None:
-    """Called by WanGP once its form is there. Without some components there is no button."""
+def create(components: Mapping[str, Any], wgp: Mapping[str, Any]) -> list[Any]:
+    """Called by WanGP once its form is there. Without some components there is no button. Returns
+    the timer, if any, that ticks once when a run begins or ends."""
     import gradio as gr
 
     if not set(COMPONENTS) <= components.keys():
-        return
+        return []
     abort, state = components["abort_btn"], components["state"]
     with abort.parent:
         button = gr.Button(STOP, visible=False, size="md", min_width=1,
                            elem_id="svi_stop_here")
-        timer = gr.Timer(EVERY, active=False)
+        timer, news = gr.Timer(EVERY, active=False), gr.Timer(1, active=False)
+    seen = gr.State("")  # the run that was running
     _place(button, abort, 1)
     events, elsewhere = [components["status_trigger"].change, timer.tick], []
     if set(ELSEWHERE) <= components.keys():
@@ -72,33 +74,38 @@ def create(components: Mapping[str, Any], wgp: Mapping[str, Any]) -> None:
         _place(row, generate, 0)
         events, elsewhere = [components["main"].load, *events], [row, line, other]
 
-    def look(state: Any) -> tuple[Any, ...]:
+    def look(state: Any, seen: str) -> tuple[Any, ...]:
         with without("the button that stops a run"):
             gen = wgp["get_gen_info"](state)
             run = gen.get(RUN)
             running = run is not None and is_running(run)
             found = None if running or not elsewhere else _running(wgp)
-            active = bool(gen.get("status_display")) or found is not None
+            now = run if running else found
+            active = bool(gen.get("status_display")) or now is not None
+            name = "" if now is None else now.name
             return (gr.update(visible=running, value=label(run, running)), gr.Timer(active=active),
+                    name, gr.skip() if name == seen else gr.Timer(active=True),
                     *([gr.update(visible=found is not None), "" if found is None else _told(found),
                        label(found, True)] if elsewhere else []))
-        return (gr.update(visible=False), gr.Timer(active=False),
+        return (gr.update(visible=False), gr.Timer(active=False), seen, gr.skip(),
                 *([gr.update(visible=False), "", gr.skip()] if elsewhere else []))
 
-    def click(find: Callable[[Any], Run | None], state: Any) -> tuple[Any, ...]:
+    def click(find: Callable[[Any], Run | None], state: Any, seen: str) -> tuple[Any, ...]:
         run = find(state)
         with contextlib.suppress(StoreError):  # it has just ended, and the button goes
             if run is not None:
                 gr.Info(press(run))
-        return look(state)
+        return look(state, seen)
 
-    work: dict[str, Any] = {"inputs": [state], "outputs": [button, timer, *elsewhere],
-                            "show_progress": "hidden"}
+    work: dict[str, Any] = {"inputs": [state, seen], "show_progress": "hidden",
+                            "outputs": [button, timer, seen, news, *elsewhere]}
     button.click(partial(click, lambda state: wgp["get_gen_info"](state).get(RUN)), **work)
     if elsewhere:
         other.click(partial(click, lambda _: _running(wgp)), **work)
     # WanGP's own event sets "status_display" before this one
     gr.on(events, look, queue=False, **work)
+    news.tick(lambda: gr.Timer(active=False), None, [news], queue=False, show_progress="hidden")
+    return [news]
 
 
 def _running(wgp: Mapping[str, Any]) -> Run | None:

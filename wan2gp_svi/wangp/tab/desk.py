@@ -325,10 +325,10 @@ class Desk:
         # these do not care what was typed into the editor
         done += [on(self.remove.click, self._remove, [self.state], both, **quiet),
                  on(self.apply.click, self._apply, [self.state, self.text], both, **quiet)]
-        for one in (typed, *done):  # the form has changed, and knows what is wrong with it now
-            one.then(guarded(self._noted), [self.state, self.stamp, *form],
-                     [self.state, self.note, self.cards, self.count, self.title],
-                     show_progress="hidden", **quiet)
+        for event in (*(one.then for one in (typed, *done)),  # the form has changed
+                      *(timer.tick for timer in self.line.news)):
+            on(event, self._noted, [self.state, self.stamp, *form],
+               [self.state, self.note, self.cards, self.count, self.title], **quiet)
         for (name, box), one in zip(self.pictures.items(), done[len(edits) - len(uploads):],
                                     strict=False):
             one.then(guarded(partial(self._added, name)), [self.state], [box],
