@@ -16,7 +16,7 @@ import tiny  # noqa: E402
 from PIL import Image  # noqa: E402
 from test_svi import install, write_loras  # noqa: E402
 from test_tab_in_wangp import Page  # noqa: E402
-from test_ui import line  # noqa: E402
+from test_ui import fresh, line  # noqa: E402, F401
 
 from wan2gp_svi.runs.store import Store  # noqa: E402
 from wan2gp_svi.wangp import resuming  # noqa: E402
@@ -43,6 +43,18 @@ def form(wangp, tmp_path, serve_wangp):
         yield page, tmp_path / "ui"
 
 
+def test_a_new_storyboard_on_a_fresh_page_says_nothing_false_while_it_loads(fresh):
+    page, _ = fresh
+    page.evaluate("""() => {window.notes = new Set(); setInterval(() => {
+        const note = document.getElementById("svi_desk_note");
+        if (note?.checkVisibility()) notes.add(note.innerText)}, 20)}""")
+    page.get_by_role("tab", name="SVI", exact=True).click()
+    page.locator("#svi_new_storyboard").click()
+    page.locator("#svi_desk_note").get_by_text("SVI-Shot: 5 clips").wait_for()
+    notes = page.evaluate("[...notes].join(' | ')")
+    assert "Loading" in notes and "no SVI settings" not in notes, notes
+
+
 def test_one_sitting_at_the_directors_desk(form, tmp_path):
     """Three prompts over nine clips with two references, a stronger LoRA in clip 4, a loop; then
     clip 6 once more after a look."""
@@ -50,13 +62,9 @@ def test_one_sitting_at_the_directors_desk(form, tmp_path):
     at = Page(page, work)
     tab = page.get_by_role("tab", name="SVI", exact=True)
     tab.click()
-    page.evaluate("notes = new Set(); setInterval(() => notes.add(document.getElementById("
-                  "'svi_desk_note')?.innerText?.trim()), 20)")
     page.locator("#svi_new_storyboard").click()
     says = page.locator("#svi_desk_note").get_by_text
     says("SVI-Shot: 5 clips, 401 frames, 25.1 s.").wait_for()
-    notes = page.evaluate("[...notes].join(' | ')")
-    assert "Loading" in notes and "no SVI settings" not in notes, notes
     says("A start image is needed").wait_for()
     start = page.locator("#svi_start_image")
     start.locator("input[type=file]").set_input_files(image(tmp_path / "start.png", 0))

@@ -20,6 +20,7 @@ from .helpers import gr, on, to_form
 
 FIRST = "SVI Shot Infinite LightX2V - 4 Steps"  #: the fast profile for beginners
 DEMO = "SVI-2.0 demo"  #: the same for the demo model
+LOADING = "Loading the storyboard ..."  #: until WanGP has filled its form
 
 
 class NewVideo:
@@ -52,8 +53,8 @@ class NewVideo:
            [plugin.main_tabs, *form])
         self.stage.visible = desk is not None
         if desk is not None:
-            on(self.stage.click, partial(self._work, lambda: [gr.update(open=True), None]), given,
-               [desk.part, desk.state, *form])
+            on(self.stage.click, partial(self._work, lambda: [gr.update(open=True), None, LOADING]),
+               given, [desk.part, desk.state, desk.note, *form])
 
     def _choose(self, state: Mapping[str, Any], picked: bool) -> Any:
         return gr.skip() if picked else first(self.offered, state.get("model_type"))
