@@ -43,7 +43,7 @@ def form(wangp, tmp_path, serve_wangp):
         yield page, tmp_path / "ui"
 
 
-def test_a_new_storyboard_on_a_fresh_page_says_nothing_false_while_it_loads(fresh):
+def test_a_new_storyboard_on_a_fresh_page_says_nothing_false(fresh):  # noqa: F811
     page, _ = fresh
     page.evaluate("""() => {window.notes = new Set(); setInterval(() => {
         const note = document.getElementById("svi_desk_note");
