@@ -8,6 +8,7 @@ import ast
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -420,6 +421,14 @@ def quick(here, monkeypatch, pair):
     return here
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl+C interrupts, also in a pytest that a shell started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield interrupt_main
+    signal.signal(signal.SIGINT, before)
+
+
 def test_a_run_from_beginning_to_end(quick, capsys):
     assert package(["demo", "--clips", "2"]) == 0
     said = capsys.readouterr().out
@@ -508,10 +517,10 @@ def test_weights_that_are_missing_or_broken_are_said(here, monkeypatch, capsys, 
     assert not (here / "svi-demo").exists()
 
 
-def test_a_demo_that_is_stopped_leaves_nothing(quick, monkeypatch, capsys):
+def test_a_demo_that_is_stopped_leaves_nothing(quick, monkeypatch, capsys, ctrl_c):
     def take(name, way, wan, task, done):
         if way is STOCK:
-            interrupt_main()
+            ctrl_c()
         while True:
             done()
             time.sleep(0.01)
@@ -522,13 +531,13 @@ def test_a_demo_that_is_stopped_leaves_nothing(quick, monkeypatch, capsys):
     assert not (quick / "svi-demo").exists()
 
 
-def test_a_demo_is_stopped_in_the_middle_of_a_clip(quick, monkeypatch):
+def test_a_demo_is_stopped_in_the_middle_of_a_clip(quick, monkeypatch, ctrl_c):
     finished, both = [], threading.Barrier(2, timeout=30)
 
     def take(name, way, wan, task, done):
         both.wait()
         if way is STOCK:
-            interrupt_main()
+            ctrl_c()
         end = time.monotonic() + 5
         while time.monotonic() < end:
             torch.nn.Identity()(task.image)  # as a layer of the network
