@@ -85,6 +85,15 @@ def test_a_network_that_is_another_is_refused():
         network(data).read(data["pose"][:80])
 
 
+def test_poses_are_read_and_fitted_whatever_torchs_default_device_is():
+    data = golden("dance_pose_81")
+    network_, frames = network(data), data["pose"][:5].clone()
+    wanted = network_.read(frames), poses.fit(frames[0], 48, 32)
+    with torch.device("meta"):  # on a user's machine, mmgp makes the card the default
+        assert torch.equal(network_.read(frames), wanted[0])
+        assert torch.equal(poses.fit(frames[0], 48, 32), wanted[1])
+
+
 # ------------------------------------------------------------------------------- poses of a clip
 
 @pytest.mark.parametrize(("length", "overlap"), [(50, 1), (81, 1), (223, 1), (223, 5)])

@@ -37,6 +37,9 @@ ARROWS = {
     "selftest": {*BASE, "method", "wangp", "demo.in_wangp", "install", "install.text"},
     "__main__": {*BASE},
 }
+NEW_TENSORS = {f"torch.{name}" for name in (
+    "arange", "as_tensor", "empty", "eye", "full", "linspace", "logspace", "ones", "rand",
+    "randint", "randn", "randperm", "tensor", "zeros")}
 #: where a room may import only some modules of another
 ONLY = {
     ("install", "method"): {"variants"}, ("install", "wangp"): {"wangp.contract"},
@@ -270,6 +273,18 @@ def test_tests_use_no_private_name_of_the_product():
     private = set().union(*map(_private_names, shipped))
     tests = [path for path in (HOME / "tests").rglob("*.py") if path != Path(__file__)]
     assert {path.stem: uses for path in tests if (uses := _uses(path) & private)} == PRIVATE
+
+
+def test_every_new_tensor_names_its_device():
+    """mmgp makes the card torch's default device, which the tests' WanGP without a GPU does not."""
+    own_process = {f"{PACKAGE}.demo.{name}" for name in ("chaining", "network", "truth", "world")}
+    silent = [f"{name}:{node.lineno} torch.{node.func.attr}"
+              for name, path in MODULES.items() if name not in own_process
+              for node in ast.walk(ast.parse(path.read_text("utf-8")))
+              if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+              and ast.unparse(node.func) in NEW_TENSORS
+              and not any(keyword.arg == "device" for keyword in node.keywords)]
+    assert not silent
 
 
 def test_every_module_says_what_it_is_and_is_shipped():

@@ -60,7 +60,7 @@ class PoseNetwork:
                ) -> Tensor:
         """What a layer gives at the times from `start` on; -1 is the input."""
         if layer < 0:
-            at = (torch.arange(start, end) - _LEAD).clamp_(min=0)
+            at = (torch.arange(start, end, device=poses.device) - _LEAD).clamp_(min=0)
             return poses[at].to(device).movedim(-1, 0).float().div_(255)
         weight, bias = (one.to(device) for one in self._layers[layer])
         stride, below = _STRIDES[layer], len(poses) + _LEAD
@@ -88,7 +88,7 @@ def fit(frame: Tensor, height: int, width: int) -> Tensor:
     ratio = min(height / frame.shape[0], width / frame.shape[1])
     sides = [max(1, int(side * ratio)) for side in frame.shape[:2]]
     rows, columns = (
-        (torch.arange(new) * (old / new)).long().clamp_(max=old - 1)
+        (torch.arange(new, device=frame.device) * (old / new)).long().clamp_(max=old - 1)
         for new, old in zip(sides, frame.shape[:2], strict=True))
     made = frame.new_zeros(height, width, 3)
     top, left = (height - sides[0]) // 2, (width - sides[1]) // 2

@@ -105,7 +105,8 @@ def main() -> None:
                         failed[setting] = str(error).split(".")[0]
                         offload_object.unload_all()
                         continue
-                    print(f"{cap:g} GiB, turn {turn}: {setting.name}: {cost.total:.2f} s",
+                    print(f"{cap:g} GiB, turn {turn}: {setting.name}: {cost.total:.2f} s, "
+                          f"{cost.allocated:.2f} GiB",
                           file=sys.stderr, flush=True)
                     if turn or number:  # the first turn of all warms up
                         costs[setting].append(cost)

@@ -37,8 +37,9 @@ def transformer_file(folder: Path = WEIGHTS) -> dict[str, Tensor]:
 
     The file leaves out what was never trained: an identity in front of CLIP's features.
     """
-    return {**load_file(folder / TRANSFORMER), "img_emb.proj.1.weight": torch.eye(CLIP_DIM),
-            "img_emb.proj.1.bias": torch.zeros(CLIP_DIM)}
+    return {**load_file(folder / TRANSFORMER),
+            "img_emb.proj.1.weight": torch.eye(CLIP_DIM, device="cpu"),
+            "img_emb.proj.1.bias": torch.zeros(CLIP_DIM, device="cpu")}
 
 
 def vae_file(folder: Path = WEIGHTS) -> dict[str, Tensor]:
@@ -72,7 +73,8 @@ def fused(tensors: Mapping[str, Tensor], adapter: Mapping[str, Tensor]) -> dict[
 
 def text_features(prompts: Iterable[str]) -> Tensor:
     """Stands in for T5: [B, 512, 256], a random vector for each word, always the same one."""
-    features = torch.zeros(len(prompts := list(prompts)), TEXT_TOKENS, TEXT_DIM)
+    features = torch.zeros(len(prompts := list(prompts)), TEXT_TOKENS, TEXT_DIM,
+                           device="cpu")
     for row, prompt in zip(features, prompts, strict=True):
         words = prompt.lower().replace(",", " ").replace(".", " ").split()
         for token, word in zip(row, words, strict=False):

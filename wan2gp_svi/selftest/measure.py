@@ -91,7 +91,7 @@ def read_frames(path: Path) -> Tensor:
     while (read := capture.read())[0]:
         frames.append(np.ascontiguousarray(read[1][:, :, ::-1].transpose(2, 0, 1)))
     capture.release()
-    return torch.from_numpy(np.stack(frames)) if frames else torch.zeros(0, 3, SIZE, SIZE)
+    return torch.from_numpy(np.stack(frames) if frames else np.zeros((0, 3, SIZE, SIZE), np.uint8))
 
 
 def misplaced(frames: Tensor, wanted: Tensor) -> list[int]:

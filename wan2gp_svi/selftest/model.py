@@ -70,7 +70,7 @@ def install(root: Path, profiles: Mapping[str, Mapping[str, Any]]) -> None:
 
 def write_start_image(path: Path) -> Tensor:
     """A picture with a different ramp in each channel -> the reference [3, H, W] in [-1, 1]."""
-    ramp = torch.arange(SIZE) * 255 // (SIZE - 1)
+    ramp = torch.arange(SIZE, device="cpu") * 255 // (SIZE - 1)
     x, y = ramp.expand(SIZE, SIZE), ramp[:, None].expand(SIZE, SIZE)
     pixels = torch.stack([x, y, (x + y) // 2]).to(torch.uint8)
     Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(path)
@@ -103,7 +103,8 @@ def _write_lora(path: Path, spelling: str) -> None:
         for layer in _LAYERS:
             inputs, outputs = (_FFN if layer == one else _DIM for one in ("ffn.2", "ffn.0"))
             for side, shape in (("A", (4, inputs)), ("B", (outputs, 4))):
-                tensors[_KEYS[spelling].format(block, layer, side)] = 0.1 * torch.randn(shape)
+                key = _KEYS[spelling].format(block, layer, side)
+                tensors[key] = torch.randn(shape, device="cpu") * 0.1
     save_file(tensors, path)
 
 

@@ -48,7 +48,7 @@ class Poses:
         self._path, self._size, self._overlap = path, (height, width), overlap
         self._found = pose_video.find(path)
         self._frames: Iterator[Any] = iter(())
-        self._at, self._raw, self._shown = -1, None, (torch.empty(0), 0)
+        self._at, self._raw, self._shown = -1, None, (torch.empty(0, device="cpu"), 0)
 
     def clip(self, number: int) -> Tensor:
         """The pose frames of a clip, counted from 0: uint8 [81, H, W, 3]. Raises SettingsError."""

@@ -145,7 +145,7 @@ def _layout(part: Tensor) -> torch.memory_format:
 
 def _collected(parts: Iterable[Tensor], frames: int) -> Tensor:
     """The parts of a video of so many frames, joined, without holding them twice."""
-    whole, end = torch.empty(0), 0
+    whole, end = torch.empty(0, device="cpu"), 0
     for part in parts:
         if not end:
             whole = part.new_empty(*part.shape[:2], frames, *part.shape[3:])

@@ -134,7 +134,7 @@ def transformer(weights: Path) -> bytes:
 
 def picture(seed: int) -> bytes:
     """The first frame of a scene, as a PNG."""
-    frame = world.render([world.scene(seed)], torch.zeros(1, 1))[0, :, 0]
+    frame = world.render([world.scene(seed)], torch.zeros(1, 1, device="cpu"))[0, :, 0]
     pixels = ((frame + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
