@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import data
@@ -16,28 +17,34 @@ from torch import Tensor, nn
 from wan2gp_svi.demo import network, world
 
 SECONDS = 375
+AGAIN, RATE = 300, 0.5  #: seconds of the second round, and part of the first one's learning rate
 CLIPS = 40960
 BATCH = 128
 
 
 def train(folder: Path, until: float, device: torch.device, vae: AutoencoderKLWan,
-          seconds: float = SECONDS, clips: int = CLIPS,
+          first: Mapping[str, Tensor] | None = None, seconds: float = 0, clips: int = CLIPS,
           batch: int = BATCH) -> dict[str, Tensor] | None:
-    """The transformer's state dict, or None if there is more to train."""
+    """The transformer's state dict, or None if there is more to train.
+
+    `first`: that of the first round, under Wan's names, to go on from with other clips
+    """
     torch.manual_seed(2)
-    dit = model(device)
+    dit = model(device, first)
     matrices = [p for p in dit.blocks.parameters() if p.dim() == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in dit.parameters() if p.requires_grad and id(p) not in chosen]
     optimizer = Optimizer(matrices, others, 8e-3, 1e-3, decay=0.02, mean=0.999)
-    stage = Stage("base", seconds, folder, until, optimizer)
+    stage = Stage("base", seconds or (AGAIN if first else SECONDS), folder, until, optimizer,
+                  RATE if first else 1.0)
     stage.resume()
     started = time.monotonic()
     kept = folder / "base.clips.pt"
     if kept.exists():
         samples = flow.Samples(*torch.load(kept, map_location=device, weights_only=True))
     else:
-        samples = pool(vae, clips, device)
+        drawn = range(clips, 2 * clips) if first else range(clips)
+        samples = pool(vae, drawn, device)
         torch.save(list(vars(samples).values()), kept)
     stage.say(f"{clips} clips drawn and encoded in {time.monotonic() - started:.0f} s")
     among = torch.full((1,), clips, device=device)
@@ -61,12 +68,16 @@ def train(folder: Path, until: float, device: torch.device, vae: AutoencoderKLWa
     return dit.state_dict() if stage.done else None
 
 
-def model(device: torch.device) -> WanTransformer3DModel:
-    """The transformer, its output zero, the identity in front of CLIP's features fixed."""
-    dit = nn.Module.to(network.transformer(), device).train().requires_grad_(True)
+def model(device: torch.device,
+          first: Mapping[str, Tensor] | None = None) -> WanTransformer3DModel:
+    """The transformer, the identity in front of CLIP's features fixed; a new one's output is
+    zero."""
+    dit = nn.Module.to(network.transformer(first), device).train().requires_grad_(True)
     identity = dit.get_submodule("condition_embedder.image_embedder.ff.net.0.proj")
     assert isinstance(identity, nn.Linear)
     identity.requires_grad_(False)
+    if first:
+        return dit
     nn.init.eye_(identity.weight)
     for bias in (identity.bias, dit.proj_out.weight, dit.proj_out.bias):
         nn.init.zeros_(bias)
@@ -79,11 +90,13 @@ def compiled(dit: WanTransformer3DModel) -> None:
         dit.condition_embedder.compile()
 
 
-def pool(vae: AutoencoderKLWan, clips: int, device: torch.device) -> flow.Samples:
-    samples = flow.Samples.empty(clips, device)
-    for first in range(0, clips, 256):
-        some = slice(first, min(first + 256, clips))
-        scenes = data.scenes(10_000 + first, some.stop - some.start)
+def pool(vae: AutoencoderKLWan, drawn: range, device: torch.device) -> flow.Samples:
+    """Clips of the scenes with these numbers."""
+    samples = flow.Samples.empty(len(drawn), device)
+    for start in range(0, len(drawn), 256):
+        numbers = drawn[start:start + 256]
+        some = slice(start, start + len(numbers))
+        scenes = data.scenes(10_000 + numbers[0], len(numbers))
         ends, speeds = data.ending(data.speeds([s.action for s in scenes]))
         video = world.render(scenes, data.turns(speeds, torch.rand(len(scenes))), device)
         frame, last = (data.to_bytes(video[:, :, at]) for at in (0, -1))

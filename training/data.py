@@ -14,7 +14,7 @@ from wan2gp_svi.demo.model import text_features
 from wan2gp_svi.demo.network import encode
 from wan2gp_svi.variants import CLIP_FRAMES
 
-ENDS = 0.12  #: share of the clips that end on an image
+ENDS = 0.25  #: share of the clips that end on an image
 WORDS = 16  #: tokens that are stored of a prompt; all others are zero
 TESTED_FROM = 1_000_000  #: scenes from this seed on are never trained on
 

@@ -23,13 +23,17 @@ class Kept(Protocol):
 
 @dataclass
 class Stage:
-    """`seconds` of training over all calls; this call ends at `until` (of time.monotonic)."""
+    """`seconds` of training over all calls; this call ends at `until` (of time.monotonic).
+
+    `peak`  highest factor of the learning rate
+    """
 
     name: str
     seconds: float
     folder: Path
     until: float
     kept: Kept
+    peak: float = 1.0
     spent: float = 0.0
     steps: int = 0
 
@@ -47,7 +51,7 @@ class Stage:
 
     def rate(self, warm: float = 0.02) -> float:
         """The factor of the learning rate: up, level, and down over the last 60 %."""
-        return min(1.0, self.part / warm + 1e-3) * min(1.0, (1 - self.part) / 0.6)
+        return self.peak * min(1.0, self.part / warm + 1e-3) * min(1.0, (1 - self.part) / 0.6)
 
     def resume(self) -> None:
         if self.checkpoint.exists():

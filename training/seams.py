@@ -1,8 +1,7 @@
-"""The VAE once more, after the LoRAs: frames that the demo model made come back from it as they
-are.
+"""The VAE once more: frames that the demo model made come back from it as they are.
 
 The last frames of a clip go through the VAE again, and what it changes in them jumps at the seam.
-The latents stay where they are, so that the base and the LoRAs need not be trained again.
+The latents stay close to where they were, so that the base and the LoRAs can go on from there.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ def train(folder: Path, until: float, device: torch.device, first: AutoencoderKL
     """
     torch.manual_seed(1)
     coder = deepcopy(first).train().requires_grad_(True)
-    optimizer = vae.optimizer_of(coder, RATE)
-    stage = Stage("seams", seconds, folder, until, optimizer)
+    optimizer = vae.optimizer_of(coder)
+    stage = Stage("vae", seconds, folder, until, optimizer, RATE)
     stage.resume()
     started = time.monotonic()
     made = torch.cat([ends_of_chains(name, first, dit, chains, device)

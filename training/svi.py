@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import base
 import data
+import export
 import flow
 import torch
 import torch.nn.functional as F
@@ -34,6 +36,7 @@ RANK = 32
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
 BATCH, CHAINS, DEPTH = 128, 256, 16
 CLEAN = 0.25  #: share of the time without chains, until the model knows enough for them
+RATE = 0.5  #: of the second round, as part of the first one's learning rate
 SEAM = 17  #: frames of a clip that suffice to decode its last ones
 EDGE = 4.0  #: weight of a clip's first latent, and of its last one if it ends on an image
 ASTRAY = 0.003  #: mean squared error at which a chain no longer shows a background
@@ -67,33 +70,46 @@ RECIPES = {**dict.fromkeys(("2.0", "shot"), Recipe(390, 8.0, 6144, 4.0, 0.2, 0, 
 
 
 def train(folder: Path, until: float, device: torch.device, vae: AutoencoderKLWan,
-          dit: WanTransformer3DModel, name: str, seconds: float = 0, batch: int = BATCH,
+          dit: WanTransformer3DModel, name: str, first: Mapping[str, Tensor] | None = None,
+          seconds: float = 0, batch: int = BATCH,
           chains: int = CHAINS) -> dict[str, Tensor] | None:
-    """The LoRA's matrices, or None if there is more to train."""
+    """The LoRA's matrices, or None if there is more to train.
+
+    `first`: those of the first round, under the keys of the file, to go on from
+    """
     from peft import LoraConfig  # the chains are tested without it
 
     torch.manual_seed(3)
     recipe = RECIPES[name]
     dit.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(LAYERS)))
-    matrices = [p for p in dit.parameters() if p.requires_grad]
-    optimizer = Optimizer(matrices, [], 6e-3, 0.0, mean=0.995)
-    stage = Stage(name, seconds or recipe.seconds, folder, until, optimizer)
+    matrices = {name.replace(".default.weight", ""): p for name, p in dit.named_parameters()
+                if p.requires_grad}
+    if first:
+        _begin(matrices, first)
+    optimizer = Optimizer(matrices.values(), [], 6e-3, 0.0, mean=0.995)
+    stage = Stage(name, seconds or recipe.seconds, folder, until, optimizer,
+                  RATE if first else 1.0)
     stage.resume()
     samples = flow.Samples.empty(recipe.kept, device)
     gathering = Chains.begin(VARIANTS[name], recipe, chains, vae, dit, device)
-    _learn(stage, optimizer, gathering, samples, batch)
+    _learn(stage, optimizer, gathering, samples, batch, 0.0 if first else CLEAN)
     optimizer.swap()
-    return {name.replace(".default.weight", ""): p.detach()
-            for name, p in dit.named_parameters() if p.requires_grad} if stage.done else None
+    return {name: p.detach() for name, p in matrices.items()} if stage.done else None
+
+
+@torch.no_grad()
+def _begin(matrices: Mapping[str, Tensor], first: Mapping[str, Tensor]) -> None:
+    for name, matrix in matrices.items():
+        matrix.copy_(first[next(iter(export.adapter({name: matrix})))])
 
 
 def _learn(stage: Stage, optimizer: Optimizer, gathering: Chains, samples: flow.Samples,
-           batch: int) -> None:
+           batch: int, clean: float) -> None:
     """Trains in turn on the samples and gathers new ones."""
     recipe, dit, device, started = (gathering.recipe, gathering.dit, gathering.device,
                                     time.monotonic())
     while gathering.made < min(6 * len(gathering.scenes), recipe.kept):
-        gathering.put(samples, stage.part >= CLEAN)
+        gathering.put(samples, stage.part >= clean)
     among = torch.full((1,), gathering.made, device=device)
     errors = flow.Errors.none(device, 0.3)
     stage.say(f"{gathering.made} clips gathered in {time.monotonic() - started:.0f} s")
@@ -115,7 +131,7 @@ def _learn(stage: Stage, optimizer: Optimizer, gathering: Chains, samples: flow.
         found = step()
         mean.lerp_(found, 0.01 if mean.any() else 1.0)
         if time.monotonic() - gathered > recipe.between:
-            gathering.put(samples, stage.part >= CLEAN)
+            gathering.put(samples, stage.part >= clean)
             among.fill_(min(gathering.made, recipe.kept))
             gathered = time.monotonic()
 

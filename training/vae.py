@@ -66,14 +66,13 @@ def train(folder: Path, until: float, device: torch.device, seconds: float = SEC
     return vae.state_dict()
 
 
-def optimizer_of(vae: AutoencoderKLWan, rate: float = 1.0) -> Optimizer:
-    """`rate` multiplies the learning rates."""
+def optimizer_of(vae: AutoencoderKLWan) -> Optimizer:
     outer = (vae.encoder.conv_in, vae.decoder.conv_out, vae.quant_conv, vae.post_quant_conv)
     edges = {id(p) for layer in outer for p in layer.parameters()}
     matrices = [p for p in vae.parameters() if p.squeeze().dim() > 1 and id(p) not in edges]
     chosen = {id(p) for p in matrices}
     others = [p for p in vae.parameters() if id(p) not in chosen]
-    return Optimizer(matrices, others, 6e-3 * rate, 1e-3 * rate, mean=0.998)
+    return Optimizer(matrices, others, 6e-3, 1e-3, mean=0.998)
 
 
 @torch.no_grad()
