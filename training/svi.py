@@ -85,7 +85,7 @@ def train(folder: Path, until: float, device: torch.device, vae: AutoencoderKLWa
     matrices = {name.replace(".default.weight", ""): p for name, p in dit.named_parameters()
                 if p.requires_grad}
     if first:
-        _begin(matrices, first)
+        fill(matrices, first)
     optimizer = Optimizer(matrices.values(), [], 6e-3, 0.0, mean=0.995)
     stage = Stage(name, seconds or recipe.seconds, folder, until, optimizer,
                   RATE if first else 1.0)
@@ -98,7 +98,8 @@ def train(folder: Path, until: float, device: torch.device, vae: AutoencoderKLWa
 
 
 @torch.no_grad()
-def _begin(matrices: Mapping[str, Tensor], first: Mapping[str, Tensor]) -> None:
+def fill(matrices: Mapping[str, Tensor], first: Mapping[str, Tensor]) -> None:
+    """Puts the matrices of a LoRA's file into those of the model, by their names."""
     for name, matrix in matrices.items():
         matrix.copy_(first[next(iter(export.adapter({name: matrix})))])
 
