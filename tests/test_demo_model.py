@@ -126,6 +126,8 @@ def test_the_profiles_are_for_this_model_alone_and_their_loras_are_known(run, wa
         for name in settings["activated_loras"]:
             assert (wangp / "loras/wan_i2v" / name).is_file() and identify(name).id == variant
         assert bool(settings["activated_loras"]) == bool(variant)
+        # "off" is what the user chose, so that the form does not warn of a LoRA that was lost
+        assert settings["custom_settings"]["svi_variant"] == ("auto" if variant else "off")
     assert [path.name for path in (wangp / "profiles/wan_i2v").iterdir()] == ["Own.json"]
 
 
@@ -237,7 +239,7 @@ def test_without_svi_or_with_half_of_it_it_says_what_to_do(run, wangp):
 def test_weights_that_are_not_there(run, weights, wangp):
     (weights / "small-wan-vae.safetensors").unlink()
     code, said = run()
-    assert code == 1 and "there is no small-wan-vae.safetensors" in said
+    assert code == 1 and f"{weights} lacks small-wan-vae.safetensors: run this in" in said
     assert not (wangp / "finetunes").exists()
 
 
@@ -466,3 +468,29 @@ def test_advice_for_wan_is_not_given_for_the_demo_model():
     findings = checked.check("i2v", DEFINITION, inputs).findings
     assert [finding.text for finding in findings if finding.kind != "adjustment"] == []
     assert checked.check("i2v", {}, inputs).findings != findings
+
+
+def test_an_image_that_is_too_thin_for_a_video_is_refused():
+    inputs = {**finetune.definition(), **finetune.profile("2.0")}
+    for size, fit, errors in (((2000, 20), 0, 1), ((20, 2000), 0, 1), ((2000, 40), 0, 0),
+                              ((2000, 40), 1, 1), ((2000, 200), 1, 0), ((2000, 20), 2, 0)):
+        image = Image.new("RGB", size, "red")
+        found = checked.check("i2v", DEFINITION, {**inputs, "image_start": image},
+                              {"fit_canvas": fit}).errors
+        assert len(found) == errors and all("too thin (" in text for text in found)
+
+
+@pytest.mark.parametrize(("changes", "wanted"), [
+    ({"prompt": "\n\n".join(["a ball waits"] * 10)}, "prompts: there are 10 prompts for 2 clips"),
+    ({"image_start": Image.new("RGB", (480, 200), "red")}, "image-shape: WanGP crops"),
+    ({"loras_multipliers": "0.5"}, "svi-strength: small-svi-2-wan21.safetensors has a strength of"),
+    ({"skip_steps_cache_type": "tea"}, "step-skipping: TeaCache guesses"),
+    ({"motion_amplitude": 1.2}, "motion-amplitude: a motion amplitude above 1"),
+])
+def test_advice_that_holds_for_the_demo_model_is_given(changes, wanted):
+    inputs = {**finetune.definition(), **finetune.profile("2.0"), "video_length": 157,
+              "image_start": Image.new("RGB", (480, 320), "blue")} | changes
+    server = {"fit_canvas": 2}
+    said, = [f"{finding.id}: {finding.text}" for finding in
+             checked.check("i2v", DEFINITION, inputs, server).findings if finding.kind == "warning"]
+    assert said.startswith(wanted)

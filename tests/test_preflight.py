@@ -655,7 +655,7 @@ def test_the_line_in_the_form_names_the_run_that_is_resumed_or_redone():
 def test_the_line_in_the_form_does_not_say_that_it_continues_a_run_that_is_not_there(run, tmp_path):
     asked = request(custom={"svi_run": run})
     checked = check("i2v", PLAIN, asked, SERVER, tmp_path)
-    _, tip, error = form_line.words(checked, asked, False)
+    _, error, tip = form_line.words(checked, asked, False)
     assert tip == "For a new video, set \"SVI run\" to auto."
     assert error.startswith(f"There is no run '{run.partition('@')[0]}'")
 
@@ -972,6 +972,16 @@ def test_a_file_of_settings_is_checked(saved, capsys):
                         "Motion frames 1, padding: reference, seeds 1234, 1276, 1318")
     assert lines[1].startswith("  adjustment: 241 frames instead of 243")
     assert lines[-1].startswith("Attention and quantisation were not checked")
+
+
+def test_the_seeds_of_a_file_are_those_of_its_video_or_not_told(saved, capsys):
+    custom = PROFILES[SHOT].settings["custom_settings"]
+    for added, seeds in (({}, "1, 43, 85"), ({"svi": {"seeds": [5, 43, 85]}}, "5, 43, 85"),
+                         ({"svi": {"seeds": [5]}}, "1, 43, 85"), ({"svi": 7}, "1, 43, 85"),
+                         ({"svi_run": "7f3a@2"}, None)):  # clip 1 is as it was
+        run(saved(video_length=243, seed=1, custom_settings={**custom, **added}))
+        said = capsys.readouterr().out.splitlines()[0]
+        assert said.endswith(f"seeds {seeds}") if seeds else "seed" not in said
 
 
 def test_a_file_that_cannot_be_svi_ends_with_1(saved, capsys):

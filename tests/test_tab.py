@@ -880,6 +880,28 @@ def test_a_download_that_fails_is_told_and_the_next_one_can_begin(one: loras.Dow
             list(lora_files.download([one], fetch, every=0.01))
 
 
+def test_a_download_that_fails_leaves_no_bar(one: loras.Download, monkeypatch):
+    monkeypatch.setattr(lora_files, "gr", SimpleNamespace(skip=lambda: "as it was"))
+
+    def steps(fails: bool) -> Iterator:
+        yield None
+        yield loras.Progress(one, 4_000_000, 4_000_000)
+        if fails:
+            raise Refused("no network")
+
+    shown = lora_files.told(steps(True), lambda: "table")
+    assert [next(shown)[1] for _ in range(2)] == ["as it was"] * 2 and next(shown) == ("", "table")
+    with pytest.raises(Refused, match="no network"):
+        next(shown)
+    *_, (bar, table) = lora_files.told(steps(False), lambda: "table")
+    assert "is complete" in bar and table == "table"
+
+
+def test_there_must_be_a_download_to_cancel():
+    with pytest.raises(Refused, match="no download is under way"):
+        lora_files.cancel()
+
+
 def test_a_cancelled_download_ends_and_the_next_one_can_begin(one: loras.Download):
     def fetch(files: list, report, cancelled) -> None:
         while not cancelled():

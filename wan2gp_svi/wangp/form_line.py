@@ -45,6 +45,7 @@ COMPONENTS = ("tab_id", "main", "state", "generate_btn", "number_frames_row",
               *_SETTINGS, *_IMAGES)
 # warnings that belong to the line, because they say what SVI's variant rests on
 _ABOUT_LORAS = {"lora-download", "no-lora", "override", "unknown-lora"}
+_NEW_VIDEO = "For a new video, set \"SVI run\" to auto."
 _MESSAGE = "svi_message"  # in WanGP's state of a page: what to show once the form is filled
 _SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
@@ -76,7 +77,8 @@ def words(checked: Checked, inputs: Mapping[str, Any], was_on: bool) -> list[str
     if plan is not None:
         loras = [sentence(one.text) for one in warnings if one.id in _ABOUT_LORAS]
         refused = any(one.kind == "error" and one.id == "svi-run" for one in checked.findings)
-        return [*_outline(plan, inputs, refused), *errors, *loras]
+        fixed = not refused or any("SVI run" in text for text in errors)
+        return [*_outline(plan, inputs, refused), *errors, *[_NEW_VIDEO] * (not fixed), *loras]
     lost = was_on and not inputs.get("image_mode")
     return [*errors, *(sentence(one.text) for one in warnings)] or [NO_LORA] * lost
 
@@ -96,9 +98,9 @@ def _outline(plan: Plan, inputs: Mapping[str, Any], refused: bool) -> Iterator[s
         yield "It ends with the pose video."
     if plan.requested_run not in (AUTO, NEW):
         name, _, clip = plan.requested_run.partition("@")
-        what = "" if refused else (f"This redoes run {name} from clip {clip}. " if clip else
-                                   f"This continues run {name}. ")
-        yield f"{what}For a new video, set \"SVI run\" to auto."
+        if not refused:
+            does = f"redoes run {name} from clip {clip}" if clip else f"continues run {name}"
+            yield f"This {does}. {_NEW_VIDEO}"
 
 
 @dataclass(frozen=True)

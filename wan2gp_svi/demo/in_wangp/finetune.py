@@ -19,6 +19,7 @@ from safetensors.torch import save
 from ... import location
 from ...install import Refused
 from ...variants import CLIP_FRAMES, VARIANTS
+from ...wangp.form import AUTO, OFF
 from ...wangp.plan import SMALL
 from ...wangp.profiles import profiles
 from .. import model, world
@@ -39,8 +40,8 @@ def files(wangp: Path, weights: Path = model.WEIGHTS,
     """Every file, by its path in WanGP. The definition, which names the others, comes last."""
     missing = [name for name in _NEEDED if not (weights / name).is_file()]
     if missing:
-        raise Refused(f"there is no {' and no '.join(missing)} in {weights}: run this in the "
-                      "folder that you downloaded SVI for WanGP to")
+        raise Refused(f"{weights} lacks {', '.join(missing)}: run this in the folder that you "
+                      "downloaded SVI for WanGP to, or download that again")
     lora_folder, models = location.lora_folder(wangp, "2.1", lora_dir), wangp / _checkpoints(wangp)
     found = {lora_folder / name: (weights / name).read_bytes() for name in model.ADAPTERS.values()}
     found |= {models / TRANSFORMER: transformer(weights),
@@ -103,6 +104,7 @@ def profile(variant: str) -> dict[str, Any]:
         "model_type": SMALL,
         "activated_loras": [model.ADAPTERS[variant]] if variant else [],
         "loras_multipliers": "1" if variant else "",
+        "custom_settings": {**pinned["custom_settings"], "svi_variant": AUTO if variant else OFF},
         "resolution": _SIZE,
         **_SAMPLING,
         "help": about,

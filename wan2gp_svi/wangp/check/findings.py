@@ -4,6 +4,7 @@
 those about settings in a file. None of this needs torch or WanGP.
 """
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from . import rules
 from .request import Request
 
 GUIDE = "wan2gp_svi/docs/guide.md"  #: its place in WanGP
+_BLOCK = 16  # pixels, to whose multiples WanGP rounds the sides of a video
 NO_LORA = "SVI is off: no SVI LoRA is active. Apply the SVI profile last."
 
 
@@ -99,6 +101,7 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
     unfit = _errors(*planning.unfit_rows(plan, inputs, only))
     errors += [*unfit, *_errors(*source_video.obstacles(inputs, plan.fps, server_config))]
     request = Request(plan, architecture, model_def, inputs, server_config or {})
+    errors.extend(_thin(request))
     if outputs is not None and plan.requested_run not in (AUTO, NEW) and not unfit:
         errors.extend(_unfit_run(request, outputs))
     absent = [*_absent_loras(chosen, loras, addresses)] if loras is not None else []
@@ -118,6 +121,21 @@ def _extendable(request: Request, outputs: Path) -> Iterator[Finding]:
 
 def _errors(*found: SettingsError) -> list[Finding]:
     return [Finding("error", error.id, str(error)) for error in found]
+
+
+def _thin(request: Request) -> Iterator[Finding]:
+    """WanGP gives a video the image's proportions: with as many pixels as the resolution has, or
+    with a longer side as long as its own."""
+    shape, asked = request.shape, request.resolution
+    if shape and asked:
+        ratio = min(shape) / max(shape)
+        side = (min(max(asked) * ratio, min(asked)) if request.server.get("fit_canvas") == 1
+                else math.sqrt(math.prod(asked) * ratio))
+        if side < _BLOCK / 2:
+            yield Finding("error", "start-image", (
+                f"the start image is too thin ({shape[0]}x{shape[1]}): at {asked[0]}x{asked[1]}, "
+                f"a video in its proportions would have a side of {side:.0f} pixels. Crop or "
+                "extend the image."))
 
 
 def _unfit_run(request: Request, outputs: Path) -> Iterator[Finding]:
@@ -202,8 +220,7 @@ def _lost_lora(custom: Custom) -> Iterator[Finding]:
 
 
 def _warnings(request: Request) -> Iterator[Finding]:
-    # the rules are about the real Wan
-    for rule in () if request.model_def.get(planning.SMALL) else rules.RULES:
+    for rule in rules.OF_ANY_SIZE if request.small else rules.RULES:
         try:
             yield from (Finding("warning", id, text) for id, text in rule(request))
         except Exception as error:  # advice must not stop a run

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...untrusted import is_file
 from ...variants import VARIANTS, Variant, identify, noise
-from ..plan import ARCHITECTURES, Plan, accelerates, active_loras, file_name, first_image
+from ..plan import ARCHITECTURES, SMALL, Plan, accelerates, active_loras, file_name, first_image
 
 #: our key in the server's configuration: the attention mode that "auto" means on this machine
 AUTO_ATTENTION = "auto attention"
@@ -70,6 +70,11 @@ class Request:
     def trained(self) -> Variant:
         """As it was trained."""
         return VARIANTS[self.plan.variant.id]
+
+    @property
+    def small(self) -> bool:
+        """With the demo model."""
+        return bool(self.model_def.get(SMALL))
 
     @property
     def two_experts(self) -> bool:

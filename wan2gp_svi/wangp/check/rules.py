@@ -198,7 +198,7 @@ def sampling(request: Request) -> Advice:
         yield "sampler", (
             "the sampler causvid has its own noise levels, and ignores SVI's shift of "
             f"{request.variant.shift:g}. Choose unipc.")
-    elif solver == "euler" and 1 < steps <= _EULER_STEPS:
+    elif solver == "euler" and 1 < steps <= _EULER_STEPS and not request.small:
         yield "sampler", (
             f"of {steps} steps with WanGP's euler, the last one changes nothing. Choose unipc, or "
             f"{steps + 1} steps.")
@@ -274,7 +274,8 @@ def storyboard(request: Request) -> Advice:
         yield "motion-amplitude", (
             "a motion amplitude above 1 changes the conditioning that SVI was trained with. Users "
             "raise it when an accelerator makes clips too still; if colours drift, set it to 1.")
-    if ends := [clip + 1 for clip, row in enumerate(rows) if row.end_image]:
+    ends = [clip + 1 for clip, row in enumerate(rows) if row.end_image]
+    if ends and not request.small:
         yield "end-untrained", (
             f"clip {ends[0]} ends on an image, which SVI was not trained for. Look at its last "
             "second: if it fades or freezes, try another seed, or an image closer to the scene.")
@@ -292,3 +293,5 @@ RULES: tuple[Callable[[Request], Advice], ...] = (
     variant, talking, dancing, weights, strengths, accelerators, guidance, sampling, size,
     image_shape, prompts, attention, storyboard,
 )
+#: those that hold for the demo model, too
+OF_ANY_SIZE = (variant, strengths, sampling, image_shape, prompts, storyboard)

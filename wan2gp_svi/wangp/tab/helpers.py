@@ -115,7 +115,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return f"<tr>{''.join(f'{start}{escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
     body = "".join(row("td", cells) for cells in rows)
-    return ("<div style='max-height:320px;overflow:auto'><table style='width:100%'>"
+    return ("<div style='max-height:max(320px,60vh);overflow:auto'><table style='width:100%'>"
             f"<thead>{row('th', headers)}</thead><tbody>{body}</tbody></table></div>")
 
 

@@ -36,9 +36,7 @@ def create(wgp: Mapping[str, Any]) -> None:
     def load(id: str) -> Iterator[tuple[str, Any]]:
         visitors.check(wgp)
         wanted = loras.downloads(location.HOME, [id], folders(wgp)[VARIANTS[id].wan])
-        for now in download(wanted):
-            yield bar(now), gr.skip()
-        yield bar(now), show()
+        yield from told(download(wanted), show)
 
     on(part.expand, show, None, [listed])
     on(button.click, load, [variant], [progress, listed])
@@ -100,8 +98,23 @@ def download(wanted: Iterable[Download], fetch: Callable[..., None] = loras.fetc
     yield reports[-1] if reports else None
 
 
+def told(steps: Iterable[Progress | None], show: Callable[[], str]) -> Iterator[tuple[str, Any]]:
+    """The bar of a download, and at its end the table that `show` makes. One that fails leaves no
+    bar."""
+    now = None
+    try:
+        for now in steps:
+            yield bar(now), gr.skip()
+    except Exception:
+        yield "", show()
+        raise
+    yield bar(now), show()
+
+
 def cancel() -> None:
-    """Ends the download that is under way, if there is one, within seconds."""
+    """Ends the download that is under way within seconds. Raises Refused if there is none."""
+    if not _running.locked():
+        raise Refused("no download is under way")
     _cancelled.set()
 
 
