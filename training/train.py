@@ -15,7 +15,6 @@ from pathlib import Path
 
 import base
 import export
-import fast
 import seams
 import svi
 import torch
@@ -55,9 +54,8 @@ def _stage(name: str, folder: Path, begun: Path | None, until: float,
     if file.exists():
         return True
     if name == "vae":
-        with fast.convolutions():
-            state = vae.train(folder, until, device) if begun is None else seams.train(
-                folder, until, device, _coder(begun, device), _models(begun, device))
+        state = vae.train(folder, until, device) if begun is None else seams.train(
+            folder, until, device, _coder(begun, device), _models(begun, device))
         kind, tensors = torch.float16, export.vae(state or {})
     elif name == "base":
         state = base.train(folder, until, device, _coder(folder, device),
