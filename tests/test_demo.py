@@ -338,7 +338,8 @@ def test_a_picture_of_one_clip_shows_how_it_ends(pair, monkeypatch):
     single = [told(take.way, take.clips[:1]) for take in pair]
     page = picture.draw(None, single, takes.Drift("", ((1.0,), (1.0,))))
     assert np.array_equal(drawn, [takes.pictures(take.video[:, -1:])[0] for take in single])
-    assert any("the last frame of each" in text.get_text() for text in page.figure.texts)
+    assert [text.get_text() for text in page.figure.texts if "after" in text.get_text()] == [
+        "after 5 s"]
 
 
 def test_a_picture_of_one_clip_and_without_truth(pair, tmp_path):
@@ -376,7 +377,7 @@ def test_names_that_would_lie_upon_each_other_are_moved_apart(pair, ends, clips)
     page = picture.draw(None, named, drift)
     page.figure.canvas.draw()
     axes = page.figure.axes[-1]
-    names = [name for name in axes.texts if name.get_text() != "just noticed"]
+    names = [name for name in axes.texts if name.get_text() != "just noticeable"]
     shown = sorted((name.get_window_extent() for name in names), key=lambda box: box.y0)
     assert all(lower.y1 <= upper.y0 for lower, upper in zip(shown, shown[1:], strict=False))
     assert shown[0].y0 >= axes.bbox.y0 - 2 and shown[-1].x1 <= page.width

@@ -154,7 +154,7 @@ def show(options: argparse.Namespace) -> None:
         _write(folder / PICTURE, picture.write, truth, takes, found)
         for name, each in zip(ALONE, takes, strict=False):
             _write(folder / name, video.write, video.alone(each))
-    print(f"{verdict(takes, found)} ({NOTICED} is just noticed).", "Written:",
+    print(f"{verdict(takes, found)} ({NOTICED} is just noticeable).", "Written:",
           *(f"  {folder / name}" for name in (VIDEO, PICTURE, *ALONE)), sep="\n")
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from ..drift.plot import BLUE, FAINT, INK, LINE, ORANGE, Page
 from .chaining import joined
 from .takes import NOTICED, Drift, Take, pictures, verdict
-from .world import HEIGHT, WIDTH
+from .world import FPS, HEIGHT, WIDTH
 
 COLOURS = (ORANGE, BLUE, "#a58b5f", "#7b9e3f")  #: of the takes, in their order
-LEFT, RIGHT, TOP, FOOT = 218, 64, 108, 44  #: pixels around everything
+LEFT, RIGHT, TOP, FOOT = 218, 64, 132, 44  #: pixels around everything
 PAGE, NARROW, GAP = 1600, 860, 8  #: pixels of the page's width, at least, and between pictures
 LARGEST = 5  #: pixels for one of a take, as in the video: few clips are not blown up
 CURVE, ABOVE = 170, 56  #: pixels of the height of two takes' curve, and from the pictures to it
@@ -36,7 +36,8 @@ def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], drift: Drift) ->
     """`truth`: the clips as they should be, if that is known."""
     rows = [("as it should be", INK, joined(truth, takes[SVI].variant))] if truth else []
     rows += [(take.name, colour, take.video) for take, colour in zip(takes, COLOURS, strict=False)]
-    chosen = columns(len(takes[0].clips))
+    clips = len(takes[0].clips)
+    chosen = columns(clips)
     # of the videos, not of their clips: these share one frame or five, so the same frame of a clip
     # is at another time in each
     shortest = min(video.shape[1] for _, _, video in rows)
@@ -50,13 +51,15 @@ def draw(truth: Sequence[Tensor] | None, takes: Sequence[Take], drift: Drift) ->
     top = TOP + down
     page = Page(width, top + tall * len(rows) + ABOVE + curve + 2 * FOOT)
     page.text(24, 22, title, fontsize=19, weight="bold", color=INK, va="top")
-    prompts = textwrap.shorten(f"One image; {_quoted(takes[-1].prompts)}", int(150 * width / PAGE),
-                               placeholder=" …")
+    made = f", {clips} clips, each from the end of the one before" if clips > 1 else ""
+    prompts = textwrap.shorten(f"One image{made}: {_quoted(takes[-1].prompts)}",
+                               int(150 * width / PAGE), placeholder=" …")
     page.text(24, 62 + down, prompts, fontsize=14, color=FAINT, va="top")
-    moments = ("Each column is one moment, from the first frame to the last." if len(chosen) > 1
-               else "The pictures are the last frame of each video.")
-    page.text(24, page.height - 20, f"Made by the demo model. {moments}", fontsize=12.5,
-              color=FAINT, va="bottom")
+    page.text(24, page.height - 20, "Made by the demo model.", fontsize=12.5, color=FAINT,
+              va="bottom")
+    for column, at in enumerate(shown):
+        page.text(LEFT + column * wide + (wide - GAP) / 2, top - 8, f"after {at / FPS:.0f} s",
+                  fontsize=12.5, color=FAINT, ha="center", va="bottom")
     for row, (name, colour, video) in enumerate(rows):
         y = top + row * tall
         page.text(LEFT - 18, y + (tall - GAP) / 2, textwrap.fill(name, 16), fontsize=15,
@@ -82,7 +85,7 @@ def _curve(axes: Axes, height: float, drift: Drift, names: Sequence[str], chosen
     margin = 0.5 * (clips - 1) / (len(chosen) - 1) if len(chosen) > 1 else 0.5
     highest = max(1.08 * np.max(drift.values), 2 * NOTICED)
     axes.axhline(NOTICED, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
-    axes.annotate("just noticed", (1 - margin, NOTICED), xytext=(6, 5), color=FAINT,
+    axes.annotate("just noticeable", (1 - margin, NOTICED), xytext=(6, 5), color=FAINT,
                   textcoords="offset points", fontsize=12.5)
     for number, (values, colour) in enumerate(zip(drift.values, COLOURS, strict=False)):
         axes.plot(range(1, clips + 1), values, "o-", color=colour, markersize=6, linewidth=2,

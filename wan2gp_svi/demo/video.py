@@ -1,4 +1,4 @@
-"""Writes takes as videos: side by side with names, clips, drift and prompt, and each by itself."""
+"""Writes takes as videos: side by side with names, drift, prompt and time, and each by itself."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ def side_by_side(takes: Sequence[Take], drift: Drift) -> Iterator[Pictures]:
     to the end of the shortest take."""
     videos = [pictures(take.video) for take in takes]
     numbers = [shown(take) for take in takes]
-    names, count = tuple(take.name for take in takes), len(takes[0].clips)
-    for at in range(min(map(len, videos))):
+    names, frames = tuple(take.name for take in takes), min(map(len, videos))
+    for at in range(frames):
         clips = tuple(each[at] for each in numbers)
-        page = _page(names, clips, count, drift, takes[-1].prompts[clips[-1]]).copy()
+        clock = f"{at // FPS} s of {frames // FPS} s"
+        page = _page(names, clips, clock, drift, takes[-1].prompts[clips[-1]]).copy()
         for place, video in zip(places(len(takes)), videos, strict=True):
             page.paste(_enlarged(video[at]), place)
         yield np.asarray(page)
@@ -73,7 +74,7 @@ def places(takes: int) -> list[tuple[int, int]]:
 
 
 @lru_cache(maxsize=1)
-def _page(names: tuple[str, ...], clips: tuple[int, ...], count: int, drift: Drift,
+def _page(names: tuple[str, ...], clips: tuple[int, ...], clock: str, drift: Drift,
           prompt: str) -> Image.Image:
     """Everything but the takes themselves."""
     corners = places(len(names))
@@ -84,12 +85,12 @@ def _page(names: tuple[str, ...], clips: tuple[int, ...], count: int, drift: Dri
     full = max(2 * NOTICED, *(max(values) for values in drift.values))
     for (x, y), name, clip, values, colour in zip(corners, names, clips, drift.values, COLOURS,
                                                   strict=False):
-        draw.text((x, y - 10), name, INK, _font(24, "bold"), anchor="ls")
-        draw.text((x + SCALE * WIDTH, y - 10), f"clip {clip + 1} of {count}", FAINT, _font(20),
-                  anchor="rs")
+        draw.text((x, y - 10), name, colour, _font(24, "bold"), anchor="ls")
         _bar(draw, x, y + SCALE * HEIGHT, values[clip], full, colour)
-    line = textwrap.shorten(prompt, (width - 2 * GAP) // LETTER, placeholder=" …")
+    letters = (width - 4 * GAP) // LETTER - len(clock)
+    line = textwrap.shorten(f"“{prompt}”", letters, placeholder=" …")
     draw.text((GAP, height - FOOT / 2), line, FAINT, _font(20), anchor="lm")
+    draw.text((width - GAP, height - FOOT / 2), clock, FAINT, _font(20), anchor="rm")
     return page
 
 
@@ -100,7 +101,7 @@ def _bar(draw: ImageDraw.ImageDraw, x: int, y: int, off: float, full: float, col
     draw.rectangle((left, top, left + off / full * (right - left), bottom), colour)
     noticed = left + NOTICED / full * (right - left)
     draw.line((noticed, top - 4, noticed, bottom + 4), INK, 2)
-    draw.text((noticed, bottom + 6), "just noticed", FAINT, _font(14), anchor="mt")
+    draw.text((noticed, bottom + 6), "just noticeable", FAINT, _font(14), anchor="mt")
     draw.text((x + SCALE * WIDTH, y + 22), f"colours off by {off:.1f}", INK, _font(20), anchor="rm")
 
 
