@@ -239,9 +239,8 @@ def test_a_stopped_run_grows_in_its_video_and_a_finished_video_stays(
         assert wgp.generate(asked | {"stop_after": clips})
     finished, frames = wgp.video, shown(wgp)
     assert [*wgp.folder.glob("*.mp4")] == [finished]
-    for clips in (4, 5):
-        assert wgp.generate(resuming.extended(wgp.run, 5 - len(wgp.run.done()))
-                            | {"stop_after": clips}), wgp.error
+    for longer, clips in ((lambda run: resuming.extended(run, 2), 4), (resuming.resumed, 5)):
+        assert wgp.generate(longer(wgp.run) | {"stop_after": clips}), wgp.error
     assert {*wgp.folder.glob("*.mp4")} == {finished, wgp.video}
     assert wgp.video == Path(wgp.run.about.video) != finished
     assert np.array_equal(videos.read(finished), frames)

@@ -21,6 +21,7 @@ from loop import KINDS, SIDE, WanGP, in_one_go, settings, shown
 from wan2gp_svi import chain
 from wan2gp_svi.runs.record import StoreError
 from wan2gp_svi.runs.store import Run
+from wan2gp_svi.storyboard import Storyboard
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import matching, resuming
 from wan2gp_svi.wangp.form import SettingsError
@@ -211,7 +212,7 @@ def test_a_run_by_its_name_is_refused_where_prompts_of_clips_that_are_there_chan
 @pytest.mark.parametrize(("wish", "said"), [
     ("nobody", "There is no run"), ("{}@1", "a redo starts from clip 2 or later"),
     ("{}@x", "a redo starts from clip 2 or later"),
-    ("{}@9", "so it can be redone from clip 2 to 3"), ("{}", "has all of its 2 clips")])
+    ("{}@9", "so it can be redone from clip 2 to 3"), ("{}", "has 2 finished clips")])
 def test_what_cannot_be_is_said(wgp: WanGP, wish: str, said: str):
     wgp.generate(settings("shot", 2))
     assert (not wgp.generate(named(settings("shot", 2), wish.format(wgp.run.name)))
@@ -231,7 +232,7 @@ def before_loading(wgp: WanGP, monkeypatch: pytest.MonkeyPatch) -> Callable[[dic
     ({}, "{}@1", "a redo starts from clip 2 or later"),
     ({}, "{}@x", "a redo starts from clip 2 or later"),
     ({}, "{}@9", "has 2 finished clips of 2, so it can be redone from clip 2 to 3"),
-    ({}, "{}", "has all of its 2 clips. Ask for more frames"),
+    ({}, "{}", "has 2 finished clips. Ask for more frames"),
     ({"seed": 8, "video_length": 243}, "{}", "seed 8 (it has 7)"),
     ({"num_inference_steps": 8, "video_length": 243}, "{}", "num_inference_steps 8 (it has 4)"),
     ({"custom_settings": {"ref_pad_num": "3"}}, "{}@2", "SVI padding 3 (it has -1)"),
@@ -378,6 +379,43 @@ def test_a_longer_run_has_prompts_of_its_own(wgp: WanGP, id: str):
     assert wgp.generate(resuming.extended(wgp.run, 2, ["three", "four"])), wgp.error
     assert ([clip.prompt for clip in wgp.run.done()] == [*before, "three", "four"]
             and wgp.made == [5, 6])
+
+
+def test_an_unfinished_run_keeps_what_was_planned_and_gets_more_after_it(
+        wgp: WanGP, capsys: pytest.CaptureFixture):
+    run = broken_off(wgp, settings("shot", 3, prompt="one\n\ntwo\n\nthree"), 2, "stop")
+    capsys.readouterr()
+    assert wgp.generate(resuming.extended(run, 1, ["four"])), wgp.error
+    assert f"extending run {run.name} to 4 clips, from clip 2 on (stopped)" in (
+        capsys.readouterr().out)
+    assert wgp.run.name == run.name and wgp.run.about.clips == 4 and wgp.made == [2, 3, 4]
+    assert [clip.prompt for clip in wgp.run.done()] == ["one", "two", "three", "four"]
+
+
+def test_a_finished_run_is_extended_and_a_redo_says_what_it_redoes(
+        wgp: WanGP, capsys: pytest.CaptureFixture):
+    assert wgp.generate(settings("shot", 2, prompt="one"))
+    first = wgp.run
+    assert wgp.generate(resuming.extended(first, 1))
+    assert f"extending run {first.name} to 3 clips, from clip 3 on. To start" in (
+        capsys.readouterr().out)
+    assert wgp.generate(resuming.redone(wgp.run, 2, "two"))
+    assert f"run {wgp.run.name} redoes run {first.name}, from clip 2 of 3. To start" in (
+        capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("longer", "clips"), [
+    (lambda run: resuming.extended(run, 1), 4), (lambda run: resuming.extended(run, 3), 6),
+    (lambda run: resuming.extended(run, 1, ["three"]), 4),
+    (lambda run: resuming.restaged(run, Storyboard(), 4), 4)])
+def test_clips_to_come_keep_their_prompts_although_a_longer_run_has_each_for_more_clips(
+        wgp: WanGP, longer: Callable, clips: int):
+    assert wgp.generate(settings("2.0", 3, prompt="one\n\ntwo") | {"stop_after": 1})
+    asked = longer(wgp.run)
+    assert wgp.generate(asked), wgp.error
+    prompts = [clip.prompt for clip in wgp.run.done()]
+    assert prompts[:3] == ["one", "two", "two"] and len(prompts) == clips
+    assert {*prompts[3:]} == {"three" if "three" in asked["prompt"] else "two"}
 
 
 def test_more_frames_with_the_same_settings_make_a_run_longer(wgp: WanGP, whole: Whole):

@@ -394,8 +394,8 @@ def test_settings_to_go_on(store: Store):
     assert asked["video_length"] == 321
     assert asked["image_start"] == str(run.folder / "start.png")
     longer = actions.extend(run, 2, "a storm\nat sea\n\n\n calm ")
-    assert longer["prompt"] == "one\n\ntwo\n\na storm at sea\n\ncalm"
-    assert longer["video_length"] == 321
+    assert longer["prompt"] == "one\n\ntwo\n\ntwo\n\ntwo\n\na storm at sea\n\ncalm"
+    assert longer["video_length"] == 481, "2 more than the 4 that it was to have"
     again = actions.redo(run, 3.0, " at\nnight ", "")
     assert again["custom_settings"]["svi_run"] == f"{run.name}@3" and again["seed"] == 7
     assert again["prompt"] == "one\n\ntwo\n\nat night\n\nat night"
@@ -409,14 +409,16 @@ def test_settings_to_go_on(store: Store):
     (lambda run: actions.redo(run, None, "x", ""), "the clip must be a whole number$"),
     (lambda run: actions.redo(run, 4, "x", ""),
      "has 2 finished clips of 4, so it can be redone from clip 2 to 3"),
-    (lambda run: actions.extend(run, 0, ""), "add 1 clip or more, and at most 1,498"),
+    (lambda run: actions.extend(run, 0, ""), "add 1 clip or more, and at most 1,496"),
     (lambda run: actions.extend(run, 100_000, ""), "a video has up to 1,500 clips, and run"),
     (lambda run: actions.redo(run, 2, "", str(2**32)), "the seed must be from 0 to 4294967295"),
     (lambda run: resuming.redone(run, 2, "two", 7), "the clips would be the same"),
     (lambda run: resuming.redone(run, 2, seed=-5), "the seed must be from 0"),
     (lambda run: actions.extend(run, 1.5, ""), "the number of clips must be a whole number"),
     (lambda run: resuming.resumed(Run(run.folder, replace(run.about, settings={}))),
-     "before its first clip was done"),
+     "press Generate again with the settings of run .*: none of its clips is finished"),
+    (lambda run: actions.extend(run, 1, "a storm\n\ncalm\n\nrain"),
+     "add 3 clips, or remove 2 prompts: there are 3 prompts for 1 clip$"),
     (ask_to_stop, "is not running"),
 ])
 def test_what_cannot_be_done_is_said(store: Store, what, said: str):
@@ -436,7 +438,8 @@ def test_a_run_that_speaks_is_extended_by_a_longer_sound(store: Store, tmp_path:
     settings = actions.extend(run, 3, "ignored", str(longer))
     assert settings["audio_guide"] == str(longer) and settings["video_length"] == 80 * 7 + 1
     assert settings["custom_settings"]["svi_run"] == f"{run.name}@4", "the sound ended in it"
-    assert actions.what_happens(run, settings, 4) == f"redo run {run.name} from clip 4 of 7"
+    assert actions.what_happens(run, settings, 4) == (
+        f"extend run {run.name} to 7 clips, redoing it from clip 4")
     with pytest.raises(StoreError, match="has no sound: extend it by"):
         resuming.spoken_on(make(store), longer)
 
@@ -805,7 +808,11 @@ def test_what_happens_next_is_said(store: Store):
     run = make(store)
     said = actions.what_happens(run, resuming.resumed(run), 2)
     assert said == f"resume run {run.name} at clip 3 of 4"
-    assert actions.what_happens(run, actions.extend(run, 5, ""), 2).endswith("at clip 3 of 7")
+    assert actions.what_happens(run, actions.extend(run, 5, ""), 2) == (
+        f"extend run {run.name} to 9 clips, from clip 3 on")
+    whole = make(store, 4, ended="finished")
+    assert actions.what_happens(whole, actions.extend(whole, 1, ""), 4) == (
+        f"extend run {whole.name} to 5 clips, from clip 5 on")
     said = actions.what_happens(run, actions.redo(run, 2, "x", ""), 2)
     assert said == f"redo run {run.name} from clip 2 of 4"
 

@@ -364,7 +364,8 @@ def test_a_run_that_speaks_is_extended_by_a_longer_sound(
         opened.locator("#svi_sound").get_by_text("longer.wav").or_(
             opened.locator("#svi_sound audio")).first.wait_for(state="attached")
         page.click("extend")
-        page.says(f"WanGP's next job is to redo run {run.name} from clip 2 of 4")
+        page.says(f"WanGP's next job is to extend run {run.name} to 4 clips, redoing it from "
+                  "clip 2")
 
 
 def test_the_button_runs_the_self_test_and_shows_how_far_it_is(wangp, serve_wangp, tmp_path):

@@ -24,7 +24,7 @@ from ..runs.record import About, Clip, StoreError
 from ..runs.state import State, is_running, reason
 from ..runs.store import FOLDER, Run, Store
 from ..storyboard import same_clips
-from ..text import cut, sentence
+from ..text import count, cut, sentence
 from . import board, pose_video, sound
 from .form import AUTO, DECIDING, NEW, STORYBOARD, SettingsError
 from .frames import to_uint8
@@ -199,11 +199,17 @@ def _in_words(error: StoreError) -> SettingsError:
 
 
 def _resuming(run: Run, done: int, total: int) -> str:
-    what = f"from clip {done + 1} of {total}" if done < total else f"all {total} clips are done"
-    failed = reason(run.about)
-    why = f"it failed: {failed}" if failed else run.about.ended
-    return (f"resuming run {run.name}, {what}{f' ({why})' if why else ''}. To start over, set "
-            "\"SVI run\" to new.")
+    about, at = run.about, f"from clip {done + 1}"
+    if total > max(about.clips, done):
+        what = f"extending run {run.name} to {total} clips, {at} on"
+    elif about.base and about.base[1] == done:
+        what = f"run {run.name} redoes run {about.base[0]}, {at} of {total}"
+    else:
+        left = f"{at} of {total}" if done < total else "all clips are done"
+        what = f"resuming run {run.name}, {left}"
+    failed, ended = reason(about), "" if about.ended == State.FINISHED else about.ended
+    why = f"it failed: {failed}" if failed else ended
+    return f"{what}{f' ({why})' if why else ''}. To start over, set \"SVI run\" to new."
 
 
 def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) -> Run | None:
@@ -353,11 +359,12 @@ def _check_clips(run: Run, wish: str, clips: int) -> None:
         return check_redo(run, int(clip), len(run.done()) + 1)
     done = len(run.done())
     if not done:
-        raise StoreError(f"run {run.name} has no finished clip to resume from")
+        raise StoreError(f"no clip of run {run.name} is finished. Set \"SVI run\" to auto, and "
+                         "Generate begins it again")
     if done > clips or done == clips and run.about.ended == State.FINISHED:
         raise StoreError(
-            f"run {run.name} has all of its {done} clips. Ask for more frames to extend it, "
-            f"write {run.name}@K to redo it from clip K, or clear \"SVI run\" to start over")
+            f"run {run.name} has {count(done, 'finished clip')}. Ask for more frames to "
+            f"extend it, write {run.name}@K to redo it from clip K, or clear \"SVI run\" to start over")
 
 
 def _begun_redo(store: Store, run: Run, keep: int, about: About) -> Run | None:
