@@ -20,6 +20,7 @@ from loop import KINDS, SIDE, WanGP, in_one_go, settings, shown
 
 from wan2gp_svi import chain
 from wan2gp_svi.runs.record import StoreError
+from wan2gp_svi.runs.state import rename
 from wan2gp_svi.runs.store import Run
 from wan2gp_svi.storyboard import Storyboard
 from wan2gp_svi.variants import VARIANTS
@@ -142,6 +143,42 @@ def test_with_a_random_seed_a_run_that_broke_off_is_gone_on_with_and_one_that_wa
     seed = wgp.run.about.seed
     assert (seed == run.about.seed) == (how == "error")
     assert np.array_equal(shown(wgp), whole(settings("film", 3, seed=seed)))
+
+
+@pytest.mark.parametrize("seed", [7, -1])
+@pytest.mark.parametrize("how", ["error", "stop"])
+def test_a_run_that_ended_in_its_first_clip_begins_again(
+        wgp: WanGP, capsys: pytest.CaptureFixture, seed: int, how: str):
+    asked = settings("shot", 2, seed=seed)
+    run = broken_off(wgp, asked, 1, how)
+    rename(run, "the storm")
+    (run.folder / "sound.wav").write_bytes(b"of the run that it was")
+    assert wgp.generate(asked | {"prompt": "a boat"}) and wgp.made == [1, 2]
+    again, = wgp.store.runs()
+    assert again.name == run.name and again.about.label == "the storm" and again.sound is None
+    assert [clip.prompt for clip in again.done()] == ["a boat"] * 2
+    assert (again.about.seed == run.about.seed) == (seed == 7), "nobody has seen the seed"
+    assert f"run {run.name} begins again: none of its clips" in capsys.readouterr().out
+    assert {"start.png", "reference.png"} <= content(again).keys()
+
+
+@pytest.mark.parametrize("change", [{"seed": 8}, {"num_inference_steps": 8},
+                                    {"custom_settings": {"svi_run": "new"}}])
+def test_a_run_that_ended_in_its_first_clip_stays_where_another_video_is_asked_for(
+        wgp: WanGP, change: dict):
+    run = broken_off(wgp, settings("shot", 2), 1)
+    before = content(run)
+    assert wgp.generate(settings("shot", 2) | change)
+    assert len([*wgp.store.runs()]) == 2 and content(run) == before
+
+
+def test_a_run_that_has_a_clip_goes_before_a_newer_one_that_has_none(wgp: WanGP):
+    run = broken_off(wgp, settings("shot", 2), 2)
+    newer = broken_off(wgp, named(settings("shot", 2), "new"), 1)
+    assert wgp.generate(settings("shot", 2)) and wgp.made == [2] and wgp.run.name == run.name
+    newer.path(0, "-frames.safetensors").write_bytes(b"made, not saved")
+    with pytest.raises(StoreError, match="has a clip"):
+        newer.begin_again(newer.about, {})
 
 
 def test_each_repetition_is_a_run_of_its_own(wgp: WanGP):

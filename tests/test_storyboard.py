@@ -797,7 +797,8 @@ def test_the_desk_says_what_becomes_of_a_run(wgp):
     assert staged.idle == "Nothing to make"
     for text, clips, action, said in (
             ("[3]\nseed = 5", 3, "Redo from clip 2", f"Redo run {run.name} from clip 2 of 3."),
-            ("[2]\nseed = 5", 5, "Make the clips to come", f"Extend run {run.name} to 5 clips, from clip 4 on."),
+            ("[2]\nseed = 5", 5, "Make the clips to come",
+             f"Extend run {run.name} to 5 clips, from clip 4 on."),
             ("[1]\nseed = 5", 3, "", "Clip 1 of run"),
             ("[4]\nseed = 5", 3, "", "not in this video"),
             ("[2]\nseeds = 5", 3, "", "Which is unknown")):

@@ -149,6 +149,22 @@ class Run:
         files.write(self.folder / "run.json", as_json(about))
         self.about = about
 
+    def begin_again(self, about: About, images: Mapping[str, bytes]) -> None:
+        """Makes it a new run, in its folder and with the user's name. Raises StoreError if it has a
+        clip or another WanGP is making it."""
+        release = self.lock()
+        try:
+            if self.begun():
+                raise StoreError(f"run {self.name} has a clip")
+            for path in self.folder.iterdir():
+                if path.name != "run.json":
+                    files.remove(path)
+            for name, data in images.items():
+                files.write(self.folder / name, data)
+            self.change(replace(about, made=_now(), version=__version__, label=self.about.label))
+        finally:
+            release()
+
     # --------------------------------------------------------------------------------- write a clip
 
     def keep(self, number: int, made_of: Mapping[str, str], state: Mapping[str, Tensor]) -> None:
@@ -333,9 +349,9 @@ class Store:
 
         `images`: name -> content, files of its folder.
         """
-        now = datetime.datetime.now()
+        today = datetime.datetime.now()
         while True:
-            folder = self.folder / f"{now:%Y%m%d}-{secrets.token_hex(2)}"
+            folder = self.folder / f"{today:%Y%m%d}-{secrets.token_hex(2)}"
             try:
                 folder.mkdir(parents=True)
                 break
@@ -346,8 +362,7 @@ class Store:
             for name, data in images.items():
                 files.write(folder / name, data)
             fill(run)  # killed here, it is no run yet
-            made = now.isoformat(timespec="seconds")
-            run.change(replace(about, made=made, version=__version__))
+            run.change(replace(about, made=_now(), version=__version__))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -420,6 +435,10 @@ class Store:
                 if not path.parent.name.endswith(REMOVED):
                     written[path.parent.name] = path.stat().st_mtime
         return written
+
+
+def _now() -> str:
+    return datetime.datetime.now().isoformat(timespec="seconds")
 
 
 def is_busy(name: str) -> StoreError:

@@ -21,7 +21,7 @@ from torch import Tensor
 from .. import chain, files
 from ..runs import record
 from ..runs.record import About, Clip, StoreError
-from ..runs.state import State, is_running, reason
+from ..runs.state import State, is_empty, is_running, reason
 from ..runs.store import FOLDER, Run, Store
 from ..storyboard import same_clips
 from ..text import count, cut, sentence
@@ -82,7 +82,8 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
                                  "from disk. Clear \"SVI run\"")
             run = _named(store, wish, about, random)
         elif wish != NEW and scope["repeat_no"] == 1 and not in_memory:
-            run = _same(store, about, random, say)
+            run = (_same(store, about, random, say)
+                   or _begun_again(store, about, random, _images(scope, reference), say))
         run = run or store.new(about, _images(scope, reference))
         if plan.sound:
             run.take_sound(Path(_sound(scope)))
@@ -107,7 +108,7 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
             "space, allow writing there, or choose another folder for videos in WanGP's "
             "configuration."
         ) from None
-    recording.job = scope.get("gen") or {}
+    recording.job, recording.by_itself = scope.get("gen") or {}, wish == AUTO and not random
     _recordings.add(recording)
     if recording.taken_over:
         say(_resuming(run, recording.taken_over, total))
@@ -248,6 +249,22 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
     return None
 
 
+def _begun_again(store: Store, about: About, random: bool, images: Mapping[str, bytes],
+                 say: Callable[[str], None]) -> Run | None:
+    """The newest run that is what `about` asks for and ended in its first clip, as a new one."""
+    for run in store.runs():
+        had = run.about
+        if (not is_empty(run) or had.base is not None or had.variant != about.variant
+                or not random and had.seed != about.seed
+                or _differences(had.decides, about.decides)):
+            continue
+        with contextlib.suppress(StoreError):  # just begun by another WanGP
+            run.begin_again(about, images)
+            say(f"run {run.name} begins again: none of its clips was finished.")
+            return run
+    return None
+
+
 def _lacks_clips(run: Run, about: About, random: bool) -> bool:
     """Whether a run is what `about` asks for and lacks clips, whatever else decides the picture."""
     had = run.about
@@ -364,7 +381,8 @@ def _check_clips(run: Run, wish: str, clips: int) -> None:
     if done > clips or done == clips and run.about.ended == State.FINISHED:
         raise StoreError(
             f"run {run.name} has {count(done, 'finished clip')}. Ask for more frames to "
-            f"extend it, write {run.name}@K to redo it from clip K, or clear \"SVI run\" to start over")
+            f"extend it, write {run.name}@K to redo it from clip K, or clear \"SVI run\" to start "
+            "over")
 
 
 def _begun_redo(store: Store, run: Run, keep: int, about: About) -> Run | None:
