@@ -23,7 +23,7 @@ from ..storyboard import (
 )
 from ..text import count, sentence
 from ..untrusted import parse_json
-from ..variants import VARIANTS
+from ..variants import SEED_STEP, VARIANTS
 from . import board, sound
 from .form import STORYBOARD, Custom, SettingsError
 from .media import MediaError
@@ -232,6 +232,16 @@ def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> di
         asked = list(about.asked)
     seed = about.seed if seed is None else seed
     return _settings(run, about.clips, f"{run.name}@{clip}", asked, seed, now)
+
+
+def seed_of(run: Run, clip: int, new: int | None = None) -> int:
+    """The seed that clip `clip`, counted from 1, gets in a redo from there with a `new` seed or the
+    run's. Raises StoreError."""
+    about, own = run.about, storyboard_of(run).row(clip - 1).seed
+    if own is not None:  # the storyboard's goes first
+        return own if new is None else new
+    step = int(about.decides.get("SVI seed step", SEED_STEP))
+    return chain.seed(about.seed if new is None else new, clip - 1, step)
 
 
 def check_redo(run: Run, clip: int, last: int) -> None:
