@@ -195,7 +195,8 @@ def test_the_list_has_the_time_that_it_is_sorted_by(store: Store, svi):
 
 def test_prompts_that_an_extension_would_drop_are_refused(store: Store, svi, tmp_path: Path):
     run = make(store)
-    assert svi("extend", run.name, "--clips", "1", "--prompt", "a storm", "--prompt", "calm")[2] == (
+    prompts = ("--prompt", "a storm", "--prompt", "calm")
+    assert svi("extend", run.name, "--clips", "1", *prompts)[2] == (
         "Add 2 clips, or remove 1 prompt: there are 2 prompts for 1 clip.\n")
     assert "Remove --prompt: with a longer sound" in svi(
         "extend", run.name, "--sound", str(tmp_path / "a.wav"), "--prompt", "calm")[2]

@@ -162,7 +162,17 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.open()
         page.pick(run.name)
 
+        page.says("Resume it at clip 3 of 9, extend it, or redo it from a clip.")
         page.tab("Redo")
+        page.says("Clip 3 gets the seed ")
+        page.fill("clip", "2")
+        page.fill("seed", "99")
+        page.says("Clip 2 gets the seed 141: 99, and 42 more for each clip before it.")
+        page.fill("prompt", "a storm")
+        opened.locator("#svi_runs tbody tr", has_text=run.name).click()
+        opened.wait_for_function(
+            "['seed', 'prompt'].every(one => !document.querySelector("
+            "`#svi_${one} textarea, #svi_${one} input`).value)")
         page.click("redo")  # neither prompt nor seed
         page.says("Enter a new prompt or a new seed, or both")
         page.fill("clip", "8")
@@ -205,7 +215,8 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.click("remove")
         page.says(f"Run {new.name} is running. Stop it, or wait until it is finished.")
         assert not opened.locator("#svi_yes").is_visible()
-        for id, *data in (("refresh", *[None] * 3), ("runs", 0, None), ("yes", None, [new.name])):
+        for id, *data in (("refresh", *[None] * 3), ("runs", 0, None, None),
+                          ("yes", None, [new.name])):
             answer = browser.send(address, "another", f"svi_{id}", "click", *data)
         assert "is running. Stop it" in json.dumps(answer["log"]) and new.folder.is_dir()
         page.tab("Resume")
@@ -316,10 +327,10 @@ def test_visitors_of_a_shared_page_destroy_and_cost_nothing_unless_the_user_allo
             return browser.send(address, "visitor", f"svi_{id}", event, *data)
 
         send("refresh", None, None, None)  # so that the server knows the runs of this visitor
-        shown = send("runs", 0, None)
+        shown = send("runs", 0, None, None)
         assert run.name in json.dumps(shown)
         assert (str(run.folder) in json.dumps(shown["output"])) == trusted
-        stale = browser.send(address, "another", "svi_runs", "click", 0, None)
+        stale = browser.send(address, "another", "svi_runs", "click", 0, None, None)
         assert "This page is out of date" in json.dumps(stale["log"])
         examined = json.dumps(send("examine"))
         assert ("WanGP:" in examined) == trusted

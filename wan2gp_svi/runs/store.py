@@ -450,7 +450,7 @@ class Store:
 
 
 def _labelled(labels: Mapping[str, str], wanted: str) -> list[str]:
-    """The runs whose given names are what is `wanted`, or else begin so, or else have it in them."""
+    """The runs whose given names are `wanted`, or else begin so, or else have it in them."""
     lower = {name: label.lower() for name, label in labels.items()} if wanted else {}
     return ([name for name, label in lower.items() if label == wanted]
             or [name for name, label in lower.items() if label.startswith(wanted)]
