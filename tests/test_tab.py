@@ -424,8 +424,7 @@ def test_a_click_on_a_run_empties_what_was_entered_for_another(
     assert not fields & panel.show(run.name, clicked=False).keys(), "the user may be entering them"
     other = make(store, 0)
     panel.tab.wgp["args"] = SimpleNamespace(listen=False, share=False, server_name="localhost")
-    panel.tab.names = panel.tab.shown = "state"
-    removed = panel._remove(run.name, [other.name])
+    removed = panel.yes.click.call_args.args[0](run.name, [other.name])
     assert not other.folder.exists() and not fields & removed.keys()
     assert removed[panel.victims]["value"] == [run.name]
 
@@ -436,8 +435,9 @@ def test_runs_without_a_clip_are_offered_while_some_are_not_chosen(
     assert panel.show(empty.name)[panel.no_clip]["visible"] is False, "it is chosen already"
     offered = panel.show(run.name)[panel.no_clip]
     assert offered == {"value": "Add 1 run without a clip", "visible": True}
-    chosen = panel._add_empty([run.name])
-    assert chosen == [run.name, empty.name] and panel._add_empty(None) == [empty.name]
+    add = panel.no_clip.click.call_args.args[0]
+    chosen = add([run.name])
+    assert chosen == [run.name, empty.name] and add(None) == [empty.name]
     update, inputs, outputs = panel.victims.change.call_args.args
     assert (inputs, outputs) == ([panel.victims], [panel.no_clip])
     assert update(chosen)["visible"] is False and update(None)["visible"] is True
@@ -461,7 +461,7 @@ def test_a_run_that_stops_for_a_look_is_shown_unless_another_was_clicked(
         release = run.lock()
         assert shown() == other.name, "it is being made"
         if clicked:
-            panel.tab._clicked(0, [other.name], {})
+            panel.tab.clicked(0, [other.name], {})
         release()
         values = refreshed(other.name, [], {})
         look = looks and not clicked

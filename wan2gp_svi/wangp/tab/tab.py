@@ -131,7 +131,7 @@ class Tab:
                 self.panel = panel = RunPanel(self)
         # or a look at the run before, still on its way, would replace the one that was clicked
         one_by_one = {"concurrency_id": ID}
-        on(self.runs.click, self._clicked,
+        on(self.runs.click, self.clicked,
            [self.runs, self.names, self.plugin.state], panel.outputs, **one_by_one).then(
                None, None, None, js=scroll_to("svi_run", "nearest"))
         # a change of a hidden component, by which WanGP tells of an opened tab, is none in gradio 6
@@ -179,9 +179,10 @@ class Tab:
             values[self.runs] = gr.Dataset(samples=rows, visible=bool(rows))
         return values
 
-    def _clicked(self, index: Any, names: list[str], state: dict[str, Any]) -> dict[Any, Any]:
+    def clicked(self, index: Any, names: list[str], state: dict[str, Any]) -> dict[Any, Any]:
+        """The panel of a run that the user wants to see, whatever stops for a look meanwhile."""
         gen = self.wgp["get_gen_info"](state)
-        gen[_LOOKED_AT] = gen.get(stop_button.RUN)  # the user looks at another one
+        gen[_LOOKED_AT] = gen.get(stop_button.RUN)
         return self.panel.show(picked(names, index))
 
     def _to_look_at(self, state: dict[str, Any]) -> str:
