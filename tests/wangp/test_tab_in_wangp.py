@@ -252,6 +252,41 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
     assert "Traceback" not in page.log, page.log[-4000:]
 
 
+def test_a_run_that_stops_for_a_look_is_shown_and_what_has_no_clip_says_what_to_do(
+        killed, serve_wangp):
+    tree, work, run = killed("12.60", 4)
+    custom = {**(run.about.settings.get("custom_settings") or {}),
+              "svi_storyboard": "[all]\npause = yes\n"}
+    run.change(replace(run.about, settings={**run.about.settings, "custom_settings": custom}))
+    store = Store(work / "outputs/svi")
+    empty = store.new(replace(run.about, settings={}, ended=State.STOPPED), {})
+    job = {"config": {"last_model_type": "tiny_i2v", "last_resolution_choice": "64x64",
+                      "save_path": str(work / "outputs")}}
+    with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
+        page = Page(opened, work)
+        page.open()
+        page.pick(run.name)
+        page.click("resume")
+        page.says(f"WanGP's next job is to resume run {run.name} at clip 3 of 4")
+        page.open()
+        page.pick(empty.name)  # before the model is loaded
+        page.says("again with its settings, and it begins again")
+        for id in ("resume", "stop"):
+            assert opened.locator(f"#svi_{id}").is_disabled()
+        page.logs(until="stopped after clip 3")
+        opened.locator("#svi_run h3").get_by_text(f"Run {run.name}").wait_for()
+        page.says("Resume it at clip 4 of 4, extend it, or redo it from a clip.")
+        page.pick(empty.name)
+        page.tab("Remove")
+        assert not opened.locator("#svi_no_clip").is_visible(), "it is chosen already"
+        page.pick(run.name)
+        opened.locator("#svi_no_clip").get_by_text("Add 1 run without a clip").wait_for()
+        page.click("no_clip")
+        opened.locator("#svi_no_clip").wait_for(state="hidden")
+        opened.screenshot(path=work / "looked.png", full_page=True)
+    assert "Traceback" not in page.log, page.log[-4000:]
+
+
 def test_a_name_is_shown_as_it_was_typed(wangp, wangp_copy, serve_wangp, tmp_path):
     tree, outputs = wangp_copy(wangp), tmp_path / "outputs"
     install(tree)
