@@ -69,7 +69,7 @@ def _words() -> list[str]:
                 prompts=["a boat"], repeat=1, decides={}, ended=ended), {})
             shown = view.look(run)
             summary = view.summary(shown).replace(run.name, "")
-            card = view.card(shown).replace(run.name, "").replace(run.about.made[:10], "")
+            card = view.card(shown).replace(run.name, "").replace(run.changed[:10], "")
             texts += [re.sub(r"[\d.]+ \w*B\b|\d\d:\d\d", "", text) for text in (summary, card)]
             texts += [view.clips_table(shown)]
     return texts

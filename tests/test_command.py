@@ -164,6 +164,69 @@ def test_a_run_is_given_a_name_that_lists_show(store: Store, svi):
     assert "the storm" not in svi("runs")[1]
 
 
+def test_a_run_is_known_by_the_name_that_it_was_given(store: Store, svi):
+    storm, other = make(store, 1, "stopped"), make(store, 1, "stopped")
+    svi("name", storm.name[-4:], "The storm, second try")
+    for given in ("the storm, second try", "storm", "THE  storm", "second"):
+        code, out, error = svi("resume", given)
+        assert (code, error) == (0, "") and f"Run {storm.name}, SVI-Shot: 1 of 3 clips is" in out
+    svi("name", other.name, "the storm")
+    assert f"Run {other.name}," in svi("resume", "the storm")[1], "the whole name goes first"
+    error = svi("resume", "storm")[2]
+    assert "2 runs have given names with 'storm'" in error and (
+        f"{storm.name} (The storm, second try)" in error)
+    svi("name", other.name, storm.name[-4:])
+    assert f"Run {storm.name}," in svi("resume", storm.name[-4:])[1], "its own name goes first"
+    error = svi("resume", "calm")[2]
+    assert "There is no run 'calm'" in error and "(The storm, second try)" in error
+    assert svi("runs", "--remove", "second try", "--yes")[0] == 0 and not storm.folder.exists()
+
+
+def test_the_list_has_the_time_that_it_is_sorted_by(store: Store, svi):
+    old, new = make(store), make(store)
+    for run, at in ((old, 1_700_000_000), (new, 1_700_090_000)):
+        run.change(replace(run.about, made="2020-01-01T00:00:00"))
+        os.utime(run.folder / "run.json", (at, at))
+    head, first, second = svi("runs")[1].splitlines()[:3]
+    assert "CHANGED" in head and "2020" not in first + second
+    assert [line.split()[0] for line in (first, second)] == [new.name, old.name]
+    assert " ".join(first.split()[1:3]) > " ".join(second.split()[1:3]) > "2023-11-1"
+
+
+def test_prompts_that_an_extension_would_drop_are_refused(store: Store, svi, tmp_path: Path):
+    run = make(store)
+    prompts = ("--prompt", "a storm", "--prompt", "calm")
+    assert svi("extend", run.name, "--clips", "1", *prompts)[2] == (
+        "Add 2 clips, or remove 1 prompt: there are 2 prompts for 1 clip.\n")
+    assert "Remove --prompt: with a longer sound" in svi(
+        "extend", run.name, "--sound", str(tmp_path / "a.wav"), "--prompt", "calm")[2]
+    assert not (run.folder / "extend.json").exists()
+
+
+def test_a_redo_says_which_seed_its_first_clip_gets(store: Store, svi):
+    run = make(store)
+    assert "Clip 2 gets the seed 141." in svi("redo", run.name, "--clip", "2", "--seed", "99")[1]
+    assert "Clip 3 gets the seed 91." in svi("redo", run.name, "--clip", "3", "--prompt", "x")[1]
+    run.change(replace(run.about, settings={
+        **SETTINGS, "custom_settings": {"svi_storyboard": "[2]\nseed = 5"}}))
+    for options, seed in ((["--seed", "99"], 99), (["--prompt", "x"], 5)):
+        assert f"gets the seed {seed}." in svi("redo", run.name, "--clip", "2", *options)[1]
+        asked = json.loads((run.folder / "redo-2.json").read_text("utf-8"))
+        assert f"seed = {seed}" in asked["custom_settings"]["svi_storyboard"]
+
+
+def test_counts_are_words_that_fit(store: Store, svi):
+    run = make(store, 1)
+    run.change(replace(run.about, clips=1))
+    assert "is finished: its clip is done. Extend it.\n" in svi("resume", run.name)[2]
+    assert "1 of 1 clip is on disk.\n" in svi("extend", run.name, "--clips", "1")[1]
+    empty = make(store, 0, "")
+    for options in (["resume"], ["extend", "--clips", "1"], ["redo", "--clip", "2"]):
+        assert svi(options[0], empty.name, *options[1:])[2] == (
+            f"Press Generate again with the settings of run {empty.name}: none of its clips is "
+            "finished.\n")
+
+
 def test_an_empty_list_names_its_folder(store: Store, svi):
     store.folder.mkdir()
     assert svi("runs")[:2] == (0, f"There are no runs in {store.folder}\n")

@@ -825,6 +825,7 @@ def test_the_line_says_which_run_generate_resumes_or_extends(form, tmp_path, mon
     estimate = took(2)
     assert line(241).endswith(f"{says('resumes', '1 clip')}<br>{estimate}")
     assert line(241, run=wgp.run.name).endswith(estimate)
+    assert says("extends", "1 clip") in line(405), "more than the 3 that it was to have"
     assert wgp.generate(given)
     whole = took(3)
     shown = line(241)

@@ -239,9 +239,8 @@ def test_a_stopped_run_grows_in_its_video_and_a_finished_video_stays(
         assert wgp.generate(asked | {"stop_after": clips})
     finished, frames = wgp.video, shown(wgp)
     assert [*wgp.folder.glob("*.mp4")] == [finished]
-    for clips in (4, 5):
-        assert wgp.generate(resuming.extended(wgp.run, 5 - len(wgp.run.done()))
-                            | {"stop_after": clips}), wgp.error
+    for longer, clips in ((lambda run: resuming.extended(run, 2), 4), (resuming.resumed, 5)):
+        assert wgp.generate(longer(wgp.run) | {"stop_after": clips}), wgp.error
     assert {*wgp.folder.glob("*.mp4")} == {finished, wgp.video}
     assert wgp.video == Path(wgp.run.about.video) != finished
     assert np.array_equal(videos.read(finished), frames)
@@ -301,13 +300,23 @@ def test_a_run_that_is_asked_to_stop_makes_its_clip_and_can_be_resumed(
     wgp.generate(settings("film", 4))
     assert wgp.made == [1, 2] and len(wgp.run.done()) == 2 and wgp.run.about.ended == State.STOPPED
     assert len(shown(wgp)) == chain.length(2, VARIANTS["film"].overlap)
-    # true with a random seed, too: Generate alone would start another run
-    assert (f"stopped after clip 2, as asked. To resume, use the tab SVI, or set \"SVI run\" to "
-            f"{wgp.run.name}") in capsys.readouterr().out
+    assert "stopped after clip 2, as asked. To resume, press Generate again.\n" in (
+        capsys.readouterr().out)
     wgp.at_window = lambda window: None
     wgp.forget()
     assert wgp.generate(settings("film", 4)) and wgp.made == [3, 4]
     assert np.array_equal(shown(wgp), whole(settings("film", 4)))
+
+
+@pytest.mark.parametrize("changes", [{"seed": -1}, {"custom_settings": {"svi_run": "new"}}])
+def test_a_stop_says_how_to_resume_where_generate_alone_would_make_another_run(
+        wgp: WanGP, capsys: pytest.CaptureFixture, changes: dict):
+    wgp.pipe.before = lambda window: (wgp.run.folder / STOP).touch() or True
+    assert wgp.generate(settings("shot", 2) | changes)
+    assert (f"stopped after clip 1, as asked. To resume, press Resume in the tab SVI, or set \"SVI "
+            f"run\" to {wgp.run.name} and press Generate.\n") in capsys.readouterr().out
+    recover(wgp)
+    assert wgp.generate(settings("shot", 2) | changes) and len([*wgp.store.runs()]) == 2
 
 
 @pytest.mark.parametrize("id", KINDS)

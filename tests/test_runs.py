@@ -20,7 +20,9 @@ from loop import KINDS, SIDE, WanGP, in_one_go, settings, shown
 
 from wan2gp_svi import chain
 from wan2gp_svi.runs.record import StoreError
+from wan2gp_svi.runs.state import rename
 from wan2gp_svi.runs.store import Run
+from wan2gp_svi.storyboard import Storyboard
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import matching, resuming
 from wan2gp_svi.wangp.form import SettingsError
@@ -143,6 +145,42 @@ def test_with_a_random_seed_a_run_that_broke_off_is_gone_on_with_and_one_that_wa
     assert np.array_equal(shown(wgp), whole(settings("film", 3, seed=seed)))
 
 
+@pytest.mark.parametrize("seed", [7, -1])
+@pytest.mark.parametrize("how", ["error", "stop"])
+def test_a_run_that_ended_in_its_first_clip_begins_again(
+        wgp: WanGP, capsys: pytest.CaptureFixture, seed: int, how: str):
+    asked = settings("shot", 2, seed=seed)
+    run = broken_off(wgp, asked, 1, how)
+    rename(run, "the storm")
+    (run.folder / "sound.wav").write_bytes(b"of the run that it was")
+    assert wgp.generate(asked | {"prompt": "a boat"}) and wgp.made == [1, 2]
+    again, = wgp.store.runs()
+    assert again.name == run.name and again.about.label == "the storm" and again.sound is None
+    assert [clip.prompt for clip in again.done()] == ["a boat"] * 2
+    assert (again.about.seed == run.about.seed) == (seed == 7), "nobody has seen the seed"
+    assert f"run {run.name} begins again: none of its clips" in capsys.readouterr().out
+    assert {"start.png", "reference.png"} <= content(again).keys()
+
+
+@pytest.mark.parametrize("change", [{"seed": 8}, {"num_inference_steps": 8},
+                                    {"custom_settings": {"svi_run": "new"}}])
+def test_a_run_that_ended_in_its_first_clip_stays_where_another_video_is_asked_for(
+        wgp: WanGP, change: dict):
+    run = broken_off(wgp, settings("shot", 2), 1)
+    before = content(run)
+    assert wgp.generate(settings("shot", 2) | change)
+    assert len([*wgp.store.runs()]) == 2 and content(run) == before
+
+
+def test_a_run_that_has_a_clip_goes_before_a_newer_one_that_has_none(wgp: WanGP):
+    run = broken_off(wgp, settings("shot", 2), 2)
+    newer = broken_off(wgp, named(settings("shot", 2), "new"), 1)
+    assert wgp.generate(settings("shot", 2)) and wgp.made == [2] and wgp.run.name == run.name
+    newer.path(0, "-frames.safetensors").write_bytes(b"made, not saved")
+    with pytest.raises(StoreError, match="has a clip"):
+        newer.begin_again(newer.about, {})
+
+
 def test_each_repetition_is_a_run_of_its_own(wgp: WanGP):
     assert wgp.generate(settings("shot", 2, repeat_generation=2)) and wgp.made == [1, 2, 1, 2]
     one, two = wgp.store.runs()
@@ -211,7 +249,7 @@ def test_a_run_by_its_name_is_refused_where_prompts_of_clips_that_are_there_chan
 @pytest.mark.parametrize(("wish", "said"), [
     ("nobody", "There is no run"), ("{}@1", "a redo starts from clip 2 or later"),
     ("{}@x", "a redo starts from clip 2 or later"),
-    ("{}@9", "so it can be redone from clip 2 to 3"), ("{}", "has all of its 2 clips")])
+    ("{}@9", "so it can be redone from clip 2 to 3"), ("{}", "has 2 finished clips")])
 def test_what_cannot_be_is_said(wgp: WanGP, wish: str, said: str):
     wgp.generate(settings("shot", 2))
     assert (not wgp.generate(named(settings("shot", 2), wish.format(wgp.run.name)))
@@ -231,7 +269,7 @@ def before_loading(wgp: WanGP, monkeypatch: pytest.MonkeyPatch) -> Callable[[dic
     ({}, "{}@1", "a redo starts from clip 2 or later"),
     ({}, "{}@x", "a redo starts from clip 2 or later"),
     ({}, "{}@9", "has 2 finished clips of 2, so it can be redone from clip 2 to 3"),
-    ({}, "{}", "has all of its 2 clips. Ask for more frames"),
+    ({}, "{}", "has 2 finished clips. Ask for more frames"),
     ({"seed": 8, "video_length": 243}, "{}", "seed 8 (it has 7)"),
     ({"num_inference_steps": 8, "video_length": 243}, "{}", "num_inference_steps 8 (it has 4)"),
     ({"custom_settings": {"ref_pad_num": "3"}}, "{}@2", "SVI padding 3 (it has -1)"),
@@ -378,6 +416,43 @@ def test_a_longer_run_has_prompts_of_its_own(wgp: WanGP, id: str):
     assert wgp.generate(resuming.extended(wgp.run, 2, ["three", "four"])), wgp.error
     assert ([clip.prompt for clip in wgp.run.done()] == [*before, "three", "four"]
             and wgp.made == [5, 6])
+
+
+def test_an_unfinished_run_keeps_what_was_planned_and_gets_more_after_it(
+        wgp: WanGP, capsys: pytest.CaptureFixture):
+    run = broken_off(wgp, settings("shot", 3, prompt="one\n\ntwo\n\nthree"), 2, "stop")
+    capsys.readouterr()
+    assert wgp.generate(resuming.extended(run, 1, ["four"])), wgp.error
+    assert f"extending run {run.name} to 4 clips, from clip 2 on (stopped)" in (
+        capsys.readouterr().out)
+    assert wgp.run.name == run.name and wgp.run.about.clips == 4 and wgp.made == [2, 3, 4]
+    assert [clip.prompt for clip in wgp.run.done()] == ["one", "two", "three", "four"]
+
+
+def test_a_finished_run_is_extended_and_a_redo_says_what_it_redoes(
+        wgp: WanGP, capsys: pytest.CaptureFixture):
+    assert wgp.generate(settings("shot", 2, prompt="one"))
+    first = wgp.run
+    assert wgp.generate(resuming.extended(first, 1))
+    assert f"extending run {first.name} to 3 clips, from clip 3 on. To start" in (
+        capsys.readouterr().out)
+    assert wgp.generate(resuming.redone(wgp.run, 2, "two"))
+    assert f"run {wgp.run.name} redoes run {first.name}, from clip 2 of 3. To start" in (
+        capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("longer", "clips"), [
+    (lambda run: resuming.extended(run, 1), 4), (lambda run: resuming.extended(run, 3), 6),
+    (lambda run: resuming.extended(run, 1, ["three"]), 4),
+    (lambda run: resuming.restaged(run, Storyboard(), 4), 4)])
+def test_clips_to_come_keep_their_prompts_although_a_longer_run_has_each_for_more_clips(
+        wgp: WanGP, longer: Callable, clips: int):
+    assert wgp.generate(settings("2.0", 3, prompt="one\n\ntwo") | {"stop_after": 1})
+    asked = longer(wgp.run)
+    assert wgp.generate(asked), wgp.error
+    prompts = [clip.prompt for clip in wgp.run.done()]
+    assert prompts[:3] == ["one", "two", "two"] and len(prompts) == clips
+    assert {*prompts[3:]} == {"three" if "three" in asked["prompt"] else "two"}
 
 
 def test_more_frames_with_the_same_settings_make_a_run_longer(wgp: WanGP, whole: Whole):

@@ -431,9 +431,9 @@ def test_a_run_that_was_stopped_is_extended_although_rows_were_to_come(wgp):
     assert wgp.generate({**prepared(settings("shot", 5), text), "stop_after": 2})
     longer = resuming.extended(wgp.run, 2, ["two"])
     assert parse(longer["custom_settings"]["svi_storyboard"]) == parse(
-        "[2]\nseed = 5\n[4]\nend image = loop")
+        "[2]\nseed = 5\n[3-5]\nprompt = one\n[7]\nend image = loop"), "the rows to come stay"
     assert prepare(longer["model_type"], {}, dict(longer)) == "" and wgp.generate(longer)
-    assert [clip.prompt for clip in wgp.run.done()][2:] == ["two", "two"]
+    assert [clip.prompt for clip in wgp.run.done()][2:] == ["one"] * 3 + ["two"] * 2
 
 
 def test_an_extension_that_is_aborted_in_its_first_clip_keeps_its_storyboard(wgp):
@@ -797,7 +797,8 @@ def test_the_desk_says_what_becomes_of_a_run(wgp):
     assert staged.idle == "Nothing to make"
     for text, clips, action, said in (
             ("[3]\nseed = 5", 3, "Redo from clip 2", f"Redo run {run.name} from clip 2 of 3."),
-            ("[2]\nseed = 5", 5, "Make the clips to come", f"Resume run {run.name} at clip 4"),
+            ("[2]\nseed = 5", 5, "Make the clips to come",
+             f"Extend run {run.name} to 5 clips, from clip 4 on."),
             ("[1]\nseed = 5", 3, "", "Clip 1 of run"),
             ("[4]\nseed = 5", 3, "", "not in this video"),
             ("[2]\nseeds = 5", 3, "", "Which is unknown")):

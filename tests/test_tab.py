@@ -318,15 +318,159 @@ def test_a_timer_ticks_once_when_a_run_begins_or_ends(
     assert not once().active and outputs == [news]
 
 
-def test_what_can_be_done_with_a_run(store: Store):
-    shown = view.look(make(store))
-    assert shown.can_resume and shown.can_extend and shown.last_redo == 3
-    shown = view.look(make(store, 4))  # its last clip is on disk, but not in its video
-    assert shown.can_resume and shown.can_extend and shown.last_redo == 4
-    shown = view.look(make(store, 4, ended="finished"))
-    assert not shown.can_resume and shown.can_extend and shown.last_redo == 4
-    shown = view.look(make(store, 0))
-    assert not shown.can_resume and not shown.can_extend and shown.last_redo < 2
+@pytest.mark.parametrize(("changes", "can", "last", "said"), [
+    ({}, "resume, extend, redo", 3, "Resume it at clip 3 of 4, extend it, or redo it from a clip."),
+    # its last clip is on disk, but not in its video
+    ({"done": 4}, "resume, extend, redo", 4,
+     "Resume it to put all clips together, extend it, or redo it from a clip."),
+    ({"done": 4, "ended": "finished"}, "extend, redo", 4,
+     "Extend it, or redo it from a clip: nothing is left to resume."),
+    ({"done": 1, "clips": 1, "ended": "finished"}, "extend", 1,
+     "Extend it: nothing is left to resume, and there is no second clip to redo."),
+    ({"done": 1, "clips": 1}, "resume, extend", 1,
+     "Resume it to put all clips together, or extend it."),
+    ({"done": 0, "settings": {}}, "", 1,
+     "Press **Generate** again with its settings, and it begins again: it has no finished clip to "
+     "resume, extend or redo."),
+    ({"done": 1, "settings": {}}, "", 2,  # killed before it was recorded
+     "Press **Generate** again with its settings, and it begins again"),
+])
+def test_what_can_be_done_with_a_run_is_possible_and_said(
+        store: Store, changes: dict, can: str, last: int, said: str):
+    run = make(store, **changes)
+    shown = view.look(run)
+    possible = {"resume": shown.can_resume, "extend": shown.can_extend, "redo": shown.can_redo}
+    assert ", ".join(what for what, this in possible.items() if this) == can
+    assert shown.last_redo == last and said in view.summary(shown)
+    for what, make_it in (("resume", resuming.resumed),
+                          ("extend", lambda run: resuming.extended(run, 1)),
+                          ("redo", lambda run: resuming.redone(run, 2, seed=5))):
+        with contextlib.nullcontext() if possible[what] else pytest.raises(StoreError):
+            make_it(run)
+    release = run.lock()
+    assert "Wait until it is finished, or stop it: then it can be extended and redone." in (
+        view.summary(view.look(run)))
+    release()
+
+
+def test_a_run_of_one_clip_is_counted_so(store: Store):
+    run = make(store, 1, clips=1, base=("20261120-7f3a", 1))
+    assert "1 of 1 clip, " in view.card(view.look(run))
+    assert "begins with the first clip of run 20261120-7f3a." in view.summary(view.look(run))
+    two = view.look(make(store, 2, base=("20261120-7f3a", 2)))
+    assert "the first 2 clips of" in view.summary(two)
+
+
+def test_a_row_has_the_time_by_which_the_list_is_sorted(store: Store):
+    old, new = make(store, 0), make(store, 0)
+    for run, at in ((old, 1_700_000_000), (new, 1_700_090_000)):
+        run.change(replace(run.about, made="2020-01-01T00:00:00"))
+        os.utime(run.folder / "run.json", (at, at))
+    (first,), (second,) = view.rows(store)[0]
+    times = [re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d", card)[0] for card in (first, second)]
+    assert times == [new.changed, old.changed] == sorted(times, reverse=True)
+    assert times[0].startswith("2023-11-1")
+
+
+@pytest.mark.parametrize(("clip", "entered", "said"), [
+    (2, "", "Clip 2 gets the seed 49."), (2.0, None, "Clip 2 gets the seed 49."),
+    (2, " 99 ", "Clip 2 gets the seed 141: 99, and 42 more for each clip before it."),
+    (3, "99", "Clip 3 gets the seed 183: 99, and 42 more for each clip before it."),
+    (4, "99", "Clip 4 gets the seed 99."),  # the storyboard's
+    (4, "", "Clip 4 gets the seed 5."),
+    (2, "abc", ""), (2, "1.5", ""), (2, "-1", ""), (2, str(2**32), ""), (1, "9", ""),
+    (None, "9", ""), (2.5, "9", ""), (float("nan"), "9", ""), (2, "inf", "")])
+def test_the_tab_says_which_seed_a_redone_clip_gets(store: Store, clip, entered, said: str):
+    run = make(store, settings={
+        **SETTINGS, "custom_settings": {"svi_storyboard": "[4]\nseed = 5"}})
+    assert view.seed_said(run, clip, entered) == said
+
+
+class Gradio:
+    """Components are mocks of their own; an update is what it changes."""
+
+    skip = staticmethod(lambda: "skip")
+    update = staticmethod(lambda **changes: changes)
+
+    def __getattr__(self, name: str) -> MagicMock:
+        return lambda *_, **options: MagicMock(**{"__enter__.return_value": MagicMock()})
+
+
+@pytest.fixture
+def panel(store: Store, monkeypatch: pytest.MonkeyPatch) -> run_panel.RunPanel:
+    for module in (run_panel, helpers, tab):
+        monkeypatch.setattr(module, "gr", Gradio())
+    monkeypatch.setattr(run_panel, "text_to_copy", lambda *_, **__: MagicMock())
+    gen: dict = {}
+    wgp = {"save_path": str(store.folder.parent), "get_gen_info": lambda state: gen}
+    made = tab.Tab(MagicMock(), wgp, MagicMock())
+    made.desk = None
+    for name in ("runs", "names", "shown", "news", "empty", "timer"):
+        setattr(made, name, name)
+    made.panel = run_panel.RunPanel(made)
+    return made.panel
+
+
+def test_a_click_on_a_run_empties_what_was_entered_for_another(
+        store: Store, panel: run_panel.RunPanel):
+    run = make(store)
+    shown = panel.show(run.name)
+    assert shown.keys() <= {*panel.outputs}, "or gradio refuses them all"
+    assert (shown[panel.seed], shown[panel.prompt]) == ("", "")
+    assert shown[panel.prompts]["value"] == "" and shown[panel.more]["value"] == 1
+    assert shown[panel.clip]["value"] == 3 and shown[panel.sound]["value"] is None
+    assert shown[panel.seed_said] == "Clip 3 gets the seed 91."
+    fields = {panel.seed, panel.prompt, panel.prompts, panel.more, panel.seed_said, panel.sound}
+    assert not fields & panel.show(run.name, clicked=False).keys(), "the user may be entering them"
+    other = make(store, 0)
+    panel.tab.wgp["args"] = SimpleNamespace(listen=False, share=False, server_name="localhost")
+    removed = panel.yes.click.call_args.args[0](run.name, [other.name])
+    assert not other.folder.exists() and not fields & removed.keys()
+    assert removed[panel.victims]["value"] == [run.name]
+
+
+def test_runs_without_a_clip_are_offered_while_some_are_not_chosen(
+        store: Store, panel: run_panel.RunPanel):
+    run, empty = make(store), make(store, 0)
+    assert panel.show(empty.name)[panel.no_clip]["visible"] is False, "it is chosen already"
+    offered = panel.show(run.name)[panel.no_clip]
+    assert offered == {"value": "Add 1 run without a clip", "visible": True}
+    add = panel.no_clip.click.call_args.args[0]
+    chosen = add([run.name])
+    assert chosen == [run.name, empty.name] and add(None) == [empty.name]
+    update, inputs, outputs = panel.victims.change.call_args.args
+    assert (inputs, outputs) == ([panel.victims], [panel.no_clip])
+    assert update(chosen)["visible"] is False and update(None)["visible"] is True
+
+
+@pytest.mark.parametrize(("board", "ended", "looks"), [
+    ("[all]\npause = yes", "stopped", True), ("[all]\npause = yes", "OutOfMemoryError", False),
+    ("", "stopped", False)])
+def test_a_run_that_stops_for_a_look_is_shown_unless_another_was_clicked(
+        store: Store, panel: run_panel.RunPanel, board: str, ended: str, looks: bool):
+    settings = {**SETTINGS, "custom_settings": {"svi_storyboard": board} if board else {}}
+    other, run = make(store), make(store, settings=settings, ended=ended)
+    gen, refreshed = panel.tab.wgp["get_gen_info"]({}), panel.tab.refreshed
+
+    def shown() -> str:
+        return refreshed(other.name, [], {})[panel.chosen]
+
+    assert shown() == other.name
+    for clicked in (False, True):
+        gen[stop_button.RUN] = store.open(run.name)  # it begins, or begins again
+        release = run.lock()
+        assert shown() == other.name, "it is being made"
+        if clicked:
+            panel.tab.clicked(0, [other.name], {})
+        release()
+        values = refreshed(other.name, [], {})
+        look = looks and not clicked
+        assert values[panel.chosen] == (run.name if look else other.name)
+        assert (panel.label in values) == look, "as if it had been clicked"
+        assert shown() == other.name, "once"
+    gen[stop_button.RUN] = store.open(run.name)
+    store.remove(run)
+    assert shown() == other.name
 
 
 def test_a_run_without_a_picture_is_listed(store: Store):
@@ -394,8 +538,8 @@ def test_settings_to_go_on(store: Store):
     assert asked["video_length"] == 321
     assert asked["image_start"] == str(run.folder / "start.png")
     longer = actions.extend(run, 2, "a storm\nat sea\n\n\n calm ")
-    assert longer["prompt"] == "one\n\ntwo\n\na storm at sea\n\ncalm"
-    assert longer["video_length"] == 321
+    assert longer["prompt"] == "one\n\ntwo\n\ntwo\n\ntwo\n\na storm at sea\n\ncalm"
+    assert longer["video_length"] == 481, "2 more than the 4 that it was to have"
     again = actions.redo(run, 3.0, " at\nnight ", "")
     assert again["custom_settings"]["svi_run"] == f"{run.name}@3" and again["seed"] == 7
     assert again["prompt"] == "one\n\ntwo\n\nat night\n\nat night"
@@ -409,14 +553,16 @@ def test_settings_to_go_on(store: Store):
     (lambda run: actions.redo(run, None, "x", ""), "the clip must be a whole number$"),
     (lambda run: actions.redo(run, 4, "x", ""),
      "has 2 finished clips of 4, so it can be redone from clip 2 to 3"),
-    (lambda run: actions.extend(run, 0, ""), "add 1 clip or more, and at most 1,498"),
+    (lambda run: actions.extend(run, 0, ""), "add 1 clip or more, and at most 1,496"),
     (lambda run: actions.extend(run, 100_000, ""), "a video has up to 1,500 clips, and run"),
     (lambda run: actions.redo(run, 2, "", str(2**32)), "the seed must be from 0 to 4294967295"),
     (lambda run: resuming.redone(run, 2, "two", 7), "the clips would be the same"),
     (lambda run: resuming.redone(run, 2, seed=-5), "the seed must be from 0"),
     (lambda run: actions.extend(run, 1.5, ""), "the number of clips must be a whole number"),
     (lambda run: resuming.resumed(Run(run.folder, replace(run.about, settings={}))),
-     "before its first clip was done"),
+     "press Generate again with the settings of run .*: none of its clips is finished"),
+    (lambda run: actions.extend(run, 1, "a storm\n\ncalm\n\nrain"),
+     "add 3 clips, or remove 2 prompts: there are 3 prompts for 1 clip$"),
     (ask_to_stop, "is not running"),
 ])
 def test_what_cannot_be_done_is_said(store: Store, what, said: str):
@@ -436,7 +582,8 @@ def test_a_run_that_speaks_is_extended_by_a_longer_sound(store: Store, tmp_path:
     settings = actions.extend(run, 3, "ignored", str(longer))
     assert settings["audio_guide"] == str(longer) and settings["video_length"] == 80 * 7 + 1
     assert settings["custom_settings"]["svi_run"] == f"{run.name}@4", "the sound ended in it"
-    assert actions.what_happens(run, settings, 4) == f"redo run {run.name} from clip 4 of 7"
+    assert actions.what_happens(run, settings, 4) == (
+        f"extend run {run.name} to 7 clips, redoing it from clip 4")
     with pytest.raises(StoreError, match="has no sound: extend it by"):
         resuming.spoken_on(make(store), longer)
 
@@ -805,7 +952,11 @@ def test_what_happens_next_is_said(store: Store):
     run = make(store)
     said = actions.what_happens(run, resuming.resumed(run), 2)
     assert said == f"resume run {run.name} at clip 3 of 4"
-    assert actions.what_happens(run, actions.extend(run, 5, ""), 2).endswith("at clip 3 of 7")
+    assert actions.what_happens(run, actions.extend(run, 5, ""), 2) == (
+        f"extend run {run.name} to 9 clips, from clip 3 on")
+    whole = make(store, 4, ended="finished")
+    assert actions.what_happens(whole, actions.extend(whole, 1, ""), 4) == (
+        f"extend run {whole.name} to 5 clips, from clip 5 on")
     said = actions.what_happens(run, actions.redo(run, 2, "x", ""), 2)
     assert said == f"redo run {run.name} from clip 2 of 4"
 

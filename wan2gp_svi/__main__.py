@@ -130,7 +130,8 @@ def _add_run_commands(commands: Any) -> None:
                        help="WanGP's folder for videos (default: the one configured in the WanGP "
                             "that contains this package, or in the current folder's)")
     one = argparse.ArgumentParser(add_help=False)
-    one.add_argument("run", metavar="RUN", help="a run's name or its end, such as 7f3a")
+    one.add_argument("run", metavar="RUN", help="a run: the end of its name, such as 7f3a, or a "
+                     "part of the name that you gave it")
     out = argparse.ArgumentParser(add_help=False)
     out.add_argument("-o", "--out", metavar="FILE", type=Path,
                      help="where to write the settings (default: in the run's folder)")
@@ -152,7 +153,8 @@ def _add_run_commands(commands: Any) -> None:
     stop.add_argument("run", metavar="RUN", nargs="?", default="",
                       help="which run, if several are running")
     stop.add_argument("--undo", action="store_true", help="cancel the stop before the clip is done")
-    name = add("name", _name, "give a run a name of your own, shown in lists", one)
+    name = add("name", _name, "give a run a name of your own, which lists show and commands take",
+               one)
     name.add_argument("label", metavar="NAME", help='the name; "" removes it')
     add("resume", _settings, "write settings that resume a run", one, out)
     extend = add("extend", _settings, "write settings that extend a run", one, out)
@@ -193,12 +195,12 @@ def _runs(options: argparse.Namespace) -> None:
         _remove(store, [*dict.fromkeys(named)] if options.remove else
                 [run.folder for run in store.runs() if is_empty(run)], options.yes)
         return
-    rows = [("RUN", "CREATED", "VARIANT", "CLIPS", "SIZE", "STATE", "NAME OR FIRST PROMPT")]
+    rows = [("RUN", "CHANGED", "VARIANT", "CLIPS", "SIZE", "STATE", "NAME OR FIRST PROMPT")]
     runs = list(store.runs())
     for run in runs:
         about, done = run.about, run.done()
         now = state(run, len(done))
-        rows.append((run.name, about.made.replace("T", " ")[:16], about.title,
+        rows.append((run.name, run.changed, about.title,
                      clips_in_words(run, now, done), size(run.size),
                      cut(in_words(run, now, done), 48), cut(about.label or first_prompt(run), 40)))
     if runs:
@@ -267,12 +269,15 @@ def _name(options: argparse.Namespace) -> None:
 
 
 def _settings(options: argparse.Namespace) -> None:
+    from .runs.record import StoreError
     from .wangp import resuming
 
     run, name = _store(options).find(options.run), options.command
     if name == "resume":
         settings = resuming.resumed(run)
     elif name == "extend" and options.sound is not None:
+        if options.prompt:
+            raise StoreError("remove --prompt: with a longer sound, a run keeps its prompts")
         settings = resuming.spoken_on(run, options.sound)
     elif name == "extend":
         prompts = [one for given in options.prompt for one in paragraphs(given)]
@@ -283,8 +288,13 @@ def _settings(options: argparse.Namespace) -> None:
         name = f"redo-{options.clip}"
     path = (options.out or run.folder / f"{name}.json").resolve()
     _write(path, json.dumps(settings, ensure_ascii=False, indent=1), options.out)
-    print(f"Run {run.name}, {run.about.title}: {len(run.done())} of {run.about.clips} clips are on "
-          f"disk.\nNext, in WanGP's folder:  {resuming.command(settings, path)}")
+    done, clips = len(run.done()), count(run.about.clips, "clip")
+    print(f"Run {run.name}, {run.about.title}: {done} of {clips} {'is' if done == 1 else 'are'} on "
+          "disk.")
+    if options.command == "redo":
+        seed = resuming.seed_of(run, options.clip, options.seed)
+        print(f"Clip {options.clip} gets the seed {seed}.")
+    print(f"Next, in WanGP's folder:  {resuming.command(settings, path)}")
 
 
 def _storyboard(options: argparse.Namespace) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -194,7 +196,9 @@ def write_run(outputs: Path, number: int, id: str, seed: int, clips: int, done: 
         prompt = prompts[chain.prompt_index(clip, len(prompts))]
         run.add(Clip(clip, prompt, chain.seed(1234, clip), 81 - variant.overlap), [piece],
                 {"motion_frames": torch.zeros(3, 1, 8, 8)})
-    run.change(replace(run.about, made=f"2026-11-26T1{number}:15:00"))
+    made = datetime.datetime(2026, 11, 26, 10 + number, 15)
+    run.change(replace(run.about, made=made.isoformat()))
+    os.utime(run.folder / "run.json", (made.timestamp(), made.timestamp()))
 
 
 def enlarged(picture: torch.Tensor, times: int) -> Image.Image:

@@ -162,7 +162,17 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.open()
         page.pick(run.name)
 
+        page.says("Resume it at clip 3 of 9, extend it, or redo it from a clip.")
         page.tab("Redo")
+        page.says("Clip 3 gets the seed ")
+        page.fill("clip", "2")
+        page.fill("seed", "99")
+        page.says("Clip 2 gets the seed 141: 99, and 42 more for each clip before it.")
+        page.fill("prompt", "a storm")
+        opened.locator("#svi_runs tbody tr", has_text=run.name).click()
+        opened.wait_for_function(
+            "['seed', 'prompt'].every(one => !document.querySelector("
+            "`#svi_${one} textarea, #svi_${one} input`).value)")
         page.click("redo")  # neither prompt nor seed
         page.says("Enter a new prompt or a new seed, or both")
         page.fill("clip", "8")
@@ -205,7 +215,8 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.click("remove")
         page.says(f"Run {new.name} is running. Stop it, or wait until it is finished.")
         assert not opened.locator("#svi_yes").is_visible()
-        for id, *data in (("refresh", *[None] * 3), ("runs", 0, None), ("yes", None, [new.name])):
+        for id, *data in (("refresh", *[None] * 3), ("runs", 0, None, None),
+                          ("yes", None, [new.name])):
             answer = browser.send(address, "another", f"svi_{id}", "click", *data)
         assert "is running. Stop it" in json.dumps(answer["log"]) and new.folder.is_dir()
         page.tab("Resume")
@@ -238,6 +249,41 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         opened.locator("#svi_runs").wait_for(state="hidden")
         opened.locator("#svi_desk_note").get_by_text(f"Run {run.name} is gone").wait_for()
         assert not errors, errors
+    assert "Traceback" not in page.log, page.log[-4000:]
+
+
+def test_a_run_that_stops_for_a_look_is_shown_and_what_has_no_clip_says_what_to_do(
+        killed, serve_wangp):
+    tree, work, run = killed("12.60", 4)
+    custom = {**(run.about.settings.get("custom_settings") or {}),
+              "svi_storyboard": "[all]\npause = yes\n"}
+    run.change(replace(run.about, settings={**run.about.settings, "custom_settings": custom}))
+    store = Store(work / "outputs/svi")
+    empty = store.new(replace(run.about, settings={}, ended=State.STOPPED), {})
+    job = {"config": {"last_model_type": "tiny_i2v", "last_resolution_choice": "64x64",
+                      "save_path": str(work / "outputs")}}
+    with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
+        page = Page(opened, work)
+        page.open()
+        page.pick(run.name)
+        page.click("resume")
+        page.says(f"WanGP's next job is to resume run {run.name} at clip 3 of 4")
+        page.open()
+        page.pick(empty.name)  # before the model is loaded
+        page.says("again with its settings, and it begins again")
+        for id in ("resume", "stop"):
+            assert opened.locator(f"#svi_{id}").is_disabled()
+        page.logs(until="stopped after clip 3")
+        opened.locator("#svi_run h3").get_by_text(f"Run {run.name}").wait_for()
+        page.says("Resume it at clip 4 of 4, extend it, or redo it from a clip.")
+        page.pick(empty.name)
+        page.tab("Remove")
+        assert not opened.locator("#svi_no_clip").is_visible(), "it is chosen already"
+        page.pick(run.name)
+        opened.locator("#svi_no_clip").get_by_text("Add 1 run without a clip").wait_for()
+        page.click("no_clip")
+        opened.locator("#svi_no_clip").wait_for(state="hidden")
+        opened.screenshot(path=work / "looked.png", full_page=True)
     assert "Traceback" not in page.log, page.log[-4000:]
 
 
@@ -316,10 +362,10 @@ def test_visitors_of_a_shared_page_destroy_and_cost_nothing_unless_the_user_allo
             return browser.send(address, "visitor", f"svi_{id}", event, *data)
 
         send("refresh", None, None, None)  # so that the server knows the runs of this visitor
-        shown = send("runs", 0, None)
+        shown = send("runs", 0, None, None)
         assert run.name in json.dumps(shown)
         assert (str(run.folder) in json.dumps(shown["output"])) == trusted
-        stale = browser.send(address, "another", "svi_runs", "click", 0, None)
+        stale = browser.send(address, "another", "svi_runs", "click", 0, None, None)
         assert "This page is out of date" in json.dumps(stale["log"])
         examined = json.dumps(send("examine"))
         assert ("WanGP:" in examined) == trusted
@@ -364,7 +410,8 @@ def test_a_run_that_speaks_is_extended_by_a_longer_sound(
         opened.locator("#svi_sound").get_by_text("longer.wav").or_(
             opened.locator("#svi_sound audio")).first.wait_for(state="attached")
         page.click("extend")
-        page.says(f"WanGP's next job is to redo run {run.name} from clip 2 of 4")
+        page.says(f"WanGP's next job is to extend run {run.name} to 4 clips, redoing it from "
+                  "clip 2")
 
 
 def test_the_button_runs_the_self_test_and_shows_how_far_it_is(wangp, serve_wangp, tmp_path):

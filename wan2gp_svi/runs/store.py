@@ -66,6 +66,12 @@ class Run:
         return self.folder / f"{number + 1:04d}{ending}"
 
     @property
+    def changed(self) -> str:
+        """When it was recorded last, by which lists are sorted: "2026-11-20 16:37"."""
+        written = (self.folder / "run.json").stat().st_mtime
+        return f"{datetime.datetime.fromtimestamp(written):%Y-%m-%d %H:%M}"
+
+    @property
     def video(self) -> Path | None:
         """The video that the user sees, in WanGP's folder for videos; None if it is gone.
 
@@ -148,6 +154,22 @@ class Run:
     def change(self, about: About) -> None:
         files.write(self.folder / "run.json", as_json(about))
         self.about = about
+
+    def begin_again(self, about: About, images: Mapping[str, bytes]) -> None:
+        """Makes it a new run, in its folder and with the user's name. Raises StoreError if it has a
+        clip or another WanGP is making it."""
+        release = self.lock()
+        try:
+            if self.begun():
+                raise StoreError(f"run {self.name} has a clip")
+            for path in self.folder.iterdir():
+                if path.name != "run.json":
+                    files.remove(path)
+            for name, data in images.items():
+                files.write(self.folder / name, data)
+            self.change(replace(about, made=_now(), version=__version__, label=self.about.label))
+        finally:
+            release()
 
     # --------------------------------------------------------------------------------- write a clip
 
@@ -262,7 +284,7 @@ class Store:
         self.folder = folder
 
     def runs(self) -> Iterator[Run]:
-        """The runs that this version can read, the newest first."""
+        """The runs that this version can read, the last changed first."""
         for name in self._names():
             with contextlib.suppress(StoreError):
                 yield self.open(name)
@@ -307,7 +329,8 @@ class Store:
 
     def find(self, name: str) -> Run:
         """The run that a person means: that with this name, or else the only one whose name ends in
-        it. Raises StoreError."""
+        it; or else the only one whose given name is that, begins so, or has that in it. Raises
+        StoreError."""
         return self.open(self._one(name, self._names()))
 
     def folder_of(self, name: str) -> Path:
@@ -315,12 +338,17 @@ class Store:
         return self.folder / self._one(name, [folder.name for folder in self._folders()])
 
     def _one(self, name: str, names: Sequence[str]) -> str:
-        wanted = name.strip().lower()
+        wanted = " ".join(name.lower().split())
         found = [one for one in names if wanted and one.lower().endswith(wanted)]
         found = [one for one in found if one.lower() == wanted] or found
+        labels: dict[str, str] = {}
         if len(found) != 1:
-            what = f"{len(found)} runs have names that end in" if found else "there is no run"
-            listed = found or names
+            labels = {run.name: run.about.label for run in self.runs() if run.about.label}
+        how = "names that end in" if found else "given names with"
+        found = found or [one for one in _labelled(labels, wanted) if one in names]
+        if len(found) != 1:
+            what = f"{len(found)} runs have {how}" if found else "there is no run"
+            listed = [f"{one} ({labels[one]})" if one in labels else one for one in found or names]
             known = ", ".join(listed[:5]) or "none"
             more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
             raise StoreError(f"{what} {cut(name, 60)!r} in {self.folder}. "
@@ -333,9 +361,9 @@ class Store:
 
         `images`: name -> content, files of its folder.
         """
-        now = datetime.datetime.now()
+        today = datetime.datetime.now()
         while True:
-            folder = self.folder / f"{now:%Y%m%d}-{secrets.token_hex(2)}"
+            folder = self.folder / f"{today:%Y%m%d}-{secrets.token_hex(2)}"
             try:
                 folder.mkdir(parents=True)
                 break
@@ -346,8 +374,7 @@ class Store:
             for name, data in images.items():
                 files.write(folder / name, data)
             fill(run)  # killed here, it is no run yet
-            made = now.isoformat(timespec="seconds")
-            run.change(replace(about, made=made, version=__version__))
+            run.change(replace(about, made=_now(), version=__version__))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -408,7 +435,7 @@ class Store:
         return sorted(path for path in self.folder.glob("*") if path.is_dir())
 
     def _names(self) -> list[str]:
-        """Of runs, the newest first."""
+        """Of runs, the last changed first."""
         written = self._written()
         return sorted(written, key=lambda name: written[name], reverse=True)
 
@@ -420,6 +447,18 @@ class Store:
                 if not path.parent.name.endswith(REMOVED):
                     written[path.parent.name] = path.stat().st_mtime
         return written
+
+
+def _labelled(labels: Mapping[str, str], wanted: str) -> list[str]:
+    """The runs whose given names are `wanted`, or else begin so, or else have it in them."""
+    lower = {name: label.lower() for name, label in labels.items()} if wanted else {}
+    return ([name for name, label in lower.items() if label == wanted]
+            or [name for name, label in lower.items() if label.startswith(wanted)]
+            or [name for name, label in lower.items() if wanted in label])
+
+
+def _now() -> str:
+    return datetime.datetime.now().isoformat(timespec="seconds")
 
 
 def is_busy(name: str) -> StoreError:

@@ -271,7 +271,7 @@ class FormLine:
 def _by_runs(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
     """What the newest runs tell of a video: which of them it resumes or extends, and how long it
     takes from there on, by one that was made alike."""
-    from ..runs.state import State, seconds_a_clip, state  # these load torch
+    from ..runs.state import seconds_a_clip  # these load torch
     from ..runs.store import FOLDER, Store
     from .matching import NEWEST, unasked
 
@@ -286,7 +286,7 @@ def _by_runs(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
     if (run := unasked(outputs, plan, inputs, running_config() or {}, prompts)) is not None:
         done = len(run.done())
         missing -= done
-        does = "extends" if state(run, done) is State.FINISHED else "resumes"
+        does = "extends" if clips_of(plan, inputs) > max(run.about.clips, done) else "resumes"
         texts.append(f"This {does} run {run.name}, which has {count(done, 'clip')}. For a new "
                      "video, change the seed, or set \"SVI run\" to new.")
     for run in islice(store.runs(), NEWEST if missing > 0 else 0):

@@ -21,10 +21,10 @@ from torch import Tensor
 from .. import chain, files
 from ..runs import record
 from ..runs.record import About, Clip, StoreError
-from ..runs.state import State, is_running, reason
+from ..runs.state import State, is_empty, is_running, reason
 from ..runs.store import FOLDER, Run, Store
 from ..storyboard import same_clips
-from ..text import cut, sentence
+from ..text import count, cut, sentence
 from . import board, pose_video, sound
 from .form import AUTO, DECIDING, NEW, STORYBOARD, SettingsError
 from .frames import to_uint8
@@ -82,7 +82,8 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
                                  "from disk. Clear \"SVI run\"")
             run = _named(store, wish, about, random)
         elif wish != NEW and scope["repeat_no"] == 1 and not in_memory:
-            run = _same(store, about, random, say)
+            run = (_same(store, about, random, say)
+                   or _begun_again(store, about, random, _images(scope, reference), say))
         run = run or store.new(about, _images(scope, reference))
         if plan.sound:
             run.take_sound(Path(_sound(scope)))
@@ -107,7 +108,7 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
             "space, allow writing there, or choose another folder for videos in WanGP's "
             "configuration."
         ) from None
-    recording.job = scope.get("gen") or {}
+    recording.job, recording.by_itself = scope.get("gen") or {}, wish == AUTO and not random
     _recordings.add(recording)
     if recording.taken_over:
         say(_resuming(run, recording.taken_over, total))
@@ -199,11 +200,17 @@ def _in_words(error: StoreError) -> SettingsError:
 
 
 def _resuming(run: Run, done: int, total: int) -> str:
-    what = f"from clip {done + 1} of {total}" if done < total else f"all {total} clips are done"
-    failed = reason(run.about)
-    why = f"it failed: {failed}" if failed else run.about.ended
-    return (f"resuming run {run.name}, {what}{f' ({why})' if why else ''}. To start over, set "
-            "\"SVI run\" to new.")
+    about, at = run.about, f"from clip {done + 1}"
+    if total > max(about.clips, done):
+        what = f"extending run {run.name} to {total} clips, {at} on"
+    elif about.base and about.base[1] == done:
+        what = f"run {run.name} redoes run {about.base[0]}, {at} of {total}"
+    else:
+        left = f"{at} of {total}" if done < total else "all clips are done"
+        what = f"resuming run {run.name}, {left}"
+    failed, ended = reason(about), "" if about.ended == State.FINISHED else about.ended
+    why = f"it failed: {failed}" if failed else ended
+    return f"{what}{f' ({why})' if why else ''}. To start over, set \"SVI run\" to new."
 
 
 def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) -> Run | None:
@@ -239,6 +246,22 @@ def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) 
             say(f"{why}. This is a new run.")
     if near:
         say(near[min(near)])
+    return None
+
+
+def _begun_again(store: Store, about: About, random: bool, images: Mapping[str, bytes],
+                 say: Callable[[str], None]) -> Run | None:
+    """The newest run that is what `about` asks for and ended in its first clip, as a new one."""
+    for run in store.runs():
+        had = run.about
+        if (not is_empty(run) or had.base is not None or had.variant != about.variant
+                or not random and had.seed != about.seed
+                or _differences(had.decides, about.decides)):
+            continue
+        with contextlib.suppress(StoreError):  # just begun by another WanGP
+            run.begin_again(about, images)
+            say(f"run {run.name} begins again: none of its clips was finished.")
+            return run
     return None
 
 
@@ -353,11 +376,13 @@ def _check_clips(run: Run, wish: str, clips: int) -> None:
         return check_redo(run, int(clip), len(run.done()) + 1)
     done = len(run.done())
     if not done:
-        raise StoreError(f"run {run.name} has no finished clip to resume from")
+        raise StoreError(f"no clip of run {run.name} is finished. Set \"SVI run\" to auto, and "
+                         "Generate begins it again")
     if done > clips or done == clips and run.about.ended == State.FINISHED:
         raise StoreError(
-            f"run {run.name} has all of its {done} clips. Ask for more frames to extend it, "
-            f"write {run.name}@K to redo it from clip K, or clear \"SVI run\" to start over")
+            f"run {run.name} has {count(done, 'finished clip')}. Ask for more frames to "
+            f"extend it, write {run.name}@K to redo it from clip K, or clear \"SVI run\" to start "
+            "over")
 
 
 def _begun_redo(store: Store, run: Run, keep: int, about: About) -> Run | None:

@@ -118,6 +118,7 @@ class Recording:
             piece for clip in self.clips for piece in run.pieces(clip, last=False)]
         self._seeds: list[int] = []
         self.job: Mapping[str, Any] = {}  #: WanGP's state of the job that makes it
+        self.by_itself = False  #: Generate alone resumes it
         self._stop = self._told = False
         self._video: GrowingVideo | None = None
         self._current = _Current(-1, "", 0, "")
@@ -225,8 +226,10 @@ class Recording:
             self.close(State.STOPPED)
             also = (f" WanGP also leaves out the {count(self.others, 'other video')} of this job."
                     if self.others else "")
-            self.say(f"stopped after clip {self._current.number}, as asked. To resume, use the "
-                     f"tab SVI, or set \"SVI run\" to {self.run.name} and press Generate.{also}")
+            how = ("Generate again" if self.by_itself else "Resume in the tab SVI, or set \"SVI "
+                   f"run\" to {self.run.name} and press Generate")
+            self.say(f"stopped after clip {self._current.number}, as asked. To resume, press "
+                     f"{how}.{also}")
         return self._stop
 
     def from_disk(self) -> dict[str, Any] | None:

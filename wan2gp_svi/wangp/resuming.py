@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import chain
 from ..chain import MAX_CLIPS
-from ..runs.record import StoreError
-from ..runs.state import State, state
+from ..runs.record import About, StoreError
+from ..runs.state import State, is_running, state
 from ..runs.store import Run, is_busy
 from ..storyboard import (
     LOOP,
@@ -23,7 +23,7 @@ from ..storyboard import (
 )
 from ..text import count, sentence
 from ..untrusted import parse_json
-from ..variants import VARIANTS
+from ..variants import SEED_STEP, VARIANTS
 from . import board, sound
 from .form import STORYBOARD, Custom, SettingsError
 from .media import MediaError
@@ -41,31 +41,58 @@ def resumed(run: Run) -> dict[str, Any]:
     """Settings that resume a run, for `--process` or WanGP's queue. Raises StoreError."""
     done = len(run.done())
     if state(run, done) is State.FINISHED:
-        raise StoreError(f"run {run.name} is finished: all {done} clips are done. Extend it, or "
-                         "redo it from a clip")
+        all_done = "its clip is done" if done == 1 else f"all {done} clips are done"
+        raise StoreError(f"run {run.name} is finished: {all_done}. Extend it"
+                         + (", or redo it from a clip" if done > 1 else ""))
     return _settings(run, run.about.clips, run.name, run.about.asked, run.about.seed)
 
 
 def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any]:
-    """Settings that extend a run by `clips` clips with these prompts. A loop closes with the last
-    of them, so the clip that closed it is redone. Raises StoreError."""
-    about, done = run.about, run.done()
-    if not done:
-        raise StoreError(f"run {run.name} has no finished clip to resume from")
+    """Settings that extend a run by `clips` clips with these prompts, after all that it was to
+    have, made or not. A loop closes with the last of them, so the clip that closed it is redone.
+    Raises StoreError."""
+    about, planned = run.about, max(run.about.clips, _begun(run))
     if about.sound:
         raise StoreError(f"run {run.name} is as long as its sound. To extend it, give it a longer "
                          f"one: python -m wan2gp_svi extend {run.name} --sound FILE")
-    if not 1 <= clips <= MAX_CLIPS - len(done):
-        raise StoreError(f"add 1 clip or more, and at most {MAX_CLIPS - len(done):,}: a video has "
-                         f"up to {MAX_CLIPS:,} clips, and run {run.name} has {len(done):,}")
-    asked = list(about.asked)
+    if not 1 <= clips <= MAX_CLIPS - planned:
+        raise StoreError(f"add 1 clip or more, and at most {MAX_CLIPS - planned:,}: a video has "
+                         f"up to {MAX_CLIPS:,} clips, and run {run.name} has {planned:,}")
+    if len(prompts) > clips:
+        raise StoreError(f"add {len(prompts)} clips, or remove "
+                         f"{count(len(prompts) - clips, 'prompt')}: there are {len(prompts)} "
+                         f"prompts for {count(clips, 'clip')}")
+    total = planned + clips
+    now, asked = _closed(storyboard_of(run), total), _prompts(about, total)
     if prompts:
-        asked = chain.stream(asked, len(done), about.repeat) + chain.stream(prompts, clips)
-    total = len(done) + clips
-    now = _closed(storyboard_of(run), total)
-    if prompts:
-        now = edited(now, range(len(done), total), prompt="")
+        now = edited(now, range(planned, total), prompt="")
+        asked = _each(about, planned) + chain.stream(prompts, clips)
     return _settings(run, total, _wish(run, now), asked, about.seed, now)
+
+
+def _begun(run: Run) -> int:
+    """The finished clips of a run that can be extended. Raises StoreError."""
+    if is_running(run):
+        raise is_busy(run.name)
+    done = len(run.done())
+    if not done or not run.about.settings:
+        raise StoreError(f"press Generate again with the settings of run {run.name}: none of its "
+                         "clips is finished")
+    return done
+
+
+def _each(about: About, clips: int) -> list[str]:
+    """The prompt of each of so many clips, as the run has them."""
+    return [about.asked[chain.prompt_index(clip, len(about.asked), about.repeat)]
+            for clip in range(clips)]
+
+
+def _prompts(about: About, clips: int) -> list[str]:
+    """The prompts of a run for another number of clips, so that each clip keeps its own: where each
+    prompt is for several clips, that number alone could move them."""
+    repeat, each = VARIANTS[about.variant].prompt_repeat, _each(about, clips)
+    kept = chain.stream(about.asked, clips, repeat) == each
+    return list(about.asked) if kept else each
 
 
 def _closed(board: Storyboard, clips: int) -> Storyboard:
@@ -124,7 +151,7 @@ def restaged(run: Run, now: Storyboard, clips: int) -> dict[str, Any]:
                          f"{run.name}. Change a row, or add clips")
     if not 1 <= clips <= MAX_CLIPS:
         raise StoreError(f"a video has 1 to {MAX_CLIPS:,} clips, not {clips}")
-    return _settings(run, clips, wish, run.about.asked, run.about.seed, now)
+    return _settings(run, clips, wish, _prompts(run.about, clips), run.about.seed, now)
 
 
 def faults(run: Run | None, now: Storyboard, clips: int) -> list[str]:
@@ -159,7 +186,7 @@ def _wish(run: Run, now: Storyboard, same: int = MAX_CLIPS) -> str:
 def spoken_on(run: Run, longer: Path) -> dict[str, Any]:
     """Settings that extend a run by a longer sound, which begins as the run's own. The clip that
     the old sound ended in is redone. Raises StoreError."""
-    about, done = run.about, len(run.done())
+    about, done = run.about, _begun(run)
     try:
         heard = sound.find(longer).heard
     except MediaError as error:
@@ -174,14 +201,15 @@ def spoken_on(run: Run, longer: Path) -> dict[str, Any]:
     if len(heard) <= same:
         raise StoreError(f"the sound {longer.name} is not longer than that of run {run.name}")
     now = _closed(storyboard_of(run), len(heard))
-    settings = _settings(run, len(heard), _wish(run, now, same), about.asked, about.seed, now)
+    settings = _settings(run, len(heard), _wish(run, now, same), _prompts(about, len(heard)),
+                         about.seed, now)
     return {**settings, "audio_guide": str(longer.resolve())}
 
 
 def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> dict[str, Any]:
     """Settings that redo a run from clip `clip`, counted from 1, with another seed, or with another
     prompt for as many clips as the old one was used. Raises StoreError."""
-    about = run.about
+    about, _ = run.about, _begun(run)
     check_redo(run, clip, min(len(run.done()) + 1, about.clips))
     if seed is not None and seed not in SEEDS:
         raise StoreError(f"the seed must be from 0 to {SEEDS[-1]}, not {seed}")
@@ -204,6 +232,16 @@ def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> di
         asked = list(about.asked)
     seed = about.seed if seed is None else seed
     return _settings(run, about.clips, f"{run.name}@{clip}", asked, seed, now)
+
+
+def seed_of(run: Run, clip: int, new: int | None = None) -> int:
+    """The seed that clip `clip`, counted from 1, gets in a redo from there with a `new` seed or the
+    run's. Raises StoreError."""
+    about, own = run.about, storyboard_of(run).row(clip - 1).seed
+    if own is not None:  # the storyboard's goes first
+        return own if new is None else new
+    step = int(about.decides.get("SVI seed step", SEED_STEP))
+    return chain.seed(about.seed if new is None else new, clip - 1, step)
 
 
 def check_redo(run: Run, clip: int, last: int) -> None:
@@ -231,12 +269,7 @@ def redo_from(settings: Mapping[str, Any]) -> int | None:
 
 def _settings(run: Run, clips: int, wish: str, asked: Sequence[str], seed: int,
               now: Storyboard | None = None) -> dict[str, Any]:
-    about = run.about
-    if state(run, len(run.done())) is State.RUNNING:
-        raise is_busy(run.name)
-    if not about.settings:
-        raise StoreError(f"run {run.name} ended before its first clip was done: generate the "
-                         "video again")
+    about, _ = run.about, _begun(run)
     if (length := sum(map(len, asked))) > _MOST_PROMPTS:
         raise StoreError(f"the prompts of all clips have {length:,} characters together, and at "
                          f"most {_MOST_PROMPTS:,} are possible: shorten them")

@@ -71,18 +71,16 @@ class RunPanel:
         self.outputs = [
             self.chosen, self.panel, self.left, self.video, self.summary, self.clips, self.resume,
             self.stop, self.more, self.prompts, self.sound, self.extend, self.redo, self.clip,
-            self.drift, self.measure, self.label, self.folder, self.victims, self.no_clip,
-            self.sure]
+            self.seed, self.seed_said, self.prompt, self.drift, self.measure, self.label,
+            self.folder, self.victims, self.no_clip, self.sure]
         self._connect()
 
     def _resume_tab(self) -> None:
-        with gr.Tab("Resume"):
-            gr.Markdown("Resume the run at its first missing clip.")
-            with gr.Row():
-                self.resume = gr.Button("Resume", variant="primary", min_width=120,
-                                        elem_id="svi_resume")
-                self.stop = gr.Button("Stop after this clip", variant="stop", min_width=120,
-                                      elem_id="svi_stop")
+        with gr.Tab("Resume"), gr.Row():
+            self.resume = gr.Button("Resume", variant="primary", min_width=120,
+                                    elem_id="svi_resume")
+            self.stop = gr.Button("Stop after this clip", variant="stop", min_width=120,
+                                  elem_id="svi_stop")
 
     def _extend_tab(self) -> None:
         with gr.Tab("Extend"):
@@ -105,6 +103,7 @@ class RunPanel:
                 self.clip = gr.Number(2, label="From clip", min_width=120, elem_id="svi_clip")
                 self.seed = gr.Textbox(label="New seed", placeholder="unchanged", min_width=120,
                                        elem_id="svi_seed")
+            self.seed_said = gr.HTML(elem_id="svi_seed_said")
             self.prompt = gr.Textbox(label="New prompt", placeholder="unchanged", lines=2,
                                      info="For as many clips as the old one was used.",
                                      elem_id="svi_prompt")
@@ -161,7 +160,10 @@ class RunPanel:
             on(self.stage.click, desk.of_run, [chosen], [desk.part, *desk.outputs],
                concurrency_id="svi_desk").then(
                    None, None, None, js=scroll_to("svi_desk", "start"))
+        for field in (self.clip, self.seed):
+            on(field.input, self._seed_said, [chosen, self.clip, self.seed], [self.seed_said])
         on(self.no_clip.click, self._add_empty, [self.victims], [self.victims])
+        on(self.victims.change, self._more_empty, [self.victims], [self.no_clip])
         on(self.remove.click, self._ask, [self.victims], [self.sure, self.question])
         on(self.no.click, lambda: gr.update(visible=False), None, [self.sure])
         self.removed = on(self.yes.click, self._remove, [chosen, self.victims],
@@ -183,7 +185,7 @@ class RunPanel:
             self.summary: view.summary(shown), self.clips: view.clips_table(shown),
             self.resume: usable(shown.can_resume),
             self.stop: usable(running, value=stop_button.label(shown.run, running)),
-            self.extend: usable(shown.can_extend), self.redo: usable(not running and last > 1),
+            self.extend: usable(shown.can_extend), self.redo: usable(shown.can_redo),
             self.drift: view.drift(shown.drift), self.measure: usable(shown.video is not None),
             self.clip: gr.update(label="From clip" if last < 2 else "From clip (2)" if last == 2
                                  else f"From clip (2 to {last})"),
@@ -193,19 +195,18 @@ class RunPanel:
             values[self.left] = gr.update(visible=shown.video is not None)
         if clicked:
             talks = bool(shown.run.about.sound)
-            empty = sum(map(is_empty, self.tab.store.runs()))
-            values |= {
+            values |= {  # what was entered for another run is not for this one
                 self.clip: gr.update(label=values[self.clip]["label"], value=max(2, last)),
+                self.seed: "", self.prompt: "",
+                self.seed_said: view.seed_said(shown.run, max(2, last), ""),
                 self.more: gr.update(label=f"Clips to add ({view.length_of_next(shown)} each)",
-                                     visible=not talks),
-                self.prompts: gr.update(visible=not talks),
+                                     visible=not talks, value=1),
+                self.prompts: gr.update(visible=not talks, value=""),
                 self.sound: gr.update(visible=talks, value=None),
                 self.label: shown.run.about.label,
                 self.folder: "" if visitors.is_off(self.tab.wgp) else str(shown.run.folder),
                 self.victims: gr.update(choices=self._choices(), value=[name]),
-                self.no_clip: gr.update(
-                    value=f"Add {empty} {plural(empty, 'run')} without a clip",
-                    visible=bool(empty)),
+                self.no_clip: self._more_empty([name]),
                 self.sure: gr.update(visible=False),
             }
         return values
@@ -233,9 +234,21 @@ class RunPanel:
             raise Refused("other computers can open this page, so it opens no folder on this one")
         actions.open_folder(self._run(name).folder)
 
+    def _seed_said(self, name: str, clip: Any, seed: str) -> str:
+        return view.seed_said(self._run(name), clip, seed) if name else ""
+
+    def _empty(self, names: list[str]) -> list[str]:
+        """The runs without a clip, but those."""
+        runs = filter(is_empty, self.tab.store.runs())
+        return [run.name for run in runs if run.name not in (names or [])]
+
+    def _more_empty(self, names: list[str]) -> Any:
+        more = len(self._empty(names))
+        return gr.update(value=f"Add {more} {plural(more, 'run')} without a clip",
+                         visible=bool(more))
+
     def _add_empty(self, names: list[str]) -> list[str]:
-        empty = [run.name for run in self.tab.store.runs() if is_empty(run)]
-        return [*names, *(name for name in empty if name not in names)]
+        return [*(names or []), *self._empty(names)]
 
     def _ask(self, names: list[str]) -> tuple[Any, str]:
         if not names:
@@ -255,4 +268,8 @@ class RunPanel:
                 warn(error)
         if freed:
             gr.Info(f"Removed {count(len(freed), 'run')}, which frees {size(sum(freed))}.")
-        return self.tab.refreshed(chosen) | self.show(chosen)
+        entered = (self.clip, self.seed, self.seed_said, self.prompt, self.more, self.prompts,
+                   self.sound)
+        shown = self.show(chosen)
+        return self.tab.refreshed(chosen) | {
+            one: shown[one] for one in shown if one not in entered}

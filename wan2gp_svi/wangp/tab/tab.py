@@ -5,6 +5,7 @@ It is a plugin as in WanGP's docs/PLUGINS.md, but without a folder of its own or
 user's configuration: `offer` adds it to the plugins that WanGP loads.
 """
 
+import contextlib
 import traceback
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ...runs.record import StoreError
+from ...runs.state import State, is_running
 from ...runs.store import FOLDER, Run, Store
-from .. import form_line, visitors
+from .. import form_line, stop_button, visitors
+from ..resuming import storyboard_of
 from . import actions, doctor, lora_files, pose_preview, view
 from .desk import CONCURRENCY, Desk
 from .helpers import STALE, gr, in_words, on, picked, scroll_to
@@ -31,6 +34,7 @@ ABOUT = ("<style>#svi_run .pending, #svi_runs .pending {opacity: 1 !important}</
          "Each clip is saved as soon as it is done. So you can resume a run that failed or was "
          "stopped, extend it, or redo it from any clip. <b>Click a run.</b>")
 EVERY = 5  # seconds between two looks at a running run
+_LOOKED_AT = "svi_looked_at"  # in WanGP's state of a generation: its last run that was looked at
 IDLE = 15  # seconds between two looks for runs that another page or program begins
 
 
@@ -119,16 +123,16 @@ class Tab:
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 self.runs = gr.Dataset(
-                    components=[gr.HTML(visible=False, render=False)], headers=["Newest first"],
-                    layout="table", samples=[], type="index", samples_per_page=6, label="Runs",
-                    visible=False, elem_id="svi_runs")
+                    components=[gr.HTML(visible=False, render=False)],
+                    headers=["Last changed first"], layout="table", samples=[], type="index",
+                    samples_per_page=6, label="Runs", visible=False, elem_id="svi_runs")
                 self.empty = gr.Markdown(visible=False)
             with gr.Column(scale=3, min_width=320):
                 self.panel = panel = RunPanel(self)
         # or a look at the run before, still on its way, would replace the one that was clicked
         one_by_one = {"concurrency_id": ID}
-        on(self.runs.click, lambda index, names: panel.show(picked(names, index)),
-           [self.runs, self.names], panel.outputs, **one_by_one).then(
+        on(self.runs.click, self.clicked,
+           [self.runs, self.names, self.plugin.state], panel.outputs, **one_by_one).then(
                None, None, None, js=scroll_to("svi_run", "nearest"))
         # a change of a hidden component, by which WanGP tells of an opened tab, is none in gradio 6
         looks = [panel.chosen, self.shown, self.plugin.state]
@@ -166,13 +170,34 @@ class Tab:
             state is not None and actions.is_expected(self.wgp, state))
         busy = begins or any(running for *_, running in news)
         rows, names = view.rows(self.store)
+        look = "" if state is None else self._to_look_at(state)
         values = {self.names: names, self.shown: rows, self.news: news,
-                  **self.panel.show(chosen, clicked=False),
+                  **self.panel.show(look or chosen, clicked=look not in ("", chosen)),
                   self.empty: gr.update(value=view.empty(self.store.folder), visible=not rows),
                   self.timer: gr.Timer(EVERY if busy else IDLE, active=True)}
         if rows != shown:
             values[self.runs] = gr.Dataset(samples=rows, visible=bool(rows))
         return values
+
+    def clicked(self, index: Any, names: list[str], state: dict[str, Any]) -> dict[Any, Any]:
+        """The panel of a run that the user wants to see, whatever stops for a look meanwhile."""
+        gen = self.wgp["get_gen_info"](state)
+        gen[_LOOKED_AT] = gen.get(stop_button.RUN)
+        return self.panel.show(picked(names, index))
+
+    def _to_look_at(self, state: dict[str, Any]) -> str:
+        """The run of this page that has stopped for the user to look at its clip, once; "" if there
+        is none, or the user has clicked another one since it began."""
+        gen = self.wgp["get_gen_info"](state)
+        made = gen.get(stop_button.RUN)  # another object each time that one begins
+        if made is None or gen.get(_LOOKED_AT) is made or is_running(made):
+            return ""
+        gen[_LOOKED_AT] = made
+        with contextlib.suppress(StoreError):  # removed since
+            run = self.store.open(made.name)
+            if run.about.ended == State.STOPPED and storyboard_of(run).pause:
+                return run.name
+        return ""
 
     def _left(self, event: "gr.SelectData") -> Any:
         """Nobody looks at the list on another tab of WanGP."""

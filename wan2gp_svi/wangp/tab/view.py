@@ -17,10 +17,10 @@ from ...runs.record import Clip, StoreError
 from ...runs.state import State, clips_in_words, in_words, state
 from ...runs.store import Run, Store
 from ...storyboard import LOOP, Storyboard
-from ...text import cut, duration, sentence, size
+from ...text import cut, duration, plural, sentence, size
 from ...variants import CLIP_FRAMES, SEED_STEP, VARIANTS
 from ..check.telling import for_page
-from ..resuming import first_prompt, storyboard_of
+from ..resuming import SEEDS, first_prompt, seed_of, storyboard_of
 from .helpers import table
 
 _THUMBNAIL = (112, 72)
@@ -46,7 +46,27 @@ class Shown:
 
     @property
     def can_extend(self) -> bool:
-        return bool(self.done) and self.state != State.RUNNING
+        return bool(self.done and self.run.about.settings) and self.state != State.RUNNING
+
+    @property
+    def can_redo(self) -> bool:
+        return self.can_extend and self.last_redo > 1
+
+    @property
+    def next_step(self) -> str:
+        """What the user can do with it, and else why not, in Markdown."""
+        if self.state is State.RUNNING:
+            return "Wait until it is finished, or stop it: then it can be extended and redone."
+        if not self.can_extend:
+            return ("Press **Generate** again with its settings, and it begins again: it has no "
+                    "finished clip to resume, extend or redo.")
+        redo = "redo it from a clip" if self.can_redo else ""
+        if not self.can_resume:
+            return (f"Extend it, or {redo}: nothing is left to resume." if redo else
+                    "Extend it: nothing is left to resume, and there is no second clip to redo.")
+        done, clips = len(self.done), self.run.about.clips
+        resume = f"at clip {done + 1} of {clips}" if done < clips else "to put all clips together"
+        return f"Resume it {resume}{', extend it, or ' if redo else ', or extend it'}{redo}."
 
     @property
     def last_redo(self) -> int:
@@ -106,7 +126,7 @@ def card(shown: Shown) -> str:
     """A run in the list, in HTML: its picture, and beside it all that tells it from others."""
     run, about = shown.run, shown.run.about
     title = f"{about.label} ({run.name})" if about.label else run.name
-    facts = [*_amount(shown), size(run.size), about.made.replace("T", " ")[:16]]
+    facts = [*_amount(shown), size(run.size), run.changed]
     lines = (f"<b>{escape(title)}</b> {escape(about.title)}",
              f"<b>{escape(cut(_state(shown), 60))}</b>",
              escape(", ".join(facts)), escape(cut(first_prompt(run), 70)))
@@ -130,7 +150,8 @@ def _state(shown: Shown) -> str:
 def _amount(shown: Shown) -> list[str]:
     """How many clips there are, and the length of the video that they make."""
     clips = clips_in_words(shown.run, shown.state, shown.done)
-    return [f"{clips} clips", duration(seconds(shown.run, len(shown.done)))] if shown.done else [
+    noun = plural(max(shown.run.about.clips, len(shown.done)), "clip")
+    return [f"{clips} {noun}", duration(seconds(shown.run, len(shown.done)))] if shown.done else [
         clips]
 
 
@@ -150,10 +171,12 @@ def summary(shown: Shown) -> str:
              f"{sentence(', '.join(_amount(shown)))}, seed {about.seed}, {size(run.size)} on "
              "disk."]
     if about.base:
-        lines.append(f"It begins with the first {about.base[1]} clips of run {about.base[0]}.")
+        first = "clip" if about.base[1] == 1 else f"{about.base[1]} clips"
+        lines.append(f"It begins with the first {first} of run {about.base[0]}.")
     if shown.video is None:
         lines.append("Its video is gone, but its clips are on disk: the video comes back when you "
                      "resume the run." if about.video else "It has no video yet.")
+    lines.append(shown.next_step)
     return "\n\n".join(lines)
 
 
@@ -176,6 +199,20 @@ def clips_table(shown: Shown) -> str:
     left_out = "" if len(cells) == len(prompts) else (
         f"<p>Clips {first + 1:,} to {last:,} of {len(prompts):,}.</p>")
     return left_out + table(["Clip", "", "Seed", "Prompt"], cells)
+
+
+def seed_said(run: Run, clip: Any, entered: Any) -> str:
+    """Which seed a redo from a clip gives it, with what is entered as the new seed; "" if that
+    cannot be."""
+    text = str(entered or "").strip()
+    with contextlib.suppress(StoreError, TypeError, ValueError, OverflowError):
+        number, new = int(float(clip)), int(float(text)) if text else None
+        if number == float(clip) > 1 and (new is None or new in SEEDS and new == float(text)):
+            seed = seed_of(run, number, new)
+            step = int(run.about.decides.get("SVI seed step", SEED_STEP))
+            why = "" if new in (None, seed) else f": {new}, and {step} more for each clip before it"
+            return f"Clip {number} gets the seed {seed}{why}."
+    return ""
 
 
 def removing(runs: list[Run]) -> str:
