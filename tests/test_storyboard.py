@@ -58,7 +58,7 @@ prompt = a kite: 100% of the sky = blue
 
 [4]
 seed = 7
-svi strength = 1.25
+SVI strength = 1.25
 steps = 6
 
 [9]
@@ -91,7 +91,7 @@ def test_later_sections_count_and_names_may_be_written_in_any_case():
     ("[1]\na kite", "line 2 of the storyboard cannot be read"),
     ("[0]\nseed = 1", r"\[0\] of the storyboard is no clip"),
     ("[5-2]", "is no clip"), ("[1501]", "up to 1,500"), ("[one]", "is no clip"), ("[]", "line 1"),
-    ("[1]\nseed = -1", "seed in .1. of the storyboard is '-1'. Set it to a whole number from 0"),
+    ("[1]\nseed = -1", "seed in clip 1 of the storyboard is '-1'. Set it to a whole number from 0"),
     ("[1]\nseed = 1.5", "whole number"), ("[1]\nsteps = 101", "from 1 to 100"),
     ("[1]\nsvi strength = nan", "a number from 0 to 3"), ("[1]\nmotion = 0.5", "from 1 to 2"),
     ("[1]\nguidance = " + "1" * 50, "from 0 to 20"),
@@ -120,8 +120,8 @@ def test_a_path_to_a_server_is_refused_before_anything_looks_for_it(monkeypatch,
     monkeypatch.setattr(Path, "stat", lambda self: pytest.fail(f"looked for {self}"))
     monkeypatch.setattr(Path, "is_file", lambda self: pytest.fail(f"looked for {self}"))
     for name in ("reference", "end image"):
-        with pytest.raises(StoryboardError, match=f"{name} in .1. of the storyboard is .*Set it to "
-                                                  "an image on this computer"):
+        with pytest.raises(StoryboardError, match=f"{name} in clip 1 of the storyboard is .*Set it "
+                                                  "to an image on this computer"):
             parse(f"[1]\n{name} = {path}")
 
 
@@ -200,7 +200,7 @@ def test_rows_are_added_moved_copied_and_removed():
 
 def test_a_whole_number_is_written_without_a_point():
     board = parse("[1]\nsvi strength = 2.0\nguidance = 1.50\nnew shot = yes")
-    assert write(board) == "[1]\nnew shot = yes\nsvi strength = 2\nguidance = 1.5\n"
+    assert write(board) == "[1]\nnew shot = yes\nSVI strength = 2\nguidance = 1.5\n"
 
 
 def test_a_storyboard_of_no_prompt_is_refused():
@@ -248,7 +248,7 @@ def pictures(tmp_path: Path) -> Callable[[str, int], str]:
     ("dance", "[1]\nsvi strength = 0", "follows no poses"),
     ("2.0-wan22", "[2]\nreference = {a}\nend image = {a}", "before an end image, .*of clip 2"),
     ("shot", "[2]\nprompt = a kite [/duration=5s]", "WanGP's commands do not work in the prompt"),
-    ("shot", "[1]\nprompt = a kite [/loras_mult=2]", "write .svi strength. or"),
+    ("shot", "[1]\nprompt = a kite [/loras_mult=2]", "set .SVI strength. or"),
     ("shot", "[1]\nnew shot = yes", "clip 1 is a new shot already"),
     ("shot", "[2]\nreference = nowhere.png", "the image nowhere.png does not exist"),
     ("shot", "[2]\nend image = {text}", "cannot be read as an image"),

@@ -50,10 +50,10 @@ def _faults(board: Storyboard, clips: int, continues: bool) -> Iterator[str]:
         yield "a video that continues another cannot be a loop. Start with an image instead."
     if told := [clip for clip, row in rows if commands(row.prompt)]:
         yield (f"WanGP's commands do not work in the prompt of {_named(told)}. Remove them; for "
-               "the strength of a LoRA, write \"svi strength\" or \"accelerator strength\".")
+               "the strength of a LoRA, set \"SVI strength\" or \"accelerator strength\".")
     if off := [clip for clip, row in rows if row.svi_strength == 0 and clip]:
         yield (f"{_named(off)} would be made without the SVI LoRA, and only clip 1 can be. Set "
-               "\"svi strength\" above 0.")
+               "\"SVI strength\" above 0.")
     if first.svi_strength == 0 and (continues or first.end_image or first.reference):
         yield ("clip 1 without the SVI LoRA is as WanGP makes it from the start image alone. "
                "Remove its reference and end image, and do not continue a video.")
@@ -77,7 +77,7 @@ def _unlike(board: Storyboard, variant: Variant) -> Iterator[str]:
         yield (f"in {variant.title}, clip 1 starts from its reference, which is the start image. "
                "Remove the reference of clip 1, or change the start image.")
     if first.svi_strength == 0 and variant.poses:
-        yield "clip 1 follows no poses without the SVI LoRA. Set its \"svi strength\" above 0."
+        yield "clip 1 follows no poses without the SVI LoRA. Set its \"SVI strength\" above 0."
 
 
 def _unusable(board: Storyboard, only: Path | None) -> Iterator[str]:

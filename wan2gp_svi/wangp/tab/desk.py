@@ -51,8 +51,9 @@ CONCURRENCY = "svi_desk"  # its events one by one, or a late answer would take b
 IMAGES = "svi_images"  #: beside the runs' folder: images that were added to a storyboard
 MOST_CARDS = 200  # a browser takes seconds for thousands
 _TEXTS = {  # fields of a row that are typed: label, placeholder
-    "seed": ("Seed", "as the video"), "svi_strength": ("SVI LoRA ×", "1"),
-    "accelerator_strength": ("Accelerator ×", "1"), "guidance": ("Guidance", "as the form"),
+    "seed": ("Seed", "as the video"), "svi_strength": ("SVI strength", "1 = as the form"),
+    "accelerator_strength": ("Accelerator strength", "1 = as the form"),
+    "guidance": ("Guidance", "as the form"),
     "steps": ("Steps", "as the form"), "motion": ("Motion", "as the form"),
 }
 NOTHING, IMPOSSIBLE = "Nothing to make", "Cannot be made now"  #: what a button says of a run
