@@ -645,6 +645,16 @@ def test_the_line_in_the_form_says_what_a_variant_chosen_by_hand_rests_on():
         assert ": 1 clip, 81 frames" in first and said in second
 
 
+def test_the_line_in_the_form_names_clips_that_have_one_seed():
+    def said(rows, **changes):
+        return line(custom={"svi_storyboard": rows}, video_length=243, **changes)[1:]
+
+    assert said("[2-3]\nseed = 5") == ["Clips 2 and 3 have the same seed, 5, so they start from the "
+                                       "same noise. Give each its own, or none."]
+    assert said("[3]\nseed = 5", seed=5)[0].startswith("Clips 1 and 3 have the same seed")
+    assert said("[3]\nseed = 5") == said("[3]\nseed = 5", seed=6) == []
+
+
 def test_the_line_in_the_form_names_the_run_that_is_resumed_or_redone():
     assert line(custom={"svi_run": "7f3a"})[1].startswith("This continues run 7f3a.")
     assert line(custom={"svi_run": "7f3a@3"})[1].startswith("This redoes run 7f3a from clip 3.")
@@ -1205,6 +1215,8 @@ ROWS: dict[str, dict] = {
     "colour-correction": dict(sliding_window_color_correction_strength=0.5),
     "motion-amplitude": dict(motion_amplitude=1.3),
     "end-untrained": dict(custom_settings={"svi_storyboard": "[1]\nend image = loop"}),
+    "same-seed": dict(video_length=162,
+                      custom_settings={"svi_storyboard": "[1-2]\nseed = 5"}),
     "storyboard": dict(custom_settings={"svi_storyboard": "[1]\nreference = no.png"}),
 }
 

@@ -857,6 +857,26 @@ def test_the_text_of_a_storyboard_names_no_folder_above_wangps(tmp_path, picture
         assert desk.seen(kept, outputs, {}) == Path(kept), "a visitor sees it"
 
 
+# ---------------------------------------------------------------------------------- the same seed
+
+@pytest.mark.parametrize(("text", "base", "said"), [
+    ("[1-3]\nseed = 5", -1, "clips 1, 2 and 3 have the same seed, 5, so they start from the same"),
+    ("[1]\nseed = 5\n[5]\nseed = 5", None, "clips 1 and 5 have"), ("[1-9]\nprompt = one", 5, ""),
+    ("[3]\nseed = 5", 5, "clips 1 and 3 have"), ("[3]\nseed = 5", -1, ""),
+    ("[2]\nseed = 47", 5, ""), ("[3]\nseed = 47", 5, "clips 2 and 3 have"),
+    ("[all]\nseed step = 1\n[3]\nseed = 6", 5, "clips 2 and 3 have"),
+    ("[1]\nseed = 5\n[6]\nseed = 5", -1, ""), ("[3]\nseed = 5", "five", "")])
+def test_clips_that_have_one_seed_are_named(text, base, said):
+    found = of_rows.same_seed(parse(text), 5, base)
+    assert found.startswith(said) and bool(found) == bool(said)
+
+
+def test_the_desk_and_a_run_say_that_clips_have_one_seed(wgp):
+    assert wgp.generate(prepared(settings("shot", 3, seed=5), ""))
+    staged = replace(desk.of_run(wgp.run, 0), text="[3]\nseed = 5")
+    assert "Clips 1 and 3 have the same seed, 5" in desk.noted(staged, wgp.run).notes[1]
+
+
 # --------------------------------------------------------------------------- of the whole video
 
 def test_pro_starts_from_more_latents_if_it_is_asked_to(wgp):

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .. import files
+from .. import chain, files
 from ..storyboard import LOOP, Row, Storyboard
 from ..text import count, plural
 from ..untrusted import is_file
@@ -88,6 +88,21 @@ def _unusable(board: Storyboard, only: Path | None) -> Iterator[str]:
                    f"{visitors.TRUST}=1 and start WanGP again.")
         elif why := _unreadable(path):
             yield f"the image {path} {why}. Add another, or correct its path."
+
+
+def same_seed(board: Storyboard, clips: int, base: Any = None) -> str:
+    """Which clips have one seed, if a row asks for it, and what to do; "". `base`: the seed of the
+    video, from which those of other clips follow; none is known before a random one is drawn."""
+    known = isinstance(base, int) and base >= 0
+    found: dict[int, list[int]] = {}
+    for clip in range(clips if known else min(clips, board.clips)):
+        own = board.row(clip).seed
+        if own is not None or known:
+            seed = chain.seed(base, clip, board.seed_step) if own is None else own
+            found.setdefault(seed, []).append(clip)
+    return next((f"{_named(shared)} have the same seed, {seed}, so they start from the same noise. "
+                 "Give each its own, or none." for seed, shared in found.items()
+                 if len(shared) > 1), "")
 
 
 def _named(clips: Sequence[int]) -> str:

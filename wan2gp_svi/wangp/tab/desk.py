@@ -39,6 +39,7 @@ from ...text import count, cut, duration, paragraphs, sentence
 from ...untrusted import is_name
 from ...variants import CLIP_FRAMES
 from .. import pose_video, resuming, sound, visitors
+from .. import board as of_rows
 from ..check.telling import for_page
 from ..form import AUTO, STORYBOARD
 from ..form_line import FormLine
@@ -164,6 +165,8 @@ def noted(staged: Staged, run: Run) -> Staged:
             clip = resuming.redo_from(settings)
             action = f"Redo from clip {clip}" if clip else "Make the clips to come"
     except (StoreError, StoryboardError) as error:
+            if said := of_rows.same_seed(staged.board, staged.clips, run.about.seed):
+                what.append(sentence(said))
         what = [f"{sentence(str(error))}."]
         idle = NOTHING if isinstance(error, resuming.Unchanged) and not faults else IMPOSSIBLE
     return replace(staged, notes=(note, " ".join([*what, *faults])), action=action, idle=idle)
@@ -584,9 +587,10 @@ class Desk:
                              state.clips + 1, state.chosen + 1)
 
     def _copy(self, state: Staged) -> dict[Any, Any]:
-        return self._changed(
-            state, lambda board: inserted(board, state.chosen + 1, board.row(state.chosen)),
-            state.clips + 1, state.chosen + 1)
+        """Another clip like this one; its seed stays its own."""
+        row = replace(state.board.row(state.chosen), seed=None)
+        return self._changed(state, lambda board: inserted(board, state.chosen + 1, row),
+                             state.clips + 1, state.chosen + 1)
 
     def _move(self, state: Staged, by: int) -> dict[Any, Any]:
         to = min(max(0, state.chosen + by), state.clips - 1)
