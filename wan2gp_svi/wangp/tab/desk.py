@@ -547,11 +547,12 @@ class Desk:
         changes = {name: getattr(typed, name) for name in ("prompt", *self.texts)}
         return edited(state.board, [state.chosen], **changes, new_shot=bool(new_shot))
 
-    def _start(self, path: str, images: dict[str, bool]) -> tuple[Any, ...]:
-        """Puts the start image into WanGP's form, which then starts with it."""
-        return [path], {**images, "image_start": True}, "S"
+    def _start(self, path: str, images: dict[str, Any]) -> tuple[Any, ...]:
+        """Puts the start image into WanGP's form, which then starts with it, and lets it be looked
+        at: WanGP refuses a black one."""
+        return [path], {**images, "image_start": path}, "S"
 
-    def _start_added(self, images: dict[str, bool]) -> None:
+    def _start_added(self, images: dict[str, Any]) -> None:
         if not images.get("image_start"):
             gr.Warning(_NO_IMAGE)
 
