@@ -291,7 +291,9 @@ def storyboard(request: Request) -> Advice:
 
 def seeds(request: Request) -> Advice:
     board, clips = request.plan.board, clips_of(request.plan, request.inputs)
-    if said := of_rows.same_seed(board, clips, request.inputs.get("seed")):
+    # after a video that used the seed, its sequence goes on
+    base = None if request.continues else request.inputs.get("seed")
+    if said := of_rows.same_seed(board, clips, base):
         yield "same-seed", said
 
 
