@@ -269,10 +269,13 @@ class Desk:
     def _editor(self) -> None:
         self.title = gr.Markdown("### Clip 1", elem_id="svi_row_title")
         self.row_prompt = gr.Textbox(label="Prompt", lines=3, elem_id="svi_row_prompt")
-        with gr.Row():
-            self.texts = {name: gr.Textbox(label=label, placeholder=empty, min_width=110,
-                                           max_lines=1, elem_id=f"svi_row_{name}")
-                          for name, (label, empty) in _TEXTS.items()}
+        self.texts: dict[str, Any] = {}
+        fields = [*_TEXTS.items()]
+        for three in (fields[:3], fields[3:]):  # labels on one line each
+            with gr.Row():
+                self.texts |= {name: gr.Textbox(label=label, placeholder=empty, min_width=110,
+                                                max_lines=1, elem_id=f"svi_row_{name}")
+                               for name, (label, empty) in three}
         with gr.Row():
             self.pictures = {name: gr.Image(label=label, type="filepath", sources=["upload"],
                                             image_mode=None, height=140, min_width=140,
