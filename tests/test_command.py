@@ -325,6 +325,12 @@ def test_a_storyboard_is_made_checked_and_shown(svi, tmp_path):
         "clip 1: prompt a kite rises", "clip 2: prompt it dives", "clip 3: as in the form"]
     code, _, error = svi("storyboard", "--prompts", str(story), "--out", str(board))
     assert code == 1 and "exists already" in error
+    board.write_text("[1-2]\nSVI strength = 1.2\nseed = 5", encoding="utf-8")
+    code, out, _ = svi("storyboard", str(board))
+    assert code == 0 and out.splitlines() == [
+        "clip 1: seed 5; SVI strength 1.2", "clip 2: seed 5; SVI strength 1.2",
+        "warning: clips 1 and 2 have the same seed, 5, so they start from the same noise. Give "
+        "each its own, or none."]
     board.write_text("# nothing", encoding="utf-8")
     assert svi("storyboard", str(board))[1] == (
         "The storyboard has no row: every clip is made as the form says.\n")
@@ -342,6 +348,10 @@ def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
                                            "svi_storyboard": "[2]\nseed = 5\n"}
     board.write_text("[1]\nseed = 5\n", encoding="utf-8")
     assert "make a new video" in svi("storyboard", str(board), "--run", run.name)[2]
+    (run.folder / "storyboard.json").unlink()
+    board.write_text(f"[2]\nseed = {run.about.seed}\n", encoding="utf-8")
+    code, out, _ = svi("storyboard", str(board), "--run", run.name)
+    assert code == 0 and "warning: clips 1 and 2 have the same seed" in out.splitlines()[-2]
     (run.folder / "storyboard.json").unlink()
     board.write_text("[2]\nend image = loop\n", encoding="utf-8")
     code, _, error = svi("storyboard", str(board), "--run", run.name)

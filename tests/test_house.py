@@ -56,7 +56,7 @@ LAZY = {
     "install.cli": {"demo.in_wangp.record", "selftest.command"},
     "__main__": {"chain", "demo.command", "demo.in_wangp.command", "drift", "runs.record",
                  "runs.state", "runs.store", "selftest.command", "storyboard",
-                 "wangp.check.command", "wangp.resuming"},
+                 "wangp.board", "wangp.check.command", "wangp.resuming"},
 }
 
 

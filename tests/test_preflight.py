@@ -103,7 +103,7 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
      "there are 2 start images"),
     (dict(image_prompt_type="V", video_source="no/such.mp4"), "source-video",
      "there is no video no/such.mp4 to continue"),
-    (dict(video_length=81 * 1501), "number-of-frames", "at most 121500 (1500 clips)"),
+    (dict(video_length=81 * 1501), "number-of-frames", "at most 121,500 (1,500 clips)"),
     (dict(video_length=-5), "number-of-frames", "-5 frames are not possible"),
     (dict(video_length="many"), "number-of-frames", "many frames are not possible"),
     (dict(image_prompt_type="SE", image_end=object()), "end-image", "in the storyboard"),
@@ -643,6 +643,18 @@ def test_the_line_in_the_form_says_what_a_variant_chosen_by_hand_rests_on():
                          "svi_v3.safetensors seems to be an SVI LoRA")):
         first, second = line(**wrong, video_length=81)
         assert ": 1 clip, 81 frames" in first and said in second
+
+
+def test_the_line_in_the_form_names_clips_that_have_one_seed():
+    def said(rows, **changes):
+        return line(custom={"svi_storyboard": rows}, video_length=243, **changes)[1:]
+
+    assert said("[2-3]\nseed = 5") == ["Clips 2 and 3 have the same seed, 5, so they start from "
+                                       "the same noise. Give each its own, or none."]
+    assert said("[3]\nseed = 5", seed=5)[0].startswith("Clips 1 and 3 have the same seed")
+    assert said("[3]\nseed = 5") == said("[3]\nseed = 5", seed=6) == []
+    continued = dict(seed=5, image_prompt_type="V", video_source="", image_start=None)
+    assert not any("same seed" in text for text in said("[3]\nseed = 5", **continued))
 
 
 def test_the_line_in_the_form_names_the_run_that_is_resumed_or_redone():
@@ -1206,6 +1218,8 @@ ROWS: dict[str, dict] = {
     "colour-correction": dict(sliding_window_color_correction_strength=0.5),
     "motion-amplitude": dict(motion_amplitude=1.3),
     "end-untrained": dict(custom_settings={"svi_storyboard": "[1]\nend image = loop"}),
+    "same-seed": dict(video_length=162,
+                      custom_settings={"svi_storyboard": "[1-2]\nseed = 5"}),
     "storyboard": dict(custom_settings={"svi_storyboard": "[1]\nreference = no.png"}),
 }
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import loop
 import numpy as np
@@ -22,13 +23,14 @@ from PIL import Image
 
 from wan2gp_svi import chain
 from wan2gp_svi.runs.record import StoreError
-from wan2gp_svi.runs.store import STOP
+from wan2gp_svi.runs.store import STOP, Store
 from wan2gp_svi.storyboard import (
     LOOP,
     Row,
     Storyboard,
     StoryboardError,
     edited,
+    in_text,
     inserted,
     moved,
     of_prompts,
@@ -46,7 +48,7 @@ from wan2gp_svi.wangp.continuing import picture
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.handler import prepare
 from wan2gp_svi.wangp.plan import Plan, make_plan
-from wan2gp_svi.wangp.tab import desk, view
+from wan2gp_svi.wangp.tab import desk, helpers, view
 
 # ------------------------------------------------------------------------------------ the text
 
@@ -58,7 +60,7 @@ prompt = a kite: 100% of the sky = blue
 
 [4]
 seed = 7
-svi strength = 1.25
+SVI strength = 1.25
 steps = 6
 
 [9]
@@ -91,7 +93,7 @@ def test_later_sections_count_and_names_may_be_written_in_any_case():
     ("[1]\na kite", "line 2 of the storyboard cannot be read"),
     ("[0]\nseed = 1", r"\[0\] of the storyboard is no clip"),
     ("[5-2]", "is no clip"), ("[1501]", "up to 1,500"), ("[one]", "is no clip"), ("[]", "line 1"),
-    ("[1]\nseed = -1", "seed in .1. of the storyboard is '-1'. Set it to a whole number from 0"),
+    ("[1]\nseed = -1", "seed in clip 1 of the storyboard is '-1'. Set it to a whole number from 0"),
     ("[1]\nseed = 1.5", "whole number"), ("[1]\nsteps = 101", "from 1 to 100"),
     ("[1]\nsvi strength = nan", "a number from 0 to 3"), ("[1]\nmotion = 0.5", "from 1 to 2"),
     ("[1]\nguidance = " + "1" * 50, "from 0 to 20"),
@@ -120,8 +122,8 @@ def test_a_path_to_a_server_is_refused_before_anything_looks_for_it(monkeypatch,
     monkeypatch.setattr(Path, "stat", lambda self: pytest.fail(f"looked for {self}"))
     monkeypatch.setattr(Path, "is_file", lambda self: pytest.fail(f"looked for {self}"))
     for name in ("reference", "end image"):
-        with pytest.raises(StoryboardError, match=f"{name} in .1. of the storyboard is .*Set it to "
-                                                  "an image on this computer"):
+        with pytest.raises(StoryboardError, match=f"{name} in clip 1 of the storyboard is .*Set it "
+                                                  "to an image on this computer"):
             parse(f"[1]\n{name} = {path}")
 
 
@@ -200,7 +202,7 @@ def test_rows_are_added_moved_copied_and_removed():
 
 def test_a_whole_number_is_written_without_a_point():
     board = parse("[1]\nsvi strength = 2.0\nguidance = 1.50\nnew shot = yes")
-    assert write(board) == "[1]\nnew shot = yes\nsvi strength = 2\nguidance = 1.5\n"
+    assert write(board) == "[1]\nnew shot = yes\nSVI strength = 2\nguidance = 1.5\n"
 
 
 def test_a_storyboard_of_no_prompt_is_refused():
@@ -248,7 +250,7 @@ def pictures(tmp_path: Path) -> Callable[[str, int], str]:
     ("dance", "[1]\nsvi strength = 0", "follows no poses"),
     ("2.0-wan22", "[2]\nreference = {a}\nend image = {a}", "before an end image, .*of clip 2"),
     ("shot", "[2]\nprompt = a kite [/duration=5s]", "WanGP's commands do not work in the prompt"),
-    ("shot", "[1]\nprompt = a kite [/loras_mult=2]", "write .svi strength. or"),
+    ("shot", "[1]\nprompt = a kite [/loras_mult=2]", "set .SVI strength. or"),
     ("shot", "[1]\nnew shot = yes", "clip 1 is a new shot already"),
     ("shot", "[2]\nreference = nowhere.png", "the image nowhere.png does not exist"),
     ("shot", "[2]\nend image = {text}", "cannot be read as an image"),
@@ -720,8 +722,8 @@ def test_a_card_shows_what_a_clip_gets_and_nothing_of_it_is_markup(pictures):
     assert len(found) == 4 and "no such clip" in found[3] and "no such clip" not in found[2]
     assert "as the form" in found[0] and "<img" not in found[0]
     assert "opacity:.65'>as the form" in found[0] and "opacity:.65" not in found[1]
-    for said in ("&lt;i&gt;kite", "seed 7", "end: loop", "reference: &lt;b&gt;.png", "new shot",
-                 "<img src='data:image/jpeg"):
+    for said in ("&lt;i&gt;kite", "seed 7", "end image: loop", "reference: &lt;b&gt;.png",
+                 "new shot", "<img src='data:image/jpeg"):
         assert said in found[1]
     assert "<i>" not in found[1] and "<img" not in "".join(
         card for card, in desk.cards(staged, None, lambda path: None))
@@ -842,8 +844,8 @@ def test_the_desk_follows_a_run_while_it_is_made(wgp, monkeypatch):
 def test_an_image_that_is_added_stays_although_gradios_copy_goes(tmp_path, pictures):
     given, folder = Path(pictures("a", 0)), tmp_path / "outputs" / desk.IMAGES
     kept = Path(desk.keep(given, folder))
-    assert kept.parent == folder.resolve() and kept.read_bytes() == given.read_bytes()
-    assert desk.keep(given, folder) == str(kept) and len([*folder.iterdir()]) == 1
+    assert kept.parent.parent == folder.resolve() and kept.read_bytes() == given.read_bytes()
+    assert desk.keep(given, folder) == str(kept) and len([*folder.rglob("*.*")]) == 1
     assert desk.keep(Path(pictures("b", 9)), folder) != str(kept)
     odd = given.rename(given.with_name("a.p'n g"))
     assert Path(desk.keep(odd, tmp_path / "other")).suffix == ".png"
@@ -854,8 +856,199 @@ def test_the_text_of_a_storyboard_names_no_folder_above_wangps(tmp_path, picture
     given = Path(pictures("a", 0)).absolute()
     for outputs in (Path("outputs"), tmp_path / "outputs"):
         kept = desk.keep(given, outputs / desk.IMAGES)
-        assert Path(kept).parent == Path("outputs", desk.IMAGES) and Path(kept).is_file()
+        assert Path(kept).parent.parent == Path("outputs", desk.IMAGES) and Path(kept).is_file()
         assert desk.seen(kept, outputs, {}) == Path(kept), "a visitor sees it"
+
+
+def test_an_image_that_is_added_has_the_users_own_name_also_in_its_run(wgp, pictures, tmp_path):
+    folder = wgp.folder / desk.IMAGES
+    kept = [desk.keep(Path(pictures(name, colour)), folder)
+            for name, colour in (("Strand", 0), ("Strand", 9), ("ein Berg", 99))]
+    assert [Path(path).name for path in kept] == ["Strand.png", "Strand.png", "ein Berg.png"]
+    assert len({*kept}) == 3, "two images of one name"
+    asked = prepared(settings("shot", 2), f"[1]\nreference = {kept[0]}\n[2]\nreference = {kept[1]}"
+                                          f"\nend image = {kept[2]}")
+    assert wgp.generate(asked)
+    staged = desk.of_run(wgp.run, 0)
+    assert "image-" in staged.text, "the run's own copies"
+    first, second = (card for card, in desk.cards(staged, wgp.run, Path, folder))
+    assert "reference: Strand.png" in first
+    assert "end image: ein Berg.png · reference: Strand.png" in second
+    copy = staged.board.row(0).reference
+    assert desk.name_of(copy) == desk.name_of(copy, tmp_path / "none") == Path(copy).name
+
+
+# -------------------------------------------------------------------------- the desk, by its events
+
+class Gradio:
+    """Components that keep what their events do; `said` are the warnings."""
+
+    def __init__(self):
+        self.said: list[str] = []
+
+    def __getattr__(self, name):
+        return lambda *_, **__: MagicMock()
+
+    def update(self, **values):
+        return values
+
+    def Warning(self, text, duration=0):
+        self.said.append(text)
+
+    def skip(self):
+        return {}
+
+
+class Sitting:
+    """A desk about WanGP's form, which somebody uses."""
+
+    def __init__(self, monkeypatch, folder: Path, text: str = "", clips: int = 5):
+        self.gradio = Gradio()
+        for module in (desk, helpers):
+            monkeypatch.setattr(module, "gr", self.gradio)
+        names = ("video_length", "generate_btn", "prompt", "image_start", "image_prompt_type_radio")
+        self.line = SimpleNamespace(components={name: MagicMock() for name in names}, filled=[],
+                                    inputs=[MagicMock(), MagicMock()], news=[],
+                                    storyboard=MagicMock())
+        self.desk = desk.Desk(SimpleNamespace(
+            store=Store(folder / "svi"), wgp={}, timer=MagicMock(), plugin=MagicMock()), self.line)
+        self.state = desk.Staged(text, clips, prompts=("",) * clips)
+        self.typed = self.row(0)
+
+    def row(self, clip: int) -> list:
+        row = self.state.board.row(clip)
+        texts = [in_text(getattr(row, name)) for name in self.desk.texts]
+        return [row.prompt, *texts, row.new_shot]
+
+    def type(self, name: str, value: str) -> None:
+        self.typed[1 + [*self.desk.texts].index(name)] = value
+
+    def do(self, event: MagicMock, *entered, alone: bool = False) -> dict:
+        """What an event answers; `alone`: it gets nothing of the editor."""
+        rest = () if alone else (self.state.stamp, *self.typed)
+        values = event.call_args.args[0](self.state, *rest, *entered)
+        self.state = values.get(self.desk.state, self.state)
+        if self.desk.row_prompt in values:
+            self.typed = self.row(self.state.chosen)
+        return values
+
+
+@pytest.fixture
+def sitting(monkeypatch, tmp_path):
+    return partial(Sitting, monkeypatch, tmp_path)
+
+
+def test_a_field_has_the_name_that_the_text_and_the_messages_have(monkeypatch, tmp_path):
+    labels = []
+    monkeypatch.setattr(Gradio, "Textbox", lambda self, label="", **_: labels.append(label)
+                        or MagicMock(), raising=False)
+    sitting = Sitting(monkeypatch, tmp_path)
+    for name in sitting.desk.texts:
+        row = replace(Row(), **{name: 2})
+        known, = row.asked()
+        assert known[:1].upper() + known[1:] in labels
+        assert f"{known} = 2" in write(Storyboard({0: row})), "as in the text"
+        sitting.type(name, "much")
+        sitting.do(sitting.desk.generate.click)
+        assert sitting.gradio.said[-1].startswith(f"{known[:1].upper()}{known[1:]} in clip 1 is 'm")
+        sitting.type(name, "")
+    assert parse("[1]\nSVI strength = 2") == parse("[1]\nsvi strength = 2"), "as it was once"
+    assert '"svi strength"' in parse("[1]\nSVI strength = 2").row(0).key(), "as runs have it"
+
+
+def test_a_click_on_which_nothing_happens_says_what_to_correct(sitting):
+    at = sitting("[2]\nprompt = two")
+    at.type("seed", "-1")
+    clicks = [(at.desk.cards.click, 1), (at.desk.generate.click,), (at.desk.copy.click,),
+              (at.desk.add.click,), (at.desk.up.click,), (at.desk.pause.input, True),
+              (at.desk.count.blur, "4"), (at.desk.share.click, "a story")]
+    for number, (event, *entered) in enumerate(clicks, 1):
+        at.do(event, *entered)
+        assert len(at.gradio.said) == number, event
+        assert at.gradio.said[-1] == ("Seed in clip 1 is '-1'. Set it to a whole number from 0 to "
+                                      "4,294,967,295.")
+    assert at.state.text == "[2]\nprompt = two" and at.state.clips == 5
+    at.type("seed", "7")
+    at.do(at.desk.cards.click, 1)
+    assert at.state.chosen == 1 and at.state.board.row(0).seed == 7
+    assert at.do(at.desk.generate.click)[at.desk.fault] == "" and len(at.gradio.said) == 8
+
+
+@pytest.mark.parametrize(("entered", "said"), [
+    ("0", "A video has 1 to 1,500 clips, not 0."),
+    ("1501", "A video has 1 to 1,500 clips, not 1,501."),
+    ("abc", "The number of clips must be a whole number, not 'abc'."),
+    ("", "The number of clips must be a whole number, not ''.")])
+def test_a_number_of_clips_that_cannot_be_does_not_stay_in_the_field(sitting, entered, said):
+    at = sitting(clips=7)
+    for event in (at.desk.count.blur, at.desk.count.submit):
+        assert at.do(event, entered) == {at.desk.count: "7"} and at.gradio.said.pop() == said
+    assert at.do(at.desk.count.blur, " 7.0 ") == {at.desk.count: "7"} and not at.gradio.said
+    assert at.do(at.desk.count.blur, "3")[at.line.components["video_length"]] == 243
+
+
+def test_rows_beyond_the_end_are_kept_until_one_click_removes_them_all(sitting):
+    text = "[2]\nseed = 2\n\n[4-6]\nprompt = on\n\n[7]\nprompt = end\n"
+    at = sitting(text, clips=7)
+    shown = at.do(at.desk.count.blur, "3")
+    assert shown[at.desk.drop] == {"visible": True, "value": "Remove 4 rows beyond clip 3"}
+    assert at.state.text == text and at.state.clips == 3
+    shown = at.do(at.desk.count.blur, "7")
+    assert not shown[at.desk.drop]["visible"] and at.state.board.row(6).prompt == "end"
+    at.do(at.desk.count.blur, "6")
+    at.typed[0] = "one"  # what was typed is kept
+    shown = at.do(at.desk.drop.click)
+    assert not shown[at.desk.drop]["visible"]
+    assert at.state.board == parse("[1]\nprompt = one\n" + text.partition("\n\n[7]")[0])
+    at.do(at.desk.count.blur, "3")
+    at.do(at.desk.cards.click, 4)
+    at.type("steps", "many")  # goes with its row
+    at.do(at.desk.drop.click)
+    assert at.state.board.clips == 2 and at.state.chosen == 2 and not at.gradio.said
+
+
+def test_a_copy_has_a_seed_of_its_own(sitting):
+    at = sitting("[1]\nprompt = a kite\nseed = 7\nsteps = 5")
+    at.do(at.desk.copy.click)
+    assert at.state.board == parse("[1]\nprompt = a kite\nseed = 7\nsteps = 5\n"
+                                   "[2]\nprompt = a kite\nsteps = 5") and at.state.chosen == 1
+
+
+def test_a_video_keeps_a_clip_and_gets_no_more_than_can_be(sitting):
+    at = sitting("[1]\nprompt = one", clips=1)
+    at.do(at.desk.remove.click, alone=True)
+    assert at.gradio.said == ["A video has at least one clip."]
+    at = sitting("[1500]\nprompt = the last", clips=1500)
+    for event in (at.desk.add.click, at.desk.copy.click):
+        at.do(event)
+        assert at.gradio.said.pop() == "A video has at most 1,500 clips. Remove one first."
+    assert at.state.clips == 1500
+
+
+def test_a_start_image_that_is_added_is_the_one_that_is_judged(sitting):
+    at = sitting()
+    _, images, _ = at.desk.start.upload.call_args.args[0]("black.png", {"image_end": False})
+    assert images == {"image_start": "black.png", "image_end": False}
+
+
+# ---------------------------------------------------------------------------------- the same seed
+
+@pytest.mark.parametrize(("text", "base", "said"), [
+    ("[1-3]\nseed = 5", -1, "clips 1, 2 and 3 have the same seed, 5, so they start from the same"),
+    ("[1]\nseed = 5\n[5]\nseed = 5", None, "clips 1 and 5 have"), ("[1-9]\nprompt = one", 5, ""),
+    ("[3]\nseed = 5", 5, "clips 1 and 3 have"), ("[3]\nseed = 5", -1, ""),
+    ("[2]\nseed = 47", 5, ""), ("[3]\nseed = 47", 5, "clips 2 and 3 have"),
+    ("[all]\nseed step = 1\n[3]\nseed = 6", 5, "clips 2 and 3 have"),
+    ("[1]\nseed = 5\n[6]\nseed = 5", -1, ""), ("[3]\nseed = 5", "five", "")])
+def test_clips_that_have_one_seed_are_named(text, base, said):
+    found = of_rows.same_seed(parse(text), 5, base)
+    assert found.startswith(said) and bool(found) == bool(said)
+
+
+def test_the_desk_and_a_run_say_that_clips_have_one_seed(wgp):
+    assert wgp.generate(prepared(settings("shot", 3, seed=5), ""))
+    staged = replace(desk.of_run(wgp.run, 0), text="[3]\nseed = 5")
+    assert "Clips 1 and 3 have the same seed, 5" in desk.noted(staged, wgp.run).notes[1]
 
 
 # --------------------------------------------------------------------------- of the whole video

@@ -103,7 +103,7 @@ BAD = {
                         "holds no sound"),
     "silence": (lambda path: silence(path, 5), "is silent. Add a sound with speech"),
     "three hours": (lambda path: silence(path, 3 * 3600, 8_000),
-                    "lasts 180 min 00 s, and a video lasts at most 80 min 00 s (1500 clips)"),
+                    "lasts 180 min 00 s, and a video lasts at most 80 min 00 s (1,500 clips)"),
     "no samples": (lambda path: sounds.write(path, np.zeros(0)), "lasts less than 0.4 s"),
     "a blink": (lambda path: sounds.write(path, sounds.speech(5)), "lasts less than 0.4 s"),
     "a list of other files": (lambda path: path.write_text("#EXTM3U\nhttp://localhost/a.wav\n")

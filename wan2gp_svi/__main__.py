@@ -302,6 +302,7 @@ def _storyboard(options: argparse.Namespace) -> None:
     from .chain import MAX_CLIPS
     from .runs.record import StoreError
     from .wangp import resuming
+    from .wangp.board import same_seed
 
     if options.clips is not None and not 1 <= options.clips <= MAX_CLIPS:
         raise StoreError(f"--clips must be from 1 to {MAX_CLIPS:,}, not {options.clips:,}")
@@ -326,6 +327,8 @@ def _storyboard(options: argparse.Namespace) -> None:
             raise StoreError(" ".join(faults))
         path = (options.out or run.folder / "storyboard.json").resolve()
         _write(path, json.dumps(settings, ensure_ascii=False, indent=1), options.out)
+        if said := same_seed(board, clips, run.about.seed):
+            print(f"warning: {said}")
         print(f"Next, in WanGP's folder:  {resuming.command(settings, path)}")
     elif options.file:
         clips = options.clips or board.clips
@@ -334,6 +337,8 @@ def _storyboard(options: argparse.Namespace) -> None:
             print(f"clip {clip + 1}: {cut(asked, 160) or 'as in the form'}")
         if not clips:
             print("The storyboard has no row: every clip is made as the form says.")
+        if said := same_seed(board, clips):
+            print(f"warning: {said}")
         if faults := resuming.faults(None, board, clips):
             raise StoreError(" ".join(faults))
     elif options.out:

@@ -8,7 +8,7 @@
 
     [4]
     prompt = it dives
-    svi strength = 1.2
+    SVI strength = 1.2
 
     [9]
     end image = loop
@@ -35,6 +35,7 @@ from .variants import SEED_STEP
 LOOP = "loop"  #: in the place of an end image: the video's own first frame
 MOST = 2_000_000  #: characters of a storyboard
 _WHOLE = "all"  # the section about the whole video
+_WRITTEN = {"svi strength": "SVI strength"}  # names that are not all small; any case is read
 _CLIPS = re.compile(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?")
 _HEAD, _NAMED = re.compile(r"\[([^\[\]]+)\]"), re.compile(r"([^=:]+)[=:](.*)", re.DOTALL)
 _ELSEWHERE = re.compile(r"[\\/]([\\/]|\?\?[\\/])|[a-z+]{2,}://", re.IGNORECASE)  # paths on servers
@@ -74,12 +75,12 @@ class Row:
 
     def asked(self) -> dict[str, Any]:
         """What is asked for, by the names of the text."""
-        return {name.replace("_", " "): value for name, value in asdict(self).items()
+        return {_written(name): value for name, value in asdict(self).items()
                 if value is not None and value is not False and value != ""}
 
     def key(self) -> str:
         """The row as one line, "" if nothing is asked for. Equal rows have equal keys."""
-        asked = self.asked()
+        asked = {name.lower(): value for name, value in self.asked().items()}
         return json.dumps(asked, ensure_ascii=False, sort_keys=True) if asked else ""
 
 
@@ -172,7 +173,7 @@ _VIDEO: dict[str, Callable[[str], Any]] = {
 
 def row_of(clip: str, given: Mapping[str, str]) -> Row:
     """What is asked of a clip, by the names of the text. Raises StoryboardError."""
-    return Row(**_values(clip, given, _ROW))
+    return Row(**_values(_place(clip), given, _ROW))
 
 
 def parse(text: str) -> Storyboard:
@@ -185,9 +186,9 @@ def parse(text: str) -> Storyboard:
     for section, lines in _sections(text).items():
         given = {name: " ".join(parts) for name, parts in lines.items()}
         if section.lower() == _WHOLE:
-            video |= _values(section, given, _VIDEO)
+            video |= _values(_in_text(section), given, _VIDEO)
             continue
-        values = _values(section, given, _ROW)
+        values = _values(_in_text(section), given, _ROW)
         for clip in _range(section):
             rows.setdefault(clip, {}).update(values)
     made = {clip: Row(**values) for clip, values in sorted(rows.items())}
@@ -226,26 +227,44 @@ def _sections(text: str) -> dict[str, dict[str, list[str]]]:
         else:
             name, indent = " ".join(split[1].lower().split()), depth
             if name in found[section]:
-                raise StoryboardError(f"[{section[:40]}] of the storyboard has {name[:40]} twice. "
+                raise StoryboardError(f"{_in_text(section)} has {_written(name[:40])} twice. "
                                       "Remove one")
             found[section][name] = [split[2].strip()]
     return found
 
 
-def _values(section: str, given: Mapping[str, str], known: Mapping[str, Callable[[str], Any]]
+def _written(name: str) -> str:
+    """The name of a field, or one of the text, as it is written: in the text and in messages."""
+    name = name.replace("_", " ")
+    return _WRITTEN.get(name, name)
+
+
+def _place(section: str) -> str:
+    """What a section is about: "clip 3", "clips 3-5"; as it stands there if that is no clip."""
+    found = _CLIPS.fullmatch(section.strip())
+    if found is None:
+        return f"[{section[:40]}]"
+    return f"clips {found[1]}-{found[2]}" if found[2] else f"clip {found[1]}"
+
+
+def _in_text(section: str) -> str:
+    return f"{_place(section)} of the storyboard"
+
+
+def _values(place: str, given: Mapping[str, str], known: Mapping[str, Callable[[str], Any]]
             ) -> dict[str, Any]:
     found = {}
     for name, text in given.items():
         read = known.get(name)
         if read is None:
-            raise StoryboardError(f"[{section[:40]}] of the storyboard has {name[:40]!r}, which is "
-                                  f"unknown. It may have: {', '.join(known)}")
+            raise StoryboardError(f"{place} has {name[:40]!r}, which is unknown. It may have: "
+                                  f"{', '.join(map(_written, known))}")
         if text.strip():
             try:
                 found[name.replace(" ", "_")] = read(text.strip())
             except ValueError as error:
-                raise StoryboardError(f"{name} in [{section[:40]}] of the storyboard is "
-                                      f"{text.strip()[:60]!r}. Set it to {error}") from None
+                raise StoryboardError(f"{_written(name)} in {place} is {text.strip()[:60]!r}. "
+                                      f"Set it to {error}") from None
     return found
 
 

@@ -13,7 +13,7 @@ def plural(number: int, noun: str) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    return f"{number} {plural(number, noun)}"
+    return f"{number:,} {plural(number, noun)}"
 
 
 def size(number: int, decimals: int = 1) -> str:

@@ -158,7 +158,7 @@ def storyboard(page, work: Path) -> None:
         field = page.locator(f"#svi_row_{name}").locator("input, textarea").first
         field.fill(text)
         field.press("Tab")
-    cards.nth(5).get_by_text("svi strength 1.2").wait_for()
+    cards.nth(5).get_by_text("SVI strength 1.2").wait_for()
     page.locator("#svi_remake").get_by_text("Redo from clip 6").wait_for()
     page.mouse.move(5, 5)
     page.wait_for_timeout(2000)

@@ -90,11 +90,11 @@ def test_one_sitting_at_the_directors_desk(form, tmp_path):
     at.fill("row_svi_strength", "much")
     page.locator("#svi_row_fault").get_by_text("Set it to a number from 0 to 3").wait_for()
     at.fill("row_svi_strength", "1.5")
-    cards.nth(3).get_by_text("svi strength 1.5").wait_for()
+    cards.nth(3).get_by_text("SVI strength 1.5").wait_for()
     cards.nth(8).click()
     page.get_by_text("Clip 9 of 9").wait_for()
     page.locator("#svi_row_loop input").check()
-    cards.nth(8).get_by_text("end: loop").wait_for()
+    cards.nth(8).get_by_text("end image: loop").wait_for()
     says("SVI-Shot: 9 clips, 720 frames, 45.0 s.").wait_for()
     at.click("row_copy")
     says("clip 9 cannot close the loop").wait_for()
@@ -144,6 +144,96 @@ def test_one_sitting_at_the_directors_desk(form, tmp_path):
     assert tab.get_attribute("aria-selected") == "true", "the tab was left"
     assert newest.name != run.name and newest.done()[:5] == run.done()[:5]
     assert newest.done()[5].prompt == "it loops the loop" and len(newest.done()) == 9
+    assert "Traceback" not in at.log, at.log[at.log.index("Traceback"):][:4000]
+
+
+def test_the_desk_judges_the_start_image_as_generate_does(form, tmp_path):
+    page, _ = form
+    page.get_by_role("tab", name="SVI", exact=True).click()
+    page.locator("#svi_new_storyboard").click()
+    says = page.locator("#svi_desk_note").get_by_text
+    start = page.locator("#svi_start_image")
+
+    def start_with(path: Path) -> None:
+        start.locator("input[type=file]").set_input_files(path)
+        start.locator("img").wait_for()
+
+    says("A start image is needed").wait_for()
+    black = tmp_path / "black.png"
+    Image.new("RGB", (64, 64)).save(black)
+    start_with(black)
+    page.wait_for_timeout(6000)  # whatever is still on its way
+    says("Choose to start with an image, and add one that is not black").wait_for()
+    start.get_by_role("button", name="Remove").or_(start.get_by_label("Clear")).first.click()
+    start_with(image(tmp_path / "start.png", 0))
+    says("A start image is needed").wait_for(state="detached")
+
+
+def test_what_cannot_be_is_said_where_it_is_and_nothing_typed_is_lost(form, tmp_path):
+    page, work = form
+    at = Page(page, work)
+    page.get_by_role("tab", name="SVI", exact=True).click()
+    page.locator("#svi_new_storyboard").click()
+    says = page.locator("#svi_desk_note").get_by_text
+    says("SVI-Shot: 5 clips").wait_for()
+    cards, count = page.locator("#svi_cards tbody tr"), page.locator("#svi_row_count textarea, "
+                                                                    "#svi_row_count input").first
+    page.locator("#svi_start_image input[type=file]").set_input_files(
+        image(tmp_path / "start.png", 0))
+    says("A start image is needed").wait_for(state="detached")
+
+    def refused(click, said: str) -> None:
+        click()
+        toast = page.get_by_test_id("toast-body")
+        toast.filter(has_text=said).wait_for()
+        page.get_by_test_id("toast-close").first.click()
+        toast.wait_for(state="detached")
+
+    page.wait_for_timeout(1000)
+    for toast in page.get_by_test_id("toast-close").all():
+        toast.click()
+    at.fill("row_svi_strength", "-1")
+    page.locator("#svi_row_fault").get_by_text("SVI strength in clip 1 is '-1'").wait_for()
+    page.screenshot(path=work / "fault.png", full_page=True)
+    for click in (cards.nth(2).click, page.locator("#svi_generate").click,
+                  page.locator("#svi_row_add").click):
+        refused(click, "SVI strength in clip 1 is '-1'. Set it to a number from 0 to 3.")
+    page.get_by_text("Clip 1 of 5").wait_for()
+    at.fill("row_svi_strength", "1.5")
+    cards.nth(0).get_by_text("SVI strength 1.5").wait_for()
+    for wrong, said in (("0", "A video has 1 to 1,500 clips, not 0."), ("abc", "not 'abc'"),
+                        ("1501", "A video has 1 to 1,500 clips, not 1,501.")):
+        refused(lambda wrong=wrong: at.fill("row_count", wrong), said)
+        assert count.input_value() == "5"
+
+    cards.nth(4).click()
+    page.get_by_text("Clip 5 of 5").wait_for()
+    at.fill("row_prompt", "it lands")
+    page.locator("#svi_row_reference input[type=file]").set_input_files(
+        image(tmp_path / "Mein Strand.png", 3))
+    cards.nth(4).get_by_text("reference: Mein Strand.png").wait_for()
+    at.fill("row_count", "3")
+    drop = page.locator("#svi_row_drop")
+    drop.get_by_text("Remove 1 row beyond clip 3").wait_for()
+    says("clip 5 is not in this video").wait_for()
+    page.screenshot(path=work / "beyond.png", full_page=True)
+    at.fill("row_count", "5")
+    drop.wait_for(state="hidden")
+    cards.nth(4).get_by_text("it lands").wait_for()
+    at.fill("row_count", "3")
+    drop.click()
+    drop.wait_for(state="hidden")
+    says("SVI-Shot: 3 clips").wait_for()
+    assert cards.count() == 3
+    cards.nth(1).click()
+    page.get_by_text("Clip 2 of 3").wait_for()
+    at.fill("row_seed", "5")
+    cards.nth(1).get_by_text("seed 5").wait_for()
+    at.click("row_copy")
+    says("SVI-Shot: 4 clips").wait_for()
+    assert page.locator("#svi_row_seed textarea, #svi_row_seed input").first.input_value() == ""
+    at.fill("row_seed", "5")
+    says("Clips 2 and 3 have the same seed, 5, so they start from the same noise.").wait_for()
     assert "Traceback" not in at.log, at.log[at.log.index("Traceback"):][:4000]
 
 

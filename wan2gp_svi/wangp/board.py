@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .. import files
+from .. import chain, files
 from ..storyboard import LOOP, Row, Storyboard
 from ..text import count, plural
 from ..untrusted import is_file
@@ -50,10 +50,10 @@ def _faults(board: Storyboard, clips: int, continues: bool) -> Iterator[str]:
         yield "a video that continues another cannot be a loop. Start with an image instead."
     if told := [clip for clip, row in rows if commands(row.prompt)]:
         yield (f"WanGP's commands do not work in the prompt of {_named(told)}. Remove them; for "
-               "the strength of a LoRA, write \"svi strength\" or \"accelerator strength\".")
+               "the strength of a LoRA, set \"SVI strength\" or \"accelerator strength\".")
     if off := [clip for clip, row in rows if row.svi_strength == 0 and clip]:
         yield (f"{_named(off)} would be made without the SVI LoRA, and only clip 1 can be. Set "
-               "\"svi strength\" above 0.")
+               "\"SVI strength\" above 0.")
     if first.svi_strength == 0 and (continues or first.end_image or first.reference):
         yield ("clip 1 without the SVI LoRA is as WanGP makes it from the start image alone. "
                "Remove its reference and end image, and do not continue a video.")
@@ -77,7 +77,7 @@ def _unlike(board: Storyboard, variant: Variant) -> Iterator[str]:
         yield (f"in {variant.title}, clip 1 starts from its reference, which is the start image. "
                "Remove the reference of clip 1, or change the start image.")
     if first.svi_strength == 0 and variant.poses:
-        yield "clip 1 follows no poses without the SVI LoRA. Set its \"svi strength\" above 0."
+        yield "clip 1 follows no poses without the SVI LoRA. Set its \"SVI strength\" above 0."
 
 
 def _unusable(board: Storyboard, only: Path | None) -> Iterator[str]:
@@ -88,6 +88,21 @@ def _unusable(board: Storyboard, only: Path | None) -> Iterator[str]:
                    f"{visitors.TRUST}=1 and start WanGP again.")
         elif why := _unreadable(path):
             yield f"the image {path} {why}. Add another, or correct its path."
+
+
+def same_seed(board: Storyboard, clips: int, base: Any = None) -> str:
+    """Which clips have one seed, if a row asks for it, and what to do; "". `base`: the seed of the
+    video, from which those of other clips follow; none is known before a random one is drawn."""
+    known = isinstance(base, int) and base >= 0
+    found: dict[int, list[int]] = {}
+    for clip in range(clips if known else min(clips, board.clips)):
+        own = board.row(clip).seed
+        if own is not None or known:
+            seed = chain.seed(base, clip, board.seed_step) if own is None else own
+            found.setdefault(seed, []).append(clip)
+    return next((f"{_named(shared)} have the same seed, {seed}, so they start from the same noise. "
+                 "Give each its own, or none." for seed, shared in found.items()
+                 if len(shared) > 1), "")
 
 
 def _named(clips: Sequence[int]) -> str:

@@ -43,8 +43,9 @@ _IMAGES = ("image_start", "image_end")
 COMPONENTS = ("tab_id", "main", "state", "generate_btn", "number_frames_row",
               "image_prompt_type_radio", "custom_settings_rows", "sliding_window_overlap",
               *_SETTINGS, *_IMAGES)
-# warnings that belong to the line, because they say what SVI's variant rests on
-_ABOUT_LORAS = {"lora-download", "no-lora", "override", "unknown-lora"}
+# warnings that belong to the line: what SVI's variant rests on, and a slip in the storyboard, which
+# shows the line, too
+_IN_THE_LINE = {"lora-download", "no-lora", "override", "unknown-lora", "same-seed"}
 _NEW_VIDEO = "For a new video, set \"SVI run\" to auto."
 _MESSAGE = "svi_message"  # in WanGP's state of a page: what to show once the form is filled
 _SLIDERS = ("video_length", "sliding_window_overlap")
@@ -75,10 +76,10 @@ def words(checked: Checked, inputs: Mapping[str, Any], was_on: bool) -> list[str
     plan, errors = checked.plan, [sentence(text) for text in checked.errors]
     warnings = [finding for finding in checked.findings if finding.kind == "warning"]
     if plan is not None:
-        loras = [sentence(one.text) for one in warnings if one.id in _ABOUT_LORAS]
+        told = [sentence(one.text) for one in warnings if one.id in _IN_THE_LINE]
         refused = any(one.kind == "error" and one.id == "svi-run" for one in checked.findings)
         fixed = not refused or any("SVI run" in text for text in errors)
-        return [*_outline(plan, inputs, refused), *errors, *[_NEW_VIDEO] * (not fixed), *loras]
+        return [*_outline(plan, inputs, refused), *errors, *[_NEW_VIDEO] * (not fixed), *told]
     lost = was_on and not inputs.get("image_mode")
     return [*errors, *(sentence(one.text) for one in warnings)] or [NO_LORA] * lost
 

@@ -147,7 +147,7 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
     if not _possible_frames(inputs.get("video_length")):
         found.append(SettingsError(
             f"{inputs['video_length']} frames are not possible. Set {CLIP_FRAMES} for each clip, "
-            f"and at most {CLIP_FRAMES * MAX_CLIPS} ({MAX_CLIPS} clips).", "number-of-frames"))
+            f"and at most {CLIP_FRAMES * MAX_CLIPS:,} ({MAX_CLIPS:,} clips).", "number-of-frames"))
     if "E" in prompt_type and first_image(inputs.get("image_end")) is not None:
         found.append(SettingsError(
             "an end image belongs to a clip: choose it in the storyboard (tab SVI), and remove it "

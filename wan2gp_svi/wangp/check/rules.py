@@ -289,9 +289,17 @@ def storyboard(request: Request) -> Advice:
             "another shape. Crop or extend the image yourself.")
 
 
+def seeds(request: Request) -> Advice:
+    board, clips = request.plan.board, clips_of(request.plan, request.inputs)
+    # after a video that used the seed, its sequence goes on
+    base = None if request.continues else request.inputs.get("seed")
+    if said := of_rows.same_seed(board, clips, base):
+        yield "same-seed", said
+
+
 RULES: tuple[Callable[[Request], Advice], ...] = (
     variant, talking, dancing, weights, strengths, accelerators, guidance, sampling, size,
-    image_shape, prompts, attention, storyboard,
+    image_shape, prompts, attention, storyboard, seeds,
 )
 #: those that hold for the demo model, too
-OF_ANY_SIZE = (variant, strengths, sampling, image_shape, prompts, storyboard)
+OF_ANY_SIZE = (variant, strengths, sampling, image_shape, prompts, storyboard, seeds)

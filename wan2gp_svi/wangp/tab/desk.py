@@ -8,6 +8,7 @@ changes.
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -38,27 +39,31 @@ from ...storyboard import (
 from ...text import count, cut, duration, paragraphs, sentence
 from ...untrusted import is_name
 from ...variants import CLIP_FRAMES
+from .. import board as of_rows
 from .. import pose_video, resuming, sound, visitors
 from ..check.telling import for_page
 from ..form import AUTO, STORYBOARD
 from ..form_line import FormLine
 from ..plan import Plan, clips_of
 from . import actions, view
-from .helpers import STALE, gr, guarded, on, picked
+from .helpers import STALE, gr, guarded, on, picked, warn
 from .run_panel import job, job_outputs
 
 CONCURRENCY = "svi_desk"  # its events one by one, or a late answer would take back a change
 IMAGES = "svi_images"  #: beside the runs' folder: images that were added to a storyboard
 MOST_CARDS = 200  # a browser takes seconds for thousands
 _TEXTS = {  # fields of a row that are typed: label, placeholder
-    "seed": ("Seed", "as the video"), "svi_strength": ("SVI LoRA ×", "1"),
-    "accelerator_strength": ("Accelerator ×", "1"), "guidance": ("Guidance", "as the form"),
+    "seed": ("Seed", "as the video"), "svi_strength": ("SVI strength", "1 = as the form"),
+    "accelerator_strength": ("Accelerator strength", "1 = as the form"),
+    "guidance": ("Guidance", "as the form"),
     "steps": ("Steps", "as the form"), "motion": ("Motion", "as the form"),
 }
 NOTHING, IMPOSSIBLE = "Nothing to make", "Cannot be made now"  #: what a button says of a run
 _TILE = ("width:112px;height:72px;border-radius:4px;display:flex;align-items:center;"
          "justify-content:center;font-size:1.5em;background:var(--background-fill-secondary)")
 _PICTURES = {"reference": "Reference", "end_image": "End image"}
+_DIGITS = 16  # of the hash of an image, by which runs know it, too
+_COPY = re.compile(r"image-([0-9a-f]{16})")
 _NO_IMAGE = "The image was not added. Add one that can be read, such as PNG or JPEG."
 # the page has the image already, so nothing of this computer is read to show it
 _FIRST_OF_GALLERY = "images => images?.[0]?.image ?? null"
@@ -160,6 +165,8 @@ def noted(staged: Staged, run: Run) -> Staged:
         settings = resuming.restaged(run, staged.board, staged.clips)
         if not faults:
             what = [f"{sentence(actions.what_happens(run, settings, done))}."]
+            if said := of_rows.same_seed(staged.board, staged.clips, run.about.seed):
+                what.append(sentence(said))
             clip = resuming.redo_from(settings)
             action = f"Redo from clip {clip}" if clip else "Make the clips to come"
     except (StoreError, StoryboardError) as error:
@@ -170,9 +177,10 @@ def noted(staged: Staged, run: Run) -> Staged:
 
 # -------------------------------------------------------------------------------------------- cards
 
-def cards(staged: Staged, run: Run | None, seen: Callable[[str], Path | None]
-          ) -> list[list[str]]:
-    """A card for each clip, in HTML; `seen` gives the images that the page may show."""
+def cards(staged: Staged, run: Run | None, seen: Callable[[str], Path | None],
+          images: Path | None = None) -> list[list[str]]:
+    """A card for each clip, in HTML; `seen` gives the images that the page may show, and `images`
+    is the folder of those that were added."""
     try:
         board = staged.board
     except StoryboardError:
@@ -180,16 +188,15 @@ def cards(staged: Staged, run: Run | None, seen: Callable[[str], Path | None]
     done = len(run.done()) if run is not None else 0
     clips = min(staged.cards, MOST_CARDS)
     return [[_card(staged, board.row(clip), clip, run.path(clip, ".mp4") if run and clip < done
-                   else seen(board.row(clip).reference))] for clip in range(clips)]
+                   else seen(board.row(clip).reference), images)] for clip in range(clips)]
 
 
-def _card(staged: Staged, row: Row, clip: int, picture: Path | None) -> str:
+def _card(staged: Staged, row: Row, clip: int, picture: Path | None, images: Path | None) -> str:
     prompt = row.prompt or (staged.prompts[clip] if clip < len(staged.prompts) else "")
     asked = [f"{name} {'' if value is True else value}".strip() for name, value in
              row.asked().items() if name not in ("prompt", "reference", "end image")]
-    asked += [f"end: {row.end_image if row.end_image == LOOP else Path(row.end_image).name}"
-              ] * bool(row.end_image)
-    asked += [f"reference: {Path(row.reference).name}"] * bool(row.reference)
+    asked += [f"{name}: {path if path == LOOP else name_of(path, images)}" for name, path in
+              (("end image", row.end_image), ("reference", row.reference)) if path]
     lost = "" if clip < staged.clips else "no such clip"
     facts = " · ".join(escape(cut(one, 60)) for one in (*asked, lost) if one)
     style = "" if row.prompt else "opacity:.65"
@@ -243,6 +250,8 @@ class Desk:
                         self.up = make("Up", elem_id="svi_row_up")
                         self.down = make("Down", elem_id="svi_row_down")
                         self.remove = make("Remove", elem_id="svi_row_remove")
+                        self.drop = make("Remove the rows beyond", visible=False,
+                                         elem_id="svi_row_drop")
                 with gr.Column(scale=3, min_width=300):
                     self._editor()
             with gr.Accordion("Paste paragraphs, or edit as text", open=False, visible=False
@@ -252,17 +261,21 @@ class Desk:
                         self.stamp, self.title, self.start,
                         self.row_prompt, *self.texts.values(), *self.pictures.values(), self.loop,
                         self.new_shot, self.fault, self.text, self.pause, self.generate,
-                        self.remake, self.to_form]
+                        self.remake, self.to_form, self.drop]
+        self.noted = [self.state, self.note, self.cards, self.count, self.title, self.drop]
         self.form_outputs = [line.storyboard, line.components["video_length"]]
         self._connect()
 
     def _editor(self) -> None:
         self.title = gr.Markdown("### Clip 1", elem_id="svi_row_title")
         self.row_prompt = gr.Textbox(label="Prompt", lines=3, elem_id="svi_row_prompt")
-        with gr.Row():
-            self.texts = {name: gr.Textbox(label=label, placeholder=empty, min_width=110,
-                                           max_lines=1, elem_id=f"svi_row_{name}")
-                          for name, (label, empty) in _TEXTS.items()}
+        self.texts: dict[str, Any] = {}
+        fields = [*_TEXTS.items()]
+        for three in (fields[:3], fields[3:]):  # labels on one line each
+            with gr.Row():
+                self.texts |= {name: gr.Textbox(label=label, placeholder=empty, min_width=110,
+                                                max_lines=1, elem_id=f"svi_row_{name}")
+                               for name, (label, empty) in three}
         with gr.Row():
             self.pictures = {name: gr.Image(label=label, type="filepath", sources=["upload"],
                                             image_mode=None, height=140, min_width=140,
@@ -309,8 +322,6 @@ class Desk:
             (self.cards.click, self._choose, [self.cards]),
             (self.loop.input, self._loop, [self.loop]),
             (self.pause.input, self._pause, [self.pause]),
-            (self.count.submit, self._count, [self.count]),
-            (self.count.blur, self._count, [self.count]),
             (self.add.click, self._add, []), (self.copy.click, self._copy, []),
             (self.up.click, partial(self._move, by=-1), []),
             (self.down.click, partial(self._move, by=1), []),
@@ -322,13 +333,15 @@ class Desk:
         edits += uploads
         done = [on(event, self._after_typing(work), [*row, *entered], both, **quiet)
                 for event, work, entered in edits]
+        done += [on(event, self._counted, [*row, self.count], both, **quiet)
+                 for event in (self.count.submit, self.count.blur)]
+        done.append(on(self.drop.click, self._dropped, row, both, **quiet))
         # these do not care what was typed into the editor
         done += [on(self.remove.click, self._remove, [self.state], both, **quiet),
                  on(self.apply.click, self._apply, [self.state, self.text], both, **quiet)]
         for event in (*(one.then for one in (typed, *done)),  # the form has changed
                       *(timer.tick for timer in self.line.news)):
-            on(event, self._noted, [self.state, self.stamp, *form],
-               [self.state, self.note, self.cards, self.count, self.title], **quiet)
+            on(event, self._noted, [self.state, self.stamp, *form], self.noted, **quiet)
         for (name, box), one in zip(self.pictures.items(), done[len(edits) - len(uploads):],
                                     strict=False):
             one.then(guarded(partial(self._added, name)), [self.state], [box],
@@ -344,7 +357,7 @@ class Desk:
         self.generate.visible = press is not None
         if press is not None:
             id = press.elem_id or f"component-{press._id}"
-            asked = on(self.generate.click, self._typed, row, both, **quiet)
+            asked = on(self.generate.click, partial(self._typed, aloud=True), row, both, **quiet)
             asked.then(None, [self.fault], None,
                        js=f"fault => {{fault || document.getElementById({id!r})?.click()}}")
             on(asked.then, self._watch, [page], [self.tab.timer])
@@ -365,8 +378,7 @@ class Desk:
         cleared = on(self.start.clear, lambda images: ([], {**images, "image_start": False}),
                      [images], outputs[:2], **quiet)
         for event in (added, cleared):
-            event.then(guarded(self._noted), [self.state, self.stamp, *form],
-                       [self.state, self.note, self.cards, self.count, self.title],
+            event.then(guarded(self._noted), [self.state, self.stamp, *form], self.noted,
                        show_progress="hidden", **quiet)
         self._mirror(gallery.change)
 
@@ -425,9 +437,9 @@ class Desk:
             return gr.skip()  # a later change is on its way
         now = replace(now, stamp=state.stamp)
         values = {self.state: now, self.note: note(now),
-                  self.cards: gr.Dataset(samples=cards(now, None, self._seen))}
+                  self.cards: gr.Dataset(samples=cards(now, None, self._seen, self._images))}
         if now.clips != state.clips:
-            values |= {self.count: str(now.clips), self.title: _title(now)}
+            values |= {self.count: str(now.clips), self.title: _title(now), self.drop: _drop(now)}
         return values
 
     def _of_form(self, chosen: int, form: tuple[Any, ...]) -> Staged | None:
@@ -455,7 +467,7 @@ class Desk:
         default = staged.prompts[staged.chosen] if staged.chosen < len(staged.prompts) else ""
         last, run_there = staged.chosen == staged.clips - 1, bool(staged.run)
         values |= {
-            self.cards: gr.Dataset(samples=cards(staged, run, self._seen)),
+            self.cards: gr.Dataset(samples=cards(staged, run, self._seen, self._images)),
             self.count: str(staged.clips),
             self.title: _title(staged), self.start: gr.update(visible=staged.starts),
             self.row_prompt: gr.update(value=row.prompt, placeholder=default),
@@ -467,7 +479,7 @@ class Desk:
             self.generate: gr.update(visible=not run_there),
             self.remake: gr.update(visible=run_there, interactive=bool(staged.action),
                                    value=staged.action or staged.idle),
-            self.to_form: gr.update(visible=run_there),
+            self.to_form: gr.update(visible=run_there), self.drop: _drop(staged),
             **{box: in_text(getattr(row, name)) for name, box in self.texts.items()},
             **{box: view.opened(self._seen(getattr(row, name)))
                for name, box in self.pictures.items()},
@@ -504,7 +516,10 @@ class Desk:
         """The desk and the form after a change; while the user is `typing`, the editor stays."""
         clips = clips or state.clips
         chosen = state.chosen if chosen is None else chosen
-        text = write(change(state.board))
+        board = change(state.board)
+        if max(clips, board.clips) > chain.MAX_CLIPS:
+            raise StoreError(f"a video has at most {chain.MAX_CLIPS:,} clips. Remove one first")
+        text = write(board)
         new = replace(state, text=text, clips=clips).at(chosen)
         added = len(state.prompts) < clips
         if added:
@@ -524,15 +539,19 @@ class Desk:
                 values.pop(box, None)
         return values
 
-    def _typed(self, state: Staged | None, stamp: str, *fields: Any) -> Any:
+    def _typed(self, state: Staged | None, stamp: str, *fields: Any, aloud: bool = False) -> Any:
+        """What was typed, kept unless it cannot be; a click says so `aloud`."""
         state = _known(state)
         if stamp != state.stamp:  # another clip is in the editor by now, and this was kept
             return gr.skip()
         try:
             board = self._entered(state, *fields)
         except StoryboardError as error:
+            if aloud:
+                warn(error)
             return {self.fault: _fault(error)}
         return self._changed(state, lambda _: board, typing=True)
+
 
     def _entered(self, state: Staged, prompt: str, *entered: Any) -> Storyboard:
         """The storyboard with what the editor holds. Raises StoryboardError."""
@@ -543,11 +562,12 @@ class Desk:
         changes = {name: getattr(typed, name) for name in ("prompt", *self.texts)}
         return edited(state.board, [state.chosen], **changes, new_shot=bool(new_shot))
 
-    def _start(self, path: str, images: dict[str, bool]) -> tuple[Any, ...]:
-        """Puts the start image into WanGP's form, which then starts with it."""
-        return [path], {**images, "image_start": True}, "S"
+    def _start(self, path: str, images: dict[str, Any]) -> tuple[Any, ...]:
+        """Puts the start image into WanGP's form, which then starts with it, and lets it be looked
+        at: WanGP refuses a black one."""
+        return [path], {**images, "image_start": path}, "S"
 
-    def _start_added(self, images: dict[str, bool]) -> None:
+    def _start_added(self, images: dict[str, Any]) -> None:
         if not images.get("image_start"):
             gr.Warning(_NO_IMAGE)
 
@@ -570,22 +590,42 @@ class Desk:
         return self._changed(state, lambda board: edited(
             board, [state.chosen], end_image=LOOP if yes else ""))
 
+    def _counted(self, state: Staged | None, stamp: str, *rest: Any) -> Any:
+        """Another number of clips; one that cannot be does not stay in the field."""
+        state = _known(state)
+        try:
+            return self._after_typing(self._count)(state, stamp, *rest)
+        except (StoreError, StoryboardError) as error:
+            warn(error)
+            return {self.count: str(state.clips)}
+
     def _count(self, state: Staged, clips: Any) -> Any:
         number = actions.whole("the number of clips", clips)
         if not 1 <= number <= chain.MAX_CLIPS:
-            raise StoreError(f"a video has 1 to {chain.MAX_CLIPS:,} clips, not {number}")
+            raise StoreError(f"a video has 1 to {chain.MAX_CLIPS:,} clips, not {number:,}")
         if number == state.clips:
-            return gr.skip()
+            return {self.count: str(number)}
         return self._changed(state, lambda board: board, number)
+
+    def _dropped(self, state: Staged | None, stamp: str, *row: Any) -> dict[Any, Any]:
+        """Without the rows of clips that the video does not have. They are kept until then: with
+        more clips, they count again."""
+        def drop(state: Staged) -> dict[Any, Any]:
+            return self._changed(state, lambda board: replace(board, rows={
+                clip: row for clip, row in board.rows.items() if clip < state.clips}))
+        state = _known(state)
+        goes = state.chosen >= state.clips  # with what is typed there
+        return drop(state) if goes else self._after_typing(drop)(state, stamp, *row)
 
     def _add(self, state: Staged) -> dict[Any, Any]:
         return self._changed(state, lambda board: inserted(board, state.chosen + 1),
                              state.clips + 1, state.chosen + 1)
 
     def _copy(self, state: Staged) -> dict[Any, Any]:
-        return self._changed(
-            state, lambda board: inserted(board, state.chosen + 1, board.row(state.chosen)),
-            state.clips + 1, state.chosen + 1)
+        """Another clip like this one; its seed stays its own."""
+        row = replace(state.board.row(state.chosen), seed=None)
+        return self._changed(state, lambda board: inserted(board, state.chosen + 1, row),
+                             state.clips + 1, state.chosen + 1)
 
     def _move(self, state: Staged, by: int) -> dict[Any, Any]:
         to = min(max(0, state.chosen + by), state.clips - 1)
@@ -595,7 +635,7 @@ class Desk:
         state = _known(state)
         there = state.chosen < state.clips
         if there and state.clips < 2:
-            raise StoreError("a video has one clip at least")
+            raise StoreError("a video has at least one clip")
         return self._changed(state, lambda board: removed(board, state.chosen),
                              state.clips - there)
 
@@ -625,15 +665,26 @@ def seen(path: str, outputs: Path, wgp: Mapping[str, Any]) -> Path | None:
 
 
 def keep(given: Path, folder: Path) -> str:
-    """A copy of an image that was added, by its content; gradio's own may go. The text of the
-    storyboard shows its path, so no folders above WanGP's are in it. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    ending = given.suffix.lower() if given.suffix[1:].isalnum() else ".png"
-    path = folder / f"{files.sha256(given)[:16]}{ending}"
+    """A copy of an image that was added, with its own name in a folder by its content; gradio's may
+    go. The text of the storyboard shows its path, so no folders above WanGP's are in it. Raises
+    OSError."""
+    name = given.name if is_name(given.name) and given.suffix[1:].isalnum() else "image.png"
+    path = folder / files.sha256(given)[:_DIGITS] / f"{Path(name).stem[:60]}{Path(name).suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
         files.write(path, partial(shutil.copyfile, given))
     here, path = Path.cwd(), path.absolute()  # Windows resolves a drive to the server that it is on
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def name_of(path: str, images: Path | None = None) -> str:
+    """The name of the user's own file: a run's copy of an image in the folder `images`, where those
+    that were added are, has a hash for a name."""
+    copy = _COPY.fullmatch(Path(path).stem)
+    if copy and images is not None:
+        with contextlib.suppress(OSError):  # it was not added in the tab
+            return min(one.name for one in (images / copy[1]).iterdir())
+    return Path(path).name
 
 
 def _known(state: Staged | None) -> Staged:
@@ -651,6 +702,15 @@ def _filled(staged: Staged) -> Staged:
 def _title(staged: Staged) -> str:
     there = "of" if staged.chosen < staged.clips else "is not in a video of"
     return f"### Clip {staged.chosen + 1} {there} {staged.clips}"
+
+
+def _drop(staged: Staged) -> Any:
+    """The button that removes the rows whose clip the video lacks."""
+    beyond = 0
+    with contextlib.suppress(StoryboardError):
+        beyond = sum(clip >= staged.clips for clip in staged.board.rows)
+    return gr.update(visible=beyond > 0,
+                     value=f"Remove {count(beyond, 'row')} beyond clip {staged.clips}")
 
 
 def _fault(error: Exception) -> str:
