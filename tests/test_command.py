@@ -173,7 +173,7 @@ def test_a_run_is_known_by_the_name_that_it_was_given(store: Store, svi):
     svi("name", other.name, "the storm")
     assert f"Run {other.name}," in svi("resume", "the storm")[1], "the whole name goes first"
     error = svi("resume", "storm")[2]
-    assert "2 runs have given names with 'storm'" in error and (
+    assert "have given names with 'storm': " in error and (
         f"{storm.name} (The storm, second try)" in error)
     svi("name", other.name, storm.name[-4:])
     assert f"Run {storm.name}," in svi("resume", storm.name[-4:])[1], "its own name goes first"
@@ -363,7 +363,7 @@ def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
     ("[1]\nseeds = 1", ["{file}"], "which is unknown. It may have: prompt, seed"),
     ("[4]\nseed = 1", ["{file}", "--clips", "2"], "clip 4 is not in this video, which has 2 cli"),
     ("[2]\nend image = loop", ["{file}", "--clips", "3"],
-     "clip 2 cannot close the loop, because only the last one ends the video. Move"),
+     "clip 2 cannot close the loop, because only the last one ends the video. Close it in"),
     ("[1]\nreference = no.png", ["{file}"], "Storyboard: the image no.png does not exist. Add"),
     ("[1]\nend image = {file}", ["{file}"], "board.txt cannot be read as an image. Add another"),
     ("[2]\nsvi strength = 0", ["{file}"], "clip 2 would be made without the SVI LoRA"),

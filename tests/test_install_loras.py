@@ -230,7 +230,7 @@ def test_a_damaged_download_is_thrown_away_and_never_gets_its_name(hub, wangp):
     hub.etag = "f" * 64
     code, _, err = fetch(hub, wangp)
     assert code == 1 and "version-1.0/svi-shot.safetensors arrived damaged" in err
-    assert "was deleted: run again" in err and names(wangp) == []
+    assert "was deleted: download again" in err and names(wangp) == []
     hub.etag = None
     assert fetch(hub, wangp)[0] == 0 and names(wangp) == ["svi-shot.safetensors"]
 

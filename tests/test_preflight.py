@@ -1034,6 +1034,18 @@ def test_the_picture_of_the_settings_is_looked_for_in_wangp(saved, wangp, capsys
     assert "the video will be vertical" in capsys.readouterr().out
 
 
+def test_a_start_image_that_the_settings_leave_out_is_the_models(saved, wangp, capsys):
+    pytest.importorskip("PIL.Image").new("RGB", (832, 480), "white").save(wangp / "start.png")
+    settings = json.loads(saved().read_text("utf-8"))
+    del settings["image_start"]
+    (wangp / "bare.json").write_text(json.dumps(settings))
+    assert run(wangp / "bare.json", "--wangp", wangp) == 1
+    assert "error: a start image is needed" in capsys.readouterr().out
+    model = json.loads((wangp / "defaults/i2v.json").read_text("utf-8"))
+    (wangp / "defaults/i2v.json").write_text(json.dumps({**model, "image_start": "start.png"}))
+    assert run(wangp / "bare.json", "--wangp", wangp) == 0, capsys.readouterr().out
+
+
 def test_a_lora_file_that_is_not_there_is_said_with_what_wangp_does(saved, wangp, tmp_path, capsys):
     (wangp / "models/wan").mkdir(parents=True)
     (wangp / "models/wan/wan_handler.py").write_text("def get_lora_dir(): ...", encoding="utf-8")

@@ -242,7 +242,7 @@ def pictures(tmp_path: Path) -> Callable[[str, int], str]:
 @pytest.mark.parametrize(("id", "text", "said"), [
     ("shot", "[3]\nseed = 1", "clip 3 is not in this video, which has 2 clips"),
     ("shot", "[3-12]\nseed = 1", "clips 3, 4, 5, 6, 7, ... and 12 are not in this video"),
-    ("shot", "[1]\nend image = loop", "Move .end image = loop. to clip 2"),
+    ("shot", "[1]\nend image = loop", "Close it in clip 2 instead"),
     ("film", "[2]\nreference = {a}", "SVI-Film pads with grey.*reference of clip 2"),
     ("2.0-pro", "[1]\nreference = {a}", "Remove the reference of clip 1"),
     ("shot", "[2]\nsvi strength = 0", "only clip 1 can be"),
@@ -1005,6 +1005,16 @@ def test_rows_beyond_the_end_are_kept_until_one_click_removes_them_all(sitting):
     at.type("steps", "many")  # goes with its row
     at.do(at.desk.drop.click)
     assert at.state.board.clips == 2 and at.state.chosen == 2 and not at.gradio.said
+
+
+def test_the_prompt_that_a_clip_has_anyway_follows_the_form(sitting, monkeypatch):
+    at = sitting(clips=2)
+    now = replace(at.state, clips=3, prompts=("one", "two", "three"), chosen=2)
+    monkeypatch.setattr(desk, "of_form", lambda *_: now)
+    after = at.desk.drop.click.return_value.then.call_args
+    noted = after.args[0](at.state, at.state.stamp, "")
+    assert noted.keys() <= {*after.args[2]}
+    assert noted[at.desk.row_prompt] == {"placeholder": "three"}, "what was typed stays"
 
 
 def test_a_copy_has_a_seed_of_its_own(sitting):

@@ -1032,7 +1032,8 @@ def test_a_download_that_fails_is_told_and_the_next_one_can_begin(one: loras.Dow
 
 
 def test_a_download_that_fails_leaves_no_bar(one: loras.Download, monkeypatch):
-    monkeypatch.setattr(lora_files, "gr", SimpleNamespace(skip=lambda: "as it was"))
+    monkeypatch.setattr(lora_files, "gr", SimpleNamespace(skip=lambda: "as it was",
+                                                          update=lambda **how: how))
 
     def steps(fails: bool) -> Iterator:
         yield None
@@ -1040,12 +1041,16 @@ def test_a_download_that_fails_leaves_no_bar(one: loras.Download, monkeypatch):
         if fails:
             raise Refused("no network")
 
-    shown = lora_files.told(steps(True), lambda: "table")
-    assert [next(shown)[1] for _ in range(2)] == ["as it was"] * 2 and next(shown) == ("", "table")
+    def show() -> tuple[str, str]:
+        return "table", "nothing to cancel"
+
+    shown = lora_files.told(steps(True), show)
+    assert [next(shown)[1:] for _ in range(2)] == [("as it was", {"interactive": True})] * 2
+    assert next(shown) == ("", "table", "nothing to cancel")
     with pytest.raises(Refused, match="no network"):
         next(shown)
-    *_, (bar, table) = lora_files.told(steps(False), lambda: "table")
-    assert "is complete" in bar and table == "table"
+    *_, (bar, *rest) = lora_files.told(steps(False), show)
+    assert "is complete" in bar and rest == [*show()]
 
 
 def test_there_must_be_a_download_to_cancel():

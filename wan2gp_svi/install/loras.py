@@ -94,10 +94,10 @@ def fetch(wanted: Iterable[Download], report: Callable[[Progress], object],
             missing.append((file, remote))
         elif (there := file.target.stat().st_size) != remote.size:
             raise Refused(f"{file.target} has {there} bytes, not {remote.size}: delete or rename "
-                          "it and run again")
+                          "it and download again")
         elif files.sha256(file.target) != sha256:
             raise Refused(f"{file.target} is damaged or a different file (its hash is not the "
-                          "server's): delete or rename it and run again")
+                          "server's): delete or rename it and download again")
         else:
             report(Progress(file, there, remote.size))
     _make_room([(_part(*one), one[1].size) for one in missing])
@@ -151,11 +151,11 @@ def _download(file: Download, remote: _Remote, report: Callable[[Progress], obje
                  expected_size=size, headers={"Accept-Encoding": "identity"})
     if part.stat().st_size != size:
         files.remove(part)
-        raise Refused(f"{file.source} arrived with a wrong size and was deleted: run again")
+        raise Refused(f"{file.source} arrived with a wrong size and was deleted: download again")
     if files.sha256(part) != remote.sha256:
         files.remove(part)
         raise Refused(f"{file.source} arrived damaged, since its hash is not the server's, and was "
-                      "deleted: run again")
+                      "deleted: download again")
     files.replace(part, file.target)
     for stale in unfinished(file.target.parent, file.target.name):
         files.remove(stale)
@@ -174,8 +174,8 @@ def _ask(file: Download, function: Callable[..., Any], *args: Any, **options: An
             raise Refused(f"the server has no file {file.source} in {variants.LORA_REPO} (404)"
                           ) from error
         reason = f"HTTP {status}" if status else f"{type(error).__name__}: {error}".splitlines()[0]
-        raise Refused(f"{file.source} could not be downloaded ({reason}): check the network and "
-                      "run again; what has arrived is kept") from error
+        raise Refused(f"{file.source} could not be downloaded ({reason.rstrip('.')}): check the "
+                      "network and download again; what has arrived is kept") from error
 
 
 def _make_room(parts: Iterable[tuple[Path, int]]) -> None:

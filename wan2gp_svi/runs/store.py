@@ -347,12 +347,13 @@ class Store:
         how = "names that end in" if found else "given names with"
         found = found or [one for one in _labelled(labels, wanted) if one in names]
         if len(found) != 1:
-            what = f"{len(found)} runs have {how}" if found else "there is no run"
             listed = [f"{one} ({labels[one]})" if one in labels else one for one in found or names]
             known = ", ".join(listed[:5]) or "none"
             more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
-            raise StoreError(f"{what} {cut(name, 60)!r} in {self.folder}. "
-                             f"{'They are' if found else 'Runs that are there'}: {known}{more}")
+            told, folder = repr(cut(name, 60)), self.folder
+            raise StoreError(
+                f"{len(found)} runs in {folder} have {how} {told}: {known}{more}" if found else
+                f"there is no run {told} in {folder}. Runs that are there: {known}{more}")
         return found[0]
 
     def new(self, about: About, images: Mapping[str, bytes],

@@ -45,7 +45,7 @@ def _faults(board: Storyboard, clips: int, continues: bool) -> Iterator[str]:
     rows, first = board.rows.items(), board.row(0)
     if early := [clip for clip, row in rows if row.end_image == LOOP and clip != clips - 1]:
         yield (f"{_named(early)} cannot close the loop, because only the last one ends the video. "
-               f"Move \"end image = {LOOP}\" to clip {clips}.")
+               f"Close it in clip {clips} instead.")
     elif continues and board.row(clips - 1).end_image == LOOP:
         yield "a video that continues another cannot be a loop. Start with an image instead."
     if told := [clip for clip, row in rows if commands(row.prompt)]:

@@ -88,13 +88,13 @@ def _outline(plan: Plan, inputs: Mapping[str, Any], refused: bool) -> Iterator[s
     """`refused`: the run that "SVI run" asks for cannot go on, and an error says why."""
     clips = clips_of(plan, inputs)
     frames = plan.frames(clips)
-    yield (f"{plan.variant.title}: {count(clips, 'clip')}, {frames} frames, "
-           f"{duration(frames / plan.fps)}.")
+    yield (f"{plan.variant.title}: {count(clips, 'clip')}, "
+           f"{count(frames, 'frame')}, {duration(frames / plan.fps)}.")
     asked = int(inputs.get("video_length") or CLIP_FRAMES)
     if not plan.sound and frames_of(plan, inputs) > asked:
         fewer = (f" Set {CLIP_FRAMES * (clips - 1)} for {count(clips - 1, 'clip')}."
                  if clips > 1 else "")
-        yield f"Clips are whole, so {asked} frames are rounded up.{fewer}"
+        yield f"Clips are whole, so {asked:,} frames are rounded up.{fewer}"
     if plan.variant.poses and clips < chain.clips_of(asked, plan.variant.overlap):
         yield "It ends with the pose video."
     if plan.requested_run not in (AUTO, NEW):

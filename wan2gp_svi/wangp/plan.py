@@ -82,7 +82,7 @@ class Plan:
         frames = self.frames(clips)
         files = ", ".join(file_name(name) for name in self.loras) or "no SVI LoRA"
         return (f"{self.variant.title} ({files}): {count(clips, 'clip')} of {CLIP_FRAMES} frames, "
-                f"{frames} frames, {frames / fps:.1f} s.")
+                f"{count(frames, 'frame')}, {frames / fps:.1f} s.")
 
     @property
     def padding(self) -> str:

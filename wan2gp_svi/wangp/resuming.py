@@ -150,7 +150,7 @@ def restaged(run: Run, now: Storyboard, clips: int) -> dict[str, Any]:
         raise Unchanged(f"the storyboard changes none of the {done} finished clips of run "
                          f"{run.name}. Change a row, or add clips")
     if not 1 <= clips <= MAX_CLIPS:
-        raise StoreError(f"a video has 1 to {MAX_CLIPS:,} clips, not {clips}")
+        raise StoreError(f"a video has 1 to {MAX_CLIPS:,} clips, not {clips:,}")
     return _settings(run, clips, wish, _prompts(run.about, clips), run.about.seed, now)
 
 

@@ -186,10 +186,13 @@ def complete(settings: Mapping[str, Any], wangp: Path | None
             break
         other = _definition(model["URLs"], wangp) or {}
         model["URLs"] = (other.get("model") or {}).get("URLs")
-    inputs = {name: value for name, value in found.items() if name != "model"} | dict(settings)
+    # media that a file leaves out are the model's own, too
+    given = {name: value for name, value in settings.items()
+             if not (name in _MEDIA and value is None and found.get(name))}
+    inputs = {name: value for name, value in found.items() if name != "model"} | given
     for name in inputs.keys() & set(_MEDIA):
-        given = inputs[name] if isinstance(inputs[name], list) else [inputs[name]]
-        paths = [Path(path) for path in given if path]
+        named = inputs[name] if isinstance(inputs[name], list) else [inputs[name]]
+        paths = [Path(path) for path in named if path]
         if paths and wangp is not None:  # as WanGP reads them
             placed = [str(wangp / path) for path in paths]
             inputs[name] = placed if len(placed) > 1 else placed[0]

@@ -262,7 +262,8 @@ class Desk:
                         self.row_prompt, *self.texts.values(), *self.pictures.values(), self.loop,
                         self.new_shot, self.fault, self.text, self.pause, self.generate,
                         self.remake, self.to_form, self.drop]
-        self.noted = [self.state, self.note, self.cards, self.count, self.title, self.drop]
+        self.noted = [self.state, self.note, self.cards, self.count, self.title, self.drop,
+                      self.row_prompt]
         self.form_outputs = [line.storyboard, line.components["video_length"]]
         self._connect()
 
@@ -439,7 +440,8 @@ class Desk:
         values = {self.state: now, self.note: note(now),
                   self.cards: gr.Dataset(samples=cards(now, None, self._seen, self._images))}
         if now.clips != state.clips:
-            values |= {self.count: str(now.clips), self.title: _title(now), self.drop: _drop(now)}
+            values |= {self.count: str(now.clips), self.title: _title(now), self.drop: _drop(now),
+                       self.row_prompt: gr.update(placeholder=_default_prompt(now))}
         return values
 
     def _of_form(self, chosen: int, form: tuple[Any, ...]) -> Staged | None:
@@ -464,13 +466,12 @@ class Desk:
         except StoryboardError as error:
             board, values[self.fault] = Storyboard(), _fault(error)
         row = board.row(staged.chosen)
-        default = staged.prompts[staged.chosen] if staged.chosen < len(staged.prompts) else ""
         last, run_there = staged.chosen == staged.clips - 1, bool(staged.run)
         values |= {
             self.cards: gr.Dataset(samples=cards(staged, run, self._seen, self._images)),
             self.count: str(staged.clips),
             self.title: _title(staged), self.start: gr.update(visible=staged.starts),
-            self.row_prompt: gr.update(value=row.prompt, placeholder=default),
+            self.row_prompt: gr.update(value=row.prompt, placeholder=_default_prompt(staged)),
             self.new_shot: row.new_shot,
             # one that a clip added behind it has left in the middle can be unticked
             self.loop: gr.update(value=row.end_image == LOOP,
@@ -697,6 +698,11 @@ def _known(state: Staged | None) -> Staged:
 def _filled(staged: Staged) -> Staged:
     """The same, about to be put into the editor."""
     return replace(staged, stamp=Staged().stamp)
+
+
+def _default_prompt(staged: Staged) -> str:
+    """The prompt that the chosen clip has without one of its own."""
+    return staged.prompts[staged.chosen] if staged.chosen < len(staged.prompts) else ""
 
 
 def _title(staged: Staged) -> str:

@@ -26,20 +26,23 @@ def create(wgp: Mapping[str, Any]) -> None:
             usable = not visitors.is_off(wgp)
             button = gr.Button("Download (2.5 GB)", scale=1, min_width=120, interactive=usable,
                                elem_id="svi_download")
-            stop = gr.Button("Cancel", scale=1, min_width=120, interactive=usable,
+            stop = gr.Button("Cancel", scale=1, min_width=120, interactive=False,
                              elem_id="svi_cancel")
         progress = gr.HTML()
 
-    def show() -> str:
-        return table(["Variant", "Model", "File", "", "Size"], rows(location.HOME, folders(wgp)))
+    def show() -> tuple[str, Any]:
+        """The table, and whether there is a download to cancel."""
+        cells = rows(location.HOME, folders(wgp))
+        return (table(["Variant", "Model", "File", "State", "Size"], cells),
+                gr.update(interactive=usable and _running.locked()))
 
-    def load(id: str) -> Iterator[tuple[str, Any]]:
+    def load(id: str) -> Iterator[tuple[str, Any, Any]]:
         visitors.check(wgp)
         wanted = loras.downloads(location.HOME, [id], folders(wgp)[VARIANTS[id].wan])
         yield from told(download(wanted), show)
 
-    on(part.expand, show, None, [listed])
-    on(button.click, load, [variant], [progress, listed])
+    on(part.expand, show, None, [listed, stop])
+    on(button.click, load, [variant], [progress, listed, stop])
     on(stop.click, cancel, None, None)
 
 
@@ -98,17 +101,18 @@ def download(wanted: Iterable[Download], fetch: Callable[..., None] = loras.fetc
     yield reports[-1] if reports else None
 
 
-def told(steps: Iterable[Progress | None], show: Callable[[], str]) -> Iterator[tuple[str, Any]]:
-    """The bar of a download, and at its end the table that `show` makes. One that fails leaves no
-    bar."""
+def told(steps: Iterable[Progress | None], show: Callable[[], tuple[str, Any]]
+         ) -> Iterator[tuple[str, Any, Any]]:
+    """The bar of a download, and at its end what `show` returns; until then it can be cancelled.
+    One that fails leaves no bar."""
     now = None
     try:
         for now in steps:
-            yield bar(now), gr.skip()
+            yield bar(now), gr.skip(), gr.update(interactive=True)
     except Exception:
-        yield "", show()
+        yield "", *show()
         raise
-    yield bar(now), show()
+    yield bar(now), *show()
 
 
 def cancel() -> None:

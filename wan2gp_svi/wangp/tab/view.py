@@ -198,7 +198,7 @@ def clips_table(shown: Shown) -> str:
                       cut(clip.prompt if clip else row.prompt or prompt, _LONGEST_PROMPT)])
     left_out = "" if len(cells) == len(prompts) else (
         f"<p>Clips {first + 1:,} to {last:,} of {len(prompts):,}.</p>")
-    return left_out + table(["Clip", "", "Seed", "Prompt"], cells)
+    return left_out + table(["Clip", "State", "Seed", "Prompt"], cells)
 
 
 def seed_said(run: Run, clip: Any, entered: Any) -> str:
