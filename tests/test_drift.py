@@ -21,7 +21,7 @@ np = pytest.importorskip("numpy")
 av = pytest.importorskip("av", reason="the drift report needs PyAV")
 cv2 = pytest.importorskip("cv2", reason="the drift report needs OpenCV")
 Image = pytest.importorskip("PIL.Image", reason="the drift report needs Pillow")
-pytest.importorskip("matplotlib", reason="the drift report needs matplotlib")
+matplotlib = pytest.importorskip("matplotlib", reason="the drift report needs matplotlib")
 pytest.importorskip("scipy", reason="the drift report needs SciPy")
 
 from wan2gp_svi import chain, drift  # noqa: E402
@@ -760,7 +760,8 @@ def test_the_plot_shows_the_verdict_the_pictures_and_every_curve(clips, seams):
     pictures = [each for each in figure.axes if each.images]
     assert len(pictures) == min(clips, 3) + (found.reference_picture is not None)
     assert ("your image" in words) == (found.reference_picture is not None)
-    labels = [verdict.name(found, clip) for clip in sorted({0, clips // 2, clips - 1})]
+    assert verdict.named(found) == ([1] if clips > 1 else []), "from clip 2 on"
+    labels = [verdict.name(found, clip) for clip in sorted({0, min(1, clips - 1), clips - 1})]
     assert [word for word in words if word in labels] == labels
     drawn = [each for each in figure.axes if not each.images]
     assert len(drawn) == len(found.curves) == 5 + (seams and clips > 1)
@@ -777,6 +778,75 @@ def test_the_axis_holds_the_values_and_the_limits_so_that_noise_is_no_slope(valu
     plot._curve(chained(len(values)), axes, curve(*values))
     low, high = axes.get_ylim()
     assert low <= min(-10, *values) and max(10, *values) <= high
+
+
+def standing(*still, clips=5, motion=2.0):
+    """A report whose clips of 80 steps stand still for some of them: {clip: repeated frames}."""
+    found = replace(chained(clips), seams=())
+    repeated = dict(still)
+    return replace(found, clips=tuple(
+        replace(clip, frames=range(80 * at, 80 * at + 81), repeated=repeated.get(at + 1, 0),
+                median=replace(clip.median, lightness=0.0, a=0.0, b=0.0,
+                               motion=0.4 if at + 1 in repeated else motion))
+        for at, clip in enumerate(found.clips)))
+
+
+@pytest.mark.parametrize(("still", "headline", "panel"), [
+    ([(2, 80)], "The picture freezes in clip 2.", "frozen in clip 2"),
+    ([(2, 45)], "The picture stands still for half of clip 2.", "partly still in clip 2"),
+    ([(2, 60)], "The picture stands still for most of clip 2.", "partly still in clip 2"),
+    ([(2, 45), (4, 80)], "The picture stands still for half or more of clips 2 and 4.",
+     "partly still in clips 2 and 4"),
+    ([(k, 45) for k in (1, 2, 3, 4)],
+     "The picture stands still for half of the time in 4 of 5 clips.",
+     "partly still in 4 of 5 clips"),
+    ([(k, 45) for k in range(1, 6)], "The picture stands still for half of the video.",
+     "partly still from clip 1 on"),
+])
+def test_a_clip_that_stands_still_is_the_worst_of_the_curves_too(still, headline, panel):
+    found = standing(*still, motion=0.6)  # so slow that the stop is within the limits
+    changed = replace(found.clips[2], median=replace(found.clips[2].median, contrast=99.0))
+    found = replace(found, clips=(*found.clips[:2], changed, *found.clips[3:]))
+    worst, second = found.curves[:2]
+    assert (worst.name, second.name) == ("Motion", "Contrast") and max(worst.times) < 1
+    assert verdict.parts(found)[0] == headline and verdict.parts(found)[1].startswith("Also: ")
+    figure = plot.draw(found).figure
+    words = [text.get_text() for text in figure.texts]
+    assert words[words.index("Worst: motion") + 1] == panel
+    axes = next(each for each in figure.axes if not each.images)
+    orange = [at + 1 for at, colour in enumerate(axes.collections[0].get_facecolors())
+              if matplotlib.colors.same_color(colour, plot.ORANGE)]
+    assert orange == [clip for clip, _ in still]
+
+
+def test_the_clip_that_freezes_is_shown(tmp_path):
+    frames = (scene(81 if 81 <= t < 161 else t) for t in range(401))
+    found = drift.report(write_video(tmp_path / "f.mp4", frames), clips="81/1")
+    assert found.verdict.startswith("The picture freezes in clip 2.")
+    pictures = dict(plot._pictures(found))
+    assert [*pictures] == ["clip 1", "clip 2", "clip 5"]
+    assert np.abs(pictures["clip 2"] - scene(81)).max() < 3
+
+
+@pytest.mark.parametrize(("named", "clips"), [
+    ((), [0, 4, 8]), ((4,), [0, 4, 8]), ((1,), [0, 1, 8]), ((5, 6), [0, 5, 6]),
+    ((1, 3, 5), [0, 1, 3, 5]), ((0, 3), [0, 3, 8]),
+])
+def test_the_pictures_are_of_the_clips_that_the_headline_names(named, clips):
+    assert [clip for clip, _ in analysis.shown([range(9)] * 9, named)] == clips
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    (10.2, "+10.2 %"), (10.04, "+10.04 %"), (10.6, "+11 %"), (32.3, "+32 %"), (-10.2, "-10.2 %"),
+])
+def test_a_value_just_beyond_the_limit_is_not_rounded_to_it(change, told):
+    found = standing(clips=3)
+    contrasts = (50.0, 50.0 + 50.5 * change / 100, 50.0)  # half a level of each is rounding
+    found = replace(found, clips=tuple(
+        replace(clip, median=replace(clip.median, contrast=contrast))
+        for clip, contrast in zip(found.clips, contrasts, strict=True)))
+    way = "rises" if change > 0 else "falls"
+    assert verdict.parts(found)[0] == f"Contrast {way} visibly in clip 2: {told}."
 
 
 # ------------------------------------------------------------------------------------------ command

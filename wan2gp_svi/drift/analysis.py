@@ -11,7 +11,7 @@ import numpy as np
 from ..text import count
 from .layout import DriftError, Layout, of_settings, reference_of
 from .metrics import NAMES, REPEATED, FrameMetrics, Pictures, mean_lab, measure
-from .verdict import Curve, curves, parts
+from .verdict import Curve, curves, named, parts
 from .video import Source, probe, read, read_image
 
 FIRST_FRAME = "the first frame"  #: a report's reference, where there is no image
@@ -34,9 +34,14 @@ class ClipMetrics:
     repeated: int
 
     @property
+    def still(self) -> float:
+        """The share of the frames that are repeats."""
+        return self.repeated / max(1, len(self.frames) - 1)
+
+    @property
     def frozen(self) -> bool:
         """Whether more than half of the frames are repeats."""
-        return self.repeated > (len(self.frames) - 1) / 2
+        return self.still > 0.5
 
 
 @dataclass(frozen=True)
@@ -172,15 +177,36 @@ def report(video: Path | str, reference: Path | str | Pictures | None = None,
     spans = layout.spans(len(rows))
     clips_ = tuple(clip_metrics(number, span, rows) for number, span in enumerate(spans, 1))
     seams = tuple(seam(number, span.start, rows) for number, span in enumerate(spans[1:], 1))
-    return Report(source.path, source.width, source.height, source.fps, layout,
-                  FIRST_FRAME if picture is None else "the image", tuple(rows), clips_,
-                  seams if layout.seams else (), tuple(notes), pictures, picture)
+    found = Report(source.path, source.width, source.height, source.fps, layout,
+                   FIRST_FRAME if picture is None else "the image", tuple(rows), clips_,
+                   seams if layout.seams else (), tuple(notes), pictures, picture)
+    late = {frame for _, frame in shown(spans, named(found))} - {*pictures}
+    if late:  # which clips a headline names is known only now
+        pictures |= _again(source, late)
+    return found
 
 
-def shown(spans: Sequence[range]) -> list[tuple[int, int]]:
-    """The first, the middle and the last clip, counted from 0, each with its middle frame."""
-    chosen = sorted({0, len(spans) // 2, len(spans) - 1})
-    return [(clip, spans[clip][len(spans[clip]) // 2]) for clip in chosen]
+def shown(spans: Sequence[range], named: Sequence[int] = ()) -> list[tuple[int, int]]:
+    """The first, the middle and the last clip, counted from 0, each with its middle frame. Clips
+    that the headline names take the place of the middle one, and of the last one if need be."""
+    last = len(spans) - 1
+    chosen = {0, len(spans) // 2, last}
+    if not chosen.issuperset(named):
+        chosen = {0, *named}
+        chosen |= {last} if len(chosen) < 3 else set()
+    return [(clip, spans[clip][len(spans[clip]) // 2]) for clip in sorted(chosen)]
+
+
+def _again(source: Source, wanted: set[int]) -> dict[int, Pictures]:
+    """Pictures of a video that was measured already."""
+    pictures: dict[int, Pictures] = {}
+    start = 0
+    for chunk in read(source.path):
+        pictures |= {at: one.copy() for at, one in enumerate(chunk, start) if at in wanted}
+        start += len(chunk)
+        if start > max(wanted):
+            break
+    return pictures
 
 
 def _measured(source: Source, reference: Pictures | None, wanted: set[int]

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from .. import text
 from .analysis import Report, shown
 from .metrics import Pictures
-from .verdict import Curve, name, parts, place, where
+from .verdict import Curve, name, named, parts, place, seen
 
 INK, FAINT, LINE, PAPER = "#222222", "#666666", "#b0b0b0", "#edf1f5"
 BLUE, ORANGE = "#1f6fb2", "#bf5f00"  #: of what goes unnoticed, and of what is visible
@@ -81,11 +81,11 @@ def draw(report: Report) -> Page:
     for at, curve in enumerate(report.curves):
         x, y = MARGIN + at % COLUMNS * column, below + at // COLUMNS * (HEAD + CURVE + FOOT)
         title = f"Worst: {curve.name.lower()}" if curve.visible and not at else curve.name
-        verdict = f"visible {where(report, curve)}" if curve.visible else "not visible"
         strong, weak = (ORANGE, ORANGE) if curve.visible else (INK, FAINT)
         page.text(x, y + 32, title, fontsize=14, weight="bold", color=strong, va="center")
-        page.text(x, y + 57, verdict, fontsize=12, color=weak, va="center")
-        page.text(x, y + 79, f"grey: not visible, {_limits(curve)}", fontsize=10, color=FAINT,
+        page.text(x, y + 57, seen(report, curve), fontsize=12, color=weak, va="center")
+        grey = "no visible change" if curve.frozen else "not visible"
+        page.text(x, y + 79, f"grey: {grey}, {_limits(curve)}", fontsize=10, color=FAINT,
                   va="center")
         _curve(report, page.axes(x + TICKS, y + HEAD, column - GAP - TICKS, CURVE), curve)
     return page
@@ -99,10 +99,11 @@ def _about(report: Report) -> str:
 
 
 def _pictures(report: Report) -> list[tuple[str, Pictures]]:
-    """The user's image, and the middle frame of the first, the middle and the last clip."""
+    """The user's image, and the middle frame of the first, the middle and the last clip, or of
+    those that the headline names."""
     image = report.reference_picture
     found = [] if image is None else [("your image", image)]
-    for clip, frame in shown([clip.frames for clip in report.clips]):
+    for clip, frame in shown([clip.frames for clip in report.clips], named(report)):
         _, nearest = min((abs(at - frame), at) for at in report.pictures)  # if the file is broken
         found.append((name(report, clip), report.pictures[nearest]))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ NOTICED = 2.3  #: Lab units; just noticed side by side, as frames at a seam are 
 CONTRAST = 10.0  #: per cent; ours: clips of a demo model that holds differ by 1 %
 HALVED, DOUBLED = -50.0, 100.0  #: per cent; ours: sharpness and motion change with the content
 JUMP = 3.0  #: times the usual step; PySceneDetect's AdaptiveDetector calls that a cut
+WHOLE, HALF = 0.9, 0.6  #: shares of a clip from which it counts as whole, up to which as half
 LISTED = 3  #: clips that a sentence names one by one
 
 
@@ -31,6 +32,7 @@ class Curve:
     `values`  the change since the first clip, one per clip; `at_seams`: one jump per seam
     `limits`  the lowest and the highest value that goes unnoticed
     `below`, `above`  what a viewer sees beyond them; `detail` says how much of it
+    `frozen`  which values are of clips that stand still, which is visible whatever the value
     """
 
     name: str
@@ -41,6 +43,7 @@ class Curve:
     above: str
     detail: str = ""
     at_seams: bool = False
+    frozen: tuple[int, ...] = ()
 
     @property
     def times(self) -> list[float]:
@@ -49,8 +52,8 @@ class Curve:
 
     @property
     def visible(self) -> list[int]:
-        """Which values are beyond the limits, counted from 0."""
-        return [at for at, times in enumerate(self.times) if times > 1]
+        """Which values are beyond the limits or of a frozen clip, counted from 0."""
+        return [at for at, times in enumerate(self.times) if times > 1 or at in self.frozen]
 
     @property
     def steady(self) -> bool:
@@ -63,10 +66,13 @@ class Curve:
 
 
 def curves(report: Report) -> list[Curve]:
-    """What a viewer can see change, the worst first."""
+    """What a viewer can see change, the worst first: frozen clips, or else what changes most."""
     lab = np.stack([_series(report, name) for name in ("lightness", "a", "b")], 1)
     shift = np.linalg.norm(lab - lab[0], axis=1)
     chroma = _series(report, "saturation")
+    frozen = _frozen(report)
+    if frozen and len(report.clips) == 1:
+        frozen = [0, 1]  # the start and the end
     found = [
         Curve("Colour shift", "Lab units", (-CLEAR, CLEAR), tuple(shift.tolist()), "",
               "colours shift", f"the picture gets {_shade(lab[np.argmax(shift)] - lab[0])}"),
@@ -75,14 +81,20 @@ def curves(report: Report) -> list[Curve]:
         _relative(report, "contrast", -CONTRAST, CONTRAST, "contrast falls", "contrast rises"),
         _relative(report, "sharpness", HALVED, DOUBLED, "the picture softens",
                   "the picture sharpens"),
-        _relative(report, "motion", HALVED, DOUBLED, "motion dies down", "motion picks up"),
+        replace(_relative(report, "motion", HALVED, DOUBLED, "motion dies down",
+                          "motion picks up"), frozen=tuple(frozen)),
     ]
     if report.seams:
         jumps = [max(seam.pixels.jump, min(seam.colour.jump, JUMP * seam.colour.across / NOTICED))
                  for seam in report.seams]
         found.append(Curve("Jumps where clips meet", "times the usual step", (-JUMP, JUMP),
                            tuple(jumps), "", "the picture jumps", at_seams=True))
-    return sorted(found, key=lambda curve: max(curve.times, default=0), reverse=True)
+    return sorted(found, key=lambda curve: (bool(curve.frozen), max(curve.times, default=0)),
+                  reverse=True)
+
+
+def _frozen(report: Report) -> list[int]:
+    return [at for at, clip in enumerate(report.clips) if clip.frozen]
 
 
 def _series(report: Report, name: str) -> Floats:
@@ -93,8 +105,16 @@ def _series(report: Report, name: str) -> Floats:
 def _relative(report: Report, name: str, low: float, high: float, below: str, above: str) -> Curve:
     values = _series(report, name) + REPEATED  # so that next to nothing does not count as a change
     change = 100 * (values / values[:1] - 1)
-    most = f"{max(change, key=abs):+.0f} %" if len(change) else ""
-    return Curve(name.capitalize(), "%", (low, high), tuple(change.tolist()), below, above, most)
+    found = Curve(name.capitalize(), "%", (low, high), tuple(change.tolist()), below, above)
+    return replace(found, detail=_most(found)) if found.values else found
+
+
+def _most(curve: Curve) -> str:
+    """The worst value, with as many decimals as tell it from the limit that it is beyond."""
+    most = curve.values[int(np.argmax(curve.times))]
+    limit = abs(curve.limits[most > 0])
+    decimals = next((n for n in range(6) if abs(round(most, n)) > limit), 0)
+    return f"{most:+.{decimals}f} %"
 
 
 def _shade(change: Floats) -> str:
@@ -124,14 +144,10 @@ def parts(report: Report) -> list[str]:
 
 def _told(report: Report) -> Iterator[tuple[str, str]]:
     """What is visible, the worst first: in full and in brief."""
-    frozen = [clip.number - 1 for clip in report.clips if clip.frozen]
-    if len(frozen) == len(report.clips):
-        yield ("nothing moves in the video, so the lack of drift means nothing",) * 2
-        return
-    if frozen:
-        yield (f"the picture freezes {_in(report, frozen)}",) * 2
+    if _frozen(report):
+        yield (_stands_still(report),) * 2
     for curve in report.curves:
-        if curve.visible and not (frozen and curve.name == "Motion"):
+        if curve.visible and not curve.frozen:
             what = curve.above if curve.values[np.argmax(curve.times)] > 0 else curve.below
             how = "steadily, visibly" if curve.steady and not curve.at_seams else "visibly"
             detail = curve.detail and f": {curve.detail}"
@@ -139,6 +155,51 @@ def _told(report: Report) -> Iterator[tuple[str, str]]:
     twice = sum(seam.repeated and seam.pixels.usual >= REPEATED for seam in report.seams)
     if twice:
         yield (f"a frame is shown twice at {_of(twice, len(report.seams))}",) * 2
+
+
+def _stands_still(report: Report) -> str:
+    """What a viewer sees of frozen clips, and how much of them stands still."""
+    frozen = _frozen(report)
+    every = len(frozen) == len(report.clips)
+    least, most = (pick(report.clips[at].still for at in frozen) for pick in (min, max))
+    if least >= WHOLE:
+        drifts = any(curve.visible and not curve.frozen for curve in report.curves)
+        return (f"the picture freezes {_in(report, frozen)}" if not every else
+                "nothing moves in the video" if drifts else
+                "nothing moves in the video, so the lack of drift means nothing")
+    share = "most" if least >= HALF else "half" if most < HALF else "half or more"
+    there = "in the video" if every else _in(report, frozen)
+    of = there[3:] if every or there.startswith("in clip") else f"the time {there}"
+    return f"the picture stands still for {share} of {of}"
+
+
+def seen(report: Report, curve: Curve) -> str:
+    """Whether and where a curve is visible: `visible in clip 2`, `frozen in clip 2`."""
+    if not curve.frozen:
+        return f"visible {where(report, curve)}" if curve.visible else "not visible"
+    whole = all(clip.still >= WHOLE for clip in report.clips if clip.frozen)
+    how = ("still or changed" if len(curve.visible) > len(curve.frozen) else
+           "frozen" if whole else "partly still")
+    return how if len(report.clips) == 1 else f"{how} {where(report, curve)}"
+
+
+def named(report: Report) -> list[int]:
+    """The clips that the headline names, counted from 0."""
+    curve = report.curves[0]
+    clips = list(curve.frozen) or curve.visible
+    if curve.at_seams:
+        return [clips[0], clips[0] + 1] if len(clips) == 1 else []
+    if len(report.clips) == 1 or len(curve.frozen) == len(report.clips):
+        return []
+    if not curve.frozen and _lasts(curve):
+        return clips[:1]
+    return clips if len(clips) <= LISTED else []
+
+
+def _lasts(curve: Curve) -> bool:
+    """Whether it is visible in several values up to the last one."""
+    visible, many = curve.visible, len(curve.values)
+    return len(visible) > 1 and visible == list(range(visible[0], many))
 
 
 def where(report: Report, curve: Curve) -> str:
@@ -149,7 +210,7 @@ def where(report: Report, curve: Curve) -> str:
             f"between clips {visible[0] + 1} and {visible[0] + 2}")
     if len(report.clips) == 1:
         return "by the end"
-    if len(visible) > 1 and visible == list(range(visible[0], many)):
+    if _lasts(curve):
         return f"from {name(report, visible[0])} on"
     return _in(report, visible)
 
@@ -185,7 +246,7 @@ def place(report: Report, clip: int) -> tuple[str, int]:
 def _advice(report: Report) -> list[str]:
     """What to do about the worst, as the guide's troubleshooting has it."""
     variant, worst = report.layout.variant, report.curves[0]
-    if any(clip.frozen for clip in report.clips) or worst.visible and worst.name == "Motion":
+    if worst.visible and worst.name == "Motion":
         return ["Say in the prompt what moves, and use accelerators at half strength or not at "
                 "all."]
     if variant is None:
