@@ -823,7 +823,7 @@ def test_the_clip_that_freezes_is_shown(tmp_path):
     frames = (scene(81 if 81 <= t < 161 else t) for t in range(401))
     found = drift.report(write_video(tmp_path / "f.mp4", frames), clips="81/1")
     assert found.verdict.startswith("The picture freezes in clip 2.")
-    pictures = dict(plot._pictures(found))
+    pictures = dict(plot.chosen_pictures(found))
     assert [*pictures] == ["clip 1", "clip 2", "clip 5"]
     assert np.abs(pictures["clip 2"] - scene(81)).max() < 3
 

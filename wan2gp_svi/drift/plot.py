@@ -63,7 +63,7 @@ def draw(report: Report) -> Page:
     title = textwrap.fill(headline, 76)
     notes = [f"Note: {note}." for note in report.notes]
     rest = "\n".join(textwrap.fill(line, 116) for line in [*others, *notes])
-    shape, pictures = report.width / report.height, _pictures(report)
+    shape, pictures = report.width / report.height, chosen_pictures(report)
     column = (WIDTH - 2 * MARGIN + GAP) / max(COLUMNS, len(pictures))
     tall = min((column - GAP) / shape, TALLEST)
     under = 90 + 30 * title.count("\n")
@@ -98,7 +98,7 @@ def _about(report: Report) -> str:
             f"{len(report.frames)} frames{seconds}{clips}")
 
 
-def _pictures(report: Report) -> list[tuple[str, Pictures]]:
+def chosen_pictures(report: Report) -> list[tuple[str, Pictures]]:
     """The user's image, and the middle frame of the first, the middle and the last clip, or of
     those that the headline names."""
     image = report.reference_picture
