@@ -265,14 +265,14 @@ def test_a_run_that_stops_for_a_look_is_shown_and_what_has_no_clip_says_what_to_
     with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
         page = Page(opened, work)
         page.open()
+        page.pick(empty.name)
+        page.says("again with its settings, and it begins again")
+        for id in ("resume", "stop"):
+            assert opened.locator(f"#svi_{id}").is_disabled()
         page.pick(run.name)
         page.click("resume")
         page.says(f"WanGP's next job is to resume run {run.name} at clip 3 of 4")
         page.open()
-        page.pick(empty.name)  # before the model is loaded
-        page.says("again with its settings, and it begins again")
-        for id in ("resume", "stop"):
-            assert opened.locator(f"#svi_{id}").is_disabled()
         page.logs(until="stopped after clip 3")
         opened.locator("#svi_run h3").get_by_text(f"Run {run.name}").wait_for()
         page.says("Resume it at clip 4 of 4, extend it, or redo it from a clip.")
