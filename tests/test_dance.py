@@ -438,7 +438,7 @@ def previewed(path: Path | None, **changes) -> tuple[list[str], str, list[np.nda
 def test_the_preview_shows_the_poses_of_each_clip_as_the_model_sees_them(tmp_path):
     path = write(tmp_path / "a.mp4", 100)
     progress, html, pictures = previewed(path, resolution="32x16", image_start="")
-    assert "SVI-Dance: 2 clips, 161 frames, 6.4 s.<br>A start image is needed" in html
+    assert "SVI-Dance: 2 clips, 161 frames, 6.4 s.<br>Add a start image (image_start)" in html
     assert "The pose video has 100 poses, and the video 161 frames" in html
     assert "person" not in html, "nobody looks for people"
     shown = pose_preview.spread(161)

@@ -93,9 +93,10 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
      "Remove one."),
     (dict(activated_loras=[VARIANTS["2.0-wan22"].loras[0].name]), "wrong-wan",
      "Choose Image2Video 14B of Wan 2.2"),
-    (dict(image_prompt_type="T"), "start-image", "start with an image, and add one"),
-    (dict(image_start=None), "start-image", "add one that is not black"),
-    (dict(image_start=[]), "start-image", "add one that is not black"),
+    (dict(image_prompt_type="T"), "start-image", "choose Start Video with Image, and add a start"),
+    (dict(image_start=None), "start-image", "add a start image (image_start) that is not black"),
+    (dict(image_start=[]), "start-image", "add a start image (image_start) that is not black"),
+    (dict(image_prompt_type="V", video_source=None), "source-video", "add the video to continue"),
     (dict(image_start="no/such.png"), "start-image", "there is no start image no/such.png"),
     (dict(image_start=["a.png", "b.png", "c.png"]), "start-image",
      "there are 3 start images. Remove all but one"),
@@ -158,14 +159,14 @@ def test_all_refusals_come_at_once_and_in_one_message():
     ids = [finding.id for finding in check("i2v", PLAIN, impossible).findings]
     assert ids == ["two-variants", "start-image"]
     message = prepare("i2v", PLAIN, asked)
-    assert message.startswith("SVI: a start image is needed")
+    assert message.startswith("SVI: choose Start Video with Image")
     assert " Remove /duration from the prompt: with" in message
 
 
 def test_a_start_image_is_not_called_a_reference_where_padding_is_grey():
     asked = request(activated_loras=["svi-film-opt-10212025.safetensors"], image_prompt_type="")
     message = prepare("i2v", PLAIN, asked)
-    assert message.startswith("SVI: a start image is needed") and "reference" not in message
+    assert message.startswith("SVI: choose Start Video with Image") and "reference" not in message
 
 
 def test_the_plan_comes_with_the_findings_and_there_is_none_where_svi_cannot_run_or_is_off():
@@ -582,6 +583,12 @@ def test_the_line_in_the_form_counts_clips_frames_and_seconds():
         "SVI-2.0 Pro (Wan 2.2): 5 clips, 385 frames, 24.1 s."]
 
 
+def test_what_continues_a_video_is_counted_without_it():
+    more = dict(image_prompt_type="V", video_source="a.mp4", image_start=None)
+    assert line(video_length=81, **more)[0] == "SVI-Shot: 1 clip, 80 more frames, 5.0 s."
+    assert line(video_length=162, **more)[0] == "SVI-Shot: 2 clips, 160 more frames, 10.0 s."
+
+
 def test_a_loop_has_as_many_frames_as_its_video_everywhere():
     loop = dict(custom={"svi_storyboard": "[3]\nend image = loop"})
     assert line(video_length=240, **loop) == ["SVI-Shot: 3 clips, 240 frames, 15.0 s."]
@@ -603,7 +610,7 @@ def test_the_line_in_the_form_says_that_frames_are_rounded_up(frames, made, fix)
 
 
 def test_the_line_in_the_form_says_what_prevents_the_video():
-    assert line(image_start=None)[1].startswith("A start image is needed")
+    assert line(image_start=None)[1].startswith("Add a start image")
     assert "an end image" in line(image_prompt_type="SE", image_end=True)[1].lower()
     assert line(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"])[0].startswith(
         "Two SVI LoRAs of different variants are active")
@@ -698,18 +705,18 @@ def form(monkeypatch):
     update, given = (call.kwargs["fn"] for call in gradio.on.call_args_list[:2])
 
     def images(uploads, *galleries):
-        for name in ("image_start", "image_end"):
+        for name in ("image_start", "image_end", "video_source"):
             components[name].GRADIO_CACHE = str(uploads)
-        return given(*galleries)
+        return given(*galleries, *[None] * (3 - len(galleries)))
 
     def look(loras, frames, was_on="", model="i2v", sound=None, poses=None,
              images=MappingProxyType({"image_start": True}), seed=-1, prompt="one",
-             resolution="832x480", guidance=1.0, run="auto"):
+             resolution="832x480", guidance=1.0, run="auto", begins="S"):
         chosen["svi_run"] = run
         others = [guidance if name == "guidance_scale" else None for name in DECIDING
                   if name not in ("loras_multipliers", "num_inference_steps")]
         shown = update({"model_type": model}, was_on, False, images, frames, loras,
-                       "1", "S", 0, seed, sound, "A" if model == "multitalk" else "",
+                       "1", begins, 0, seed, sound, "A" if model == "multitalk" else "",
                        poses, "V" if model == DANCING else "", resolution, 4, "PW", prompt, *others)
         return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
                         strict=True))
@@ -753,7 +760,24 @@ def test_the_line_in_the_form_knows_the_image_that_was_added_and_no_other_file(f
     for shown in (gallery(other), gallery(uploads / "../other.png"), gallery("\0"), [{}], "x"):
         assert line(shown, []).endswith("<b>SVI-Shot: 5 clips, 401 frames, 25.1 s.</b>")
     for shown in (None, []):
-        assert "A start image is needed" in line(shown, [])
+        assert "Add a start image" in line(shown, [])
+
+
+@pytest.mark.parametrize("sent", [lambda file: {"video": file, "subtitles": None},
+                                  lambda file: file])  # by gradio 5, and by gradio 6
+def test_the_line_in_the_form_knows_the_video_that_was_added(form, tmp_path, sent):
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    long = videos.write(uploads / "long.mp4", np.zeros((189, 16, 16, 3), np.uint8), fps=1)
+
+    def line(path):
+        images = form.given(uploads, [], [], path and sent({"path": str(path)}))
+        return form(["svi-shot.safetensors"], 81, images=images, begins="V")["line"]
+
+    assert "Add the video to continue" in line(None)
+    assert "The video long.mp4 lasts 3 min 09 s" in line(long)
+    for other in (tmp_path / "other.mp4", uploads / "../long.mp4"):  # nothing is known of these
+        assert line(other).endswith("<b>SVI-Shot: 1 clip, 80 more frames, 5.0 s.</b>")
 
 
 def test_the_line_in_the_form_counts_a_dance_and_misses_its_poses(form, tmp_path):
@@ -1000,7 +1024,7 @@ def test_the_seeds_of_a_file_are_those_of_its_video_or_not_told(saved, capsys):
 def test_a_file_that_cannot_be_svi_ends_with_1(saved, capsys):
     assert run(saved(image_prompt_type="", loras_multipliers="0.5")) == 1
     out = capsys.readouterr().out
-    assert "  error: a start image is needed" in out
+    assert "  error: choose Start Video with Image" in out
     assert "  warning: svi-shot.safetensors has a strength" in out
     assert run(saved(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"])) == 1
     assert "settings.json: cannot run.\n  error: two SVI LoRAs" in capsys.readouterr().out
@@ -1040,7 +1064,7 @@ def test_a_start_image_that_the_settings_leave_out_is_the_models(saved, wangp, c
     del settings["image_start"]
     (wangp / "bare.json").write_text(json.dumps(settings))
     assert run(wangp / "bare.json", "--wangp", wangp) == 1
-    assert "error: a start image is needed" in capsys.readouterr().out
+    assert "error: add a start image" in capsys.readouterr().out
     model = json.loads((wangp / "defaults/i2v.json").read_text("utf-8"))
     (wangp / "defaults/i2v.json").write_text(json.dumps({**model, "image_start": "start.png"}))
     assert run(wangp / "bare.json", "--wangp", wangp) == 0, capsys.readouterr().out
@@ -1086,7 +1110,7 @@ def test_a_file_without_its_picture_is_refused_before_anything_runs(saved, wangp
     path = tmp_path / "bare.json"
     for asked in (bare, {**bare, "image_start": ""}, {**bare, "image_start": []}):
         path.write_text(json.dumps(asked))
-        assert run(path) == 1 and "error: a start image is needed" in capsys.readouterr().out
+        assert run(path) == 1 and "error: add a start image" in capsys.readouterr().out
     path.write_text(json.dumps({**bare, "image_start": ["gone.png"]}))
     assert run(path, "--wangp", wangp) == 1
     assert f"there is no start image {wangp / 'gone.png'}" in capsys.readouterr().out

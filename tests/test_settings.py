@@ -102,8 +102,8 @@ def test_without_svi_nothing_is_touched():
 
 @pytest.mark.parametrize(("changes", "said"), [
     (dict(image_prompt_type="SE", image_end=object()), "an end image"),
-    (dict(image_prompt_type=""), "a start image is needed"),
-    (dict(image_prompt_type=None), "a start image is needed"),
+    (dict(image_prompt_type=""), "add a start image"),
+    (dict(image_prompt_type=None), "add a start image"),
     (dict(prompt="[/duration=40] a boat"), "remove /duration from the prompt"),
 ])
 def test_what_svi_cannot_do_yet_is_said(changes, said):
@@ -202,7 +202,7 @@ def test_the_defaults_of_the_custom_settings_change_nothing():
 def test_wangp_refuses_with_our_sentence_or_its_own():
     check = handler().validate_generative_prompt
     assert check("i2v", None, inputs(image_prompt_type=""),
-                 "a prompt").startswith("SVI: a start image")
+                 "a prompt").startswith("SVI: choose Start Video")
     assert not check("i2v", None, inputs(), "a prompt")
     own = type("Own", (Handler,),
                {"validate_generative_prompt": staticmethod(lambda *_: "no such prompt")})

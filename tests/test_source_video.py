@@ -77,6 +77,10 @@ def test_a_run_is_extended_rather_than_its_video_continued(wgp: WanGP):
     assert source_video.run_of(continued(video), wgp.folder).name == run.name
     other = video.with_name("other.mp4")
     other.write_bytes(video.read_bytes())
+    assert "extend-instead" in found(continued(other), wgp.folder), "a page copies what is added"
+    kept = mp4.MP4(other)
+    kept["\xa9nam"] = "the best of it"
+    kept.save()
     assert "extend-instead" not in found(continued(other), wgp.folder), "it may be cut"
     wgp.store.remove(run)
     assert "extend-instead" not in found(continued(video), wgp.folder)

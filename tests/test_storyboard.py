@@ -875,7 +875,7 @@ def test_an_image_that_is_added_has_the_users_own_name_also_in_its_run(wgp, pict
     assert "reference: Strand.png" in first
     assert "end image: ein Berg.png · reference: Strand.png" in second
     copy = staged.board.row(0).reference
-    assert desk.name_of(copy) == desk.name_of(copy, tmp_path / "none") == Path(copy).name
+    assert desk.name_of(copy) == desk.name_of(copy, tmp_path / "none") == "image.png", "no hash"
 
 
 # -------------------------------------------------------------------------- the desk, by its events
@@ -972,6 +972,19 @@ def test_a_click_on_which_nothing_happens_says_what_to_correct(sitting):
     at.do(at.desk.cards.click, 1)
     assert at.state.chosen == 1 and at.state.board.row(0).seed == 7
     assert at.do(at.desk.generate.click)[at.desk.fault] == "" and len(at.gradio.said) == 8
+
+
+def test_what_cannot_be_stays_in_the_editor_until_something_else_is_shown(sitting, monkeypatch):
+    at = sitting("[2]\nprompt = two")
+    now = replace(at.state, prompts=("sea",) * 5, stamp="another")
+    monkeypatch.setattr(desk, "of_form", lambda *_: now)
+    shown = at.desk.shown(at.state, "a form", "a prompt")
+    kept = [at.desk.fault, *at.desk.texts.values(), at.desk.new_shot]
+    assert not set(kept) & shown.keys() and shown[at.desk.row_prompt] == {"placeholder": "sea"}
+    assert shown[at.desk.state] == now and shown[at.desk.state].stamp == at.state.stamp
+    now = replace(now, text="[2]\nprompt = a kite")  # the form was filled meanwhile
+    shown = at.desk.shown(at.state, "a form", "a prompt")
+    assert {*kept} <= shown.keys() and shown[at.desk.state].stamp not in ("", at.state.stamp)
 
 
 @pytest.mark.parametrize(("entered", "said"), [

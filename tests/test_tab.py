@@ -110,6 +110,12 @@ def test_a_row_says_what_a_run_is(store: Store):
     assert f"<b>{run.name}</b>" in view.card(view.look(run))
 
 
+def test_what_continues_a_video_is_counted_without_it(store: Store):
+    run = make(store)
+    run.change(replace(run.about, settings={**run.about.settings, "image_prompt_type": "V"}))
+    assert "2 of 4 clips, 10.0 s more" in view.card(view.look(run))
+
+
 def test_while_the_first_clip_is_made_the_list_has_the_prompts_of_the_storyboard(store: Store):
     asks = ['{"prompt": "a kite rises", "seed": 5, "steps": 4}', "", '{"end image": "loop"}']
     run = make(store, 0, settings={}, asks=asks)
@@ -405,7 +411,7 @@ def panel(store: Store, monkeypatch: pytest.MonkeyPatch) -> run_panel.RunPanel:
     wgp = {"save_path": str(store.folder.parent), "get_gen_info": lambda state: gen}
     made = tab.Tab(MagicMock(), wgp, MagicMock())
     made.desk = None
-    for name in ("runs", "names", "shown", "news", "empty", "timer"):
+    for name in ("about", "runs", "names", "shown", "news", "empty", "timer"):
         setattr(made, name, name)
     made.panel = run_panel.RunPanel(made)
     return made.panel
@@ -427,6 +433,15 @@ def test_a_click_on_a_run_empties_what_was_entered_for_another(
     removed = panel.yes.click.call_args.args[0](run.name, [other.name])
     assert not other.folder.exists() and not fields & removed.keys()
     assert removed[panel.victims]["value"] == [run.name]
+
+
+def test_the_list_marks_the_run_that_is_open(store: Store, panel: run_panel.RunPanel):
+    run, other = make(store), make(store)
+    mark, = re.findall(r"class='(svi-\w+)'", view.card(view.look(run)))
+    shown = panel.show(run.name, clicked=False)["about"]
+    assert f"#svi_runs .{mark} {{" in shown
+    assert mark not in view.card(view.look(other)) and mark not in panel.show(other.name)["about"]
+    assert panel.show("gone")["about"] == view.about("")
 
 
 def test_runs_without_a_clip_are_offered_while_some_are_not_chosen(
@@ -555,6 +570,8 @@ def test_settings_to_go_on(store: Store):
      "has 2 finished clips of 4, so it can be redone from clip 2 to 3"),
     (lambda run: actions.extend(run, 0, ""), "add 1 clip or more, and at most 1,496"),
     (lambda run: actions.extend(run, 100_000, ""), "a video has up to 1,500 clips, and run"),
+    (lambda run: run.change(replace(run.about, clips=1500)) or actions.extend(run, 1, ""),
+     "has 1,500 clips, the most that a video can have. To go on, continue its video"),
     (lambda run: actions.redo(run, 2, "", str(2**32)), "the seed must be from 0 to 4294967295"),
     (lambda run: resuming.redone(run, 2, "two", 7), "the clips would be the same"),
     (lambda run: resuming.redone(run, 2, seed=-5), "the seed must be from 0"),
@@ -717,8 +734,8 @@ def test_a_name_is_saved_and_that_of_a_running_run_is_refused_in_a_toast(
         store: Store, shown: list[str], monkeypatch: pytest.MonkeyPatch):
     gradio = MagicMock(Button=lambda *_, **__: MagicMock())
     monkeypatch.setattr(run_panel, "gr", gradio)
-    made = SimpleNamespace(wgp={}, plugin=MagicMock(), desk=None, store=store, run=store.open,
-                           refreshed=lambda name: {}, all_outputs=lambda panel: [])
+    made = SimpleNamespace(wgp={}, plugin=MagicMock(), desk=None, store=store, about=None,
+                           run=store.open, refreshed=lambda name: {}, all_outputs=lambda panel: [])
     monkeypatch.setattr(helpers.gr, "Textbox", lambda lines=1, buttons=(), **_: None, raising=False)
     save = run_panel.RunPanel(made).rename.click.call_args.args[0]
     run = make(store)

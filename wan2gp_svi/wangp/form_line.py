@@ -29,6 +29,7 @@ from .check.telling import (
 from .form import AUTO, DECIDING, DEFAULTS, NEW, OFF, STORYBOARD, Custom, SettingsError
 from .log import without
 from .plan import STOCK_MAXIMA, Plan, clips_of, frames_of
+from .source_video import continues
 
 #: the form's components -> WanGP's settings that they hold
 _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
@@ -39,13 +40,14 @@ _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
              "num_inference_steps": "num_inference_steps",
              "multi_prompts_gen_type": "multi_prompts_gen_type", "prompt": "prompt"}
 _SETTINGS |= {name: name for name in DECIDING if name not in _SETTINGS}
-_IMAGES = ("image_start", "image_end")
+_ADDED = ("image_start", "image_end", "video_source")  # media that are taken as the page sends them
 COMPONENTS = ("tab_id", "main", "state", "generate_btn", "number_frames_row",
               "image_prompt_type_radio", "custom_settings_rows", "sliding_window_overlap",
-              *_SETTINGS, *_IMAGES)
-# warnings that belong to the line: what SVI's variant rests on, and a slip in the storyboard, which
-# shows the line, too
-_IN_THE_LINE = {"lora-download", "no-lora", "override", "unknown-lora", "same-seed"}
+              *_SETTINGS, *_ADDED)
+# warnings that belong to the line: what SVI's variant rests on, another way to do it, and a slip in
+# the storyboard, which shows the line, too
+_IN_THE_LINE = {"lora-download", "no-lora", "override", "unknown-lora", "extend-instead",
+                "same-seed"}
 _NEW_VIDEO = "For a new video, set \"SVI run\" to auto."
 _MESSAGE = "svi_message"  # in WanGP's state of a page: what to show once the form is filled
 _SLIDERS = ("video_length", "sliding_window_overlap")
@@ -86,10 +88,10 @@ def words(checked: Checked, inputs: Mapping[str, Any], was_on: bool) -> list[str
 
 def _outline(plan: Plan, inputs: Mapping[str, Any], refused: bool) -> Iterator[str]:
     """`refused`: the run that "SVI run" asks for cannot go on, and an error says why."""
-    clips = clips_of(plan, inputs)
-    frames = plan.frames(clips)
+    clips, more = clips_of(plan, inputs), continues(inputs)
+    frames = plan.frames(clips, more)
     yield (f"{plan.variant.title}: {count(clips, 'clip')}, "
-           f"{count(frames, 'frame')}, {duration(frames / plan.fps)}.")
+           f"{count(frames, 'more frame' if more else 'frame')}, {duration(frames / plan.fps)}.")
     asked = int(inputs.get("video_length") or CLIP_FRAMES)
     if not plan.sound and frames_of(plan, inputs) > asked:
         fewer = (f" Set {CLIP_FRAMES * (clips - 1)} for {count(clips - 1, 'clip')}."
@@ -131,7 +133,7 @@ class FormLine:
         self._wgp = wgp
         self._slots: list[str] = []  # WanGP's names of the custom settings' components
         self._settings: list[str] = []  # of the form, in the order of `inputs`
-        #: the page's state, the first of each gallery, and the form's values: what `checked` needs
+        #: the page's state, what was added, and the form's values: what `checked` needs
         self.inputs: list[Any] = []
         self.storyboard: Any = None  #: the component with the storyboard's text
         self.components: Mapping[str, Any] = {}
@@ -152,41 +154,41 @@ class FormLine:
         custom = [part for one in rows for part in _inputs(one)]
         self._slots = _slot_names(len(custom))
         sliders = {name: components[name] for name in _SLIDERS if name in components}
-        was_on, images = gr.State(""), gr.State({})  # the first of each gallery
-        galleries = {name: components[name] for name in _IMAGES if name in components}
+        was_on, added = gr.State(""), gr.State({})  # the path of each video and first image
+        boxes = {name: components[name] for name in _ADDED if name in components}
         values = [*(components[name] for name in settings), *custom[: len(self._slots)]]
         self._settings, self.components = [*settings, *self._slots], components
         self.news = news
-        self.inputs = [components["state"], images, *values]
+        self.inputs = [components["state"], added, *values]
         slot = f"{_SLOTS[0]}{[*DEFAULTS].index(STORYBOARD) + 1}"
         if slot in self._slots:
             self.storyboard = custom[self._slots.index(slot)]
 
-        def update(state: Any, was_on: str, opened: bool, images: dict[str, Any], *values: Any
+        def update(state: Any, was_on: str, opened: bool, added: dict[str, Any], *values: Any
                    ) -> tuple[Any, ...]:
-            look = self._look(state, was_on, images, values)
+            look = self._look(state, was_on, added, values)
             return (gr.update(visible=bool(look.texts) or look.folds),
                     _html(look.texts, look.folds), look.was_on, gr.update(visible=look.folds),
                     gr.update(visible=not look.shut or opened and look.folds),
                     *(gr.update(**look.limits.get(name, {})) for name in sliders))
 
         work = {"fn": update, "show_progress": "hidden", "queue": False,
-                "inputs": [components["state"], was_on, opened, images, *values],
+                "inputs": [components["state"], was_on, opened, added, *values],
                 "outputs": [row, line, was_on, opened, box, *sliders.values()]}
         gr.on([*(one.change for one in (opened, *values)), *(timer.tick for timer in news)],
               trigger_mode="always_last", **work)
 
         def first(*shown: Any) -> dict[str, Any]:
-            return {name: _first(images, gallery.GRADIO_CACHE)
-                    for (name, gallery), images in zip(galleries.items(), shown, strict=True)}
+            return {name: _first(content, box.GRADIO_CACHE)
+                    for (name, box), content in zip(boxes.items(), shown, strict=True)}
 
         given = {"fn": first,
-                 "inputs": [*galleries.values()], "outputs": [images], "preprocess": False,
+                 "inputs": [*boxes.values()], "outputs": [added], "preprocess": False,
                  "queue": False, "show_progress": "hidden"}
-        gr.on([components["main"].load, *(gallery.change for gallery in galleries.values())],
+        gr.on([components["main"].load, *(box.change for box in boxes.values())],
               **given).then(**work)
         self.filled = [event.then(**given).then(**work)
-                       for event in filling([above, *galleries.values()])]
+                       for event in filling([above, *boxes.values()])]
         for event in self.filled:  # in the queue, or gradio would show no message
             event.then(_tell, [components["state"]], None, show_progress="hidden")
 
@@ -196,13 +198,13 @@ class FormLine:
         if not self.filled:
             _tell(state)
 
-    def checked(self, state: Any, images: Mapping[str, Any], *values: Any
+    def checked(self, state: Any, added: Mapping[str, Any], *values: Any
                 ) -> tuple[Checked, dict[str, Any]] | None:
         """The check of the form as it is, and its settings; None for a model without SVI's."""
         architecture, model_def = self._model(state)
         if not _has_settings(model_def):
             return None
-        inputs = self._inputs(state, model_def, images, values)
+        inputs = self._inputs(state, model_def, added, values)
         return check(architecture, model_def, inputs, running_config(), running_outputs(),
                      running_loras(architecture), running_addresses(), running_limits()), inputs
 
@@ -210,21 +212,23 @@ class FormLine:
         """What the line says of `checked`'s result where SVI is on, or was."""
         return words(checked, inputs, True) + _by_runs(checked, inputs)
 
-    def _inputs(self, state: Any, model_def: Mapping[str, Any], images: Mapping[str, Any],
+    def _inputs(self, state: Any, model_def: Mapping[str, Any], added: Mapping[str, Any],
                 values: Sequence[Any]) -> dict[str, Any]:
         named = zip(self._settings, values, strict=True)
         inputs = {_SETTINGS.get(name, name): value for name, value in named}
         collect = self._wgp.get("collect_custom_settings_from_inputs")
         chosen = (collect(model_def, dict(inputs))[0] or {}) if callable(collect) else {}
-        given = {name: images.get(name) or None for name in _IMAGES}
+        given = {name: added[name] or None for name in _ADDED
+                 # of a video that was not added in the page, nothing is known
+                 if name in added and (name != "video_source" or added[name] is not True)}
         return {**inputs, **given, "custom_settings": chosen, "model_type": self._chosen(state)}
 
-    def _look(self, state: Any, was_on: str, images: Mapping[str, Any], values: Sequence[Any]
+    def _look(self, state: Any, was_on: str, added: Mapping[str, Any], values: Sequence[Any]
               ) -> _Look:
         with without("the line in the form"):
             architecture, model_def = self._model(state)
             ours = _has_settings(model_def)
-            inputs = self._inputs(state, model_def, images, values)
+            inputs = self._inputs(state, model_def, added, values)
             chosen = inputs["custom_settings"]
             checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
                             running_loras(architecture), running_addresses(), running_limits())
@@ -309,16 +313,17 @@ def _tell(state: dict[str, Any]) -> None:
         gr.Info(escape(text, quote=False), duration=20)
 
 
-def _first(images: Any, uploads: str) -> Any:
-    """The path of a gallery's first image, as the page sends it; whether there is any if that is no
-    file that was added in the page, since visitors must learn nothing of others. In a list, if
-    there are more."""
-    found: Any = bool(images)
+def _first(content: Any, uploads: str) -> Any:
+    """The path of a video, or of a gallery's first image, as the page sends it; whether there is
+    any if that is no file that was added in the page, since visitors must learn nothing of others.
+    In a list, if there are more."""
+    found: Any = bool(content)
     with contextlib.suppress(Exception):  # whatever a page sends
-        path = Path(images[0]["image"]["path"]).resolve()
+        first = content[0]["image"] if isinstance(content, list) else content.get("video", content)
+        path = Path(first["path"]).resolve()
         if path.is_relative_to(Path(uploads).resolve()) and path.is_file():
             found = str(path)
-    more = len(images) - 1 if isinstance(images, list) else 0
+    more = len(content) - 1 if isinstance(content, list) else 0
     return [found, *[True] * more] if more > 0 else found
 
 

@@ -32,6 +32,7 @@ from .media import MediaError
 from .plan import Plan, clips_of, file_name, first_image, required
 from .recorder import Recording
 from .resuming import check_redo
+from .source_video import continues
 
 NEWEST = 20  #: runs that the form looks at
 _START, _POSES, _OF_SERVER = "start image", "pose video", "server "
@@ -130,8 +131,7 @@ def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope) -
         inputs = {**inputs, **required(plan, inputs)}
         asked, seed = inputs.get("seed"), run.about.seed
         # a seed that the continued video has is replaced by the next
-        continues = set(inputs.get("image_prompt_type") or "") & set("VL")
-        if asked is not None and asked != "" and int(asked) >= 0 and not continues:
+        if asked is not None and asked != "" and int(asked) >= 0 and not continues(inputs):
             seed = int(asked)
         heard = list(sound.find(sound.given(inputs)).heard) if plan.sound else []
         _check_settings(run, plan.requested_run, _changed(run, plan, inputs, server), seed)
@@ -163,7 +163,7 @@ def _is_another_start(run: Run, inputs: _Scope) -> bool:
     False if that is not known."""
     given = first_image(inputs.get("image_start"))
     kept = [_pixels(run.folder / name) for name in ("start.png", "reference.png")]
-    if set(inputs.get("image_prompt_type") or "") & set("VL") or None in kept:
+    if continues(inputs) or None in kept:
         return False
     return (now := _pixels(given)) is not None and now not in kept
 

@@ -20,6 +20,7 @@ from ..variants import CLIP_FRAMES, VARIANTS, Variant, identify, noise
 from . import board, pose_video, sound
 from .board import MOST_PIXELS
 from .form import AUTO, OFF, Custom, SettingsError
+from .source_video import continues
 
 #: WanGP's architectures that SVI runs on -> the generation of Wan
 ARCHITECTURES = {"i2v": "2.1", "i2v_2_2": "2.2", "multitalk": "2.1"}
@@ -64,25 +65,26 @@ class Plan:
         own = self.board.row(clip).seed
         return chain.seed(base, clip, self.board.seed_step) if own is None else own
 
-    def frames(self, clips: int) -> int:
-        """The length of a video of so many clips."""
+    def frames(self, clips: int, more: bool = False) -> int:
+        """The length of a video of so many clips, or how much `more` they make of a video that
+        they continue."""
         loops = self.board.row(clips - 1).end_image == LOOP
-        return chain.length(clips, self.variant.overlap) - loops
+        return chain.length(clips, self.variant.overlap) - loops - self.variant.overlap * more
 
-    def describe(self, seeds: Sequence[int], fps: float) -> str:
-        """What SVI does, in a line, for one clip per seed."""
+    def describe(self, seeds: Sequence[int], fps: float, more: bool = False) -> str:
+        """What SVI does, in a line, for one clip per seed; `more` as in `frames`."""
         v, names = self.variant, list(map(str, seeds))
         if len(seeds) > 6:
             names[3:-1] = ["..."]
         start = f"latents {v.motion_latents}" if v.pro else f"frames {v.motion_frames}"
-        return (f"{self.outline(len(seeds), fps)} Motion {start}, padding: {self.padding}, "
+        return (f"{self.outline(len(seeds), fps, more)} Motion {start}, padding: {self.padding}, "
                 f"{plural(len(seeds), 'seed')} {', '.join(names)}")
 
-    def outline(self, clips: int, fps: float) -> str:
-        frames = self.frames(clips)
+    def outline(self, clips: int, fps: float, more: bool = False) -> str:
+        frames = self.frames(clips, more)
         files = ", ".join(file_name(name) for name in self.loras) or "no SVI LoRA"
         return (f"{self.variant.title} ({files}): {count(clips, 'clip')} of {CLIP_FRAMES} frames, "
-                f"{count(frames, 'frame')}, {frames / fps:.1f} s.")
+                f"{count(frames, 'more frame' if more else 'frame')}, {frames / fps:.1f} s.")
 
     @property
     def padding(self) -> str:
@@ -163,10 +165,11 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
     image, video = first_image(inputs.get("image_start")), inputs.get("video_source")
     if not set(prompt_type) & set("SVL") or (
             "S" in prompt_type and "image_start" in inputs and is_blank(image)):
+        choose = "" if "S" in prompt_type else "choose Start Video with Image, and "
         found.append(SettingsError(
-            "a start image is needed (image_start). Choose to start with an image, and add one "
-            "that is not black. To start from text, make it first with a text-to-image model of "
-            "WanGP, such as Qwen Image.", "start-image"))
+            f"{choose}add a start image (image_start) that is not black. To start from text, make "
+            "the image first with a text-to-image model of WanGP, such as Qwen Image.",
+            "start-image"))
     elif "S" in prompt_type and (given := _number_of(inputs.get("image_start"))) > 1 and (
             _is_by_window(inputs.get("multi_prompts_gen_type"))):
         found.append(SettingsError(
@@ -179,7 +182,11 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
         found.append(SettingsError(
             f"the start image {Path(image).name} cannot be read as an image. Add another, such as "
             "a PNG or a JPEG.", "start-image"))
-    if "V" in prompt_type and _is_missing(video):
+    if "V" in prompt_type and video is None and "video_source" in inputs:
+        found.append(SettingsError(
+            "add the video to continue (video_source), or choose Start Video with Image.",
+            "source-video"))
+    elif "V" in prompt_type and _is_missing(video):
         found.append(SettingsError(
             f"there is no video {video} to continue. Add another, or correct its path.",
             "source-video"))
@@ -243,9 +250,8 @@ def _possible_frames(frames: Any) -> bool:
 def unfit_rows(plan: Plan, inputs: Mapping[str, Any], only: Path | None = None
                ) -> list[SettingsError]:
     """What of the storyboard cannot be done; `only`: the folder where its images must be."""
-    continues = bool(set(inputs.get("image_prompt_type") or "") & set("VL"))
     clips = clips_of(plan, inputs)
-    return [*board.obstacles(plan.board, plan.variant, clips, continues, only)]
+    return [*board.obstacles(plan.board, plan.variant, clips, continues(inputs), only)]
 
 
 def clips_of(plan: Plan, inputs: Mapping[str, Any]) -> int:
@@ -259,8 +265,7 @@ def clips_of(plan: Plan, inputs: Mapping[str, Any]) -> int:
 
 def _of_source(plan: Plan, inputs: Mapping[str, Any]) -> int:
     """The frames that WanGP adds to a request that continues a video: the overlap less one."""
-    continues = set(inputs.get("image_prompt_type") or "") & set("VL")
-    return plan.variant.overlap - 1 if continues else 0
+    return plan.variant.overlap - 1 if continues(inputs) else 0
 
 
 def frames_of(plan: Plan, inputs: Mapping[str, Any]) -> int:

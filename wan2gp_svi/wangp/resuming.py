@@ -28,6 +28,7 @@ from . import board, sound
 from .form import STORYBOARD, Custom, SettingsError
 from .media import MediaError
 from .plan import SMALL
+from .source_video import continues
 
 SEEDS = range(2**32)
 _MOST_PROMPTS = 2_000_000  # characters, of all clips: 1,000 for each of 2,000
@@ -55,6 +56,9 @@ def extended(run: Run, clips: int, prompts: Sequence[str] = ()) -> dict[str, Any
     if about.sound:
         raise StoreError(f"run {run.name} is as long as its sound. To extend it, give it a longer "
                          f"one: python -m wan2gp_svi extend {run.name} --sound FILE")
+    if planned >= MAX_CLIPS:
+        raise StoreError(f"run {run.name} has {planned:,} clips, the most that a video can have. "
+                         "To go on, continue its video in a new run")
     if not 1 <= clips <= MAX_CLIPS - planned:
         raise StoreError(f"add 1 clip or more, and at most {MAX_CLIPS - planned:,}: a video has "
                          f"up to {MAX_CLIPS:,} clips, and run {run.name} has {planned:,}")
@@ -157,14 +161,14 @@ def restaged(run: Run, now: Storyboard, clips: int) -> dict[str, Any]:
 def faults(run: Run | None, now: Storyboard, clips: int) -> list[str]:
     """What of a storyboard a run of so many clips cannot do, or without a run, what no video can;
     a sentence each."""
-    variant, continues = None, False
+    variant, longer = None, False
     if run is not None:
         made = run.about.settings
         with contextlib.suppress(SettingsError):
             custom = Custom(made.get("custom_settings") or {})
             variant = custom.override(VARIANTS[run.about.variant])
-        continues = bool(set(str(made.get("image_prompt_type") or "")) & set("VL"))
-    return [sentence(str(one)) for one in board.obstacles(now, variant, clips, continues)]
+        longer = continues(made)
+    return [sentence(str(one)) for one in board.obstacles(now, variant, clips, longer)]
 
 
 def _wish(run: Run, now: Storyboard, same: int = MAX_CLIPS) -> str:

@@ -19,6 +19,7 @@ from ..text import count, duration
 from ..variants import CLIP_FRAMES
 from .form import SettingsError
 from .media import MediaError, opened, remembered
+from .source_video import continues
 
 FPS = 25  #: of a talking person's video
 _RATE = 16_000  # of what the model hears
@@ -116,7 +117,7 @@ def obstacles(inputs: Mapping[str, Any]) -> Iterator[SettingsError]:
         yield SettingsError(
             "SVI-Talk was trained with one speaker. Choose one speaker and one sound, or remove "
             "the SVI LoRA for a conversation without SVI.", "two-speakers")
-    if set(inputs.get("image_prompt_type") or "") & set("VL"):
+    if continues(inputs):
         yield SettingsError(
             "SVI-Talk cannot continue a video. Start with an image; to make a run of SVI-Talk "
             "longer, give it a longer sound.", "continued-talk")

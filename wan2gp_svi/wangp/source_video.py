@@ -6,6 +6,7 @@ WanGP names used here: the keys of its settings.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import itertools
 import json
 from collections import deque
@@ -32,6 +33,11 @@ _END = 81  # frames of such an end: a clip starts from the last ones
 _CODECS = {"264": "h264", "265": "hevc"}  # WanGP's -> FFmpeg's
 _NAMES = {"h264": "H.264", "hevc": "H.265"}
 _FORMATS = "mov,matroska,avi,mpegts,asf,flv,ogg"
+
+
+def continues(inputs: Mapping[str, Any]) -> bool:
+    """Whether a request continues a video: one that is given, or the last one of WanGP's list."""
+    return bool(set(str(inputs.get("image_prompt_type") or "")) & set("VL"))
 
 
 def given(inputs: Mapping[str, Any]) -> Any:
@@ -218,5 +224,6 @@ def run_of(inputs: Mapping[str, Any], outputs: Path) -> Run | None:
         name = provenance(settings).get("run")
         run = Store(outputs / FOLDER).open(name) if isinstance(name, str) else None
         made = run.video if run is not None else None
-        return run if made is not None and made.samefile(path) else None
+        # a page makes copies of what is added
+        return run if made is not None and filecmp.cmp(made, path, shallow=False) else None
     return None

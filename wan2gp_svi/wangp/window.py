@@ -133,7 +133,7 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
     video.start, video.images = reference, _images(plan, recording)
     seeds = [] if recording is None else [clip.seed for clip in recording.clips]
     seeds += [plan.seed(video.seed, number) for number in range(len(seeds), total)]
-    say(plan.describe(seeds, scope["fps"]))
+    say(plan.describe(seeds, scope["fps"], source is not None))
     return _asked(Clip(plan, 0, total, plan.seed(video.seed, 0), reference, motion_frames,
                        None if latents is None else latents[0], seam=seam, video=video), scope)
 

@@ -11,6 +11,7 @@ from ... import location
 from ...text import sentence
 from ..form import AUTO, NEW
 from ..plan import ARCHITECTURES, clips_of
+from ..source_video import continues
 from . import settings_file
 from .findings import Checked, check
 from .request import AUTO_ATTENTION
@@ -69,6 +70,6 @@ def _outline(checked: Checked, inputs: Mapping[str, Any]) -> str:
     if not isinstance(seeds, list) or len(seeds) != clips:
         # new ones each time, or those of the run that it resumes
         if seed in (None, "") or int(seed) < 0 or plan.requested_run not in (AUTO, NEW):
-            return plan.outline(clips, plan.fps)
+            return plan.outline(clips, plan.fps, continues(inputs))
         seeds = [plan.seed(int(seed), clip) for clip in range(clips)]
-    return plan.describe(seeds, plan.fps)
+    return plan.describe(seeds, plan.fps, continues(inputs))

@@ -11,6 +11,7 @@ from typing import Any
 from ...untrusted import is_file
 from ...variants import VARIANTS, Variant, identify, noise
 from ..plan import ARCHITECTURES, SMALL, Plan, accelerates, active_loras, file_name, first_image
+from ..source_video import continues
 
 #: our key in the server's configuration: the attention mode that "auto" means on this machine
 AUTO_ATTENTION = "auto attention"
@@ -82,7 +83,7 @@ class Request:
 
     @property
     def continues(self) -> bool:
-        return bool(set(self.inputs.get("image_prompt_type") or "") & set("VL"))
+        return continues(self.inputs)
 
     @property
     def prompt_mode(self) -> str:

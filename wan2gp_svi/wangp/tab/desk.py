@@ -36,7 +36,7 @@ from ...storyboard import (
     row_of,
     write,
 )
-from ...text import count, cut, duration, paragraphs, sentence
+from ...text import count, cut, paragraphs, sentence
 from ...untrusted import is_name
 from ...variants import CLIP_FRAMES
 from .. import board as of_rows
@@ -45,6 +45,7 @@ from ..check.telling import for_page
 from ..form import AUTO, STORYBOARD
 from ..form_line import FormLine
 from ..plan import Plan, clips_of
+from ..source_video import continues
 from . import actions, view
 from .helpers import STALE, gr, guarded, on, picked, warn
 from .run_panel import job, job_outputs
@@ -130,7 +131,7 @@ def of_form(line: FormLine, values: tuple[Any, ...], prompt: Any, chosen: int) -
         repeat = 1
     else:
         clips, repeat = clips_of(plan, inputs), plan.variant.prompt_repeat
-    starts = not set(str(inputs.get("image_prompt_type") or "")) & set("VL")
+    starts = not continues(inputs)
     return Staged(text, clips, "", starts, tuple(chain.stream(asked, clips, repeat)),
                   (*line.said(checked, inputs), *_in_the_form(plan, inputs))).at(chosen)
 
@@ -157,7 +158,7 @@ def noted(staged: Staged, run: Run) -> Staged:
     done, board = len(run.done()), None
     with contextlib.suppress(StoryboardError):
         board = staged.board
-    length = duration(view.seconds(run, staged.clips, board))
+    length = view.length(run, staged.clips, board)
     note = f"Run {run.name}: {count(staged.clips, 'clip')}, {length}, {done} finished."
     what, action, idle = [], "", IMPOSSIBLE
     faults = [] if board is None else resuming.faults(run, board, staged.clips)
@@ -200,7 +201,6 @@ def _card(staged: Staged, row: Row, clip: int, picture: Path | None, images: Pat
     lost = "" if clip < staged.clips else "no such clip"
     facts = " · ".join(escape(cut(one, 60)) for one in (*asked, lost) if one)
     style = "" if row.prompt else "opacity:.65"
-    mark = "var(--color-accent)" if clip == staged.chosen else "transparent"
     tile = view.picture(picture) or (
         f"<div style='{_TILE}'>{clip + 1}</div>")
     return view.pressable(
@@ -208,7 +208,7 @@ def _card(staged: Staged, row: Row, clip: int, picture: Path | None, images: Pat
         f"<div style='overflow-wrap:anywhere;line-height:1.35'><b>{clip + 1}</b> "
         f"<span style='{style}'>{escape(cut(prompt, 90))}</span>"
         f"<div style='opacity:.8;font-size:.9em'>{facts}</div></div>",
-        f"border-left:4px solid {mark};padding-left:6px")
+        chosen=clip == staged.chosen)
 
 
 def note(staged: Staged | None) -> str:
@@ -403,9 +403,23 @@ class Desk:
         if state is not None and state.run and is_name(state.run):
             with contextlib.suppress(StoreError):
                 run = self.tab.store.open(state.run)
-                return self._values(_filled(noted(state, run)), run)
+                return self._again(state, noted(state, run), run)
         chosen = state.chosen if state is not None else 0
-        return self._values(self._of_form(chosen, form), None)
+        return self._again(state, self._of_form(chosen, form), None)
+
+    def _again(self, was: Staged | None, now: Staged | None, run: Run | None) -> dict[Any, Any]:
+        """The desk once more. If nothing else was put into it meanwhile, the editor keeps what
+        cannot be, for the user to correct it."""
+        if was is None or now is None or (was.run, was.text.strip(), was.clips, was.chosen) != (
+                now.run, now.text.strip(), now.clips, now.chosen):
+            return self._values(None if now is None else _filled(now), run)
+        return self._but_editor(self._values(replace(now, stamp=was.stamp), run), self.fault) | {
+            self.row_prompt: gr.update(placeholder=_default_prompt(now))}
+
+    def _but_editor(self, values: dict[Any, Any], *others: Any) -> dict[Any, Any]:
+        """The values of all components but those that the user may be filling."""
+        entered = (self.row_prompt, *self.texts.values(), self.new_shot, *self.pictures.values())
+        return {box: value for box, value in values.items() if box not in (*entered, *others)}
 
     def looked(self, state: Staged | None) -> Any:
         """The desk, whose run may have got another clip, or ended. The editor stays."""
@@ -534,11 +548,7 @@ class Desk:
             values[self.form_outputs[0]] = text or AUTO
             if clips != state.clips:
                 values[self.form_outputs[1]] = CLIP_FRAMES * clips
-        if typing:
-            for box in (self.row_prompt, *self.texts.values(), self.new_shot,
-                        *self.pictures.values(), self.count):
-                values.pop(box, None)
-        return values
+        return self._but_editor(values, self.count) if typing else values
 
     def _typed(self, state: Staged | None, stamp: str, *fields: Any, aloud: bool = False) -> Any:
         """What was typed, kept unless it cannot be; a click says so `aloud`."""
@@ -552,7 +562,6 @@ class Desk:
                 warn(error)
             return {self.fault: _fault(error)}
         return self._changed(state, lambda _: board, typing=True)
-
 
     def _entered(self, state: Staged, prompt: str, *entered: Any) -> Storyboard:
         """The storyboard with what the editor holds. Raises StoryboardError."""
@@ -682,10 +691,12 @@ def name_of(path: str, images: Path | None = None) -> str:
     """The name of the user's own file: a run's copy of an image in the folder `images`, where those
     that were added are, has a hash for a name."""
     copy = _COPY.fullmatch(Path(path).stem)
-    if copy and images is not None:
+    if copy is None:
+        return Path(path).name
+    if images is not None:
         with contextlib.suppress(OSError):  # it was not added in the tab
             return min(one.name for one in (images / copy[1]).iterdir())
-    return Path(path).name
+    return f"image{Path(path).suffix}"
 
 
 def _known(state: Staged | None) -> Staged:

@@ -69,9 +69,9 @@ class RunPanel:
                 self.stage = gr.Button("Open in the storyboard", size="sm", min_width=120,
                                        visible=tab.desk is not None, elem_id="svi_stage")
         self.outputs = [
-            self.chosen, self.panel, self.left, self.video, self.summary, self.clips, self.resume,
-            self.stop, self.more, self.prompts, self.sound, self.extend, self.redo, self.clip,
-            self.seed, self.seed_said, self.prompt, self.drift, self.measure, self.label,
+            tab.about, self.chosen, self.panel, self.left, self.video, self.summary, self.clips,
+            self.resume, self.stop, self.more, self.prompts, self.sound, self.extend, self.redo,
+            self.clip, self.seed, self.seed_said, self.prompt, self.drift, self.measure, self.label,
             self.folder, self.victims, self.no_clip, self.sure]
         self._connect()
 
@@ -173,7 +173,8 @@ class RunPanel:
         """The components' values for a run; they hide the panel if it is gone. What the user may
         be entering or watching stays unless the run was `clicked`."""
         if not is_name(name) or not (self.tab.store.folder / name).is_dir():
-            return {self.chosen: "", self.panel: gr.update(visible=False)}
+            return {self.chosen: "", self.panel: gr.update(visible=False),
+                    self.tab.about: view.about("")}
         shown = view.look(self._run(name))
         running, last = shown.state == State.RUNNING, shown.last_redo
 
@@ -182,6 +183,7 @@ class RunPanel:
 
         values = {
             self.chosen: name, self.panel: gr.update(visible=True),
+            self.tab.about: view.about(name),
             self.summary: view.summary(shown), self.clips: view.clips_table(shown),
             self.resume: usable(shown.can_resume),
             self.stop: usable(running, value=stop_button.label(shown.run, running)),

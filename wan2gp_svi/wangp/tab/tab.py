@@ -29,10 +29,6 @@ COMPONENTS = ("state", "main_tabs", "refresh_form_trigger", "save_form_trigger",
 FUNCTIONS = ("get_settings_from_file", "set_model_settings", "get_default_settings",
              "get_base_model_type", "get_model_def", "get_gen_info")
 
-# gradio greys text while it waits for news, which would flicker every few seconds
-ABOUT = ("<style>#svi_run .pending, #svi_runs .pending {opacity: 1 !important}</style>"
-         "Each clip is saved as soon as it is done. So you can resume a run that failed or was "
-         "stopped, extend it, or redo it from any clip. <b>Click a run.</b>")
 EVERY = 5  # seconds between two looks at a running run
 _LOOKED_AT = "svi_looked_at"  # in WanGP's state of a generation: its last run that was looked at
 IDLE = 15  # seconds between two looks for runs that another page or program begins
@@ -115,7 +111,7 @@ class Tab:
         self.desk = desk = Desk(self, self.line) if self.line.storyboard is not None else None
         new.connect(desk, here.select)
         with gr.Row():
-            gr.HTML(ABOUT)
+            self.about = gr.HTML(view.about(""), elem_id="svi_about")
             refresh = gr.Button("Refresh", scale=0, min_width=120, elem_id="svi_refresh")
         if visitors.is_off(self.wgp):
             gr.Markdown(visitors.OFF, elem_id="svi_visitors")

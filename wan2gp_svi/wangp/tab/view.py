@@ -21,12 +21,18 @@ from ...text import cut, duration, plural, sentence, size
 from ...variants import CLIP_FRAMES, SEED_STEP, VARIANTS
 from ..check.telling import for_page
 from ..resuming import SEEDS, first_prompt, seed_of, storyboard_of
+from ..source_video import continues
 from .helpers import table
 
 _THUMBNAIL = (112, 72)
 _MOST_ROWS = 200  # of the table of clips; a browser takes seconds for thousands
 _LONGEST_PROMPT = 5000  # characters of a prompt in it
 _VIDEOS = (".mp4", ".mkv", ".mov")
+# gradio greys text while it waits for news, which would flicker every few seconds
+_ABOUT = ("<style>#svi_run .pending, #svi_runs .pending, #svi_about .pending "
+          "{opacity: 1 !important}</style>"
+          "Each clip is saved as soon as it is done. So you can resume a run that failed or was "
+          "stopped, extend it, or redo it from any clip. <b>Click a run.</b>")
 _MOST_PIXELS = 2**24  # of a run's picture, which is as large as its video: 4K has half as many
 
 
@@ -80,12 +86,19 @@ def look(run: Run) -> Shown:
 
 
 def seconds(run: Run, clips: int, board: Storyboard | None = None) -> float:
-    """The length of the video that so many clips make, by the run's own storyboard or another one,
-    and without a video that they continue."""
+    """The length of the video that so many clips make, by the run's own storyboard or another one;
+    of one that they continue, how much longer it gets."""
     if not clips:
         return 0.0
     loops = (_board(run) if board is None else board).row(clips - 1).end_image == LOOP
-    return (chain.length(clips, _overlap(run)) - loops) / run.about.fps
+    shared = _overlap(run) if continues(run.about.settings) else 0
+    return (chain.length(clips, _overlap(run)) - loops - shared) / run.about.fps
+
+
+def length(run: Run, clips: int, board: Storyboard | None = None) -> str:
+    """The same in words: "10.1 s", or "10 s more" of a video that is continued."""
+    more = " more" if continues(run.about.settings) else ""
+    return f"{duration(seconds(run, clips, board))}{more}"
 
 
 def _overlap(run: Run) -> int:
@@ -132,15 +145,28 @@ def card(shown: Shown) -> str:
              escape(", ".join(facts)), escape(cut(first_prompt(run), 70)))
     text = "".join(f"<div>{line}</div>" for line in lines)
     return pressable(f"<div style='flex:0 0 {_THUMBNAIL[0]}px'>{thumbnail(run)}</div>"
-                     f"<div style='overflow-wrap:anywhere;line-height:1.4'>{text}</div>")
+                     f"<div style='overflow-wrap:anywhere;line-height:1.4'>{text}</div>",
+                     mark=_mark(run.name))
 
 
-def pressable(content: str, style: str = "") -> str:
+def _mark(run: str) -> str:
+    return f"svi-{run.encode().hex()}"  # a class has fewer characters than a name
+
+
+def about(run: str) -> str:
+    """What stands above the list, in HTML. Its style shows which run is open: rows that are sent
+    again would turn the list back to its first page."""
+    return _ABOUT + (f"<style>#svi_runs .{_mark(run)} "
+                     "{border-left-color: var(--color-accent) !important}</style>" if run else "")
+
+
+def pressable(content: str, chosen: bool = False, mark: str = "") -> str:
     """A row of a list of gradio's, which listens to clicks alone: a button takes the keys as well,
-    and its click is the row's."""
-    return (f"<button type='button' style='display:flex;gap:12px;width:100%;padding:2px;border:0;"
-            "background:none;color:inherit;font:inherit;text-align:left;white-space:normal;"
-            f"{style}'>{content}</button>")
+    and its click is the row's. `mark`: its class."""
+    colour = "var(--color-accent)" if chosen else "transparent"
+    return (f"<button type='button' class='{mark}' style='display:flex;gap:12px;width:100%;"
+            f"padding:2px 2px 2px 6px;border:0;border-left:4px solid {colour};background:none;"
+            f"color:inherit;font:inherit;text-align:left;white-space:normal'>{content}</button>")
 
 
 def _state(shown: Shown) -> str:
@@ -151,8 +177,7 @@ def _amount(shown: Shown) -> list[str]:
     """How many clips there are, and the length of the video that they make."""
     clips = clips_in_words(shown.run, shown.state, shown.done)
     noun = plural(max(shown.run.about.clips, len(shown.done)), "clip")
-    return [f"{clips} {noun}", duration(seconds(shown.run, len(shown.done)))] if shown.done else [
-        clips]
+    return [f"{clips} {noun}", length(shown.run, len(shown.done))] if shown.done else [clips]
 
 
 def empty(folder: Path) -> str:
