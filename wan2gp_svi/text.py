@@ -4,6 +4,7 @@ import errno
 import io
 import re
 import sys
+from collections.abc import Sequence
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -14,6 +15,14 @@ def plural(number: int, noun: str) -> str:
 
 def count(number: int, noun: str) -> str:
     return f"{number:,} {plural(number, noun)}"
+
+
+def named(clips: Sequence[int]) -> str:
+    """Clips, which count from 0, by their numbers: "clip 3", "clips 3, 4, 5 and 12"."""
+    names = [str(clip + 1) for clip in clips]
+    names[5:-1] = ["..."] if len(names) > 7 else names[5:-1]
+    *first, last = names
+    return f"{plural(len(clips), 'clip')} {', '.join(first)}{' and ' if first else ''}{last}"
 
 
 def size(number: int, decimals: int = 1) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..text import count
+from .. import text
 from .layout import DriftError, Layout, of_settings, reference_of
 from .metrics import NAMES, REPEATED, FrameMetrics, Pictures, mean_lab, measure
 from .verdict import Curve, curves, named, parts
@@ -167,13 +167,14 @@ def report(video: Path | str, reference: Path | str | Pictures | None = None,
     wanted = {frame for _, frame in shown(layout.spans(max(1, source.frames)))}
     rows, pictures = _measured(source, picture, wanted)
     if len(rows) < 2:
-        raise DriftError(f"{source.path} is no video: it has {count(len(rows), 'frame')}.")
+        raise DriftError(f"{source.path} is no video: it has {text.count(len(rows), 'frame')}.")
     notes = []
     if len(rows) != source.frames:  # a broken file
         notes.append(f"the file announces {source.frames} frames, but only {len(rows)} can be read")
         layout = given or of_settings(source.settings, len(rows))
     if given:
         notes += _misfit(given, len(rows), source)
+    notes += _wishes(layout)
     spans = layout.spans(len(rows))
     clips_ = tuple(clip_metrics(number, span, rows) for number, span in enumerate(spans, 1))
     seams = tuple(seam(number, span.start, rows) for number, span in enumerate(spans[1:], 1))
@@ -224,6 +225,15 @@ def _measured(source: Source, reference: Pictures | None, wanted: set[int]
     if before is not None and len(rows) != source.frames:
         pictures[len(rows) - 1] = before
     return rows, pictures
+
+
+def _wishes(layout: Layout) -> list[str]:
+    """A note where the storyboard asked for another picture."""
+    if not layout.anew:
+        return []
+    clips = text.named(sorted(layout.anew))
+    return [f"the storyboard asks for another picture in {clips}, so changes are counted anew from "
+            "there"]
 
 
 def _misfit(given: Layout, frames: int, source: Source) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import chain
+from ..storyboard import LOOP, Storyboard, StoryboardError, parse
 from ..untrusted import is_name
 from ..variants import CLIP_FRAMES, VARIANTS, Variant
 
@@ -28,6 +29,8 @@ class Layout:
     `origin`    how this is known
     `seams`     False: nothing is known, and the video is only cut into sections of `size` frames
     `variant`   of SVI, if one made the video
+    `cuts`, `anew`  clips before which the user asked for a cut, and those from which on the picture
+                may be another one because of that, or of an image: changes are counted anew there
     """
 
     size: int
@@ -36,6 +39,8 @@ class Layout:
     origin: str
     seams: bool = True
     variant: Variant | None = None
+    cuts: frozenset[int] = frozenset()
+    anew: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, variant: Variant, origin: str = "") -> Layout:
@@ -64,6 +69,10 @@ class Layout:
     @property
     def noun(self) -> str:
         return "clip" if self.seams else "section"
+
+    def first(self, clip: int) -> int:
+        """The clip that `clip` is compared with: the first since changes are counted anew."""
+        return max((at for at in self.anew if at <= clip), default=0)
 
     def start(self, clip: int) -> int:
         """The first frame that the video shows of clip `clip`."""
@@ -112,6 +121,21 @@ def reference_of(video: Path, settings: Mapping[str, Any]) -> Path | None:
     return path if run and path.is_file() and not path.is_symlink() else None
 
 
+def _with_wishes(layout: Layout, settings: Mapping[str, Any], clips: int) -> Layout:
+    """With the cuts and images that the video's storyboard asked for."""
+    custom = settings.get("custom_settings")
+    text = custom.get("svi_storyboard") if isinstance(custom, Mapping) else None
+    try:
+        board = parse(text) if isinstance(text, str) and text != "auto" else Storyboard()
+    except StoryboardError:  # anybody may have written it
+        return layout
+    cuts, ends, images = (frozenset(clip for clip in range(1, clips) if asks(clip)) for asks in (
+        lambda clip: board.row(clip).new_shot,
+        lambda clip: any(board.row(at).end_image not in ("", LOOP) for at in (clip - 1, clip)),
+        lambda clip: board.row(clip).reference != board.row(clip - 1).reference))
+    return replace(layout, cuts=cuts, anew=cuts | ends | images)
+
+
 def of_settings(settings: Mapping[str, Any], frames: int) -> Layout:
     """The layout of a video of `frames` frames by the settings that WanGP wrote into it."""
     unknown = "clip boundaries are unknown"
@@ -135,4 +159,4 @@ def of_settings(settings: Mapping[str, Any], frames: int) -> Layout:
         return Layout.sections(f"{unknown}: the video's settings say {clips} clips of "
                                f"{variant.title}, {whole} frames, but it has {frames}; --clips "
                                "tells")
-    return layout
+    return _with_wishes(layout, settings, clips)

@@ -29,7 +29,8 @@ LISTED = 3  #: clips that a sentence names one by one
 class Curve:
     """Something that a viewer can see change over the clips.
 
-    `values`  the change since the first clip, one per clip; `at_seams`: one jump per seam
+    `values`  the change since the first clip, or since the storyboard asks for another picture, one
+              per clip; `at_seams`: one jump per seam, none at a cut that was asked for
     `limits`  the lowest and the highest value that goes unnoticed
     `below`, `above`  what a viewer sees beyond them; `detail` says how much of it
     `frozen`  which values are of clips that stand still, which is visible whatever the value
@@ -68,15 +69,17 @@ class Curve:
 def curves(report: Report) -> list[Curve]:
     """What a viewer can see change, the worst first: frozen clips, or else what changes most."""
     lab = np.stack([_series(report, name) for name in ("lightness", "a", "b")], 1)
-    shift = np.linalg.norm(lab - lab[0], axis=1)
+    since = _since(report, len(lab))
+    change = lab - lab[since]
+    shift = np.linalg.norm(change, axis=1)
     chroma = _series(report, "saturation")
     frozen = _frozen(report)
     if frozen and len(report.clips) == 1:
         frozen = [0, 1]  # the start and the end
     found = [
         Curve("Colour shift", "Lab units", (-CLEAR, CLEAR), tuple(shift.tolist()), "",
-              "colours shift", f"the picture gets {_shade(lab[np.argmax(shift)] - lab[0])}"),
-        Curve("Saturation", "Lab units", (-CLEAR, CLEAR), tuple((chroma - chroma[0]).tolist()),
+              "colours shift", f"the picture gets {_shade(change[np.argmax(shift)])}"),
+        Curve("Saturation", "Lab units", (-CLEAR, CLEAR), tuple((chroma - chroma[since]).tolist()),
               "colours fade", "colours intensify"),
         _relative(report, "contrast", -CONTRAST, CONTRAST, "contrast falls", "contrast rises"),
         _relative(report, "sharpness", HALVED, DOUBLED, "the picture softens",
@@ -85,7 +88,8 @@ def curves(report: Report) -> list[Curve]:
                           "motion picks up"), frozen=tuple(frozen)),
     ]
     if report.seams:
-        jumps = [max(seam.pixels.jump, min(seam.colour.jump, JUMP * seam.colour.across / NOTICED))
+        jumps = [0.0 if seam.number in report.layout.cuts else
+                 max(seam.pixels.jump, min(seam.colour.jump, JUMP * seam.colour.across / NOTICED))
                  for seam in report.seams]
         found.append(Curve("Jumps where clips meet", "times the usual step", (-JUMP, JUMP),
                            tuple(jumps), "", "the picture jumps", at_seams=True))
@@ -102,9 +106,14 @@ def _series(report: Report, name: str) -> Floats:
     return np.array(report.medians(name) if len(report.clips) > 1 else ends(report.column(name)))
 
 
+def _since(report: Report, many: int) -> list[int]:
+    """Which value each of so many is compared with."""
+    return [report.layout.first(at) if many == len(report.clips) else 0 for at in range(many)]
+
+
 def _relative(report: Report, name: str, low: float, high: float, below: str, above: str) -> Curve:
     values = _series(report, name) + REPEATED  # so that next to nothing does not count as a change
-    change = 100 * (values / values[:1] - 1)
+    change = 100 * (values / values[_since(report, len(values))] - 1)
     found = Curve(name.capitalize(), "%", (low, high), tuple(change.tolist()), below, above)
     return replace(found, detail=_most(found)) if found.values else found
 
@@ -149,7 +158,8 @@ def _told(report: Report) -> Iterator[tuple[str, str]]:
     for curve in report.curves:
         if curve.visible and not curve.frozen:
             what = curve.above if curve.values[np.argmax(curve.times)] > 0 else curve.below
-            how = "steadily, visibly" if curve.steady and not curve.at_seams else "visibly"
+            steady = curve.steady and not curve.at_seams and not report.layout.anew
+            how = "steadily, visibly" if steady else "visibly"
             detail = curve.detail and f": {curve.detail}"
             yield f"{what} {how} {where(report, curve)}{detail}", f"{what} {where(report, curve)}"
     twice = sum(seam.repeated and seam.pixels.usual >= REPEATED for seam in report.seams)

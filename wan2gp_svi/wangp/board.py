@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import chain, files
 from ..storyboard import LOOP, Row, Storyboard
-from ..text import count, plural
+from ..text import count, named
 from ..untrusted import is_file
 from ..variants import Variant
 from . import visitors
@@ -39,20 +39,20 @@ def obstacles(board: Storyboard, variant: Variant | None, clips: int, continues:
 def _faults(board: Storyboard, clips: int, continues: bool) -> Iterator[str]:
     if board.clips > clips:
         beyond = [clip for clip in board.rows if clip >= clips]
-        yield (f"{_named(beyond)} {'is' if len(beyond) == 1 else 'are'} not in this video, which "
+        yield (f"{named(beyond)} {'is' if len(beyond) == 1 else 'are'} not in this video, which "
                f"has {count(clips, 'clip')}. Add clips, or remove "
                f"{'that row' if len(beyond) == 1 else 'those rows'}.")
     rows, first = board.rows.items(), board.row(0)
     if early := [clip for clip, row in rows if row.end_image == LOOP and clip != clips - 1]:
-        yield (f"{_named(early)} cannot close the loop, because only the last one ends the video. "
+        yield (f"{named(early)} cannot close the loop, because only the last one ends the video. "
                f"Close it in clip {clips} instead.")
     elif continues and board.row(clips - 1).end_image == LOOP:
         yield "a video that continues another cannot be a loop. Start with an image instead."
     if told := [clip for clip, row in rows if commands(row.prompt)]:
-        yield (f"WanGP's commands do not work in the prompt of {_named(told)}. Remove them; for "
+        yield (f"WanGP's commands do not work in the prompt of {named(told)}. Remove them; for "
                "the strength of a LoRA, set \"SVI strength\" or \"accelerator strength\".")
     if off := [clip for clip, row in rows if row.svi_strength == 0 and clip]:
-        yield (f"{_named(off)} would be made without the SVI LoRA, and only clip 1 can be. Set "
+        yield (f"{named(off)} would be made without the SVI LoRA, and only clip 1 can be. Set "
                "\"SVI strength\" above 0.")
     if first.svi_strength == 0 and (continues or first.end_image or first.reference):
         yield ("clip 1 without the SVI LoRA is as WanGP makes it from the start image alone. "
@@ -67,12 +67,12 @@ def _unlike(board: Storyboard, variant: Variant) -> Iterator[str]:
     grey = variant.ref_pad_num == 0 and not variant.pro
     padded = [clip for clip, row in rows if row.reference and not row.new_shot]
     if grey and padded:
-        yield (f"{variant.title} pads with grey, so the reference of {_named(padded)} would have "
+        yield (f"{variant.title} pads with grey, so the reference of {named(padded)} would have "
                "no effect. Remove it, or use SVI-Shot or SVI-2.0.")
     ends = [clip for clip in padded if board.row(clip).end_image]
     if ends and variant.wan == "2.2" and not (grey or variant.pro):  # see `encoding`
         yield (f"before an end image, {variant.title} pads with grey, so the reference of "
-               f"{_named(ends)} would have no effect. Remove it, or the end image.")
+               f"{named(ends)} would have no effect. Remove it, or the end image.")
     if variant.pro and first.reference:
         yield (f"in {variant.title}, clip 1 starts from its reference, which is the start image. "
                "Remove the reference of clip 1, or change the start image.")
@@ -100,17 +100,9 @@ def same_seed(board: Storyboard, clips: int, base: Any = None) -> str:
         if own is not None or known:
             seed = chain.seed(base, clip, board.seed_step) if own is None else own
             found.setdefault(seed, []).append(clip)
-    return next((f"{_named(shared)} have the same seed, {seed}, so they start from the same noise. "
+    return next((f"{named(shared)} have the same seed, {seed}, so they start from the same noise. "
                  "Give each its own, or none." for seed, shared in found.items()
                  if len(shared) > 1), "")
-
-
-def _named(clips: Sequence[int]) -> str:
-    """Clips by their numbers: "clip 3", "clips 3, 4, 5 and 12"."""
-    names = [str(clip + 1) for clip in clips]
-    names[5:-1] = ["..."] if len(names) > 7 else names[5:-1]
-    *first, last = names
-    return f"{plural(len(clips), 'clip')} {', '.join(first)}{' and ' if first else ''}{last}"
 
 
 # ------------------------------------------------------------------------------------------- images
