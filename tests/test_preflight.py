@@ -93,7 +93,7 @@ def test_a_profile_as_shipped_has_nothing_against_it(name):
      "Remove one."),
     (dict(activated_loras=[VARIANTS["2.0-wan22"].loras[0].name]), "wrong-wan",
      "Choose Image2Video 14B of Wan 2.2"),
-    (dict(image_prompt_type="T"), "start-image", "choose Start Video with Image, and add a start"),
+    (dict(image_prompt_type="T"), "start-image", "choose to start with an image, and add"),
     (dict(image_start=None), "start-image", "add a start image (image_start) that is not black"),
     (dict(image_start=[]), "start-image", "add a start image (image_start) that is not black"),
     (dict(image_prompt_type="V", video_source=None), "source-video", "add the video to continue"),
@@ -159,14 +159,14 @@ def test_all_refusals_come_at_once_and_in_one_message():
     ids = [finding.id for finding in check("i2v", PLAIN, impossible).findings]
     assert ids == ["two-variants", "start-image"]
     message = prepare("i2v", PLAIN, asked)
-    assert message.startswith("SVI: choose Start Video with Image")
+    assert message.startswith("SVI: choose to start with an image")
     assert " Remove /duration from the prompt: with" in message
 
 
 def test_a_start_image_is_not_called_a_reference_where_padding_is_grey():
     asked = request(activated_loras=["svi-film-opt-10212025.safetensors"], image_prompt_type="")
     message = prepare("i2v", PLAIN, asked)
-    assert message.startswith("SVI: choose Start Video with Image") and "reference" not in message
+    assert message.startswith("SVI: choose to start with an image") and "reference" not in message
 
 
 def test_the_plan_comes_with_the_findings_and_there_is_none_where_svi_cannot_run_or_is_off():
@@ -1024,7 +1024,7 @@ def test_the_seeds_of_a_file_are_those_of_its_video_or_not_told(saved, capsys):
 def test_a_file_that_cannot_be_svi_ends_with_1(saved, capsys):
     assert run(saved(image_prompt_type="", loras_multipliers="0.5")) == 1
     out = capsys.readouterr().out
-    assert "  error: choose Start Video with Image" in out
+    assert "  error: choose to start with an image" in out
     assert "  warning: svi-shot.safetensors has a strength" in out
     assert run(saved(activated_loras=["svi-shot.safetensors", "svi-tom.safetensors"])) == 1
     assert "settings.json: cannot run.\n  error: two SVI LoRAs" in capsys.readouterr().out

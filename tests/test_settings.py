@@ -202,7 +202,7 @@ def test_the_defaults_of_the_custom_settings_change_nothing():
 def test_wangp_refuses_with_our_sentence_or_its_own():
     check = handler().validate_generative_prompt
     assert check("i2v", None, inputs(image_prompt_type=""),
-                 "a prompt").startswith("SVI: choose Start Video")
+                 "a prompt").startswith("SVI: choose to start")
     assert not check("i2v", None, inputs(), "a prompt")
     own = type("Own", (Handler,),
                {"validate_generative_prompt": staticmethod(lambda *_: "no such prompt")})

@@ -165,7 +165,7 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
     image, video = first_image(inputs.get("image_start")), inputs.get("video_source")
     if not set(prompt_type) & set("SVL") or (
             "S" in prompt_type and "image_start" in inputs and is_blank(image)):
-        choose = "" if "S" in prompt_type else "choose Start Video with Image, and "
+        choose = "" if "S" in prompt_type else "choose to start with an image, and "
         found.append(SettingsError(
             f"{choose}add a start image (image_start) that is not black. To start from text, make "
             "the image first with a text-to-image model of WanGP, such as Qwen Image.",
@@ -184,7 +184,7 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
             "a PNG or a JPEG.", "start-image"))
     if "V" in prompt_type and video is None and "video_source" in inputs:
         found.append(SettingsError(
-            "add the video to continue (video_source), or choose Start Video with Image.",
+            "add the video to continue (video_source), or start with an image.",
             "source-video"))
     elif "V" in prompt_type and _is_missing(video):
         found.append(SettingsError(
