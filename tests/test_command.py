@@ -58,8 +58,8 @@ def svi(store: Store, capsys: pytest.CaptureFixture):
     (["resume"], "is finished: all 3 clips are done. Extend it, or redo it from a clip."),
     (["redo", "--clip", "2"], "Enter a new prompt or a new seed, or both"),
     (["redo", "--clip", "2", "--prompt", " one "], "Enter a new prompt or a new seed, or both"),
-    (["redo", "--clip", "2", "--seed", "-5"], "The seed must be from 0 to 4294967295, not -5."),
-    (["redo", "--clip", "2", "--seed", str(2**32)], "The seed must be from 0 to 4294967295"),
+    (["redo", "--clip", "2", "--seed", "-5"], "The seed must be from 0 to 4,294,967,295, not -5."),
+    (["redo", "--clip", "2", "--seed", str(2**32)], "The seed must be from 0 to 4,294,967,295"),
     (["redo", "--clip", "4", "--seed", "1"], "so it can be redone from clip 2 to 3."),
     (["extend", "--clips", "100000"], "and at most 1,497: a video has up to 1,500 clips, and run"),
 ])
@@ -339,7 +339,7 @@ def test_a_storyboard_is_made_checked_and_shown(svi, tmp_path):
 def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
     run, board = make(store), tmp_path / "board.txt"
     assert svi("storyboard", "--run", run.name)[1].endswith(
-        "has no storyboard: every clip is made as the form says.\n")
+        "has no storyboard: every clip is made with the run's settings.\n")
     board.write_text("[2]\nseed = 5\n", encoding="utf-8")
     code, out, _ = svi("storyboard", str(board), "--run", run.name)
     assert code == 0 and "--process" in out

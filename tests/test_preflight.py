@@ -587,6 +587,9 @@ def test_what_continues_a_video_is_counted_without_it():
     more = dict(image_prompt_type="V", video_source="a.mp4", image_start=None)
     assert line(video_length=81, **more)[0] == "SVI-Shot: 1 clip, 80 more frames, 5.0 s."
     assert line(video_length=162, **more)[0] == "SVI-Shot: 2 clips, 160 more frames, 10.0 s."
+    for asked, told in ((17, "80 more frames instead of 17: 1 whole clip of 81, which shares 1"),
+                        (162, "160 more frames instead of 162: 2 whole clips of 81, each of")):
+        assert said("adjustment", video_length=asked, **more)["frames"].startswith(told)
 
 
 def test_a_loop_has_as_many_frames_as_its_video_everywhere():
@@ -711,10 +714,11 @@ def form(monkeypatch):
 
     def look(loras, frames, was_on="", model="i2v", sound=None, poses=None,
              images=MappingProxyType({"image_start": True}), seed=-1, prompt="one",
-             resolution="832x480", guidance=1.0, run="auto", begins="S"):
+             resolution="832x480", guidance=1.0, run="auto", begins="S", typed=""):
         chosen["svi_run"] = run
         others = [guidance if name == "guidance_scale" else None for name in DECIDING
                   if name not in ("loras_multipliers", "num_inference_steps")]
+        others += [typed, "on" if typed else "off"]
         shown = update({"model_type": model}, was_on, False, images, frames, loras,
                        "1", begins, 0, seed, sound, "A" if model == "multitalk" else "",
                        poses, "V" if model == DANCING else "", resolution, 4, "PW", prompt, *others)
@@ -778,6 +782,14 @@ def test_the_line_in_the_form_knows_the_video_that_was_added(form, tmp_path, sen
     assert "The video long.mp4 lasts 3 min 09 s" in line(long)
     for other in (tmp_path / "other.mp4", uploads / "../long.mp4"):  # nothing is known of these
         assert line(other).endswith("<b>SVI-Shot: 1 clip, 80 more frames, 5.0 s.</b>")
+
+
+def test_the_line_in_the_form_reads_the_prompt_where_it_is_typed(form):
+    """Without WanGP's advanced mode, its own box for the prompt gets it only before a job."""
+    loras = ["svi-shot.safetensors"]
+    assert "Remove /duration" in form(loras, 405, typed="[/duration=5s] a kite")["line"]
+    assert "Remove /duration" not in form(loras, 405, prompt="[/duration=5s]", typed="on")["line"]
+    assert "Remove /duration" in form(loras, 405, prompt="[/duration=5s]", typed="{X}")["line"]
 
 
 def test_the_line_in_the_form_counts_a_dance_and_misses_its_poses(form, tmp_path):

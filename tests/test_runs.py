@@ -249,7 +249,7 @@ def test_a_run_by_its_name_is_refused_where_prompts_of_clips_that_are_there_chan
 @pytest.mark.parametrize(("wish", "said"), [
     ("nobody", "There is no run"), ("{}@1", "a redo starts from clip 2 or later"),
     ("{}@x", "a redo starts from clip 2 or later"),
-    ("{}@9", "so it can be redone from clip 2 to 3"), ("{}", "has 2 finished clips")])
+    ("{}@9", "so it can be redone only from clip 2"), ("{}", "has 2 finished clips")])
 def test_what_cannot_be_is_said(wgp: WanGP, wish: str, said: str):
     wgp.generate(settings("shot", 2))
     assert (not wgp.generate(named(settings("shot", 2), wish.format(wgp.run.name)))
@@ -268,7 +268,9 @@ def before_loading(wgp: WanGP, monkeypatch: pytest.MonkeyPatch) -> Callable[[dic
     ({}, "nobody", "SVI: There is no run 'nobody'"),
     ({}, "{}@1", "a redo starts from clip 2 or later"),
     ({}, "{}@x", "a redo starts from clip 2 or later"),
-    ({}, "{}@9", "has 2 finished clips of 2, so it can be redone from clip 2 to 3"),
+    ({}, "{}@9", "has 2 finished clips of 2, so it can be redone only from clip 2"),
+    ({}, "{}@2", "has exactly these clips already. Enter another prompt or seed"),
+    ({"video_length": 81}, "{}@2", "these settings have 1 clip. Set 162 frames or more"),
     ({}, "{}", "has 2 finished clips. Ask for more frames"),
     ({"seed": 8, "video_length": 243}, "{}", "seed 8 (it has 7)"),
     ({"num_inference_steps": 8, "video_length": 243}, "{}", "num_inference_steps 8 (it has 4)"),

@@ -6,8 +6,9 @@ import json
 import os
 import sys
 from collections import Counter, deque
+from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import av
 import numpy as np
@@ -22,6 +23,7 @@ from wan2gp_svi.runs import video
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import handler, resuming, sound, source_video
 from wan2gp_svi.wangp.check.findings import check
+from wan2gp_svi.wangp.recorder import Recording
 
 
 @pytest.fixture
@@ -84,6 +86,28 @@ def test_a_run_is_extended_rather_than_its_video_continued(wgp: WanGP):
     assert "extend-instead" not in found(continued(other), wgp.folder), "it may be cut"
     wgp.store.remove(run)
     assert "extend-instead" not in found(continued(video), wgp.folder)
+
+
+def test_wangp_looks_at_a_video_again_once_it_has_grown(wgp: WanGP, monkeypatch):
+    """WanGP remembers by its path how long a video is: it would continue a run after clip 1."""
+    lengths = []
+    wangps = ModuleType("shared.utils.utils")
+    wangps._get_video_info_cached = lru_cache(lambda path: len(videos.read(Path(path))))
+    monkeypatch.setitem(sys.modules, "shared.utils.utils", wangps)
+    grow = Recording._grow
+
+    def look(self: Recording, *others: object) -> None:
+        grow(self, *others)
+        if self._video is not None:
+            lengths.append(wangps._get_video_info_cached(str(self._video.path)))
+
+    monkeypatch.setattr(Recording, "_grow", look)
+    assert wgp.generate(settings("shot", 3)) and wgp.run.video is not None
+    assert max(lengths) == lengths[-1] == len(videos.read(wgp.run.video)) == 241
+    assert min(lengths) < 241, "or nothing had to be forgotten"
+    wangps._get_video_info_cached(str(wgp.run.video))
+    handler.prepare("i2v", {}, continued(wgp.run.video))
+    assert not wangps._get_video_info_cached.cache_info().currsize, "another program may add to it"
 
 
 @pytest.fixture(scope="module")

@@ -746,13 +746,14 @@ def test_a_page_that_others_can_open_shows_no_image_of_the_host(tmp_path, monkey
 @pytest.mark.parametrize(("text", "clips", "cards"), [
     ("auto", 0, 0), ("[7]\nseed = 1", 7, 7), ("no storyboard", 5, 5), ("[2]\nseeds = 1", 5, 5)])
 def test_a_text_that_cannot_be_read_can_be_corrected_in_the_desk(text, clips, cards):
-    inputs = {"custom_settings": {"svi_storyboard": text}, "video_length": 400}
+    inputs = {"custom_settings": {"svi_storyboard": text}, "video_length": 400,
+              "prompt": "one\n\ntwo"}
     line = SimpleNamespace(checked=lambda: (Checked(None), inputs), said=lambda *_: ["what is"])
-    staged = desk.of_form(line, (), "one\n\ntwo", 3)
+    staged = desk.of_form(line, (), 3)
     assert staged.starts
     assert (staged.clips, staged.cards, staged.notes) == (clips, cards, ("what is",))
     inputs["video_length"] = "many"
-    assert desk.of_form(line, (), "", 3).clips == (0 if clips == 5 else clips)
+    assert desk.of_form(line, (), 3).clips == (0 if clips == 5 else clips)
 
 
 @pytest.mark.parametrize(("id", "given", "said"), [
@@ -763,7 +764,7 @@ def test_the_desk_says_what_is_added_in_wangps_form(id, given, said):
     plan = Plan(VARIANTS[id], (), sound=id == "talk")
     inputs = {"custom_settings": {}, "video_length": 81, **given}
     line = SimpleNamespace(checked=lambda: (Checked(plan), inputs), said=lambda *_: ["what is"])
-    notes = desk.of_form(line, (), "one", 0).notes
+    notes = desk.of_form(line, (), 0).notes
     assert len(notes) == 1 + bool(said) and said in notes[-1]
 
 
@@ -771,7 +772,7 @@ def test_the_desk_says_what_is_added_in_wangps_form(id, given, said):
 def test_a_start_image_is_for_a_video_that_continues_no_other(kind, starts):
     inputs = {"custom_settings": {}, "video_length": 81, "image_prompt_type": kind}
     line = SimpleNamespace(checked=lambda: (Checked(None), inputs), said=lambda *_: [])
-    assert desk.of_form(line, (), "one", 0).starts == starts
+    assert desk.of_form(line, (), 0).starts == starts
 
 
 def test_the_desk_says_what_becomes_of_a_run_that_was_made_with_other_padding(wgp):
@@ -972,6 +973,17 @@ def test_a_click_on_which_nothing_happens_says_what_to_correct(sitting):
     at.do(at.desk.cards.click, 1)
     assert at.state.chosen == 1 and at.state.board.row(0).seed == 7
     assert at.do(at.desk.generate.click)[at.desk.fault] == "" and len(at.gradio.said) == 8
+
+
+def test_the_editor_says_whose_values_a_clip_has(sitting, wgp):
+    at = sitting("[2]\nprompt = two")
+    shown = at.do(at.desk.cards.click, 1)
+    hints = [shown[box]["placeholder"] for box in at.desk.texts.values()]
+    assert hints == ["as the video", "1 = as the form", "1 = as the form", *["as the form"] * 3]
+    assert wgp.generate(settings("shot", 2))
+    shown = at.desk._values(desk.of_run(wgp.run, 0), wgp.run)
+    hints = [shown[box]["placeholder"] for box in at.desk.texts.values()]
+    assert hints == ["as the video", "1 = as the run", "1 = as the run", *["as the run"] * 3]
 
 
 def test_what_cannot_be_stays_in_the_editor_until_something_else_is_shown(sitting, monkeypatch):

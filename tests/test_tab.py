@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -30,6 +31,7 @@ from wan2gp_svi.drift import DriftError
 from wan2gp_svi.install import Refused, loras
 from wan2gp_svi.runs.record import About, Clip, StoreError
 from wan2gp_svi.runs.state import (
+    State,
     ask_to_stop,
     in_words,
     is_empty,
@@ -41,6 +43,7 @@ from wan2gp_svi.runs.state import (
 )
 from wan2gp_svi.runs.store import STOP, STOPPING, Run, Store
 from wan2gp_svi.storyboard import parse
+from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import resuming, sound, stop_button, visitors
 from wan2gp_svi.wangp.check import telling
 from wan2gp_svi.wangp.form import SettingsError
@@ -108,6 +111,33 @@ def test_a_row_says_what_a_run_is(store: Store):
     assert "### &#60;my&#62; storm: run" in view.summary(view.look(store.find(run.name)))
     rename(run, "")
     assert f"<b>{run.name}</b>" in view.card(view.look(run))
+
+
+def test_an_aborted_run_has_given_up_the_last_frames_of_its_last_clip(store: Store):
+    """A clip has them only if it was to be the last one."""
+    for variant, tail, seconds in (("2.0", 0, "9.5 s"), ("2.0", 5, "9.8 s"),
+                                   ("2.0-wan22", 0, "10.1 s")):
+        run = make(store, 0, variant=variant, settings={
+            **SETTINGS, "sliding_window_overlap": VARIANTS[variant].overlap})
+        for number in range(2):
+            piece, last = run.path(number, ".mp4"), number == 1
+            piece.write_bytes(b"a video")
+            (end := run.path(number, "-tail.mp4")).write_bytes(b"its end")
+            run.add(Clip(number, "one", 7, 76, tail * last), [piece, end] if tail * last else
+                    [piece], {"m": torch.zeros(1)})
+        assert f"2 of 4 clips, {seconds}" in view.card(view.look(run)), (variant, tail)
+
+
+def test_a_run_that_is_to_stop_announces_no_later_clip(store: Store):
+    run = make(store, 2)
+    for number in range(2):
+        run.record(replace(run.done()[number], seconds=30.0))
+    told = partial(in_words, run, State.RUNNING, run.done())
+    assert re.fullmatch(r"running: clip 3 of 4, about [56]\d s left", told())
+    (run.folder / STOP).touch()
+    assert re.fullmatch(r"running: clip 3 of 4, then it stops, about (2\d|30) s left", told())
+    (run.folder / STOP).replace(run.folder / STOPPING)
+    assert told() == "running: its last clip for now is made, and is being saved"
 
 
 def test_what_continues_a_video_is_counted_without_it(store: Store):
@@ -384,10 +414,11 @@ def test_a_row_has_the_time_by_which_the_list_is_sorted(store: Store):
     (3, "99", "Clip 3 gets the seed 183: 99, and 42 more for each clip before it."),
     (4, "99", "Clip 4 gets the seed 99."),  # the storyboard's
     (4, "", "Clip 4 gets the seed 5."),
+    (5, "", ""), (99, "7", ""),  # it cannot be redone from there
     (2, "abc", ""), (2, "1.5", ""), (2, "-1", ""), (2, str(2**32), ""), (1, "9", ""),
     (None, "9", ""), (2.5, "9", ""), (float("nan"), "9", ""), (2, "inf", "")])
 def test_the_tab_says_which_seed_a_redone_clip_gets(store: Store, clip, entered, said: str):
-    run = make(store, settings={
+    run = make(store, 3, settings={
         **SETTINGS, "custom_settings": {"svi_storyboard": "[4]\nseed = 5"}})
     assert view.seed_said(run, clip, entered) == said
 
@@ -572,7 +603,7 @@ def test_settings_to_go_on(store: Store):
     (lambda run: actions.extend(run, 100_000, ""), "a video has up to 1,500 clips, and run"),
     (lambda run: run.change(replace(run.about, clips=1500)) or actions.extend(run, 1, ""),
      "has 1,500 clips, the most that a video can have. To go on, continue its video"),
-    (lambda run: actions.redo(run, 2, "", str(2**32)), "the seed must be from 0 to 4294967295"),
+    (lambda run: actions.redo(run, 2, "", str(2**32)), "the seed must be from 0 to 4,294,967,295"),
     (lambda run: resuming.redone(run, 2, "two", 7), "the clips would be the same"),
     (lambda run: resuming.redone(run, 2, seed=-5), "the seed must be from 0"),
     (lambda run: actions.extend(run, 1.5, ""), "the number of clips must be a whole number"),
@@ -739,6 +770,8 @@ def test_a_name_is_saved_and_that_of_a_running_run_is_refused_in_a_toast(
     monkeypatch.setattr(helpers.gr, "Textbox", lambda lines=1, buttons=(), **_: None, raising=False)
     save = run_panel.RunPanel(made).rename.click.call_args.args[0]
     run = make(store)
+    assert save(run.name, "x" * 61) == "skip"
+    assert shown.pop() == "A name has up to 60 characters, and this one 61. Shorten it."
     save(run.name, "the storm")
     assert store.open(run.name).about.label == "the storm" and not shown
     release = run.lock()
@@ -804,6 +837,8 @@ def test_a_new_video_keeps_a_model_that_fits_and_else_has_its_profiles(
     ({"prompt": "", "image_start": [(Image.new("RGB", (8, 8), "red"), None)]},
      "Write a prompt, and press Generate."),
     ({"prompt": "a boat", "image_start": [Image.new("RGB", (8, 8), "red")]}, "Press Generate."),
+    ({"prompt": "a boat", "image_start": [Image.new("RGB", (8, 8), "red")] * 2},
+     "Remove all start images but one, and press Generate."),
     ({"prompt": "a boat", "activated_loras": ["svi-talk.safetensors"]},
      "Add a start image, add a sound, and press Generate."),
     ({"activated_loras": ["svi-dance.safetensors"]},

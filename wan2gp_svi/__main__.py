@@ -347,7 +347,7 @@ def _storyboard(options: argparse.Namespace) -> None:
     elif text := storyboard.write(board):
         print(text, end="")
     else:
-        print(f"Run {options.run} has no storyboard: every clip is made as the form says.")
+        print(f"Run {options.run} has no storyboard: every clip is made with the run's settings.")
 
 
 def _text(path: Path) -> str:

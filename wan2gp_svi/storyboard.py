@@ -221,7 +221,10 @@ def _sections(text: str) -> dict[str, dict[str, list[str]]]:
         elif not found and line[0] != "[":
             raise StoryboardError(f"line {number} of the storyboard belongs to no clip. Put the "
                                   "clip before it, such as [1]")
-        elif line[0] == "[" or not (split := _NAMED.fullmatch(line)):
+        elif line[0] == "[":
+            raise StoryboardError(f"line {number} of the storyboard cannot be read. Write a clip "
+                                  "in a line of its own: [3], or [3-5] for several")
+        elif not (split := _NAMED.fullmatch(line)):
             raise StoryboardError(f"line {number} of the storyboard cannot be read. Write it as "
                                   "NAME = VALUE, such as seed = 7")
         else:

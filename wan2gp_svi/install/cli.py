@@ -124,7 +124,7 @@ def _run(wangp: Path, options: argparse.Namespace, distribution: Distribution) -
     if options.uninstall:
         _uninstalled(wangp, plan, again, options.dry_run)
     else:
-        _installed(wangp, distribution, plan, options.dry_run)
+        _installed(wangp, distribution, plan, options.dry_run, bool(options.download))
     wanted = loras.downloads(wangp, options.download, options.lora_dir)
     if options.dry_run:
         for file in wanted:
@@ -148,11 +148,14 @@ def _replace_old(wangp: Path, dry: bool) -> bool:
     return True
 
 
-def _installed(wangp: Path, distribution: Distribution, plan: Plan, dry: bool) -> None:
+def _installed(wangp: Path, distribution: Distribution, plan: Plan, dry: bool, more: bool
+               ) -> None:
+    """`more`: something is left to do."""
     _kept(plan.kept, "Kept, because you edited it (to get the new one, rename or delete it and "
                      "install again)")
     if not plan.changes:
-        print(f"Nothing to do: {NAME} {distribution.release} is installed and complete.")
+        start = "" if more else "Nothing to do: "
+        print(f"{start}{NAME} {distribution.release} is installed and complete.")
     if dry or not plan.changes:
         return
     patches = read_series(distribution.patches)

@@ -32,6 +32,8 @@ def find(given: str | None, home: Path, here: Path) -> Path:
     """
     if given is not None:
         folder = Path(given or ".").expanduser()
+        if folder.name == "wgp.py" and os.path.isfile(folder):  # noqa: PTH113
+            folder = folder.parent
         missing = _missing(folder)
         inside = _in(folder) if missing else []
         if missing and not inside:

@@ -74,21 +74,26 @@ def clips_in_words(run: Run, state: State, done: Sequence[Clip]) -> str:
 
 
 def _progress(run: Run, done: Sequence[Clip]) -> str:
+    if is_stopping(run):
+        return "its last clip for now is made, and is being saved"
     number, clips = len(done) + 1, run.about.clips
     if number > clips:  # an extension that is just about to begin
         return f"clip {number}"
-    left = seconds_left(run, done)
-    return f"clip {number} of {clips}" + (f", about {roughly(left)} left" if left else "")
+    left, stops = seconds_left(run, done), stop_is_asked(run) and number < clips
+    return (f"clip {number} of {clips}" + (", then it stops" if stops else "")
+            + (f", about {roughly(left)} left" if left else ""))
 
 
 def seconds_left(run: Run, done: Sequence[Clip]) -> float | None:
-    """How long the clips to come take, by those that are `done`; None if these do not say."""
+    """How long the clips to come take, by those that are `done`; None if these do not say. One that
+    is to stop has the current clip left."""
     each = seconds_a_clip(done)
     if each is None:
         return None
     begun = (run.folder / "run.json").stat().st_mtime  # written as each clip begins
     passed = min(time.time() - begun, each)  # a clip that takes longer than usual
-    return max(0.0, each * (run.about.clips - len(done)) - passed)
+    clips = 1 if stop_is_asked(run) else run.about.clips - len(done)
+    return max(0.0, each * clips - passed)
 
 
 def seconds_a_clip(done: Sequence[Clip]) -> float | None:
@@ -101,6 +106,9 @@ def rename(run: Run, label: str) -> None:
     """Gives a run the user's own name; an empty one removes it. Raises StoreError."""
     if is_running(run):  # the program that makes it writes the record, too
         raise StoreError(f"run {run.name} is running. Name it when it is finished")
+    if len(label := " ".join(label.split())) > _LONGEST_LABEL:
+        raise StoreError(f"a name has up to {_LONGEST_LABEL} characters, and this one "
+                         f"{len(label):,}. Shorten it")
     record = run.folder / "run.json"
     seen = record.stat()
     run.change(replace(run.about, label=cut(label, _LONGEST_LABEL)))

@@ -43,7 +43,7 @@ def _faults(board: Storyboard, clips: int, continues: bool) -> Iterator[str]:
                f"has {count(clips, 'clip')}. Add clips, or remove "
                f"{'that row' if len(beyond) == 1 else 'those rows'}.")
     rows, first = board.rows.items(), board.row(0)
-    if early := [clip for clip, row in rows if row.end_image == LOOP and clip != clips - 1]:
+    if early := [clip for clip, row in rows if row.end_image == LOOP and clip < clips - 1]:
         yield (f"{named(early)} cannot close the loop, because only the last one ends the video. "
                f"Close it in clip {clips} instead.")
     elif continues and board.row(clips - 1).end_image == LOOP:

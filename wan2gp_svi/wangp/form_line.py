@@ -40,6 +40,9 @@ _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
              "num_inference_steps": "num_inference_steps",
              "multi_prompts_gen_type": "multi_prompts_gen_type", "prompt": "prompt"}
 _SETTINGS |= {name: name for name in DECIDING if name not in _SETTINGS}
+# where the prompt is typed unless the form is in its advanced mode, and whether it is
+_WIZARD = ("wizard_prompt", "wizard_prompt_activated_var")
+_SETTINGS |= {name: name for name in _WIZARD}
 _ADDED = ("image_start", "image_end", "video_source")  # media that are taken as the page sends them
 COMPONENTS = ("tab_id", "main", "state", "generate_btn", "number_frames_row",
               "image_prompt_type_radio", "custom_settings_rows", "sliding_window_overlap",
@@ -216,6 +219,9 @@ class FormLine:
                 values: Sequence[Any]) -> dict[str, Any]:
         named = zip(self._settings, values, strict=True)
         inputs = {_SETTINGS.get(name, name): value for name, value in named}
+        typed, active = (inputs.pop(name, None) for name in _WIZARD)
+        if active == "on" and "{" not in str(typed):  # else WanGP fills in variables
+            inputs["prompt"] = typed
         collect = self._wgp.get("collect_custom_settings_from_inputs")
         chosen = (collect(model_def, dict(inputs))[0] or {}) if callable(collect) else {}
         given = {name: added[name] or None for name in _ADDED

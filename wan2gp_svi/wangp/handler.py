@@ -112,6 +112,8 @@ def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, A
             show: Callable[[list[Finding]], None] = tell) -> str:
     """Sets WanGP's settings for SVI, in place -> an error for the user, or "". `show` gets other
     findings; by default, it puts them into the log and onto the page."""
+    if source_video.continues(inputs):  # another program may have made a run longer
+        source_video.forget()
     checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
                     running_loras(architecture), running_addresses(), running_limits())
     if checked.errors:

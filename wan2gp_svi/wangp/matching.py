@@ -25,6 +25,7 @@ from ..runs.state import State, is_empty, is_running, reason
 from ..runs.store import FOLDER, Run, Store
 from ..storyboard import same_clips
 from ..text import count, cut, sentence
+from ..variants import CLIP_FRAMES
 from . import board, pose_video, sound
 from .form import AUTO, DECIDING, NEW, STORYBOARD, SettingsError
 from .frames import to_uint8
@@ -123,7 +124,8 @@ def others_after(run: Run) -> int:
                  if one.holds_lock and one.run.folder == run.folder), 0)
 
 
-def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope) -> None:
+def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope,
+                    prompts: Sequence[str]) -> None:
     """Before the model is loaded: whether the run that the user names can be resumed or redone, as
     far as the settings tell; `begin` compares the rest. Raises SettingsError."""
     try:
@@ -139,7 +141,15 @@ def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope) -
         if any(one.run.folder == run.folder for one in _recordings if one.holds_lock):
             return  # its clips are not all made yet
         run.lock()()
-        _check_clips(run, plan.requested_run, clips_of(plan, inputs))
+        clips, name = clips_of(plan, inputs), plan.requested_run
+        _check_clips(run, name, clips)
+        if "@" in name and not inputs.get("prompt_enhancer"):
+            keep, done = int(name.partition("@")[2]) - 1, run.done()
+            alike, now = _in_lines(run), _as_now(run, plan, inputs, prompts, heard)
+            if (len(done) >= max(clips, keep + 1)
+                    and (now.asks, seed) == (run.about.asks, run.about.seed)
+                    and _prompts_fit(alike, done[keep:], now)):
+                raise _made_already(run)
     except MediaError:  # which has a finding of its own
         return
     except StoreError as error:
@@ -285,15 +295,11 @@ def unasked(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope, prompts: 
     the settings tell; of the newest runs. None if there is none."""
     if plan.requested_run != AUTO or _pixels(first_image(inputs.get("image_start"))) is None:
         return None
-    seed, clips = int(inputs.get("seed") or 0), clips_of(plan, inputs)
-    asked, asks = list(map(_in_line, prompts)) or [""], board.keys(plan.board)
+    seed = int(inputs.get("seed") or 0)
     heard = list(sound.find(sound.given(inputs)).heard) if plan.sound else []
-    repeat = max(1, min(plan.variant.prompt_repeat, clips // len(asked)))
     for run in islice(Store(outputs / FOLDER).runs(), NEWEST):
-        had, kept = run.about, run.about.settings
-        about = replace(had, seed=seed, clips=clips, asked=asked, repeat=repeat, sound=heard,
-                        asks=asks)
-        alike = Run(run.folder, replace(had, asked=list(map(_in_line, had.asked))))
+        had, kept, alike = run.about, run.about.settings, _in_lines(run)
+        about = replace(_as_now(run, plan, inputs, prompts, heard), seed=seed)
         if (all(inputs.get(name) == kept.get(name) for name in ("model_type", "resolution"))
                 and _lora_names(inputs) == _lora_names(kept)
                 and _lacks_clips(alike, about, seed < 0)
@@ -301,6 +307,20 @@ def unasked(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope, prompts: 
                 and not is_running(run)):
             return run
     return None
+
+
+def _as_now(run: Run, plan: Plan, inputs: _Scope, prompts: Sequence[str], heard: list[str]
+            ) -> About:
+    """A run's record with what is asked for now, as far as the settings tell, but for its seed."""
+    clips, asked = clips_of(plan, inputs), list(map(_in_line, prompts)) or [""]
+    repeat = max(1, min(plan.variant.prompt_repeat, clips // len(asked)))
+    return replace(run.about, clips=clips, asked=asked, repeat=repeat, sound=heard,
+                   asks=board.keys(plan.board))
+
+
+def _in_lines(run: Run) -> Run:
+    """A run whose prompts are in one line each, as `_as_now` has them."""
+    return Run(run.folder, replace(run.about, asked=list(map(_in_line, run.about.asked))))
 
 
 def _in_line(prompt: str) -> str:
@@ -320,12 +340,11 @@ def _named(store: Store, wish: str, about: About, random: bool) -> Run:
     run = store.find(name)
     _check_settings(run, wish, about.decides, run.about.seed if random else about.seed)
     _check_made(run, wish, about.sound, about.asks)
-    if clip.isdecimal() and int(clip) > 1:
+    _check_clips(run, wish, about.clips)
+    if clip:
         begun = _begun_redo(store, run, int(clip) - 1, about)
         if begun is not None:
             return begun
-    _check_clips(run, wish, about.clips)
-    if clip:
         keep = int(clip) - 1
         return store.fork(run, keep, replace(about, base=(run.name, keep), ended=""))
     if not _prompts_fit(run, run.done(), about):
@@ -373,7 +392,12 @@ def _check_clips(run: Run, wish: str, clips: int) -> None:
     if "@" in wish:
         if not clip.isdecimal() or int(clip) < 2:
             raise StoreError(f"\"SVI run\" is {wish}, but a redo starts from clip 2 or later")
-        return check_redo(run, int(clip), len(run.done()) + 1)
+        first, done = int(clip), len(run.done())
+        check_redo(run, first, min(done + 1, max(run.about.clips, clips)))
+        if first > clips:
+            raise StoreError(f"\"SVI run\" is {wish}, but these settings have "
+                             f"{count(clips, 'clip')}. Set {CLIP_FRAMES * first:,} frames or more")
+        return
     done = len(run.done())
     if not done:
         raise StoreError(f"no clip of run {run.name} is finished. Set \"SVI run\" to auto, and "
@@ -383,6 +407,11 @@ def _check_clips(run: Run, wish: str, clips: int) -> None:
             f"run {run.name} has {count(done, 'finished clip')}. Ask for more frames to "
             f"extend it, write {run.name}@K to redo it from clip K, or clear \"SVI run\" to start "
             "over")
+
+
+def _made_already(run: Run) -> StoreError:
+    return StoreError(f"run {run.name} has exactly these clips already. Enter another prompt or "
+                      "seed, or set \"SVI run\" to auto for a new video")
 
 
 def _begun_redo(store: Store, run: Run, keep: int, about: About) -> Run | None:
@@ -400,9 +429,7 @@ def _begun_redo(store: Store, run: Run, keep: int, about: About) -> Run | None:
             continue
         if len(done) >= max(about.clips, keep + 1) and (had.prompts, had.asks) == (
                 about.prompts, about.asks):
-            raise StoreError(
-                f"run {other.name} has exactly these clips already. Enter another prompt or seed, "
-                "or set \"SVI run\" to auto for a new video")
+            raise _made_already(other)
         if redone and had.ended != State.FINISHED and len(done) <= about.clips:
             return other
     return None

@@ -14,7 +14,7 @@ from typing import Any
 from .. import chain
 from ..chain import MAX_CLIPS
 from ..storyboard import LOOP, Storyboard
-from ..text import count, plural
+from ..text import count, duration, plural
 from ..untrusted import is_file
 from ..variants import CLIP_FRAMES, VARIANTS, Variant, identify, noise
 from . import board, pose_video, sound
@@ -84,7 +84,7 @@ class Plan:
         frames = self.frames(clips, more)
         files = ", ".join(file_name(name) for name in self.loras) or "no SVI LoRA"
         return (f"{self.variant.title} ({files}): {count(clips, 'clip')} of {CLIP_FRAMES} frames, "
-                f"{count(frames, 'more frame' if more else 'frame')}, {frames / fps:.1f} s.")
+                f"{count(frames, 'more frame' if more else 'frame')}, {duration(frames / fps)}.")
 
     @property
     def padding(self) -> str:

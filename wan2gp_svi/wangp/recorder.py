@@ -32,7 +32,7 @@ from ..runs.store import STOP, STOPPING, Run, room, room_beside
 from ..runs.video import GrowingVideo, VideoError, count_frames, holds, join
 from ..text import count, size
 from ..variants import CLIP_FRAMES, VARIANTS, Variant
-from . import sound
+from . import sound, source_video
 from .clip import Video
 from .form import SettingsError
 from .frames import smallest, to_uint8
@@ -378,8 +378,10 @@ class Recording:
         if not self.clips or video is None:
             return
         before = video.path
-        if video.grow(self._shown_pieces(), final) and send_cmd is not None:
-            send_cmd("output")
+        if video.grow(self._shown_pieces(), final):
+            source_video.forget()
+            if send_cmd is not None:
+                send_cmd("output")
         if video.path != before:
             self._change(replace(self.run.about, video=str(video.path)))
 

@@ -9,12 +9,14 @@ import contextlib
 import filecmp
 import itertools
 import json
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .. import files
@@ -32,7 +34,18 @@ FOLDER = "svi_sources"  #: beside the runs' folder: the ends of videos that are 
 _END = 81  # frames of such an end: a clip starts from the last ones
 _CODECS = {"264": "h264", "265": "hevc"}  # WanGP's -> FFmpeg's
 _NAMES = {"h264": "H.264", "hevc": "H.265"}
+_PROBES = ("shared.utils.utils", "shared.utils.video_decode")  # WanGP's, which look at videos
+_Cached = type(lru_cache(lambda: None))
 _FORMATS = "mov,matroska,avi,mpegts,asf,flv,ogg"
+
+
+def forget() -> None:
+    """Has WanGP look at videos again. It remembers by its path how long a video is, and the video
+    of a run grows: continued, all but its first clips would be lost."""
+    for name in _PROBES:
+        for function in [*vars(sys.modules.get(name, ModuleType(name))).values()]:
+            if isinstance(function, _Cached):
+                function.cache_clear()
 
 
 def continues(inputs: Mapping[str, Any]) -> bool:

@@ -142,7 +142,8 @@ def _unfit_run(request: Request, outputs: Path) -> Iterator[Finding]:
     from .. import matching  # loads torch, which WanGP has and the check of a file can do without
 
     try:
-        matching.check_requested(outputs, request.plan, request.inputs, request.server)
+        matching.check_requested(outputs, request.plan, request.inputs, request.server,
+                                 request.prompts)
     except SettingsError as error:
         yield Finding("error", error.id, str(error))
 
@@ -236,8 +237,15 @@ def _adjustments(request: Request) -> Iterator[Finding]:
                if (inputs[name] or 0) != (wanted[name] or 0)}
 
     frames = planning.frames_of(request.plan, inputs)
-    if "video_length" in changed and frames != inputs["video_length"]:
-        clips = count(planning.clips_of(request.plan, inputs), "whole clip")
+    number = planning.clips_of(request.plan, inputs)
+    if "video_length" in changed and frames != inputs["video_length"] and request.continues:
+        each = "which" if number == 1 else "each of which"
+        yield Finding("adjustment", "frames", (
+            f"{request.plan.frames(number, True)} more frames instead of {inputs['video_length']}: "
+            f"{count(number, 'whole clip')} of {CLIP_FRAMES}, {each} shares {overlap} with what is "
+            "before it."))
+    elif "video_length" in changed and frames != inputs["video_length"]:
+        clips = count(number, "whole clip")
         of = ("sound" if request.plan.sound else "pose video"
               if request.variant.poses and pose_video.is_capped(inputs) else "")
         why = f", as long as the {of}" if of else ""

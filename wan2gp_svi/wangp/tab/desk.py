@@ -54,10 +54,10 @@ CONCURRENCY = "svi_desk"  # its events one by one, or a late answer would take b
 IMAGES = "svi_images"  #: beside the runs' folder: images that were added to a storyboard
 MOST_CARDS = 200  # a browser takes seconds for thousands
 _TEXTS = {  # fields of a row that are typed: label, placeholder
-    "seed": ("Seed", "as the video"), "svi_strength": ("SVI strength", "1 = as the form"),
-    "accelerator_strength": ("Accelerator strength", "1 = as the form"),
-    "guidance": ("Guidance", "as the form"),
-    "steps": ("Steps", "as the form"), "motion": ("Motion", "as the form"),
+    "seed": ("Seed", "as the video"), "svi_strength": ("SVI strength", "1 = as the {}"),
+    "accelerator_strength": ("Accelerator strength", "1 = as the {}"),
+    "guidance": ("Guidance", "as the {}"),
+    "steps": ("Steps", "as the {}"), "motion": ("Motion", "as the {}"),
 }
 NOTHING, IMPOSSIBLE = "Nothing to make", "Cannot be made now"  #: what a button says of a run
 _TILE = ("width:112px;height:72px;border-radius:4px;display:flex;align-items:center;"
@@ -114,7 +114,7 @@ class Staged:
         return replace(self, chosen=max(0, min(clip, self.cards - 1)))
 
 
-def of_form(line: FormLine, values: tuple[Any, ...], prompt: Any, chosen: int) -> Staged | None:
+def of_form(line: FormLine, values: tuple[Any, ...], chosen: int) -> Staged | None:
     """The storyboard of WanGP's form; None for a model without SVI's settings."""
     found = line.checked(*values)
     if found is None:
@@ -122,7 +122,7 @@ def of_form(line: FormLine, values: tuple[Any, ...], prompt: Any, chosen: int) -
     checked, inputs = found
     text = str(inputs["custom_settings"].get(STORYBOARD) or "")
     text = "" if text.strip().lower() == AUTO else text
-    asked, plan = paragraphs(str(prompt or "")) or [""], checked.plan
+    asked, plan = paragraphs(str(inputs.get("prompt") or "")) or [""], checked.plan
     if plan is None:
         try:
             clips = parse(text).clips
@@ -227,7 +227,7 @@ class Desk:
 
     def __init__(self, tab: Any, line: FormLine):
         self.tab, self.line = tab, line
-        self.prompt, self.gallery = map(line.components.get, ("prompt", "image_start"))
+        self.gallery = line.components.get("image_start")
         with gr.Accordion("Storyboard: what each clip gets", open=False,
                           elem_id="svi_desk") as self.part:
             self.state = gr.State(None)
@@ -274,8 +274,9 @@ class Desk:
         fields = [*_TEXTS.items()]
         for three in (fields[:3], fields[3:]):  # labels on one line each
             with gr.Row():
-                self.texts |= {name: gr.Textbox(label=label, placeholder=empty, min_width=110,
-                                                max_lines=1, elem_id=f"svi_row_{name}")
+                self.texts |= {name: gr.Textbox(label=label, placeholder=empty.format("form"),
+                                                min_width=110, max_lines=1,
+                                                elem_id=f"svi_row_{name}")
                                for name, (label, empty) in three}
         with gr.Row():
             self.pictures = {name: gr.Image(label=label, type="filepath", sources=["upload"],
@@ -308,7 +309,7 @@ class Desk:
     # ---------------------------------------------------------------------------------- the events
 
     def _connect(self) -> None:
-        form = [*self.line.inputs, *([self.prompt] if self.prompt is not None else [])]
+        form = self.line.inputs
         self.inputs = [self.state, *form]  #: of `shown`
         quiet = {"concurrency_id": CONCURRENCY}
         row = [self.state, self.stamp, self.row_prompt, *self.texts.values(), self.new_shot]
@@ -405,7 +406,7 @@ class Desk:
                 run = self.tab.store.open(state.run)
                 return self._again(state, noted(state, run), run)
         chosen = state.chosen if state is not None else 0
-        return self._again(state, self._of_form(chosen, form), None)
+        return self._again(state, of_form(self.line, form, chosen), None)
 
     def _again(self, was: Staged | None, now: Staged | None, run: Run | None) -> dict[Any, Any]:
         """The desk once more. If nothing else was put into it meanwhile, the editor keeps what
@@ -440,12 +441,13 @@ class Desk:
         """WanGP has filled its form: all of the desk is new for a new storyboard, else what is
         edited stays."""
         if state is None:
-            return self._values(self._of_form(0, form), None)
+            return self._values(of_form(self.line, form, 0), None)
         return self._noted(state, state.stamp, *form)
 
     def _noted(self, state: Staged, stamp: str, *form: Any) -> Any:
         """The note and the cards as the form is now; a sound decides how many clips there are."""
-        if state is None or state.run or (now := self._of_form(state.chosen, form)) is None:
+        if state is None or state.run or (
+                now := of_form(self.line, form, state.chosen)) is None:
             return gr.skip()
         # WanGP strips what is entered
         if (now.text.strip(), stamp) != (state.text.strip(), state.stamp):
@@ -457,10 +459,6 @@ class Desk:
             values |= {self.count: str(now.clips), self.title: _title(now), self.drop: _drop(now),
                        self.row_prompt: gr.update(placeholder=_default_prompt(now))}
         return values
-
-    def _of_form(self, chosen: int, form: tuple[Any, ...]) -> Staged | None:
-        values, prompt = (form[:-1], form[-1]) if self.prompt is not None else (form, "")
-        return of_form(self.line, values, prompt, chosen)
 
     def of_run(self, name: str) -> dict[Any, Any]:
         """The desk about a run. Raises StoreError."""
@@ -495,7 +493,8 @@ class Desk:
             self.remake: gr.update(visible=run_there, interactive=bool(staged.action),
                                    value=staged.action or staged.idle),
             self.to_form: gr.update(visible=run_there), self.drop: _drop(staged),
-            **{box: in_text(getattr(row, name)) for name, box in self.texts.items()},
+            **{box: gr.update(value=in_text(getattr(row, name)), placeholder=_TEXTS[name][1].format(
+                "run" if run_there else "form")) for name, box in self.texts.items()},
             **{box: view.opened(self._seen(getattr(row, name)))
                for name, box in self.pictures.items()},
         }

@@ -111,7 +111,8 @@ def picked(rows: Sequence[Row], index: Any) -> Row:
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML table that scrolls if it is long."""
     def row(tag: str, cells: Sequence[str]) -> str:
-        start = f"<{tag} style='text-align:left;padding:4px 8px;vertical-align:top'>"
+        start = (f"<{tag} style='text-align:left;padding:4px 8px;vertical-align:top;"
+                 "overflow-wrap:anywhere'>")
         return f"<tr>{''.join(f'{start}{escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
     body = "".join(row("td", cells) for cells in rows)

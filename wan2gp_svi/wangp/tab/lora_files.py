@@ -19,6 +19,7 @@ def create(wgp: Mapping[str, Any]) -> None:
     """`wgp` are the variables of wgp.py."""
     with gr.Accordion("LoRA files", open=False) as part:
         listed = gr.HTML()
+        gr.HTML("<style>#svi_variant input {text-overflow: ellipsis}</style>", padding=False)
         with gr.Row(equal_height=True):
             titles = [(f"{variant.title}: {variant.about}", id) for id, variant in VARIANTS.items()]
             variant = gr.Dropdown(titles, value=next(iter(VARIANTS)), label="Variant", scale=3,

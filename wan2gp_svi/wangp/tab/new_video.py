@@ -80,7 +80,10 @@ def next_steps(wgp: Mapping[str, Any], state: Mapping[str, Any], model: str) -> 
     filled, example = state["all_settings"][model], wgp["get_default_settings"](model).get("prompt")
     variants = filter(None, map(identify, filled.get("activated_loras") or []))
     variant = next(variants, None)
-    steps = ["add a start image"] if is_blank(first_image(filled.get("image_start"))) else []
+    images = filled.get("image_start")
+    steps = (["add a start image"] if is_blank(first_image(images)) else
+             ["remove all start images but one"] if isinstance(images, list) and len(images) > 1
+             else [])
     if variant and variant.talks and not filled.get("audio_guide"):
         steps.append("add a sound")
     if variant and variant.poses and not filled.get("video_guide"):

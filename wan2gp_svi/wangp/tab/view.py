@@ -85,20 +85,21 @@ def look(run: Run) -> Shown:
     return Shown(run, done, state(run, len(done)), video, drift_of(video))
 
 
-def seconds(run: Run, clips: int, board: Storyboard | None = None) -> float:
+def seconds(run: Run, clips: int, board: Storyboard | None = None, short: bool = False) -> float:
     """The length of the video that so many clips make, by the run's own storyboard or another one;
-    of one that they continue, how much longer it gets."""
+    of one that they continue, how much longer it gets. `short`: it lacks the frames that the last
+    clip shares with the next."""
     if not clips:
         return 0.0
     loops = (_board(run) if board is None else board).row(clips - 1).end_image == LOOP
-    shared = _overlap(run) if continues(run.about.settings) else 0
+    shared = _overlap(run) * (continues(run.about.settings) + short)
     return (chain.length(clips, _overlap(run)) - loops - shared) / run.about.fps
 
 
-def length(run: Run, clips: int, board: Storyboard | None = None) -> str:
+def length(run: Run, clips: int, board: Storyboard | None = None, short: bool = False) -> str:
     """The same in words: "10.1 s", or "10 s more" of a video that is continued."""
     more = " more" if continues(run.about.settings) else ""
-    return f"{duration(seconds(run, clips, board))}{more}"
+    return f"{duration(seconds(run, clips, board, short))}{more}"
 
 
 def _overlap(run: Run) -> int:
@@ -177,7 +178,11 @@ def _amount(shown: Shown) -> list[str]:
     """How many clips there are, and the length of the video that they make."""
     clips = clips_in_words(shown.run, shown.state, shown.done)
     noun = plural(max(shown.run.about.clips, len(shown.done)), "clip")
-    return [f"{clips} {noun}", length(shown.run, len(shown.done))] if shown.done else [clips]
+    if not shown.done:
+        return [clips]
+    # one that another was to follow has given up its last frames
+    short = VARIANTS[shown.run.about.variant].keep_new and not shown.done[-1].tail
+    return [f"{clips} {noun}", length(shown.run, len(shown.done), short=short)]
 
 
 def empty(folder: Path) -> str:
@@ -232,7 +237,8 @@ def seed_said(run: Run, clip: Any, entered: Any) -> str:
     text = str(entered or "").strip()
     with contextlib.suppress(StoreError, TypeError, ValueError, OverflowError):
         number, new = int(float(clip)), int(float(text)) if text else None
-        if number == float(clip) > 1 and (new is None or new in SEEDS and new == float(text)):
+        possible = number == float(clip) and 1 < number <= look(run).last_redo
+        if possible and (new is None or new in SEEDS and new == float(text)):
             seed = seed_of(run, number, new)
             step = int(run.about.decides.get("SVI seed step", SEED_STEP))
             why = "" if new in (None, seed) else f": {new}, and {step} more for each clip before it"
