@@ -3,6 +3,7 @@ import the installed package."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,36 @@ def keep_saved(wgp: Any, job: dict[str, Any]) -> None:
         return original(tensor, *args, **kwargs)
 
     wgp.save_video = save_video
+
+
+def continue_a_grown_video(generate: Callable[[dict[str, Any]], Any], job: dict[str, Any]
+                           ) -> dict[str, Any]:
+    """Makes two clips, and continues their video by one. Meanwhile WanGP looks at the video each
+    time that it has grown, as its page does -> the numbers of frames."""
+    import wgp
+
+    from wan2gp_svi.runs.store import FOLDER, Store
+    from wan2gp_svi.runs.video import count_frames
+    from wan2gp_svi.wangp.recorder import Recording
+
+    grow, seen = Recording._grow, []
+
+    def look(self: Any, *others: Any) -> None:
+        grow(self, *others)
+        if self._video is not None:
+            seen.append(wgp.get_video_info(str(self._video.path))[3])
+
+    Recording._grow, Recording.report = look, lambda self, video: None
+    store, frames = Store(Path(job["work"]) / "outputs" / FOLDER), []
+    more: dict[str, Any] = {"video_length": 162}
+    for _ in range(2):
+        result = generate({**job["settings"], **more})
+        assert result.success, [error.message for error in result.errors]
+        video = next(store.runs()).video
+        frames.append(count_frames(video))
+        more = {"video_length": 81, "image_prompt_type": "V", "image_start": None,
+                "video_source": str(video)}
+    return {"seen": seen, "frames": frames}
 
 
 def choose_variant(pipe: Any, task: dict[str, Any]) -> None:

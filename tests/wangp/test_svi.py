@@ -281,6 +281,13 @@ def test_a_short_request_is_one_whole_clip(overridden):
     assert [file["frames"] for file in report["files"]] == [81]
 
 
+def test_a_video_that_wangp_saw_grow_is_continued_as_a_whole(run_wangp, svi):
+    job = {"level": "play", "play": "svi_jobs:continue_a_grown_video", "settings": task(SHOT, 1)}
+    report = run_wangp(svi, job).report
+    assert report["seen"][0] < 161, "WanGP remembers how long a video is"
+    assert report["frames"] == [161, 241]
+
+
 def test_with_svi_off_the_frames_are_those_of_an_unpatched_wangp(overridden, svi, wangp, wangp_copy,
                                                                  run_wangp):
     stock, bare = wangp_copy(wangp), wangp_copy(svi)
