@@ -180,7 +180,9 @@ def write_run(outputs: Path, number: int, id: str, seed: int, clips: int, done: 
                   prompts=prompts, repeat=1, decides={},
                   settings={"sliding_window_overlap": variant.overlap}, ended=ended,
                   video=str(video))
-    turns = torch.arange(81 * done)[None] / 150
+    step, finished = 81 - variant.overlap, ended == State.FINISHED
+    tail = variant.overlap if finished or not variant.keep_new else 0
+    turns = torch.arange(step * done + tail)[None] / 150
     shown = world.render([scene], turns)[0].movedim(0, 1)
     whole = torch.nn.functional.interpolate(shown, SIZE[::-1], mode="bicubic").clamp(-1, 1)
     frames = whole.add(1).mul(127.5).round().to(torch.uint8).movedim(1, -1).contiguous().numpy()
@@ -191,10 +193,11 @@ def write_run(outputs: Path, number: int, id: str, seed: int, clips: int, done: 
                                      {"reference.png": (outputs / "reference.png").read_bytes()})
     (outputs / "reference.png").unlink()
     for clip in range(done):
-        piece = videos.write(run.path(clip, ".mp4"),
-                             frames[81 * clip : 81 * clip + 81 - variant.overlap])
+        pieces = [videos.write(run.path(clip, ".mp4"), frames[step * clip :][:step])]
+        if last := tail if clip == done - 1 else 0:
+            pieces.append(videos.write(run.path(clip, "-tail.mp4"), frames[-last:]))
         prompt = prompts[chain.prompt_index(clip, len(prompts))]
-        run.add(Clip(clip, prompt, chain.seed(1234, clip), 81 - variant.overlap), [piece],
+        run.add(Clip(clip, prompt, chain.seed(1234, clip), step, last), pieces,
                 {"motion_frames": torch.zeros(3, 1, 8, 8)})
     made = datetime.datetime(2026, 11, 26, 10 + number, 15)
     run.change(replace(run.about, made=made.isoformat()))
