@@ -70,6 +70,7 @@ def _words() -> list[str]:
             shown = view.look(run)
             summary = view.summary(shown).replace(run.name, "")
             card = view.card(shown).replace(run.name, "").replace(run.changed[:10], "")
-            texts += [re.sub(r"[\d.]+ \w*B\b|\d\d:\d\d", "", text) for text in (summary, card)]
+            texts += [re.sub(r"[\d.]+ \w*B\b|\d\d:\d\d|svi-[\da-f]+", "", text)
+                      for text in (summary, card)]
             texts += [view.clips_table(shown)]
     return texts

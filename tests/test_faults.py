@@ -39,7 +39,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "from_disk": (recorder.Recording, "from_disk"), "begin": (recorder.Recording, "begin"),
     "joined": (recorder.Recording, "joined"), "save": (recorder.Recording, "save"),
     "saved": (recorder.Recording, "saved"), "encode": (recorder.Recording, "_encode"),
-    "grow": (recorder.Recording, "_grow"), "add": (store.Run, "add"),
+    "grow": (recorder.Recording, "grow"), "add": (store.Run, "add"),
     "to_uint8": (recorder, "to_uint8"), "gallery": (page, "only_once"),
     "progress": (page, "tell_progress"), "matching.begin": (matching, "begin"),
 }
@@ -284,7 +284,7 @@ def test_a_fault_that_stays_keeps_neither_the_run_nor_the_next_job(
         tmp_path: Path, expected: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch):
     wgp = WanGP(tmp_path)
     with monkeypatch.context() as planted:
-        fails(planted, recorder.Recording, "_grow", 2, Planted("a fault"), times=99)
+        fails(planted, recorder.Recording, "grow", 2, Planted("a fault"), times=99)
         assert wgp.generate(settings("film", 3))
         run = wgp.run
         assert is_free(run, 0)

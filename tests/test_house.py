@@ -236,7 +236,7 @@ def test_some_tests_run_without_other_packages(names: tuple[str, ...], options: 
 #: private names of the product that tests may use, and why
 PRIVATE = {
     "test_drift": {"_curve", "_shade"},  # a whole report for each of 50 examples takes minutes
-    "test_faults": {"_encode", "_grow"},  # work beside WanGP's thread, for planting faults
+    "test_faults": {"_encode"},  # work beside WanGP's thread, for planting faults
     "test_install_legacy": {"_ARROW", "_BLOCKS", "_PROFILES"},  # hashes that stand-ins are added to
     "test_selftest": {"_NEEDED"},  # other Pythons than this one
 }

@@ -94,14 +94,14 @@ def test_wangp_looks_at_a_video_again_once_it_has_grown(wgp: WanGP, monkeypatch)
     wangps = ModuleType("shared.utils.utils")
     wangps._get_video_info_cached = lru_cache(lambda path: len(videos.read(Path(path))))
     monkeypatch.setitem(sys.modules, "shared.utils.utils", wangps)
-    grow = Recording._grow
+    grow = Recording.grow
 
     def look(self: Recording, *others: object) -> None:
         grow(self, *others)
         if self._video is not None:
             lengths.append(wangps._get_video_info_cached(str(self._video.path)))
 
-    monkeypatch.setattr(Recording, "_grow", look)
+    monkeypatch.setattr(Recording, "grow", look)
     assert wgp.generate(settings("shot", 3)) and wgp.run.video is not None
     assert max(lengths) == lengths[-1] == len(videos.read(wgp.run.video)) == 241
     assert min(lengths) < 241, "or nothing had to be forgotten"

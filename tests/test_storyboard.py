@@ -981,7 +981,8 @@ def test_the_editor_says_whose_values_a_clip_has(sitting, wgp):
     hints = [shown[box]["placeholder"] for box in at.desk.texts.values()]
     assert hints == ["as the video", "1 = as the form", "1 = as the form", *["as the form"] * 3]
     assert wgp.generate(settings("shot", 2))
-    shown = at.desk._values(desk.of_run(wgp.run, 0), wgp.run)
+    at.desk.tab.run = wgp.store.open
+    shown = at.desk.of_run(wgp.run.name)
     hints = [shown[box]["placeholder"] for box in at.desk.texts.values()]
     assert hints == ["as the video", "1 = as the run", "1 = as the run", *["as the run"] * 3]
 

@@ -35,14 +35,14 @@ def continue_a_grown_video(generate: Callable[[dict[str, Any]], Any], job: dict[
     from wan2gp_svi.runs.video import count_frames
     from wan2gp_svi.wangp.recorder import Recording
 
-    grow, seen = Recording._grow, []
+    grow, seen = Recording.grow, []
 
     def look(self: Any, *others: Any) -> None:
         grow(self, *others)
         if self._video is not None:
             seen.append(wgp.get_video_info(str(self._video.path))[3])
 
-    Recording._grow, Recording.report = look, lambda self, video: None
+    Recording.grow, Recording.report = look, lambda self, video: None
     store, frames = Store(Path(job["work"]) / "outputs" / FOLDER), []
     more: dict[str, Any] = {"video_length": 162}
     for _ in range(2):

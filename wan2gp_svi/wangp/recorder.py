@@ -186,7 +186,7 @@ class Recording:
         if (gone := self._gone()) is not None:
             raise gone
         if self._video is not None:
-            self._later(self._grow, send_cmd)
+            self._later(self.grow, send_cmd)
         stored = self._stored(number, prompt, seed, asks)
         self._current = _Current(number, prompt, seed, conditioned_on, asks, stored)
         self._seeds = [*self._seeds[:number], seed if stored is None else stored.seed]
@@ -349,7 +349,7 @@ class Recording:
             held = holds(same, self._pieces, tails) if same else None
             self._video = GrowingVideo(same if same and held else target, held or 0, self.say,
                                        self._track())
-        self._grow(None, self._current.last)
+        self.grow(None, self._current.last)
 
     def _track(self) -> Path | None:
         """The sound as the video has it: the run's, or that of the video which it continues."""
@@ -373,7 +373,8 @@ class Recording:
         if self._video is not None and self._video.path != written:
             files.remove(written)
 
-    def _grow(self, send_cmd: Callable[..., None] | None, final: bool = False) -> None:
+    def grow(self, send_cmd: Callable[..., None] | None, final: bool = False) -> None:
+        """Adds what is finished to the video that the user sees, if there is enough of it."""
         video = self._video
         if not self.clips or video is None:
             return
@@ -488,7 +489,7 @@ class Recording:
         try:
             with contextlib.suppress(StoreError):
                 if self._video is not None:
-                    self._later(self._grow, None, True)
+                    self._later(self.grow, None, True)
                 self._settle(wait=True)
         finally:  # whatever goes wrong, the run can be resumed
             self._let_go(ended)
@@ -499,7 +500,7 @@ class Recording:
             ended = State.STOPPED if gen.get("abort") else ""
             with contextlib.suppress(RuntimeError):  # Python is shutting down
                 if self._video is not None:
-                    self._later(self._grow, None, True)
+                    self._later(self.grow, None, True)
                 self._later(self._let_go, ended)
 
     def _let_go(self, ended: str) -> None:
