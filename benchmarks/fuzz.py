@@ -400,7 +400,7 @@ class Place:
             raise Fault(f"the list has {len(names)} rows")
         plan = make_plan("i2v", ["svi-shot.safetensors"], {"svi_run": f"{self.bad.name}@2"})
         with contextlib.suppress(SettingsError):
-            matching.check_requested(self.folder / "outputs", plan, SETTINGS, {})
+            matching.check_requested(self.folder / "outputs", plan, SETTINGS, {}, ["a boat"])
         run = self.store.open(self.bad.name)
         done, shown = run.done(), view.look(run)
         now = state(run, len(done))

@@ -288,6 +288,19 @@ def test_what_cannot_be_is_said_before_the_model_is_loaded(
     assert not wgp.generate(asked) and message == f"SVI: {wgp.error}", "the same words later on"
 
 
+def test_a_run_that_begins_in_another_way_is_refused_before_the_model_is_loaded(
+        wgp: WanGP, before_loading: Callable[[dict], str], tmp_path: Path):
+    assert wgp.generate(settings("shot", 2))
+    run, about = wgp.run, wgp.run.about
+    video = tmp_path / "a.mp4"
+    video.write_bytes(b"a video")
+    continued = {"image_prompt_type": "V", "video_source": str(video)}
+    asked = named(settings("shot", 3), run.name)
+    assert "starts with an image. Choose to start" in before_loading(asked | continued)
+    run.change(replace(about, settings=about.settings | continued))
+    assert "continues a video. Choose to continue" in before_loading(asked)
+
+
 def test_what_can_be_is_let_through_before_the_model_is_loaded(
         wgp: WanGP, before_loading: Callable[[dict], str]):
     assert wgp.generate(settings("shot", 2))

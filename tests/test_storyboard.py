@@ -284,7 +284,8 @@ def test_a_page_that_others_can_open_takes_no_image_from_elsewhere(pictures, wgp
         with pytest.raises(SettingsError, match="other computers can open this page.*Add .* in the "
                                                 "tab SVI") as refused:
             prepared(settings("shot", 2), text)
-        assert f" than {wgp.folder.name}. Add" in str(refused.value), "no folder above WanGP's"
+        assert f"images from {wgp.folder.name} alone. Add" in str(refused.value), \
+            "no folder above WanGP's"
         asked = settings("shot", 2)  # a job that nobody has checked
         assert not wgp.generate({**asked, "custom_settings": {"svi_storyboard": text}})
         assert "is no image of this page" in wgp.error and not list(wgp.store.runs())

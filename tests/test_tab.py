@@ -137,7 +137,11 @@ def test_a_run_that_is_to_stop_announces_no_later_clip(store: Store):
     (run.folder / STOP).touch()
     assert re.fullmatch(r"running: clip 3 of 4, then it stops, about (2\d|30) s left", told())
     (run.folder / STOP).replace(run.folder / STOPPING)
-    assert told() == "running: its last clip for now is made, and is being saved"
+    stopping = "running: its last clip for now is made, and is being saved"
+    assert told() == stopping
+    (run.folder / STOPPING).replace(run.folder / STOP)  # asked for in the third clip of four
+    run.change(replace(run.about, clips=3))
+    assert told() == stopping
 
 
 def test_what_continues_a_video_is_counted_without_it(store: Store):
@@ -466,6 +470,18 @@ def test_a_click_on_a_run_empties_what_was_entered_for_another(
     assert removed[panel.victims]["value"] == [run.name]
 
 
+def test_a_click_opens_the_run_that_the_page_shows(store: Store, panel: run_panel.RunPanel):
+    """By the names that come with the click: another run may have moved the list on meanwhile."""
+    old, new = make(store), make(store)
+    panel.tab.wgp["get_gen_info"] = lambda state: {}
+    shown = panel.tab.refreshed("")
+    rows = shown[panel.tab.names].split("\n")
+    assert sorted(rows) == sorted([old.name, new.name])
+    at = rows.index(old.name)
+    os.utime(make(store).folder / "run.json", (2e9, 2e9))
+    assert panel.tab.clicked(at, shown[panel.tab.names], {})[panel.chosen] == old.name
+
+
 def test_the_list_marks_the_run_that_is_open(store: Store, panel: run_panel.RunPanel):
     run, other = make(store), make(store)
     mark, = re.findall(r"class='(svi-\w+)'", view.card(view.look(run)))
@@ -507,7 +523,7 @@ def test_a_run_that_stops_for_a_look_is_shown_unless_another_was_clicked(
         release = run.lock()
         assert shown() == other.name, "it is being made"
         if clicked:
-            panel.tab.clicked(0, [other.name], {})
+            panel.tab.clicked(0, other.name, {})
         release()
         values = refreshed(other.name, [], {})
         look = looks and not clicked

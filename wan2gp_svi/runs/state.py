@@ -74,12 +74,13 @@ def clips_in_words(run: Run, state: State, done: Sequence[Clip]) -> str:
 
 
 def _progress(run: Run, done: Sequence[Clip]) -> str:
-    if is_stopping(run):
-        return "its last clip for now is made, and is being saved"
     number, clips = len(done) + 1, run.about.clips
+    # a run in its last clip is not asked to stop: then it is over for a moment longer
+    if is_stopping(run) or stop_is_asked(run) and number == clips:
+        return "its last clip for now is made, and is being saved"
     if number > clips:  # an extension that is just about to begin
         return f"clip {number}"
-    left, stops = seconds_left(run, done), stop_is_asked(run) and number < clips
+    left, stops = seconds_left(run, done), stop_is_asked(run)
     return (f"clip {number} of {clips}" + (", then it stops" if stops else "")
             + (f", about {roughly(left)} left" if left else ""))
 

@@ -83,8 +83,8 @@ def _unlike(board: Storyboard, variant: Variant) -> Iterator[str]:
 def _unusable(board: Storyboard, only: Path | None) -> Iterator[str]:
     for path in images(board):
         if only is not None and visitors.is_foreign(path, only):
-            yield (f"other computers can open this page, so it takes no image from elsewhere than "
-                   f"{only}. Add {path} in the tab SVI, or set the environment variable "
+            yield (f"other computers can open this page, so it takes images from {only} "
+                   f"alone. Add {path} in the tab SVI, or set the environment variable "
                    f"{visitors.TRUST}=1 and start WanGP again.")
         elif why := _unreadable(path):
             yield f"the image {path} {why}. Add another, or correct its path."

@@ -81,7 +81,7 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
         if wish not in (AUTO, NEW):
             if in_memory:
                 raise StoreError("this job wants all frames in memory, so it cannot resume a run "
-                                 "from disk. Clear \"SVI run\"")
+                                 "from disk. Set \"SVI run\" to new")
             run = _named(store, wish, about, random)
         elif wish != NEW and scope["repeat_no"] == 1 and not in_memory:
             run = (_same(store, about, random, say)
@@ -131,6 +131,7 @@ def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope,
     try:
         run = Store(outputs / FOLDER).find(plan.requested_run.partition("@")[0])
         inputs = {**inputs, **required(plan, inputs)}
+        _check_begin(run, inputs)
         asked, seed = inputs.get("seed"), run.about.seed
         # a seed that the continued video has is replaced by the next
         if asked is not None and asked != "" and int(asked) >= 0 and not continues(inputs):
@@ -154,6 +155,15 @@ def check_requested(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope,
         return
     except StoreError as error:
         raise _in_words(error) from None
+
+
+def _check_begin(run: Run, inputs: _Scope) -> None:
+    """Raises StoreError if one of the two starts with an image, and the other continues a video."""
+    made = run.about.settings
+    if made and continues(made) != continues(inputs):
+        begins = ("continues a video. Choose to continue that video" if continues(made) else
+                  "starts with an image. Choose to start with that image")
+        raise StoreError(f"run {run.name} {begins}, or press Resume in the tab SVI")
 
 
 def _changed(run: Run, plan: Plan, inputs: _Scope, server: _Scope) -> dict[str, Any]:
@@ -293,14 +303,17 @@ def unasked(outputs: Path, plan: Plan, inputs: _Scope, server: _Scope, prompts: 
             ) -> Run | None:
     """The run that Generate would resume or extend although "SVI run" does not name it, as far as
     the settings tell; of the newest runs. None if there is none."""
-    if plan.requested_run != AUTO or _pixels(first_image(inputs.get("image_start"))) is None:
+    # of a video that is continued, too little is known here
+    if (plan.requested_run != AUTO or continues(inputs)
+            or _pixels(first_image(inputs.get("image_start"))) is None):
         return None
     seed = int(inputs.get("seed") or 0)
     heard = list(sound.find(sound.given(inputs)).heard) if plan.sound else []
     for run in islice(Store(outputs / FOLDER).runs(), NEWEST):
         had, kept, alike = run.about, run.about.settings, _in_lines(run)
         about = replace(_as_now(run, plan, inputs, prompts, heard), seed=seed)
-        if (all(inputs.get(name) == kept.get(name) for name in ("model_type", "resolution"))
+        if (not continues(kept)
+                and all(inputs.get(name) == kept.get(name) for name in ("model_type", "resolution"))
                 and _lora_names(inputs) == _lora_names(kept)
                 and _lacks_clips(alike, about, seed < 0)
                 and not _differences(had.decides, _changed(run, plan, inputs, server))
@@ -362,7 +375,7 @@ def _check_settings(run: Run, wish: str, decides: Mapping[str, Any], seed: int) 
     if different:
         raise StoreError(
             f"run {run.name} was made with other settings, and the clips would not fit together: "
-            f"{'; '.join(different)}. Set them back, or clear \"SVI run\" to start over")
+            f"{'; '.join(different)}. Set them back, or set \"SVI run\" to new to start over")
 
 
 def _made_otherwise(run: Run, heard: Sequence[str], asks: Sequence[str]) -> tuple[int, str] | None:
@@ -391,7 +404,8 @@ def _check_clips(run: Run, wish: str, clips: int) -> None:
     clip = wish.partition("@")[2]
     if "@" in wish:
         if not clip.isdecimal() or int(clip) < 2:
-            raise StoreError(f"\"SVI run\" is {wish}, but a redo starts from clip 2 or later")
+            raise StoreError(f"\"SVI run\" is {wish}, but a redo starts from clip 2 or later. "
+                             f"Write {run.name}@2, or another clip")
         first, done = int(clip), len(run.done())
         check_redo(run, first, min(done + 1, max(run.about.clips, clips)))
         if first > clips:

@@ -108,12 +108,16 @@ def picked(rows: Sequence[Row], index: Any) -> Row:
     return rows[index]
 
 
+_LONG = ("Prompt", "File")  # columns whose words may be longer than a phone is wide
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML table that scrolls if it is long."""
     def row(tag: str, cells: Sequence[str]) -> str:
-        start = (f"<{tag} style='text-align:left;padding:4px 8px;vertical-align:top;"
-                 "overflow-wrap:anywhere'>")
-        return f"<tr>{''.join(f'{start}{escape(cell)}</{tag}>' for cell in cells)}</tr>"
+        style = "text-align:left;padding:4px 8px;vertical-align:top"
+        return "<tr>{}</tr>".format("".join(
+            f"<{tag} style='{style}{';overflow-wrap:anywhere' * (header in _LONG)}'>{escape(cell)}"
+            f"</{tag}>" for header, cell in zip(headers, cells, strict=True)))
 
     body = "".join(row("td", cells) for cells in rows)
     return ("<div style='max-height:max(320px,60vh);overflow:auto'><table style='width:100%'>"

@@ -115,7 +115,9 @@ class Tab:
             refresh = gr.Button("Refresh", scale=0, min_width=120, elem_id="svi_refresh")
         if visitors.is_off(self.wgp):
             gr.Markdown(visitors.OFF, elem_id="svi_visitors")
-        self.names, self.shown, self.news = gr.State([]), gr.State([]), gr.State([])
+        self.shown, self.news = gr.State([]), gr.State([])
+        # a click brings the names that the page shows: the list may have changed on the way
+        self.names = gr.Textbox(visible=False)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 self.runs = gr.Dataset(
@@ -167,7 +169,7 @@ class Tab:
         busy = begins or any(running for *_, running in news)
         rows, names = view.rows(self.store)
         look = "" if state is None else self._to_look_at(state)
-        values = {self.names: names, self.shown: rows, self.news: news,
+        values = {self.names: "\n".join(names), self.shown: rows, self.news: news,
                   **self.panel.show(look or chosen, clicked=look not in ("", chosen)),
                   self.empty: gr.update(value=view.empty(self.store.folder), visible=not rows),
                   self.timer: gr.Timer(EVERY if busy else IDLE, active=True)}
@@ -175,11 +177,11 @@ class Tab:
             values[self.runs] = gr.Dataset(samples=rows, visible=bool(rows))
         return values
 
-    def clicked(self, index: Any, names: list[str], state: dict[str, Any]) -> dict[Any, Any]:
+    def clicked(self, index: Any, names: str, state: dict[str, Any]) -> dict[Any, Any]:
         """The panel of a run that the user wants to see, whatever stops for a look meanwhile."""
         gen = self.wgp["get_gen_info"](state)
         gen[_LOOKED_AT] = gen.get(stop_button.RUN)
-        return self.panel.show(picked(names, index))
+        return self.panel.show(picked(names.split("\n"), index))
 
     def _to_look_at(self, state: dict[str, Any]) -> str:
         """The run of this page that has stopped for the user to look at its clip, once; "" if there
