@@ -98,4 +98,4 @@ def new_video(page: Any, picture: Path) -> None:
     with page.expect_file_chooser() as chooser:
         page.get_by_text("Click to Upload").locator("visible=true").first.click()
     chooser.value.set_files(picture)
-    line.get_by_text("A start image is needed").wait_for(state="detached")
+    line.get_by_text("Add a start image").wait_for(state="detached")

@@ -65,10 +65,10 @@ def test_one_sitting_at_the_directors_desk(form, tmp_path):
     page.locator("#svi_new_storyboard").click()
     says = page.locator("#svi_desk_note").get_by_text
     says("SVI-Shot: 5 clips, 401 frames, 25.1 s.").wait_for()
-    says("A start image is needed").wait_for()
+    says("Add a start image").wait_for()
     start = page.locator("#svi_start_image")
     start.locator("input[type=file]").set_input_files(image(tmp_path / "start.png", 0))
-    says("A start image is needed").wait_for(state="detached")
+    says("Add a start image").wait_for(state="detached")
     start.locator("img").wait_for()
 
     at.fill("row_count", "9")
@@ -158,7 +158,7 @@ def test_the_desk_judges_the_start_image_as_generate_does(form, tmp_path):
         start.locator("input[type=file]").set_input_files(path)
         start.locator("img").wait_for()
 
-    says("A start image is needed").wait_for()
+    says("Add a start image").wait_for()
     black = tmp_path / "black.png"
     Image.new("RGB", (64, 64)).save(black)
     start_with(black)
@@ -166,7 +166,7 @@ def test_the_desk_judges_the_start_image_as_generate_does(form, tmp_path):
     says("Choose to start with an image, and add one that is not black").wait_for()
     start.get_by_role("button", name="Remove").or_(start.get_by_label("Clear")).first.click()
     start_with(image(tmp_path / "start.png", 0))
-    says("A start image is needed").wait_for(state="detached")
+    says("Add a start image").wait_for(state="detached")
 
 
 def test_what_cannot_be_is_said_where_it_is_and_nothing_typed_is_lost(form, tmp_path):
@@ -180,7 +180,7 @@ def test_what_cannot_be_is_said_where_it_is_and_nothing_typed_is_lost(form, tmp_
                                                                     "#svi_row_count input").first
     page.locator("#svi_start_image input[type=file]").set_input_files(
         image(tmp_path / "start.png", 0))
-    says("A start image is needed").wait_for(state="detached")
+    says("Add a start image").wait_for(state="detached")
 
     def refused(click, said: str) -> None:
         click()
@@ -272,7 +272,7 @@ def test_what_is_typed_stays_with_its_clip_however_late_answers_come(form, tmp_p
     assert prompt.input_value() == "it lands"
     prompt.press_sequentially(" softly", delay=60)
     at.click("generate")  # the form has no image, so WanGP starts nothing
-    page.get_by_text("a start image is needed").locator("visible=true").first.wait_for()
+    page.get_by_text("add a start image").locator("visible=true").first.wait_for()
     page.wait_for_timeout(6000)
     says = page.locator("#svi_desk_note").get_by_text
     at.click("row_add")

@@ -127,7 +127,7 @@ def test_a_killed_run_is_resumed_and_no_file_of_the_users_names_the_tab(
     with serve_wangp(tree, job) as address, browser.open_page(address) as opened:
         page = Page(opened, work)
         page.open()
-        for said in ("SVI-Shot", "failed", "2 of 4 clips, 10.1 s"):
+        for said in ("SVI-Shot", "failed", "2 of 4 clips, 10.0 s"):
             assert said in page.row(run.name)
         page.pick(run.name)
         opened.locator("#svi_run video").wait_for()

@@ -85,11 +85,11 @@ def test_four_clicks_from_a_fresh_wangp_to_a_running_svi_video(fresh, tmp_path):
     page.locator("#svi_new").click()
     page.get_by_text("The form is set for").first.wait_for()
     line(page, "SVI-Shot: 5 clips, 401 frames, 25.1 s.")
-    line(page, "A start image is needed")
+    line(page, "Add a start image")
     with page.expect_file_chooser() as chooser:
         page.get_by_text("Click to Upload").locator("visible=true").first.click()
     chooser.value.set_files(picture)
-    page.locator("#svi_line").get_by_text("A start image is needed").wait_for(state="detached")
+    page.locator("#svi_line").get_by_text("Add a start image").wait_for(state="detached")
     fill(page, "Number of Inference Steps", "80")  # time to see the button change
     page.get_by_role("button", name="Generate").locator("visible=true").first.click()
     assert page.evaluate("window.clicks") == 4
@@ -232,14 +232,14 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     from PIL import Image
 
     line(page, "SVI-Shot: 5 clips, 401 frames, 25.1 s.")
-    line(page, "A start image is needed")
+    line(page, "Add a start image")
     generate = page.get_by_role("button", name="Generate").locator("visible=true").first
     generate.click()
-    page.get_by_text("SVI: a start image is needed").first.wait_for()
+    page.get_by_text("SVI: add a start image").first.wait_for()
     picture = tmp_path / "start.png"
     Image.linear_gradient("L").convert("RGB").resize((64, 64)).save(picture)
     page.locator("input[type=file]").first.set_input_files(picture)
-    needed = shown.get_by_text("A start image is needed")
+    needed = shown.get_by_text("Add a start image")
     needed.wait_for(state="detached")
     page.get_by_role("button", name="Clear", exact=True).locator("visible=true").first.click()
     needed.wait_for()  # the page hears nothing of an image that the server takes away or adds
