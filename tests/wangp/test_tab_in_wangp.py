@@ -62,7 +62,7 @@ class Page:
         """How many fields hold this text, outside of the SVI tab."""
         return self.page.evaluate(
             "text => [...document.querySelectorAll('input, textarea')].filter(field =>"
-            " field.value.includes(text) && !field.closest('#svi_run')).length", text)
+            " field.value.includes(text) && !field.closest('#svi_run, #svi_names')).length", text)
 
     def click(self, id: str) -> None:
         self.page.locator(f"#svi_{id}").click()

@@ -117,7 +117,7 @@ class Tab:
             gr.Markdown(visitors.OFF, elem_id="svi_visitors")
         self.shown, self.news = gr.State([]), gr.State([])
         # a click brings the names that the page shows: the list may have changed on the way
-        self.names = gr.Textbox(visible=False)
+        self.names = gr.Textbox(visible=False, elem_id="svi_names")
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 self.runs = gr.Dataset(
