@@ -636,21 +636,21 @@ def staged(clips, board):
     return {"custom_settings": {**shot(clips), "svi_storyboard": board}}
 
 
-@pytest.mark.parametrize(("board", "cuts", "anew"), [
+@pytest.mark.parametrize(("board", "cuts", "restarts"), [
     ("auto", [], []), ("no storyboard", [], []), (7, [], []), ("[1]\nend image = loop", [], []),
     ("[2]\nprompt = on\n[6]\nend image = loop", [], []),
     ("[3]\nnew shot = yes", [2], [2]), ("[7]\nnew shot = yes", [], []),
     ("[3]\nend image = a.png", [], [2, 3]), ("[6]\nend image = a.png", [], [5]),
     ("[1-2]\nreference = a.png\n[3-5]\nreference = b.png", [], [2, 5]),
     ("[2]\nnew shot = yes\n[4-6]\nreference = a.png", [1], [1, 3])])
-def test_what_the_storyboard_asks_for_is_no_drift(board, cuts, anew):
+def test_what_the_storyboard_asks_for_is_no_drift(board, cuts, restarts):
     found = of_settings(staged(6, board), 481)
-    assert found.seams and (sorted(found.cuts), sorted(found.anew)) == (cuts, anew)
-    firsts = [max([0, *(at for at in anew if at <= clip)]) for clip in range(6)]
+    assert found.seams and (sorted(found.cuts), sorted(found.restarts)) == (cuts, restarts)
+    firsts = [max([0, *(at for at in restarts if at <= clip)]) for clip in range(6)]
     assert [found.first(clip) for clip in range(6)] == firsts
 
 
-def test_after_a_new_shot_drift_counts_anew(tmp_path):
+def test_drift_is_measured_from_a_new_shot(tmp_path):
     """The second shot is another picture, and then it drifts itself."""
     def frames(drift):
         for t in range(321):
@@ -664,8 +664,8 @@ def test_after_a_new_shot_drift_counts_anew(tmp_path):
         path = write_video(tmp_path / f"{added}.mp4", frames(added), staged(4, board))
         found = drift.report(path)
         assert found.verdict.startswith(said)
-        assert found.notes == ("the storyboard asks for another picture in clip 3, so changes are "
-                               "counted anew from there",)
+        assert found.notes == ("the storyboard asks for another picture in clip 3, so the curves "
+                               "start again there",)
     alone = drift.report(path, clips="81/1")
     assert alone.verdict.startswith("The picture jumps visibly at 2 of 3") and not alone.notes
     assert alone.seams[1].pixels.jump > 3, "the cut"

@@ -229,11 +229,10 @@ def _measured(source: Source, reference: Pictures | None, wanted: set[int]
 
 def _wishes(layout: Layout) -> list[str]:
     """A note where the storyboard asked for another picture."""
-    if not layout.anew:
+    if not layout.restarts:
         return []
-    clips = text.named(sorted(layout.anew))
-    return [f"the storyboard asks for another picture in {clips}, so changes are counted anew from "
-            "there"]
+    clips = text.named(sorted(layout.restarts))
+    return [f"the storyboard asks for another picture in {clips}, so the curves start again there"]
 
 
 def _misfit(given: Layout, frames: int, source: Source) -> list[str]:

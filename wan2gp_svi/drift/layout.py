@@ -29,8 +29,9 @@ class Layout:
     `origin`    how this is known
     `seams`     False: nothing is known, and the video is only cut into sections of `size` frames
     `variant`   of SVI, if one made the video
-    `cuts`, `anew`  clips before which the user asked for a cut, and those from which on the picture
-                may be another one because of that, or of an image: changes are counted anew there
+    `cuts`      clips before which the user asked for a cut
+    `restarts`  clips for which the user asked for another picture, by a cut or an image: changes
+                are measured from there
     """
 
     size: int
@@ -40,7 +41,7 @@ class Layout:
     seams: bool = True
     variant: Variant | None = None
     cuts: frozenset[int] = frozenset()
-    anew: frozenset[int] = frozenset()
+    restarts: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, variant: Variant, origin: str = "") -> Layout:
@@ -71,8 +72,8 @@ class Layout:
         return "clip" if self.seams else "section"
 
     def first(self, clip: int) -> int:
-        """The clip that `clip` is compared with: the first since changes are counted anew."""
-        return max((at for at in self.anew if at <= clip), default=0)
+        """The clip that `clip` is compared with: the last that restarts, or the first of all."""
+        return max((at for at in self.restarts if at <= clip), default=0)
 
     def start(self, clip: int) -> int:
         """The first frame that the video shows of clip `clip`."""
@@ -133,7 +134,7 @@ def _with_wishes(layout: Layout, settings: Mapping[str, Any], clips: int) -> Lay
         lambda clip: board.row(clip).new_shot,
         lambda clip: any(board.row(at).end_image not in ("", LOOP) for at in (clip - 1, clip)),
         lambda clip: board.row(clip).reference != board.row(clip - 1).reference))
-    return replace(layout, cuts=cuts, anew=cuts | ends | images)
+    return replace(layout, cuts=cuts, restarts=cuts | ends | images)
 
 
 def of_settings(settings: Mapping[str, Any], frames: int) -> Layout:

@@ -158,7 +158,7 @@ def _told(report: Report) -> Iterator[tuple[str, str]]:
     for curve in report.curves:
         if curve.visible and not curve.frozen:
             what = curve.above if curve.values[np.argmax(curve.times)] > 0 else curve.below
-            steady = curve.steady and not curve.at_seams and not report.layout.anew
+            steady = curve.steady and not curve.at_seams and not report.layout.restarts
             how = "steadily, visibly" if steady else "visibly"
             detail = curve.detail and f": {curve.detail}"
             yield f"{what} {how} {where(report, curve)}{detail}", f"{what} {where(report, curve)}"
