@@ -359,6 +359,16 @@ def test_a_name_that_is_not_found_says_which_there_are(store: Store):
     assert "111b" not in str(error.value)
 
 
+def test_runs_are_told_in_the_order_of_the_list(store: Store):
+    _named(store, "b-a", "c-a", "a-a")
+    for age, name in enumerate(("c-a", "a-a", "b-a")):
+        os.utime(store.folder / name / "run.json", (9 - age, 9 - age))
+    for find in (store.find, store.folder_of):
+        for name, said in (("nothing", "are there: c-a, a-a, b-a$"), ("a", "'a': c-a, a-a, b-a$")):
+            with pytest.raises(StoreError, match=said):
+                find(name)
+
+
 def test_the_name_of_one_that_ends_another_is_its_own(store: Store):
     _named(store, "one", "another-one")
     assert store.find("one").name == "one"

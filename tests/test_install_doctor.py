@@ -136,6 +136,13 @@ def test_home_is_a_tilde_everywhere_but_a_longer_name_is_another_folder(say, hom
     assert doctor.short(f"{home}2 {home}", home / "Wan GP") == f"{home}2 ~"
 
 
+def test_a_folder_for_loras_that_is_not_there_is_a_problem(say, home):
+    for brief in (True, False):
+        _, problems = say(lora_dir=str(home / "no LoRAs"), brief=brief)
+        said = f"There is no folder ~{os.sep}no LoRAs for LoRA files: correct --lora-dir"
+        assert said in "\n".join(problems)
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_a_git_clone_with_commit_branch_and_edits_beside_the_hooks(say, wangp, distribution):
     bare = (wangp / "wgp.py").read_bytes().replace(b"pass  # wan2gp_svi\n", b"")

@@ -19,7 +19,7 @@ import videos
 
 from wan2gp_svi import location
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp import form_line
+from wan2gp_svi.wangp import form_line, source_video
 from wan2gp_svi.wangp.check import command, rules, settings_file, telling
 from wan2gp_svi.wangp.check.findings import Checked, Finding, check
 from wan2gp_svi.wangp.form import DECIDING, custom_settings
@@ -695,8 +695,10 @@ def form(monkeypatch):
                    DANCING: dance_model()["model"] | wan.query_model_def("i2v", {})}
     wgp = {"get_base_model_type": lambda model: "i2v" if model == DANCING else model,
            "get_model_def": definitions.__getitem__, "get_max_frames": int,
-           "collect_custom_settings_from_inputs": lambda *_: (chosen,)}
-    chosen = {}
+           "collect_custom_settings_from_inputs": lambda *_: (chosen,),
+           "compute_video_length_label": lambda fps, frames: f"{fps}: {frames}",
+           "get_gen_info": lambda state: {"file_list": made}}
+    chosen, made = {}, []
     components = {name: MagicMock() for name in form_line.COMPONENTS}
     components |= {"tab_id": "generate", "custom_settings_rows": []}
     components["state"].value = {"model_type": "i2v"}
@@ -714,9 +716,11 @@ def form(monkeypatch):
 
     def look(loras, frames, was_on="", model="i2v", sound=None, poses=None,
              images=MappingProxyType({"image_start": True}), seed=-1, prompt="one",
-             resolution="832x480", guidance=1.0, run="auto", begins="S", typed=""):
+             resolution="832x480", guidance=1.0, run="auto", begins="S", typed="", rate="",
+             listed=()):
         chosen["svi_run"] = run
-        others = [guidance if name == "guidance_scale" else None for name in DECIDING
+        made[:] = listed
+        others = [{"guidance_scale": guidance, "force_fps": rate}.get(name) for name in DECIDING
                   if name not in ("loras_multipliers", "num_inference_steps")]
         others += [typed, "on" if typed else "off"]
         shown = update({"model_type": model}, was_on, False, images, frames, loras,
@@ -728,6 +732,29 @@ def form(monkeypatch):
     look.given = images
     look.gradio, look.line = gradio, line
     return look
+
+
+def test_the_length_is_that_of_the_rate_that_is_forced_also_in_wangps_label(form):
+    for rate, fps, length in (("", 16, "25.1 s"), ("25", 25, "16.0 s"), ("0", 16, "25.1 s"),
+                              ("source", 16, "25.1 s")):
+        shown = form(["svi-shot.safetensors"], 405, rate=rate)
+        assert f"5 clips, 401 frames, {length}." in shown["line"]
+        assert shown["frames"]["label"] == f"{fps}: 405"
+    assert "label" not in form([], 405)["frames"], "without SVI, the form is WanGP's own"
+
+
+def test_the_form_says_how_many_prompts_are_for_no_clip(form):
+    line = form(["svi-shot.safetensors"], 162, prompt="one\n\ntwo\n\nthree")["line"]
+    assert "There are 3 prompts for 2 clips. To use them all, set 243 frames." in line
+
+
+def test_the_line_knows_the_last_video_of_wangps_list(form, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(source_video, "run_of", lambda inputs, outputs: asked.append(
+        source_video.given(inputs)) or SimpleNamespace(name="of-today"))
+    monkeypatch.setattr(form_line, "running_outputs", lambda: tmp_path)
+    line = form(["svi-shot.safetensors"], 162, begins="L", listed=["a.mp4", "b.mp4"])["line"]
+    assert "Run of-today made the video that you continue." in line and asked == ["b.mp4"]
 
 
 def test_a_new_video_is_announced_when_the_form_is_filled_and_not_before(form):
@@ -806,7 +833,7 @@ def test_the_form_is_wangps_own_while_svi_is_off(form, capsys):
     assert (off["frames"], off["overlap"]) == ({"maximum": 737}, {"maximum": 2, "value": 1}), (
         "gradio 6 has no slider from 1 to 1")
     assert on["row"] == {"visible": True} and "10 clips, 801 frames" in on["line"]
-    assert (on["frames"], on["overlap"]) == ({"maximum": 10125}, {"maximum": 5})
+    assert (on["frames"]["maximum"], on["overlap"]) == (10125, {"maximum": 5})
     assert off["settings"] == on["settings"] == {"visible": False}, "folded away"
     lost = form([LIGHTX2V], 810, on["was_on"])
     said = "<b>SVI is off: no SVI LoRA is active. Apply the SVI profile last.</b>"
@@ -901,7 +928,7 @@ def test_the_line_counts_the_clips_of_a_sound(form, tmp_path):
     path = sounds.write(tmp_path / "speech.wav", sounds.speech(200))
     shown = form(["svi-talk.safetensors"], 81, model="multitalk", sound=str(path))
     assert shown["line"].endswith("</style><b>SVI-Talk: 3 clips, 241 frames, 9.6 s.</b>")
-    assert shown["frames"] == {"maximum": 10125} and shown["overlap"] == {}, "WanGP's own overlap"
+    assert shown["frames"]["maximum"] == 10125 and shown["overlap"] == {}, "WanGP's own overlap"
     missing = form(["svi-talk.safetensors"], 81, model="multitalk")["line"]
     assert "SVI-Talk needs a sound" in missing
     assert "<b>An SVI LoRA is active" in form(["svi-shot.safetensors"], 81, model="multitalk"

@@ -80,12 +80,30 @@ def test_a_run_is_extended_rather_than_its_video_continued(wgp: WanGP):
     other = video.with_name("other.mp4")
     other.write_bytes(video.read_bytes())
     assert "extend-instead" in found(continued(other), wgp.folder), "a page copies what is added"
+    assert "extend-instead" in found(continued(video) | {"image_prompt_type": "L"}, wgp.folder)
     kept = mp4.MP4(other)
     kept["\xa9nam"] = "the best of it"
     kept.save()
     assert "extend-instead" not in found(continued(other), wgp.folder), "it may be cut"
     wgp.store.remove(run)
     assert "extend-instead" not in found(continued(video), wgp.folder)
+
+
+def test_the_last_video_is_that_of_wangps_list_or_else_the_newest(tmp_path: Path):
+    assert source_video.last(["a.mp4", "b.mp4"], tmp_path) == "b.mp4"
+    assert source_video.last([], tmp_path) is source_video.last([], tmp_path / "none") is None
+    for age, name in enumerate(("new.mkv", "old.mp4", "newest.png")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (9 - age, 9 - age))
+    assert source_video.last([], tmp_path) == str(tmp_path / "new.mkv")
+
+
+def test_a_last_video_that_is_too_long_is_to_be_added(wgp: WanGP, long: Path):
+    asked = settings("shot", 2, image_prompt_type="L", video_source=str(long))
+    what = "the last video Länge.mp4 lasts 3 min 20 s, and WanGP reads only the first 3 min 08 s."
+    assert found(asked, wgp.folder)["source-length"].startswith(f"{what} Choose to continue a video"
+                                                                ", and add this one")
+    assert not wgp.generate(asked) and what.lower() in wgp.error.lower(), "as WanGP finds it itself"
 
 
 def test_wangp_looks_at_a_video_again_once_it_has_grown(wgp: WanGP, monkeypatch):
@@ -220,7 +238,8 @@ def test_what_is_joined_by_copying_is_of_one_kind(
 def test_the_rate_of_the_clips_is_the_one_that_is_forced(tmp_path, monkeypatch, force, said):
     monkeypatch.setattr(source_video, "MOST", 30)
     path = videos.write(tmp_path / "a.mp4", videos.noise(40, side=SIDE), fps=12)
-    why = [str(one) for one in source_video.obstacles(continued(path, force_fps=force), 16)]
+    inputs = continued(path, force_fps=force)
+    why = [str(one) for one in source_video.obstacles(inputs, source_video.rate(inputs, 16))]
     assert bool(why) is bool(said) and said in "".join(why)
 
 

@@ -841,6 +841,12 @@ def test_the_desk_follows_a_run_while_it_is_made(wgp, monkeypatch):
     assert after.keys() == {*names} and after["cards"] == 3
     assert after["remake"] == "Redo from clip 2" and after["state"].stamp == during.stamp
     assert look(after["state"]) is skip is look(None) is look(desk.Staged("", 2))
+    wgp.forget()
+    assert wgp.generate(resuming.restaged(run, after["state"].board, 3))
+    followed = look(after["state"])["state"]
+    assert (followed.run, followed.action, followed.chosen) == (wgp.run.name, "", 1)
+    assert followed.run != run.name
+    assert look(replace(after["state"], text="[3]\nseed = 7"))["state"].run == run.name
 
 
 def test_an_image_that_is_added_stays_although_gradios_copy_goes(tmp_path, pictures):

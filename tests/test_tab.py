@@ -153,14 +153,22 @@ def test_what_continues_a_video_is_counted_without_it(store: Store):
 def test_while_the_first_clip_is_made_the_list_has_the_prompts_of_the_storyboard(store: Store):
     asks = ['{"prompt": "a kite rises", "seed": 5, "steps": 4}', "", '{"end image": "loop"}']
     run = make(store, 0, settings={}, asks=asks)
-    assert resuming.first_prompt(run) == "a kite rises"
+    assert resuming.gist(run) == "a kite rises"
     assert "a kite rises" in view.card(view.look(run))
     table = view.clips_table(view.look(run))
     assert "a kite rises" in table and ">5<" in table and "two" in table
     assert desk.of_run(run, 0).board == parse(
         "[1]\nprompt = a kite rises\nseed = 5\nsteps = 4\n[3]\nend image = loop")
     for odd in ("no JSON", '{"seed": "many"}', "[1]"):
-        assert resuming.first_prompt(make(store, 0, settings={}, asks=[odd])) == "one"
+        assert resuming.gist(make(store, 0, settings={}, asks=[odd])) == "one"
+
+
+def test_a_redo_is_told_by_the_first_clip_that_it_makes_anew(store: Store):
+    run = make(store)
+    redo = store.fork(run, 1, replace(run.about, base=(run.name, 1)))
+    assert resuming.gist(redo) == "From clip 2: two"
+    assert "From clip 2: two" in view.card(view.look(redo))
+    assert resuming.gist(make(store, base=["x", 2], repeat=2)) == "From clip 3: two"
 
 
 def test_a_loop_is_as_long_as_its_video(store: Store):
@@ -741,6 +749,21 @@ def test_a_page_of_which_nobody_knows_who_can_open_it_is_taken_for_shared(
 
 
 @pytest.mark.parametrize("listen", [True, False])
+def test_what_is_off_for_visitors_says_why_beside_it(monkeypatch: pytest.MonkeyPatch, listen: bool):
+    monkeypatch.delenv(visitors.TRUST, raising=False)
+    gradio = MagicMock()
+    for part in (helpers, doctor, lora_files, run_panel):
+        monkeypatch.setattr(part, "gr", gradio)
+    wgp = {"args": SimpleNamespace(listen=listen, share=False, server_name="localhost")}
+    for create in (lambda: doctor.create(wgp), lambda: lora_files.create(wgp),
+                   lambda: run_panel.RunPanel(MagicMock(wgp=wgp))):
+        gradio.Markdown.reset_mock()
+        create()
+        said = [call.args[:1] for call in gradio.Markdown.call_args_list]
+        assert said.count((visitors.HERE,)) == listen
+
+
+@pytest.mark.parametrize("listen", [True, False])
 def test_a_page_that_others_can_open_names_files_without_the_folders_above_them(
         store: Store, monkeypatch: pytest.MonkeyPatch, shown: list[str], listen: bool):
     monkeypatch.delenv(visitors.TRUST, raising=False)
@@ -781,6 +804,7 @@ def test_a_name_is_saved_and_that_of_a_running_run_is_refused_in_a_toast(
         store: Store, shown: list[str], monkeypatch: pytest.MonkeyPatch):
     gradio = MagicMock(Button=lambda *_, **__: MagicMock())
     monkeypatch.setattr(run_panel, "gr", gradio)
+    monkeypatch.setenv(visitors.TRUST, "1")
     made = SimpleNamespace(wgp={}, plugin=MagicMock(), desk=None, store=store, about=None,
                            run=store.open, refreshed=lambda name: {}, all_outputs=lambda panel: [])
     monkeypatch.setattr(helpers.gr, "Textbox", lambda lines=1, buttons=(), **_: None, raising=False)

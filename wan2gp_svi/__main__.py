@@ -187,7 +187,7 @@ def _add_run_commands(commands: Any) -> None:
 
 def _runs(options: argparse.Namespace) -> None:
     from .runs.state import clips_in_words, in_words, is_empty, state
-    from .wangp.resuming import first_prompt
+    from .wangp.resuming import gist
 
     store = _store(options)
     if options.remove or options.remove_empty:
@@ -195,14 +195,14 @@ def _runs(options: argparse.Namespace) -> None:
         _remove(store, [*dict.fromkeys(named)] if options.remove else
                 [run.folder for run in store.runs() if is_empty(run)], options.yes)
         return
-    rows = [("RUN", "CHANGED", "VARIANT", "CLIPS", "SIZE", "STATE", "NAME OR FIRST PROMPT")]
+    rows = [("RUN", "CHANGED", "VARIANT", "CLIPS", "SIZE", "STATE", "NAME OR PROMPT")]
     runs = list(store.runs())
     for run in runs:
         about, done = run.about, run.done()
         now = state(run, len(done))
         rows.append((run.name, run.changed, about.title,
                      clips_in_words(run, now, done), size(run.size),
-                     cut(in_words(run, now, done), 48), cut(about.label or first_prompt(run), 40)))
+                     cut(in_words(run, now, done), 48), cut(about.label or gist(run), 40)))
     if runs:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:

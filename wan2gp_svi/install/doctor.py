@@ -322,6 +322,9 @@ def _names(names: list[str]) -> str:
 
 def _loras(wangp: Path, lora_dir: str | None, wrong: list[str]) -> list[str]:
     lines = []
+    if lora_dir is not None and not (given := location.lora_folder(wangp, "", lora_dir)).is_dir():
+        wrong.append(f"There is no folder {given} for LoRA files: correct --lora-dir, or create "
+                     "it.")
     for path, title in loras.found(wangp, lora_dir):
         size, whole = gigabytes(path.stat().st_size), loras.is_complete(path)
         lines.append(f"LoRA: {path} ({title}, {size}{'' if whole else ', incomplete'})")

@@ -335,7 +335,8 @@ class Store:
 
     def folder_of(self, name: str) -> Path:
         """The folder of such a run, even of one that cannot be read. Raises StoreError."""
-        return self.folder / self._one(name, [folder.name for folder in self._folders()])
+        names = [*self._names(), *(folder.name for folder in self._folders())]
+        return self.folder / self._one(name, [*dict.fromkeys(names)])
 
     def _one(self, name: str, names: Sequence[str]) -> str:
         wanted = " ".join(name.lower().split())

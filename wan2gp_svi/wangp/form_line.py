@@ -28,8 +28,8 @@ from .check.telling import (
 )
 from .form import AUTO, DECIDING, DEFAULTS, NEW, OFF, STORYBOARD, Custom, SettingsError
 from .log import without
-from .plan import STOCK_MAXIMA, Plan, clips_of, frames_of
-from .source_video import continues
+from .plan import STOCK_MAXIMA, Plan, clips_of, frames_of, rate_of
+from .source_video import continues, last
 
 #: the form's components -> WanGP's settings that they hold
 _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
@@ -50,7 +50,7 @@ COMPONENTS = ("tab_id", "main", "state", "generate_btn", "number_frames_row",
 # warnings that belong to the line: what SVI's variant rests on, another way to do it, and a slip in
 # the storyboard, which shows the line, too
 _IN_THE_LINE = {"lora-download", "no-lora", "override", "unknown-lora", "extend-instead",
-                "same-seed"}
+                "prompts", "same-seed"}
 _NEW_VIDEO = "For a new video, set \"SVI run\" to auto."
 _MESSAGE = "svi_message"  # in WanGP's state of a page: what to show once the form is filled
 _SLIDERS = ("video_length", "sliding_window_overlap")
@@ -93,8 +93,9 @@ def _outline(plan: Plan, inputs: Mapping[str, Any], refused: bool) -> Iterator[s
     """`refused`: the run that "SVI run" asks for cannot go on, and an error says why."""
     clips, more = clips_of(plan, inputs), continues(inputs)
     frames = plan.frames(clips, more)
+    length = duration(float(frames / rate_of(plan, inputs)))
     yield (f"{plan.variant.title}: {count(clips, 'clip')}, "
-           f"{count(frames, 'more frame' if more else 'frame')}, {duration(frames / plan.fps)}.")
+           f"{count(frames, 'more frame' if more else 'frame')}, {length}.")
     asked = int(inputs.get("video_length") or CLIP_FRAMES)
     if not plan.sound and frames_of(plan, inputs) > asked:
         fewer = (f" Set {CLIP_FRAMES * (clips - 1)} for {count(clips - 1, 'clip')}."
@@ -117,15 +118,15 @@ class _Look:
     `was_on`  the model on which SVI was on last, ""
     `folds`   SVI's settings can be opened
     `shut`    they are shut until then; never those of other models
-    `limits`  how the form's sliders change: their maxima. Gradio 6 refuses every event of a form
-              with a slider beyond its maximum
+    `limits`  how the form's sliders change: their maxima and labels. Gradio 6
+              refuses every event of a form with a slider beyond its maximum
     """
 
     texts: Sequence[str] = ()
     was_on: str = ""
     folds: bool = False
     shut: bool = False
-    limits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class FormLine:
@@ -227,6 +228,9 @@ class FormLine:
         given = {name: added[name] or None for name in _ADDED
                  # of a video that was not added in the page, nothing is known
                  if name in added and (name != "video_source" or added[name] is not True)}
+        if "L" in str(inputs.get("image_prompt_type") or ""):
+            made = self._wgp["get_gen_info"](state).get("file_list") or []
+            given["video_source"] = last(made, running_outputs())
         return {**inputs, **given, "custom_settings": chosen, "model_type": self._chosen(state)}
 
     def _look(self, state: Any, was_on: str, added: Mapping[str, Any], values: Sequence[Any]
@@ -250,7 +254,7 @@ class FormLine:
         return _Look(was_on=was_on)
 
     def _limits(self, model_def: Mapping[str, Any], plan: Plan | None, inputs: Mapping[str, Any]
-                ) -> dict[str, dict[str, int]]:
+                ) -> dict[str, dict[str, Any]]:
         """The limits of the form's sliders: with SVI those of the model definition, else WanGP's
         own; none for other models. The number of frames that the user has set stays."""
         stock = model_def.get(STOCK_MAXIMA)
@@ -258,8 +262,9 @@ class FormLine:
             return {}
         allowed = self._wgp["get_max_frames"]  # the user may have raised it
         frames = stock["video_length"] if plan is None else model_def["frames_selection_maximum"]
-        limits = {"video_length": {
-            "maximum": max(allowed(frames), int(inputs.get("video_length") or 0))}}
+        limits: dict[str, dict[str, Any]] = {"video_length": {
+            "maximum": max(allowed(frames), int(inputs.get("video_length") or 0)),
+            **({} if plan is None else self._label(plan, inputs))}}
         if (overlap := stock.get("sliding_window_overlap")) is not None:
             limits["sliding_window_overlap"] = {
                 # gradio 6 has no slider from 1 to 1, and by steps of 4 nobody gets to 2
@@ -268,6 +273,15 @@ class FormLine:
                 # where WanGP allows one frame alone, no other value can be set
                 **({"value": 1} if plan is None and overlap == 1 else {})}
         return limits
+
+    def _label(self, plan: Plan, inputs: Mapping[str, Any]) -> dict[str, str]:
+        """The label of the number of frames, which WanGP writes for the number that is typed there,
+        but not for one that another control sets."""
+        write, frames = self._wgp.get("compute_video_length_label"), inputs.get("video_length")
+        if not callable(write) or not frames:
+            return {}
+        fps = rate_of(plan, inputs)
+        return {"label": write(int(fps) if fps.denominator == 1 else float(fps), int(frames))}
 
     def _model(self, state: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The architecture and the definition of the form's model."""

@@ -5,6 +5,7 @@ WanGP names used here: the handler (`models/wan/wan_handler.py`) with its `query
 """
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from functools import wraps
 from typing import Any
 
@@ -26,7 +27,7 @@ from .check.telling import (
 from .form import DEFAULTS, custom_settings, update
 from .log import say, without
 from .media import MediaError
-from .plan import ARCHITECTURES, STOCK_MAXIMA, TALKING, required
+from .plan import ARCHITECTURES, STOCK_MAXIMA, TALKING, rate_of, required
 
 _MAX_CUSTOM_SETTINGS = 5  # that WanGP draws
 _MAX_FRAMES = CLIP_FRAMES * 125  # for the slider: ten minutes at 16 frames a second; a sound needs
@@ -122,12 +123,12 @@ def prepare(architecture: str, model_def: Mapping[str, Any], inputs: dict[str, A
     show(checked.findings)
     if checked.plan is not None:
         inputs.update(required(checked.plan, inputs))
-        return _shorten_source(inputs, checked.plan.fps)
+        return _shorten_source(inputs, rate_of(checked.plan, inputs))
     _make_stock(model_def, inputs)
     return ""
 
 
-def _shorten_source(inputs: dict[str, Any], fps: float) -> str:
+def _shorten_source(inputs: dict[str, Any], fps: Fraction) -> str:
     """Has WanGP read the end of a video that it would cut -> an error for the user, or ""."""
     if (outputs := running_outputs()) is not None:
         try:

@@ -81,7 +81,7 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
         if wish not in (AUTO, NEW):
             if in_memory:
                 raise StoreError("this job wants all frames in memory, so it cannot resume a run "
-                                 "from disk. Set \"SVI run\" to new")
+                                 "from disk. Set \"SVI run\" to auto")
             run = _named(store, wish, about, random)
         elif wish != NEW and scope["repeat_no"] == 1 and not in_memory:
             run = (_same(store, about, random, say)
@@ -230,7 +230,7 @@ def _resuming(run: Run, done: int, total: int) -> str:
         what = f"resuming run {run.name}, {left}"
     failed, ended = reason(about), "" if about.ended == State.FINISHED else about.ended
     why = f"it failed: {failed}" if failed else ended
-    return f"{what}{f' ({why})' if why else ''}. To start over, set \"SVI run\" to new."
+    return f"{what}{f' ({why})' if why else ''}. For a new video, set \"SVI run\" to new."
 
 
 def _same(store: Store, about: About, random: bool, say: Callable[[str], None]) -> Run | None:
@@ -375,7 +375,7 @@ def _check_settings(run: Run, wish: str, decides: Mapping[str, Any], seed: int) 
     if different:
         raise StoreError(
             f"run {run.name} was made with other settings, and the clips would not fit together: "
-            f"{'; '.join(different)}. Set them back, or set \"SVI run\" to new to start over")
+            f"{'; '.join(different)}. Set them back, or set \"SVI run\" to auto for a new video")
 
 
 def _made_otherwise(run: Run, heard: Sequence[str], asks: Sequence[str]) -> tuple[int, str] | None:
@@ -396,7 +396,7 @@ def _check_made(run: Run, wish: str, heard: Sequence[str], asks: Sequence[str]) 
     other, what = found
     fix = (f"write {run.name}@{other} to redo it from there, or s" if other > 1 else "S")
     raise StoreError(f"from clip {other} on, run {run.name} was made with another {what}. "
-                     f"{sentence(fix)}et \"SVI run\" to new to start over")
+                     f"{sentence(fix)}et \"SVI run\" to auto for a new video")
 
 
 def _check_clips(run: Run, wish: str, clips: int) -> None:
@@ -419,8 +419,8 @@ def _check_clips(run: Run, wish: str, clips: int) -> None:
     if done > clips or done == clips and run.about.ended == State.FINISHED:
         raise StoreError(
             f"run {run.name} has {count(done, 'finished clip')}. Ask for more frames to "
-            f"extend it, write {run.name}@K to redo it from clip K, or clear \"SVI run\" to start "
-            "over")
+            f"extend it, write {run.name}@K to redo it from clip K, or set \"SVI run\" to auto for "
+            "a new video")
 
 
 def _made_already(run: Run) -> StoreError:

@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ..storyboard import LOOP, Storyboard
 from ..text import count, duration, plural
 from ..untrusted import is_file
 from ..variants import CLIP_FRAMES, VARIANTS, Variant, identify, noise
-from . import board, pose_video, sound
+from . import board, pose_video, sound, source_video
 from .board import MOST_PIXELS
 from .form import AUTO, OFF, Custom, SettingsError
 from .source_video import continues
@@ -266,6 +267,12 @@ def clips_of(plan: Plan, inputs: Mapping[str, Any]) -> int:
 def _of_source(plan: Plan, inputs: Mapping[str, Any]) -> int:
     """The frames that WanGP adds to a request that continues a video: the overlap less one."""
     return plan.variant.overlap - 1 if continues(inputs) else 0
+
+
+def rate_of(plan: Plan, inputs: Mapping[str, Any]) -> Fraction:
+    """The frames a second of a video; see `required`."""
+    fixed = plan.sound or plan.variant.poses
+    return Fraction(plan.fps) if fixed else source_video.rate(inputs, plan.fps)
 
 
 def frames_of(plan: Plan, inputs: Mapping[str, Any]) -> int:

@@ -531,7 +531,8 @@ class Recording:
                 self._jobs.clear()
                 why = files.explain(error)
                 self._let_go(f"a clip could not be written: {why}")
-                fix = ("Set \"SVI run\" to new to start over" if isinstance(error, VideoError) else
+                fix = ("For a new video, set \"SVI run\" to new"
+                       if isinstance(error, VideoError) else
                        "Free some disk space, or close the program that uses the file, and press "
                        "Generate again to resume")
                 raise self._gone() or StoreError(

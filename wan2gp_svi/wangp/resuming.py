@@ -137,12 +137,15 @@ def _asked_of(run: Run) -> Storyboard:
     return Storyboard({clip: row for clip, row in rows.items() if row != Row()})
 
 
-def first_prompt(run: Run) -> str:
-    """What the first clip is made from: the prompt of its row, or else the form's first."""
+def gist(run: Run) -> str:
+    """What tells a run from others: the prompt of its first clip, or of the first that a redo makes
+    anew. Of a row, or else the form's."""
+    about, clip = run.about, run.about.base[1] if run.about.base else 0
+    asked = about.asked or [""]
+    prompt = asked[chain.prompt_index(clip, len(asked), about.repeat)]
     with contextlib.suppress(StoreError):
-        if prompt := storyboard_of(run).row(0).prompt:
-            return prompt
-    return "".join(run.about.asked[:1])
+        prompt = storyboard_of(run).row(clip).prompt or prompt
+    return f"From clip {clip + 1}: {prompt}" if clip else prompt
 
 
 def restaged(run: Run, now: Storyboard, clips: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import itertools
 import json
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, partial
@@ -54,8 +54,32 @@ def continues(inputs: Mapping[str, Any]) -> bool:
 
 
 def given(inputs: Mapping[str, Any]) -> Any:
-    """The file that a request continues; None if it starts otherwise."""
-    return inputs.get("video_source") if "V" in str(inputs.get("image_prompt_type") or "") else None
+    """The file that a request continues; None if it starts otherwise, or with the last one of
+    WanGP's list and that is not known: only the form is told."""
+    return inputs.get("video_source") if continues(inputs) else None
+
+
+def last(made: Iterable[Any], outputs: Path | None) -> str | None:
+    """The file that WanGP would continue if asked for its last one: of its list `made`, or else the
+    newest video among its `outputs`; None if there is none."""
+    if listed := [*made]:
+        return str(listed[-1])
+    with contextlib.suppress(OSError):  # just being removed
+        found = [] if outputs is None else [
+            path for path in outputs.iterdir() if path.suffix in (".mp4", ".mov", ".mkv")]
+        return str(max(found, key=lambda path: path.stat().st_mtime)) if found else None
+    return None
+
+
+def rate(inputs: Mapping[str, Any], fps: float) -> Fraction:
+    """The frames a second that a request asks for; `fps`: those of its model."""
+    forced = str(inputs.get("force_fps") or "")
+    if forced.isdecimal() and int(forced) > 0:
+        return Fraction(forced)
+    if forced in ("source", "auto"):
+        with contextlib.suppress(MediaError, ImportError):
+            return track(given(inputs)).rate or Fraction(fps)
+    return Fraction(fps)
 
 
 @remembered("video", "a video")
@@ -103,22 +127,33 @@ def _video(container: Any, path: str) -> Any:
     return container.streams.video[0]
 
 
-def obstacles(inputs: Mapping[str, Any], fps: float, config: Mapping[str, Any] | None = None
+def obstacles(inputs: Mapping[str, Any], fps: Fraction, config: Mapping[str, Any] | None = None
               ) -> Iterator[SettingsError]:
     """What keeps SVI from continuing a video with `fps` frames a second; see `shortened`.
     `config`: WanGP's."""
     if (path := too_long(inputs, fps)) is None:
         return
     with contextlib.suppress(MediaError, ImportError):  # WanGP says so
-        if why := _unlike(track(path), Path(path), inputs, fps, config or {}):
+        if "V" not in str(inputs.get("image_prompt_type")):
+            yield add_instead(Path(path), fps)
+        elif why := _unlike(track(path), Path(path), inputs, fps, config or {}):
             yield SettingsError(
                 f"the video {Path(path).name} lasts {duration(seconds(path))}, and WanGP reads "
-                f"only the first {duration(MOST / fps)}. SVI can read its end instead and copy the "
-                f"rest, but {why}. Or cut off its beginning, and join the two parts afterwards; a "
-                "run's own video is extended in the tab SVI.", "source-length")
+                f"only the first {duration(float(MOST / fps))}. SVI can read its end instead "
+                f"and copy the rest, but {why}. Or cut off its beginning, and join the two parts "
+                "afterwards; a run's own video is extended in the tab SVI.", "source-length")
 
 
-def too_long(inputs: Mapping[str, Any], fps: float) -> Any:
+def add_instead(path: Path, fps: Fraction) -> SettingsError:
+    """Why the last video of WanGP's list cannot be continued so: it is too long. Raises
+    MediaError."""
+    return SettingsError(
+        f"the last video {path.name} lasts {duration(seconds(str(path)))}, and WanGP reads only "
+        f"the first {duration(float(MOST / fps))}. Choose to continue a video, and add this one: "
+        "then SVI can read its end. A run's own video is extended in the tab SVI.", "source-length")
+
+
+def too_long(inputs: Mapping[str, Any], fps: Fraction) -> Any:
     """The video that a request continues, if WanGP would not read it to its end; else None."""
     path = given(inputs)
     if path is None or str(inputs.get("keep_frames_video_source") or ""):
@@ -128,7 +163,7 @@ def too_long(inputs: Mapping[str, Any], fps: float) -> Any:
     return None
 
 
-def _unlike(given: Track, path: Path, inputs: Mapping[str, Any], fps: float,
+def _unlike(given: Track, path: Path, inputs: Mapping[str, Any], rate: Fraction,
             config: Mapping[str, Any]) -> str:
     """Why the clips cannot be joined to a video by copying, and what to do; "" if they can."""
     width, height = given.size
@@ -143,7 +178,6 @@ def _unlike(given: Track, path: Path, inputs: Mapping[str, Any], fps: float,
         return (f"it is {_NAMES.get(given.codec, given.codec)} ({given.pixels}), and WanGP writes "
                 f"{_NAMES[made]} (yuv420p). Convert it, or choose that codec under Configuration, "
                 "Outputs")
-    rate = _rate(inputs, fps, given)
     if not given.steady:
         return f"its frames are not equally long. Convert it to {float(rate):g} frames a second"
     if given.rate != rate:
@@ -161,15 +195,7 @@ def _unlike(given: Track, path: Path, inputs: Mapping[str, Any], fps: float,
     return ""
 
 
-def _rate(inputs: Mapping[str, Any], fps: float, given: Track) -> Fraction:
-    """Frames a second of the clips."""
-    forced = str(inputs.get("force_fps") or "")
-    if forced in ("source", "auto"):
-        return given.rate
-    return Fraction(forced) if forced.isdecimal() else Fraction(fps)
-
-
-def shortened(inputs: Mapping[str, Any], fps: float, outputs: Path) -> dict[str, Any]:
+def shortened(inputs: Mapping[str, Any], fps: Fraction, outputs: Path) -> dict[str, Any]:
     """What replaces a video that is too long for WanGP: its end, in a file beside the runs, without
     sound. `whole` finds the video again. Raises MediaError and OSError."""
     path = too_long(inputs, fps)

@@ -16,6 +16,8 @@ TRUST = "SVI_TRUST_VISITORS"  #: the variable that allows it, by the value 1
 OFF = ("Other computers can open this page, so it cannot remove runs, download LoRA files, or run "
        "the doctor and the self-test. To allow this, set the environment variable "
        f"{TRUST}=1 and start WanGP again.")
+#: the same beside a control that is off
+HERE = "Other computers can open this page, so this is off. How to allow it stands above the runs."
 
 
 def check(wgp: Mapping[str, Any]) -> None:

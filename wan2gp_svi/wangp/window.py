@@ -101,6 +101,8 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
         before = source_video.whole(scope.get("video_source"), Path(scope["save_path"]))
         apart = before is not None
         source = before or Path(str(scope.get("video_source")))
+        if before is None and source_video.too_long(scope, Fraction(scope["fps"])) is not None:
+            raise source_video.add_instead(source, Fraction(scope["fps"]))
         of_source = scope if before is None else {
             **scope, "video_source": str(before),
             "source_video_frames_count": _frames_like(before, scope)}

@@ -10,7 +10,7 @@ from typing import Any
 from ... import location
 from ...text import sentence
 from ..form import AUTO, NEW
-from ..plan import ARCHITECTURES, clips_of
+from ..plan import ARCHITECTURES, clips_of, rate_of
 from ..source_video import continues
 from . import settings_file
 from .findings import Checked, check
@@ -64,12 +64,12 @@ def _outline(checked: Checked, inputs: Mapping[str, Any]) -> str:
     if checked.plan is None:
         return "cannot run." if checked.errors else "SVI is off."
     plan, seed = checked.plan, inputs.get("seed")
-    clips = clips_of(plan, inputs)
+    clips, fps = clips_of(plan, inputs), float(rate_of(plan, inputs))
     made = (inputs.get("custom_settings") or {}).get("svi")  # written into a video
     seeds = made.get("seeds") if isinstance(made, dict) else None
     if not isinstance(seeds, list) or len(seeds) != clips:
         # new ones each time, or those of the run that it resumes
         if seed in (None, "") or int(seed) < 0 or plan.requested_run not in (AUTO, NEW):
-            return plan.outline(clips, plan.fps, continues(inputs))
+            return plan.outline(clips, fps, continues(inputs))
         seeds = [plan.seed(int(seed), clip) for clip in range(clips)]
-    return plan.describe(seeds, plan.fps, continues(inputs))
+    return plan.describe(seeds, fps, continues(inputs))

@@ -99,7 +99,8 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
     if any(error.id == "number-of-frames" for error in errors):  # then nothing can be counted
         return Checked(None, errors)
     unfit = _errors(*planning.unfit_rows(plan, inputs, only))
-    errors += [*unfit, *_errors(*source_video.obstacles(inputs, plan.fps, server_config))]
+    errors += [*unfit, *_errors(*source_video.obstacles(
+        inputs, planning.rate_of(plan, inputs), server_config))]
     request = Request(plan, architecture, model_def, inputs, server_config or {})
     errors.extend(_thin(request))
     if outputs is not None and plan.requested_run not in (AUTO, NEW) and not unfit:

@@ -20,7 +20,7 @@ from typing import Any
 
 from ... import chain, files
 from ...runs.record import StoreError
-from ...runs.store import Run
+from ...runs.store import Run, Store
 from ...storyboard import (
     LOOP,
     Row,
@@ -42,7 +42,7 @@ from ...variants import CLIP_FRAMES
 from .. import board as of_rows
 from .. import pose_video, resuming, sound, visitors
 from ..check.telling import for_page
-from ..form import AUTO, STORYBOARD
+from ..form import AUTO, STORYBOARD, SettingsError
 from ..form_line import FormLine
 from ..plan import Plan, clips_of
 from ..source_video import continues
@@ -174,6 +174,17 @@ def noted(staged: Staged, run: Run) -> Staged:
         what = [f"{sentence(str(error))}."]
         idle = NOTHING if isinstance(error, resuming.Unchanged) and not faults else IMPOSSIBLE
     return replace(staged, notes=(note, " ".join([*what, *faults])), action=action, idle=idle)
+
+
+def redo_of(staged: Staged, store: Store) -> Run | None:
+    """The run that a click on `action` has begun: a redo of the run by this storyboard."""
+    if staged.action:
+        with contextlib.suppress(SettingsError):  # an image that is gone
+            asks = of_rows.keys(staged.board)
+            return next((run for run in store.runs()
+                         if (run.about.base or ("",))[0] == staged.run
+                         and (run.about.clips, run.about.asks) == (staged.clips, asks)), None)
+    return None
 
 
 # -------------------------------------------------------------------------------------------- cards
@@ -429,6 +440,8 @@ class Desk:
         run = None
         try:
             run = self.tab.store.open(state.run)
+            if (redo := redo_of(state, self.tab.store)) is not None:
+                return self._values(of_run(redo, state.chosen), redo)
             now = noted(state, run)
         except StoreError as error:  # removed on another page: say so here, not every few seconds
             now = replace(state, notes=(f"{sentence(str(error))}.",), action="", idle=IMPOSSIBLE)

@@ -13,7 +13,7 @@ from ...install import Refused, doctor
 from ...install.shipped import Distribution
 from .. import visitors
 from . import lora_files
-from .helpers import gr, on, text_to_copy
+from .helpers import gr, on, tell_if_off, text_to_copy
 
 _COMMAND = (sys.executable, "-B", "-m", "wan2gp_svi", "selftest")
 
@@ -22,6 +22,7 @@ def create(wgp: Mapping[str, Any]) -> None:
     """`wgp` are the variables of wgp.py."""
     with gr.Accordion("Doctor", open=False) as part:
         gr.Markdown("What is installed, and any problems. Include this in every bug report.")
+        tell_if_off(wgp)
         with gr.Row():
             usable = not visitors.is_off(wgp)
             again = gr.Button("Refresh", size="sm", scale=0, interactive=usable,

@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from html import escape
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from ...install import Refused
 from ...runs.record import StoreError
 from ...storyboard import StoryboardError
 from ...text import sentence
+from .. import visitors
 from ..check.telling import for_page
 from ..form import SettingsError
 
@@ -93,6 +94,12 @@ def text_to_copy(lines: int = 12, **options: Any) -> Any:
     new = "buttons" in inspect.signature(gr.Textbox).parameters
     button: dict[str, Any] = {"buttons": ["copy"]} if new else {"show_copy_button": True}
     return gr.Textbox(lines=lines, interactive=False, **button, **options)
+
+
+def tell_if_off(wgp: Mapping[str, Any]) -> None:
+    """A line that says why the controls beside it are off, if they are."""
+    if visitors.is_off(wgp):
+        gr.Markdown(visitors.HERE)
 
 
 def to_form(plugin: Any) -> Any:

@@ -12,13 +12,14 @@ from ...install.loras import Download, Progress
 from ...text import gigabytes
 from ...variants import VARIANTS
 from .. import visitors
-from .helpers import gr, on, progress_bar, table
+from .helpers import gr, on, progress_bar, table, tell_if_off
 
 
 def create(wgp: Mapping[str, Any]) -> None:
     """`wgp` are the variables of wgp.py."""
     with gr.Accordion("LoRA files", open=False) as part:
         listed = gr.HTML()
+        tell_if_off(wgp)
         gr.HTML("<style>#svi_variant input {text-overflow: ellipsis}</style>", padding=False)
         with gr.Row(equal_height=True):
             titles = [(f"{variant.title}: {variant.about}", id) for id, variant in VARIANTS.items()]

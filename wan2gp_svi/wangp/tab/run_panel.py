@@ -12,7 +12,7 @@ from ...text import count, plural, size
 from ...untrusted import is_name
 from .. import resuming, stop_button, visitors
 from . import actions, view
-from .helpers import gr, on, scroll_to, text_to_copy, to_form, warn
+from .helpers import gr, on, scroll_to, tell_if_off, text_to_copy, to_form, warn
 
 
 def job(tab: Any, make: Callable[..., dict[str, Any]], stays: bool = False
@@ -129,6 +129,7 @@ class RunPanel:
 
     def _remove_tab(self) -> None:
         with gr.Tab("Remove"):
+            tell_if_off(self.tab.wgp)
             self.victims = gr.Dropdown([], multiselect=True, label="Runs to remove",
                                        elem_id="svi_victims")
             with gr.Row():

@@ -111,7 +111,8 @@ class Tab:
         self.desk = desk = Desk(self, self.line) if self.line.storyboard is not None else None
         new.connect(desk, here.select)
         with gr.Row():
-            self.about = gr.HTML(view.about(""), elem_id="svi_about")
+            with gr.Column(min_width=240):  # a row of its own on a phone
+                self.about = gr.HTML(view.about(""), elem_id="svi_about")
             refresh = gr.Button("Refresh", scale=0, min_width=120, elem_id="svi_refresh")
         if visitors.is_off(self.wgp):
             gr.Markdown(visitors.OFF, elem_id="svi_visitors")
@@ -141,8 +142,7 @@ class Tab:
         on(here.select, self.refreshed, looks, self.all_outputs(panel), **one_by_one)
         if desk is not None:
             for done in (*fresh, panel.removed):
-                on(done.then, desk.looked, [desk.state],
-                   [desk.state, desk.note, desk.cards, desk.remake], concurrency_id=CONCURRENCY)
+                on(done.then, desk.looked, [desk.state], desk.outputs, concurrency_id=CONCURRENCY)
             desk.show_on(here.select)
         on(self.plugin.main_tabs.select, self._left, None, [self.timer])
         pose_preview.create(self.plugin, self.wgp)

@@ -20,7 +20,7 @@ from ...storyboard import LOOP, Storyboard
 from ...text import cut, duration, plural, sentence, size
 from ...variants import CLIP_FRAMES, SEED_STEP, VARIANTS
 from ..check.telling import for_page
-from ..resuming import SEEDS, first_prompt, seed_of, storyboard_of
+from ..resuming import SEEDS, gist, seed_of, storyboard_of
 from ..source_video import continues
 from .helpers import table
 
@@ -143,7 +143,7 @@ def card(shown: Shown) -> str:
     facts = [*_amount(shown), size(run.size), run.changed]
     lines = (f"<b>{escape(title)}</b> {escape(about.title)}",
              f"<b>{escape(cut(_state(shown), 60))}</b>",
-             escape(", ".join(facts)), escape(cut(first_prompt(run), 70)))
+             escape(", ".join(facts)), escape(cut(gist(run), 70)))
     text = "".join(f"<div>{line}</div>" for line in lines)
     return pressable(f"<div style='flex:0 0 {_THUMBNAIL[0]}px'>{thumbnail(run)}</div>"
                      f"<div style='overflow-wrap:anywhere;line-height:1.4'>{text}</div>",
