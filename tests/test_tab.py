@@ -1002,6 +1002,23 @@ def test_a_job_leaves_the_tab_unless_the_user_stays_in_it(
     assert shown == ("as it is" if stays and starts else "the form")
 
 
+@pytest.mark.parametrize(("waiting", "said"), [
+    (0, "WanGP's next job is to resume run {} at clip 3 of 4."),
+    (1, "WanGP will resume run {} at clip 3 of 4, after 1 job in its queue."),
+    (2, "WanGP will resume run {} at clip 3 of 4, after 2 jobs in its queue.")])
+def test_a_job_that_waits_for_others_is_not_called_the_next(
+        store: Store, monkeypatch, waiting: int, said: str):
+    run, told, wgp = make(store), [], WanGP()
+    wgp["get_gen_info"] = lambda state: state
+    monkeypatch.setattr(run_panel, "gr", SimpleNamespace(
+        Info=lambda text, **_: told.append(text), skip=lambda: None))
+    plugin = SimpleNamespace(load_queue_trigger=object())
+    tab = SimpleNamespace(plugin=plugin, run=store.open, wgp=wgp)
+    state = {"model_type": "i2v", "queue": [{"params": {}}] * waiting}
+    run_panel.job(tab, resuming.resumed, stays=True)(state, run.name)
+    assert told == [said.format(run.name)]
+
+
 def test_a_finished_run_is_not_resumed_and_a_running_one_is_left_alone(store: Store):
     run = make(store, 4, ended="finished")
     with pytest.raises(StoreError, match="is finished: all 4 clips are done. Extend it, or redo"):

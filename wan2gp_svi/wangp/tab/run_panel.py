@@ -28,7 +28,9 @@ def job(tab: Any, make: Callable[..., dict[str, Any]], stays: bool = False
         what = actions.what_happens(run, settings, len(run.done()))
         if starts:
             filled: tuple[Any, ...] = (actions.into_queue(tab.wgp, state, settings),)
-            gr.Info(f"WanGP's next job is to {what}.", duration=20)
+            before = len(tab.wgp["get_gen_info"](state).get("queue") or [])
+            gr.Info(f"WanGP will {what}, after {count(before, 'job')} in its queue." if before else
+                    f"WanGP's next job is to {what}.", duration=20)
         else:
             filled = actions.into_form(tab.wgp, state, run, settings)
             tab.line.tell_once_filled(state, (
