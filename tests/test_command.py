@@ -90,7 +90,9 @@ def test_settings_are_written_and_the_next_command_is_said(store: Store, svi):
 def test_a_prompt_of_an_extension_may_be_empty_or_have_paragraphs(store: Store, svi):
     run = make(store)
     for prompts, asked in (([""], ["one"]), (["a\nkite"], ["one"] * 3 + ["a kite"] * 2),
-                           (["", "a kite\n\nit dives"], ["one"] * 3 + ["a kite", "it dives"])):
+                           (["", "a kite\n\nit dives"], ["one"] * 3 + ["a kite", "it dives"]),
+                           (["# of WanGP's\n\na kite\n# it\n\nfalls"],
+                            ["one"] * 3 + ["a kite", "falls"])):
         options = [word for prompt in prompts for word in ("--prompt", prompt)]
         assert svi("extend", run.name, "--clips", "2", *options)[0] == 0
         settings = json.loads((run.folder / "extend.json").read_text("utf-8"))

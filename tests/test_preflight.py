@@ -682,6 +682,23 @@ def test_the_line_in_the_form_does_not_say_that_it_continues_a_run_that_is_not_t
     assert error.startswith(f"There is no run '{run.partition('@')[0]}'")
 
 
+def filled(state, names, prompt, typed, empty_too, *values):
+    """As much as this needs of what WanGP does with the fields of its wizard."""
+    macro = "!" + "|".join(f"{name}={value!r}" for name, value in zip(
+        names.split("\n"), values, strict=False))
+    return f"{macro}\n{typed}" if "{" in typed else typed, ""
+
+
+def without_variables(prompt, keep_empty_lines):
+    macro, _, rest = prompt.partition("\n")
+    if not macro.startswith("!"):
+        return prompt, ""
+    for one in macro[1:].split("|"):
+        name, _, value = one.partition("=")
+        rest = rest.replace(f"{{{name}}}", ast.literal_eval(value))
+    return rest, "unknown variable" if "{" in rest else ""
+
+
 @pytest.fixture
 def form(monkeypatch):
     """As much of WanGP's form as the line needs -> (LoRAs, frames, SVI was on) -> what is shown."""
@@ -696,11 +713,14 @@ def form(monkeypatch):
     wgp = {"get_base_model_type": lambda model: "i2v" if model == DANCING else model,
            "get_model_def": definitions.__getitem__, "get_max_frames": int,
            "collect_custom_settings_from_inputs": lambda *_: (chosen,),
+           "extract_prompt_from_wizard": filled,
+           "prompt_parser": SimpleNamespace(process_template=without_variables),
            "compute_video_length_label": lambda fps, frames: f"{fps}: {frames}",
            "get_gen_info": lambda state: {"file_list": made}}
     chosen, made = {}, []
     components = {name: MagicMock() for name in form_line.COMPONENTS}
-    components |= {"tab_id": "generate", "custom_settings_rows": []}
+    components |= {"tab_id": "generate", "custom_settings_rows": [],
+                   "prompt_vars": [MagicMock(), MagicMock()]}
     components["state"].value = {"model_type": "i2v"}
     plugin = SimpleNamespace(request_component=lambda name: None)
     event = MagicMock()  # by which WanGP fills its form
@@ -717,15 +737,17 @@ def form(monkeypatch):
     def look(loras, frames, was_on="", model="i2v", sound=None, poses=None,
              images=MappingProxyType({"image_start": True}), seed=-1, prompt="one",
              resolution="832x480", guidance=1.0, run="auto", begins="S", typed="", rate="",
-             listed=()):
+             listed=(), variables=MappingProxyType({}), mode="PW"):
         chosen["svi_run"] = run
         made[:] = listed
         others = [{"guidance_scale": guidance, "force_fps": rate}.get(name) for name in DECIDING
                   if name not in ("loras_multipliers", "num_inference_steps")]
-        others += [typed, "on" if typed else "off"]
+        others += [typed, "on" if typed else "off", "\n".join(variables)]
+        values = [*variables.values(), *[""] * (2 - len(variables))]
         shown = update({"model_type": model}, was_on, False, images, frames, loras,
                        "1", begins, 0, seed, sound, "A" if model == "multitalk" else "",
-                       poses, "V" if model == DANCING else "", resolution, 4, "PW", prompt, *others)
+                       poses, "V" if model == DANCING else "", resolution, 4, mode, prompt, *others,
+                       *values)
         return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
                         strict=True))
 
@@ -816,7 +838,12 @@ def test_the_line_in_the_form_reads_the_prompt_where_it_is_typed(form):
     loras = ["svi-shot.safetensors"]
     assert "Remove /duration" in form(loras, 405, typed="[/duration=5s] a kite")["line"]
     assert "Remove /duration" not in form(loras, 405, prompt="[/duration=5s]", typed="on")["line"]
-    assert "Remove /duration" in form(loras, 405, prompt="[/duration=5s]", typed="{X}")["line"]
+    assert "Remove /duration" in form(loras, 405, typed="a {X}\n\na {Y}", variables={
+        "X": "kite", "Y": "[/duration=5s]"})["line"]
+    spare = form(loras, 162, typed="a {X}\n\nb\n\nc", variables={"X": "kite\n\nd"})["line"]
+    assert "There are 4 prompts for 2 clips" in spare
+    refused = form(loras, 162, typed="a {Z}\n\nb\n\nc", variables={"X": "kite"})["line"]
+    assert "There are 4 prompts for 2 clips" not in refused, "WanGP says what is wrong with it"
 
 
 def test_the_line_in_the_form_counts_a_dance_and_misses_its_poses(form, tmp_path):
@@ -907,6 +934,9 @@ def test_the_line_says_which_run_generate_resumes_or_extends(form, tmp_path, mon
     assert shown.endswith(whole) and "This " not in shown, "it is finished, and this is a new one"
     assert line(405).endswith(f"{says('extends', '3 clips')}<br>{took(2)}")
     assert line(405, run=f"{wgp.run.name}@3").endswith(took(3)), "clip 3 is made again"
+    for changes in ({"typed": "{X}", "variables": {"X": "one"}}, {"prompt": "# a note\none"},
+                    {"prompt": "one\n# a note", "mode": "FG"}, {"mode": "W"}):
+        assert "This extends" in line(405, **changes), changes
     other = Image.new("RGB", given["image_start"].size, "red")
     for changes in ({"seed": 8}, {"prompt": "two"}, {"resolution": "832x480"},
                     {"guidance": 5.0}, {"images": {"image_start": other}},

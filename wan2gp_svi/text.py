@@ -55,9 +55,15 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
+def uncommented(text: str) -> str:
+    """Prompts without the lines that begin with #, which WanGP takes for comments."""
+    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+
+
 def paragraphs(text: str) -> list[str]:
-    """Prompts with empty lines between them, each on one line."""
-    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
+    """Prompts with empty lines between them, each on one line, without comments."""
+    parts = re.split(r"\n\s*\n", uncommented(text))
+    return [" ".join(part.split()) for part in parts if part.strip()]
 
 
 def examples(where: str, *commands: str) -> str:

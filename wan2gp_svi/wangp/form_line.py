@@ -41,12 +41,13 @@ _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
              "multi_prompts_gen_type": "multi_prompts_gen_type", "prompt": "prompt"}
 _SETTINGS |= {name: name for name in DECIDING if name not in _SETTINGS}
 # where the prompt is typed unless the form is in its advanced mode, and whether it is
-_WIZARD = ("wizard_prompt", "wizard_prompt_activated_var")
+_WIZARD = ("wizard_prompt", "wizard_prompt_activated_var", "wizard_variables_var")
+_VARIABLES = "prompt_vars"  # the fields of its variables
 _SETTINGS |= {name: name for name in _WIZARD}
 _ADDED = ("image_start", "image_end", "video_source")  # media that are taken as the page sends them
 COMPONENTS = ("tab_id", "main", "state", "generate_btn", "number_frames_row",
               "image_prompt_type_radio", "custom_settings_rows", "sliding_window_overlap",
-              *_SETTINGS, *_ADDED)
+              _VARIABLES, *_SETTINGS, *_ADDED)
 # warnings that belong to the line: what SVI's variant rests on, another way to do it, and a slip in
 # the storyboard, which shows the line, too
 _IN_THE_LINE = {"lora-download", "no-lora", "override", "unknown-lora", "extend-instead",
@@ -157,11 +158,14 @@ class FormLine:
         settings = [name for name in _SETTINGS if hasattr(components.get(name), "change")]
         custom = [part for one in rows for part in _inputs(one)]
         self._slots = _slot_names(len(custom))
+        variables = [*(components.get(_VARIABLES) or [])]
         sliders = {name: components[name] for name in _SLIDERS if name in components}
         was_on, added = gr.State(""), gr.State({})  # the path of each video and first image
         boxes = {name: components[name] for name in _ADDED if name in components}
-        values = [*(components[name] for name in settings), *custom[: len(self._slots)]]
-        self._settings, self.components = [*settings, *self._slots], components
+        values = [*(components[name] for name in settings), *custom[: len(self._slots)], *variables]
+        self._settings = [*settings, *self._slots, *(f"{_VARIABLES}{at}" for at, _ in
+                                                     enumerate(variables))]
+        self.components = components
         self.news = news
         self.inputs = [components["state"], added, *values]
         slot = f"{_SLOTS[0]}{[*DEFAULTS].index(STORYBOARD) + 1}"
@@ -220,9 +224,14 @@ class FormLine:
                 values: Sequence[Any]) -> dict[str, Any]:
         named = zip(self._settings, values, strict=True)
         inputs = {_SETTINGS.get(name, name): value for name, value in named}
-        typed, active = (inputs.pop(name, None) for name in _WIZARD)
-        if active == "on" and "{" not in str(typed):  # else WanGP fills in variables
+        typed, active, names = (inputs.pop(name, None) or "" for name in _WIZARD)
+        filled = [inputs.pop(name) or "" for name in [*inputs] if name.startswith(_VARIABLES)]
+        if active == "on":
             inputs["prompt"] = typed
+            with contextlib.suppress(LookupError, TypeError):  # a WanGP that lacks this
+                inputs["prompt"] = self._wgp["extract_prompt_from_wizard"](
+                    state, names, "", typed, True, *filled)[0]
+        inputs["prompt"] = self._without_variables(str(inputs.get("prompt") or ""))
         collect = self._wgp.get("collect_custom_settings_from_inputs")
         chosen = (collect(model_def, dict(inputs))[0] or {}) if callable(collect) else {}
         given = {name: added[name] or None for name in _ADDED
@@ -232,6 +241,13 @@ class FormLine:
             made = self._wgp["get_gen_info"](state).get("file_list") or []
             given["video_source"] = last(made, running_outputs())
         return {**inputs, **given, "custom_settings": chosen, "model_type": self._chosen(state)}
+
+    def _without_variables(self, prompt: str) -> str:
+        """The prompts that WanGP makes of one with variables; as it is if WanGP refuses it."""
+        with contextlib.suppress(LookupError, AttributeError, TypeError):  # a WanGP that lacks this
+            made, wrong = self._wgp["prompt_parser"].process_template(prompt, keep_empty_lines=True)
+            return prompt if wrong else str(made)
+        return prompt
 
     def _look(self, state: Any, was_on: str, added: Mapping[str, Any], values: Sequence[Any]
               ) -> _Look:
@@ -303,7 +319,7 @@ def _by_runs(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
     outputs, plan, texts = running_outputs(), checked.plan, []
     if outputs is None or plan is None or checked.errors:
         return []
-    prompts = Request(plan, "", {}, inputs, {}).prompts
+    prompts = Request(plan, "", {}, inputs, {}).asked
     store, missing = Store(outputs / FOLDER), clips_of(plan, inputs)
     name, _, clip = plan.requested_run.partition("@")
     if name not in (AUTO, NEW):

@@ -144,7 +144,7 @@ def _unfit_run(request: Request, outputs: Path) -> Iterator[Finding]:
 
     try:
         matching.check_requested(outputs, request.plan, request.inputs, request.server,
-                                 request.prompts)
+                                 request.asked)
     except SettingsError as error:
         yield Finding("error", error.id, str(error))
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ...text import paragraphs, uncommented
 from ...untrusted import is_file
 from ...variants import VARIANTS, Variant, identify, noise
 from ..plan import ARCHITECTURES, SMALL, Plan, accelerates, active_loras, file_name, first_image
@@ -98,10 +99,18 @@ class Request:
     @property
     def prompts(self) -> list[str]:
         """The lines or paragraphs."""
-        lines = [line for line in str(self.inputs.get("prompt") or "").splitlines()
-                 if not line.strip().startswith("#")]
-        parts = lines if self.by_line else re.split(r"\n\s*\n", "\n".join(lines))
-        return [part for part in parts if part.strip()]
+        text = str(self.inputs.get("prompt") or "")
+        if not self.by_line:
+            return paragraphs(text)
+        return [line for line in uncommented(text).splitlines() if line.strip()]
+
+    @property
+    def asked(self) -> list[str]:
+        """The prompts that the clips of a video share: all of them, or else one for every clip, or
+        the first of several videos."""
+        if self.prompt_mode == "FG":
+            return [" ".join(self.prompts)]
+        return self.prompts if "W" in self.prompt_mode else self.prompts[:1]
 
     @cached_property
     def multipliers(self) -> list[str]:

@@ -41,6 +41,7 @@ from ...untrusted import is_name
 from ...variants import CLIP_FRAMES
 from .. import board as of_rows
 from .. import pose_video, resuming, sound, visitors
+from ..check.request import Request
 from ..check.telling import for_page
 from ..form import AUTO, STORYBOARD, SettingsError
 from ..form_line import FormLine
@@ -122,7 +123,7 @@ def of_form(line: FormLine, values: tuple[Any, ...], chosen: int) -> Staged | No
     checked, inputs = found
     text = str(inputs["custom_settings"].get(STORYBOARD) or "")
     text = "" if text.strip().lower() == AUTO else text
-    asked, plan = paragraphs(str(inputs.get("prompt") or "")) or [""], checked.plan
+    asked, plan = paragraphs(str(inputs.get("prompt") or "")), checked.plan
     if plan is None:
         try:
             clips = parse(text).clips
@@ -130,9 +131,10 @@ def of_form(line: FormLine, values: tuple[Any, ...], chosen: int) -> Staged | No
             clips = actions.clips_asked(inputs)
         repeat = 1
     else:
+        asked = Request(plan, "", {}, inputs, {}).asked
         clips, repeat = clips_of(plan, inputs), plan.variant.prompt_repeat
     starts = not continues(inputs)
-    return Staged(text, clips, "", starts, tuple(chain.stream(asked, clips, repeat)),
+    return Staged(text, clips, "", starts, tuple(chain.stream(asked or [""], clips, repeat)),
                   (*line.said(checked, inputs), *_in_the_form(plan, inputs))).at(chosen)
 
 
