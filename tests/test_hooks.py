@@ -22,7 +22,7 @@ from wan2gp_svi.wangp import loading, svi, vae, why_off
 from wan2gp_svi.wangp.clip import Clip, Seam, Video
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.pipeline import current_clip, on
-from wan2gp_svi.wangp.plan import Plan
+from wan2gp_svi.wangp.plan import STOCK_MAXIMA, Plan
 
 
 def scope(window=1, windows=1, **changes):
@@ -83,6 +83,33 @@ def test_every_svi_file_is_counted_and_keys_for_clips_image_are_left_out(tmp_pat
     capsys.readouterr()
     assert load_loras([other], whole, clip=False) == [whole], "without SVI, as WanGP does it"
     assert capsys.readouterr().out == ""
+
+
+def test_a_wgp_py_that_a_plugin_imports_once_more_is_not_extended_again(tmp_path, monkeypatch):
+    class Handler:
+        query_model_def = staticmethod(lambda base, _: {
+            "sliding_window_defaults": {"overlap_max": 1}})
+
+    class Application:
+        def initialize_plugins(self):
+            pass
+
+    model, loaded = SimpleNamespace(), []
+    offload = SimpleNamespace(load_loras_into_model=lambda model, paths: loaded.append(paths))
+    plugins = SimpleNamespace(WAN2GPApplication=Application, WAN2GPPlugin=object,
+                              PluginManager=SimpleNamespace(set_server_config=None))
+    for name, module in {"models.wan.wan_handler": {"family_handler": Handler},
+                         "mmgp": {"offload": offload}, "shared.utils": {
+                             "prompt_parser": SimpleNamespace(), "plugins": plugins}}.items():
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(**module))
+    (tmp_path / "svi-shot.safetensors").touch()
+    for _ in range(2):
+        save = svi("start", lambda *given: given)
+        assert save("frames", "a.mp4") == ("frames", "a.mp4")
+        offload.load_loras_into_model(model, [tmp_path / "svi-shot.safetensors"])
+        stock = Handler.query_model_def("i2v", {})[STOCK_MAXIMA]
+        assert stock == {"video_length": 737, "sliding_window_overlap": 1}
+    assert len(loaded) == 2 and not vars(model)
 
 
 def test_pipelines_of_other_models_are_left_alone():

@@ -13,10 +13,37 @@ from .log import say, watch, without
 from .plan import SMALL
 from .recorder import Frames
 
+_STARTED = "svi_started"  # on WanGP's handler of the Wan models
+
 
 def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
     """Extends WanGP's Wan handler -> a `save_video` that takes SVI's clips too. Never raises."""
     watch()
+    if _is_first():
+        _extend_wangp()
+
+    @wraps(save_video)
+    def save(tensor: Any = None, save_file: Any = None, *arguments: Any, **options: Any) -> Any:
+        if isinstance(tensor, Frames) and not arguments:
+            return tensor.save(save_file, save_video, **options)
+        return save_video(tensor, save_file, *arguments, **options)
+
+    return save
+
+
+def _is_first() -> bool:
+    """Whether this is the first start in this program. Until February 2026, WanGP runs its wgp.py
+    twice: as the program, and once more for a plugin that imports it."""
+    with contextlib.suppress(Exception):  # which is said where it is needed
+        from models.wan.wan_handler import family_handler
+
+        if hasattr(family_handler, _STARTED):
+            return False
+        setattr(family_handler, _STARTED, True)
+    return True
+
+
+def _extend_wangp() -> None:
     try:
         from models.wan.wan_handler import family_handler
         from shared.utils import prompt_parser
@@ -47,14 +74,6 @@ def start(save_video: Callable[..., Any]) -> Callable[..., Any]:
 
     if changed := changed_since(location.HOME):
         say(changed)
-
-    @wraps(save_video)
-    def save(tensor: Any = None, save_file: Any = None, *arguments: Any, **options: Any) -> Any:
-        if isinstance(tensor, Frames) and not arguments:
-            return tensor.save(save_file, save_video, **options)
-        return save_video(tensor, save_file, *arguments, **options)
-
-    return save
 
 
 def _accept_earlier_videos() -> None:
