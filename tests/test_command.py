@@ -162,6 +162,8 @@ def test_a_run_is_given_a_name_that_lists_show(store: Store, svi):
     run = make(store)
     assert svi("name", run.name, "the storm")[1] == f"Run {run.name} is named the storm.\n"
     assert "the storm" in svi("runs")[1] and store.find(run.name).about.label == "the storm"
+    for taken in ("Auto", "new", "storm@3"):
+        assert "A name has no @, and is not auto or new" in svi("name", run.name, taken)[2]
     svi("name", run.name, "")
     assert "the storm" not in svi("runs")[1]
 
@@ -340,8 +342,12 @@ def test_a_storyboard_is_made_checked_and_shown(svi, tmp_path):
 
 def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
     run, board = make(store), tmp_path / "board.txt"
-    assert svi("storyboard", "--run", run.name)[1].endswith(
-        "has no storyboard: every clip is made with the run's settings.\n")
+    assert svi("storyboard", "--run", run.name[-4:])[1] == (
+        f"Run {run.name} has no storyboard: every clip is made with the run's settings.\n")
+    board.write_text("[all]\npause = yes\n[2]\nseed = 5\n", encoding="utf-8")
+    assert "WanGP stops after every clip, for you to look" in svi("storyboard", str(board))[1]
+    code, _, error = svi("storyboard", str(board), "--run", run.name, "-o", str(tmp_path / "no/x"))
+    assert code == 1 and f"There is no folder {tmp_path / 'no'}: choose another, or create" in error
     board.write_text("[2]\nseed = 5\n", encoding="utf-8")
     code, out, _ = svi("storyboard", str(board), "--run", run.name)
     assert code == 0 and "--process" in out
@@ -371,6 +377,8 @@ def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
     ("[2]\nsvi strength = 0", ["{file}"], "clip 2 would be made without the SVI LoRA"),
     ("one\n\ntwo", ["--prompts", "{file}", "--clips", "1"], "2 prompts need 2 clips or more"),
     ("", ["--prompts", "{file}"], "There is no prompt."),
+    ("# a note", ["--prompts", "{file}"], "There is no prompt."),
+    ("! {{X}}=\"a\"\na {{X}}", ["--prompts", "{file}"], "A prompt begins with !, as WanGP's"),
     ("x", ["--prompts", "{file}", "{file}"], "Give a storyboard or prompts, not both."),
     ("x", [], "Give a storyboard (FILE), --prompts TEXT, or --run RUN."),
     ("x", ["nowhere.txt"], "owhere.txt"),

@@ -182,8 +182,20 @@ def test_a_disk_that_is_full_as_a_clip_is_kept_is_said_in_a_sentence(
     said = capsys.readouterr().out
     assert ("Clip 2 cannot be written to run" in said and "Free some disk space" in said
             and "bug in SVI" not in said)
-    assert len(videos.read(wgp.video)) == 76, "WanGP has written it into a file of its own"
+    assert "WanGP may put that clip alone into a file of its own" in said
+    assert len(videos.read(wgp.video)) == 76, "so it has"
+    ended, = {run.about.ended for run in wgp.store.runs()}
+    assert ended == "clip 2 could not be written: No space left on device"
     assert wgp.generate(settings("film", 3)) and np.array_equal(shown(wgp), expected["film"])
+
+
+def test_of_a_first_clip_that_cannot_be_kept_nothing_is_called_safe(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    wgp = WanGP(tmp_path)
+    fails(monkeypatch, store.Run, "keep", 1, FULL)
+    assert wgp.generate(settings("film", 3))
+    said = capsys.readouterr().out
+    assert "which makes clip 1 again." in said and "are safe" not in said
 
 
 @pytest.mark.parametrize("listen", [True, False])

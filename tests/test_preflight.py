@@ -737,8 +737,8 @@ def form(monkeypatch):
     def look(loras, frames, was_on="", model="i2v", sound=None, poses=None,
              images=MappingProxyType({"image_start": True}), seed=-1, prompt="one",
              resolution="832x480", guidance=1.0, run="auto", begins="S", typed="", rate="",
-             listed=(), variables=MappingProxyType({}), mode="PW"):
-        chosen["svi_run"] = run
+             listed=(), variables=MappingProxyType({}), mode="PW", board="auto"):
+        chosen.update(svi_run=run, svi_storyboard=board)
         made[:] = listed
         others = [{"guidance_scale": guidance, "force_fps": rate}.get(name) for name in DECIDING
                   if name not in ("loras_multipliers", "num_inference_steps")]
@@ -763,6 +763,13 @@ def test_the_length_is_that_of_the_rate_that_is_forced_also_in_wangps_label(form
         assert f"5 clips, 401 frames, {length}." in shown["line"]
         assert shown["frames"]["label"] == f"{fps}: 405"
     assert "label" not in form([], 405)["frames"], "without SVI, the form is WanGP's own"
+
+
+def test_the_line_says_that_a_video_stops_after_every_clip(form):
+    said = "It stops after every clip, for you to look at it."
+    for frames, board, stops in ((405, "[all]\npause = yes", True), (405, "auto", False),
+                                 (81, "[all]\npause = yes", False)):
+        assert (said in form(["svi-shot.safetensors"], frames, board=board)["line"]) is stops
 
 
 def test_the_form_says_how_many_prompts_are_for_no_clip(form):
@@ -1155,7 +1162,7 @@ def test_a_lora_file_that_is_not_there_is_said_with_what_wangp_does(saved, wangp
                       ("loras_url_cache.json", "loras/wan_i2v/svi-shot.safetensors")):
         (wangp / file).write_text(json.dumps({key: "https://a.b/c"}), encoding="utf-8")
     assert run(*given) == 0
-    assert ("svi-shot.safetensors and a.safetensors and new.safetensors are not on the disk yet: "
+    assert ("svi-shot.safetensors, a.safetensors, new.safetensors are not on the disk yet: "
             "WanGP downloads them") in capsys.readouterr().out
     other.mkdir()
     for name in ("svi-shot", "a", "new"):

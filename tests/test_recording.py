@@ -208,6 +208,15 @@ def test_the_same_settings_again_resume_with_the_same_frames(
     assert run.about.ended == "finished" and len(wgp.gen["file_list"]) == 1
 
 
+def test_the_log_says_what_an_abort_leaves(wgp: WanGP, capsys: pytest.CaptureFixture):
+    for at, said in ((1, ""), (3, "aborted in clip 3, which resuming makes again; 2 clips are")):
+        fail_at(wgp, at, "abort")
+        assert wgp.generate(settings("shot", 4))
+        out = capsys.readouterr().out
+        assert said in out and ("aborted" in out) is bool(said)
+        wgp.forget()
+
+
 @pytest.mark.parametrize(("how", "ended"), [("abort", "stopped"),
                                             ("error", "OutOfMemoryError: VRAM")])
 def test_a_run_that_ends_in_its_first_clip_says_why(wgp: WanGP, how: str, ended: str):

@@ -449,10 +449,10 @@ def test_a_finished_run_is_extended_and_a_redo_says_what_it_redoes(
     assert wgp.generate(settings("shot", 2, prompt="one"))
     first = wgp.run
     assert wgp.generate(resuming.extended(first, 1))
-    assert f"extending run {first.name} to 3 clips, from clip 3 on. To start" in (
+    assert f"extending run {first.name} to 3 clips, from clip 3 on. For a new video" in (
         capsys.readouterr().out)
     assert wgp.generate(resuming.redone(wgp.run, 2, "two"))
-    assert f"run {wgp.run.name} redoes run {first.name}, from clip 2 of 3. To start" in (
+    assert f"run {wgp.run.name} redoes run {first.name}, from clip 2 of 3. For a new video" in (
         capsys.readouterr().out)
 
 

@@ -982,6 +982,20 @@ def test_a_click_on_which_nothing_happens_says_what_to_correct(sitting):
     assert at.do(at.desk.generate.click)[at.desk.fault] == "" and len(at.gradio.said) == 8
 
 
+def test_what_is_entered_while_the_form_is_being_filled_is_not_called_out_of_date(
+        sitting, monkeypatch):
+    at = sitting()
+    now = at.state
+    shown = at.desk.loading()
+    assert shown[at.desk.body] == {"visible": False} and desk.LOADING in shown[at.desk.note]
+    at.state = shown[at.desk.state]
+    at.do(at.desk.count.blur, "3")
+    assert at.gradio.said == ["The storyboard is being loaded. Try again when its clips are here."]
+    monkeypatch.setattr(desk, "of_form", lambda *_: now)
+    filled = at.desk.form_filled(at.state, "a form")
+    assert filled[at.desk.state] == now and filled[at.desk.body] == {"visible": True}
+
+
 def test_the_editor_says_whose_values_a_clip_has(sitting, wgp):
     at = sitting("[2]\nprompt = two")
     shown = at.do(at.desk.cards.click, 1)

@@ -1000,6 +1000,10 @@ def test_a_job_leaves_the_tab_unless_the_user_stays_in_it(
     shown = work({"model_type": "i2v"}, run.name)[0]
     # WanGP before 11 has to be asked in its form
     assert shown == ("as it is" if stays and starts else "the form")
+    run = make(store, settings={**SETTINGS, "custom_settings": {
+        "svi_storyboard": "[all]\npause = yes"}})
+    shown = work({"model_type": "i2v"}, run.name)[0]  # its next clip is looked at here
+    assert shown == ("as it is" if starts else "the form")
 
 
 @pytest.mark.parametrize(("waiting", "said"), [

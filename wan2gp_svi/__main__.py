@@ -335,6 +335,8 @@ def _storyboard(options: argparse.Namespace) -> None:
         for clip in range(clips):
             asked = "; ".join(f"{name} {value}" for name, value in board.row(clip).asked().items())
             print(f"clip {clip + 1}: {cut(asked, 160) or 'as in the form'}")
+        if board.pause:
+            print("WanGP stops after every clip, for you to look at it.")
         if not clips:
             print("The storyboard has no row: every clip is made as the form says.")
         if said := same_seed(board, clips):
@@ -346,8 +348,8 @@ def _storyboard(options: argparse.Namespace) -> None:
         print(f"The storyboard is in {options.out}")
     elif text := storyboard.write(board):
         print(text, end="")
-    else:
-        print(f"Run {options.run} has no storyboard: every clip is made with the run's settings.")
+    elif run is not None:
+        print(f"Run {run.name} has no storyboard: every clip is made with the run's settings.")
 
 
 def _text(path: Path) -> str:
@@ -366,6 +368,8 @@ def _write(path: Path, text: str, chosen: Path | None) -> None:
     if chosen and path.exists():
         raise OSError(f"the file {path} exists already, and nothing was written: choose another "
                       "name")
+    if chosen and not path.parent.is_dir():
+        raise OSError(f"there is no folder {path.parent}: choose another, or create it")
     files.write(path, text.encode("utf-8"))
 
 

@@ -324,9 +324,12 @@ def of_prompts(prompts: Sequence[str], clips: int | None = None) -> Storyboard:
     clips = clips or len(prompts)
     if not prompts:
         raise StoryboardError("there is no prompt. Write one or more, with an empty line between")
+    if any(prompt.startswith("!") for prompt in prompts):
+        raise StoryboardError("a prompt begins with !, as WanGP's variables do, which only its "
+                              "form knows. Write the prompts out")
     if not len(prompts) <= clips <= MAX_CLIPS:
-        raise StoryboardError(f"{len(prompts):,} prompts need {len(prompts):,} clips or more, and "
-                              f"a video has up to {MAX_CLIPS:,}, so {clips:,} cannot be")
+        raise StoryboardError(f"{len(prompts):,} prompts need {len(prompts):,} clips or more, up "
+                              f"to {MAX_CLIPS:,}. Ask for more clips, or remove prompts")
     share = [clips // len(prompts) + (at < clips % len(prompts)) for at in range(len(prompts))]
     each = [prompt for prompt, times in zip(prompts, share, strict=True) for _ in range(times)]
     return Storyboard({clip: Row(prompt=_line(prompt)) for clip, prompt in enumerate(each)})

@@ -59,7 +59,7 @@ class Outcome:
 def main(argv: Sequence[str]) -> int:
     """Returns 0 if all checks passed; 1 if one failed, or if the self-test could not start."""
     parser = argparse.ArgumentParser(
-        "python -m wan2gp_svi selftest", description="Checks SVI in your own WanGP with a tiny "
+        "python -m wan2gp_svi selftest", description="Check SVI in your own WanGP with a tiny "
         "random model, in about two\nminutes. It works in a copy of WanGP's source in a temporary "
         "folder, and leaves\nnothing behind.",
         epilog=examples("in WanGP's folder or in that of this add-on",

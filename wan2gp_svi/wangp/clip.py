@@ -110,7 +110,8 @@ class Video:
                 self.send_cmd("info", f"SVI: {self.failure}")
         with contextlib.suppress(Exception):
             if self.recording is not None:
-                self.recording.close(f"{type(error).__name__}: {_text(error)}")
+                kind = "" if foreseen else f"{type(error).__name__}: "
+                self.recording.close(f"{kind}{_text(error)}")
 
     def _bug_report(self, where: str, error: BaseException) -> str:
         frames = traceback.extract_tb(error.__traceback__)

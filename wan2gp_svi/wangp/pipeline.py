@@ -11,7 +11,6 @@ import contextlib
 from functools import partial
 from typing import Any
 
-from ..runs.state import State
 from . import page
 from .clip import Clip, frames_and_latents
 
@@ -90,7 +89,7 @@ class OnPipeline:
         try:
             if result is None or frames_and_latents(result)[0] is None:
                 if recording is not None:
-                    recording.close(State.STOPPED)
+                    recording.aborted()
                 return result
             return clip.finish(result, new)
         except Exception as error:

@@ -232,6 +232,13 @@ class Recording:
                      f"{how}.{also}")
         return self._stop
 
+    def aborted(self) -> None:
+        """WanGP has ended the current clip before it was made."""
+        self.close(State.STOPPED)
+        if done := len(self.clips):
+            self.say(f"aborted in clip {self._current.number + 1}, which resuming makes again; "
+                     f"{count(done, 'clip')} {'is' if done == 1 else 'are'} kept.")
+
     def from_disk(self) -> dict[str, Any] | None:
         """What `generate` would return for this clip, if it was made before."""
         current = self._current
@@ -264,11 +271,13 @@ class Recording:
         try:
             self.run.keep(current.number, current.made_of, {**current.state, "frames": exact})
         except OSError as error:
+            number, why = current.number + 1, files.explain(error)
+            self.close(f"clip {number} could not be written: {why}")
+            safe = f" All clips before it are safe in {self.run.folder}." if number > 1 else ""
             raise self._gone() or StoreError(
-                f"clip {current.number + 1} cannot be written to run {self.run.name} "
-                f"({files.explain(error)}), so this video ends. Free some disk space and press "
-                "Generate again to resume. All clips before it are safe in "
-                f"{self.run.folder}.") from error
+                f"clip {number} cannot be written to run {self.run.name} ({why}), so this video "
+                "ends; WanGP may put that clip alone into a file of its own. Free some disk space "
+                f"and press Generate again, which makes clip {number} again.{safe}") from error
 
     def _gone(self) -> StoreError | None:
         """What is wrong if somebody has removed the run's folder."""

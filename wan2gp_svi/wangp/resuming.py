@@ -219,7 +219,7 @@ def redone(run: Run, clip: int, prompt: str = "", seed: int | None = None) -> di
     about, _ = run.about, _begun(run)
     check_redo(run, clip, min(len(run.done()) + 1, about.clips))
     if seed is not None and seed not in SEEDS:
-        raise StoreError(f"the seed must be from 0 to {SEEDS[-1]:,}, not {seed}")
+        raise StoreError(f"the seed must be from 0 to {SEEDS[-1]:,}, not {seed:,}")
     asked = chain.stream(about.asked, about.clips, about.repeat)
     now, at = storyboard_of(run), clip - 1
     old, own_seed = now.row(at).prompt or asked[at], now.row(at).seed

@@ -204,7 +204,7 @@ def _absent_loras(loras: list[str], folder: Path, addresses: Collection[Path]
     if coming:
         noun, are, them = ("LoRA", "is", "it") if len(coming) == 1 else ("LoRAs", "are", "them")
         yield Finding("warning", "lora-download", (
-            f"the {noun} {' and '.join(coming)} {are} not on the disk yet: WanGP downloads {them} "
+            f"the {noun} {', '.join(coming)} {are} not on the disk yet: WanGP downloads {them} "
             f"before the first clip. Without internet, put {them} into {folder}."))
 
 
@@ -247,7 +247,7 @@ def _adjustments(request: Request) -> Iterator[Finding]:
             "before it."))
     elif "video_length" in changed and frames != inputs["video_length"]:
         clips = count(number, "whole clip")
-        of = ("sound" if request.plan.sound else "pose video"
+        of = ("sound" if request.plan.sound and sound.clips(inputs) else "pose video"
               if request.variant.poses and pose_video.is_capped(inputs) else "")
         why = f", as long as the {of}" if of else ""
         loop = "" if frames == wanted["video_length"] else "; a loop ends one frame earlier"

@@ -60,6 +60,7 @@ _TEXTS = {  # fields of a row that are typed: label, placeholder
     "guidance": ("Guidance", "as the {}"),
     "steps": ("Steps", "as the {}"), "motion": ("Motion", "as the {}"),
 }
+LOADING = "Loading the storyboard ..."
 NOTHING, IMPOSSIBLE = "Nothing to make", "Cannot be made now"  #: what a button says of a run
 _TILE = ("width:112px;height:72px;border-radius:4px;display:flex;align-items:center;"
          "justify-content:center;font-size:1.5em;background:var(--background-fill-secondary)")
@@ -328,7 +329,7 @@ class Desk:
         row = [self.state, self.stamp, self.row_prompt, *self.texts.values(), self.new_shot]
         self.show_on(self.to_form.click, lambda _, *form: self.shown(None, *form))
         for event in self.line.filled:
-            self.show_on(event.then, self._form_filled)
+            self.show_on(event.then, self.form_filled)
         self._connect_start(form)
         both = [*self.outputs, *self.form_outputs]
         typed = gr.on([one.input for one in row[2:]], guarded(self._typed), row, both,
@@ -452,10 +453,10 @@ class Desk:
         values = self._values(now, run)
         return {part: values[part] for part in (self.state, self.note, self.cards, self.remake)}
 
-    def _form_filled(self, state: Staged | None, *form: Any) -> Any:
+    def form_filled(self, state: Staged | None, *form: Any) -> Any:
         """WanGP has filled its form: all of the desk is new for a new storyboard, else what is
         edited stays."""
-        if state is None:
+        if state is None or not state.clips:
             return self._values(of_form(self.line, form, 0), None)
         return self._noted(state, state.stamp, *form)
 
@@ -474,6 +475,10 @@ class Desk:
             values |= {self.count: str(now.clips), self.title: _title(now), self.drop: _drop(now),
                        self.row_prompt: gr.update(placeholder=_default_prompt(now))}
         return values
+
+    def loading(self) -> dict[Any, Any]:
+        """The desk until WanGP has filled its form."""
+        return {self.part: gr.update(open=True), **self._values(Staged(notes=(LOADING,)), None)}
 
     def of_run(self, name: str) -> dict[Any, Any]:
         """The desk about a run. Raises StoreError."""
@@ -714,9 +719,12 @@ def name_of(path: str, images: Path | None = None) -> str:
 
 
 def _known(state: Staged | None) -> Staged:
-    """Raises StoreError on a page that was left open while WanGP was started again."""
+    """Raises StoreError on a page that was left open while WanGP was started again, and while the
+    desk waits for the form."""
     if state is None:
         raise StoreError(STALE)
+    if not state.cards:
+        raise StoreError("the storyboard is being loaded. Try again when its clips are here")
     return state
 
 

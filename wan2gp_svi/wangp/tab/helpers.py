@@ -122,9 +122,10 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML table that scrolls if it is long."""
     def row(tag: str, cells: Sequence[str]) -> str:
         style = "text-align:left;padding:4px 8px;vertical-align:top"
+        long = ";overflow-wrap:anywhere;min-width:14ch"
         return "<tr>{}</tr>".format("".join(
-            f"<{tag} style='{style}{';overflow-wrap:anywhere' * (header in _LONG)}'>{escape(cell)}"
-            f"</{tag}>" for header, cell in zip(headers, cells, strict=True)))
+            f"<{tag} style='{style}{long * (header in _LONG)}'>{escape(cell)}</{tag}>"
+            for header, cell in zip(headers, cells, strict=True)))
 
     body = "".join(row("td", cells) for cells in rows)
     return ("<div style='max-height:max(320px,60vh);overflow:auto'><table style='width:100%'>"

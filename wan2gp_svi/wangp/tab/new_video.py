@@ -20,7 +20,6 @@ from .helpers import gr, on, to_form
 
 FIRST = "SVI Shot Infinite LightX2V - 4 Steps"  #: the fast profile for beginners
 DEMO = "SVI-2.0 demo"  #: the same for the demo model
-LOADING = "Loading the storyboard ..."  #: until WanGP has filled its form
 
 
 class NewVideo:
@@ -53,8 +52,13 @@ class NewVideo:
            [plugin.main_tabs, *form])
         self.stage.visible = desk is not None
         if desk is not None:
-            on(self.stage.click, partial(self._work, lambda: [gr.update(open=True), None, LOADING]),
-               given, [desk.part, desk.state, desk.note, *form])
+            shown = [desk.part, desk.state, desk.note, desk.body, desk.more]
+
+            def opens() -> list[Any]:
+                loading = desk.loading()
+                return [loading[one] for one in shown]
+
+            on(self.stage.click, partial(self._work, opens), given, [*shown, *form])
 
     def _choose(self, state: Mapping[str, Any], picked: bool) -> Any:
         return gr.skip() if picked else first(self.offered, state.get("model_type"))

@@ -36,7 +36,8 @@ def job(tab: Any, make: Callable[..., dict[str, Any]], stays: bool = False
             tab.line.tell_once_filled(state, (
                 f"The settings are in the form. Press Generate to {what}. Afterwards, set \"SVI "
                 "run\" back to auto."))
-        there = gr.skip() if stays and starts else to_form(tab.plugin)
+        here = starts and (stays or resuming.storyboard_of(run).pause)  # its next clip is looked at
+        there = gr.skip() if here else to_form(tab.plugin)
         return there, *(one or gr.skip() for one in filled)
     return work
 
