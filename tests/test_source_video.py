@@ -75,7 +75,7 @@ def test_a_run_is_extended_rather_than_its_video_continued(wgp: WanGP):
     run, video = wgp.run, wgp.run.video
     assert video is not None
     said = found(continued(video), wgp.folder)["extend-instead"]
-    assert f"run {run.name} made the video" in said and f'"SVI run" to {run.name}' in said
+    assert f"run {run.name} made the video" in said and "extend the run in the tab SVI" in said
     assert source_video.run_of(continued(video), wgp.folder).name == run.name
     other = video.with_name("other.mp4")
     other.write_bytes(video.read_bytes())

@@ -163,7 +163,7 @@ def _check_begin(run: Run, inputs: _Scope) -> None:
     if made and continues(made) != continues(inputs):
         begins = ("continues a video. Choose to continue that video" if continues(made) else
                   "starts with an image. Choose to start with that image")
-        raise StoreError(f"run {run.name} {begins}, or press Resume in the tab SVI")
+        raise StoreError(f"run {run.name} {begins}, or resume or extend it in the tab SVI")
 
 
 def _changed(run: Run, plan: Plan, inputs: _Scope, server: _Scope) -> dict[str, Any]:

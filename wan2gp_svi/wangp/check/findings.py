@@ -116,8 +116,7 @@ def _extendable(request: Request, outputs: Path) -> Iterator[Finding]:
     if run is not None and request.plan.requested_run in (AUTO, NEW):
         yield Finding("warning", "extend-instead", (
             f"run {run.name} made the video that you continue. To add clips to it, extend the run "
-            f"in the tab SVI, or set \"SVI run\" to {run.name}: its frames stay as they are, "
-            "however long it gets."))
+            "in the tab SVI instead: its frames stay as they are, however long it gets."))
 
 
 def _errors(*found: SettingsError) -> list[Finding]:
