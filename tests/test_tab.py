@@ -610,7 +610,7 @@ def test_settings_to_go_on(store: Store):
     longer = actions.extend(run, 2, "a storm\nat sea\n\n\n calm ")
     assert longer["prompt"] == "one\n\ntwo\n\ntwo\n\ntwo\n\na storm at sea\n\ncalm"
     assert longer["video_length"] == 481, "2 more than the 4 that it was to have"
-    again = actions.redo(run, 3.0, " at\nnight ", "")
+    again = actions.redo(run, 3.0, " at\n# of WanGP's\nnight ", "")
     assert again["custom_settings"]["svi_run"] == f"{run.name}@3" and again["seed"] == 7
     assert again["prompt"] == "one\n\ntwo\n\nat night\n\nat night"
     assert actions.redo(run, 2, "", " 9 ")["seed"] == 9
@@ -618,6 +618,7 @@ def test_settings_to_go_on(store: Store):
 
 @pytest.mark.parametrize(("what", "said"), [
     (lambda run: actions.redo(run, 2, " ", ""), "enter a new prompt or a new seed"),
+    (lambda run: actions.redo(run, 2, "# a note", ""), "enter a new prompt or a new seed"),
     (lambda run: actions.redo(run, 2, "", "abc"), "the seed must be a whole number"),
     (lambda run: actions.redo(run, 2, "", "-1"), "the seed must be from 0"),
     (lambda run: actions.redo(run, None, "x", ""), "the clip must be a whole number$"),

@@ -21,6 +21,7 @@ from .text import (
     escape_unprintable,
     examples,
     is_closed_pipe,
+    one_line,
     paragraphs,
     sentence,
     size,
@@ -283,7 +284,7 @@ def _settings(options: argparse.Namespace) -> None:
         prompts = [one for given in options.prompt for one in paragraphs(given)]
         settings = resuming.extended(run, options.clips, prompts)
     else:
-        settings = resuming.redone(run, options.clip, " ".join(options.prompt.split()),
+        settings = resuming.redone(run, options.clip, one_line(options.prompt),
                                    options.seed)
         name = f"redo-{options.clip}"
     path = (options.out or run.folder / f"{name}.json").resolve()

@@ -60,10 +60,15 @@ def uncommented(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
 
 
+def one_line(text: str) -> str:
+    """A prompt on one line, without comments."""
+    return " ".join(uncommented(text).split())
+
+
 def paragraphs(text: str) -> list[str]:
     """Prompts with empty lines between them, each on one line, without comments."""
-    parts = re.split(r"\n\s*\n", uncommented(text))
-    return [" ".join(part.split()) for part in parts if part.strip()]
+    parts = map(one_line, re.split(r"\n\s*\n", uncommented(text)))
+    return [part for part in parts if part]
 
 
 def examples(where: str, *commands: str) -> str:

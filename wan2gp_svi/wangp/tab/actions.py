@@ -13,7 +13,7 @@ from typing import Any
 from ... import chain, drift, files
 from ...runs.record import StoreError
 from ...runs.store import Run
-from ...text import cut, paragraphs
+from ...text import cut, one_line, paragraphs
 from .. import resuming
 from .view import Shown
 
@@ -61,7 +61,7 @@ def extend(run: Run, clips: Any, prompts: str, sound: str | None = None) -> dict
 
 def redo(run: Run, clip: Any, prompt: str, seed: str) -> dict[str, Any]:
     """Settings from what the user entered; an empty seed is the run's. Raises StoreError."""
-    text, prompt = (seed or "").strip(), " ".join((prompt or "").split())
+    text, prompt = (seed or "").strip(), one_line(prompt or "")
     number = whole("the seed", text) if text else None
     return resuming.redone(run, whole("the clip", clip), prompt, number)
 
