@@ -935,6 +935,8 @@ def test_the_line_says_which_run_generate_resumes_or_extends(form, tmp_path, mon
     assert line(241).endswith(f"{says('resumes', '1 clip')}<br>{estimate}")
     assert line(241, run=wgp.run.name).endswith(estimate)
     assert says("extends", "1 clip") in line(405), "more than the 3 that it was to have"
+    assert line(81).endswith(f"No new clip is made: run {wgp.run.name} ends with the 1 clip that "
+                             "it has. For a new video, change the seed, or set \"SVI run\" to new.")
     assert wgp.generate(given)
     whole = took(3)
     shown = line(241)

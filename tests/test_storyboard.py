@@ -982,6 +982,15 @@ def test_a_click_on_which_nothing_happens_says_what_to_correct(sitting):
     assert at.do(at.desk.generate.click)[at.desk.fault] == "" and len(at.gradio.said) == 8
 
 
+def test_what_is_no_prompt_in_wangps_form_is_none_in_the_editor(sitting):
+    at = sitting("[2]\nprompt = two")
+    for number, mark in enumerate("!#", 1):
+        at.typed[0] = f" {mark} a kite"
+        at.do(at.desk.generate.click)
+        assert at.gradio.said[-1].startswith(f"A prompt begins with {mark}, as ")
+        assert len(at.gradio.said) == number and at.state.text == "[2]\nprompt = two"
+
+
 def test_what_is_entered_while_the_form_is_being_filled_is_not_called_out_of_date(
         sitting, monkeypatch):
     at = sitting()

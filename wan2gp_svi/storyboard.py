@@ -318,15 +318,22 @@ def _section(name: str, values: Mapping[str, Any]) -> str:
 
 # ---------------------------------------------------------------------------------- changes to rows
 
+def check_prompt(prompt: str) -> None:
+    """Raises StoryboardError for what WanGP's form takes for something else than a prompt."""
+    if (mark := prompt.lstrip()[:1]) in ("#", "!"):
+        what = "comments" if mark == "#" else "variables"
+        raise StoryboardError(f"a prompt begins with {mark}, as {what} do in WanGP's form. Write "
+                              "the prompt out")
+
+
 def of_prompts(prompts: Sequence[str], clips: int | None = None) -> Storyboard:
     """A storyboard that gives each of `prompts` an equal share of `clips` clips, the first ones
     more; by default, a clip each. Raises StoryboardError."""
     clips = clips or len(prompts)
     if not prompts:
         raise StoryboardError("there is no prompt. Write one or more, with an empty line between")
-    if any(prompt.startswith("!") for prompt in prompts):
-        raise StoryboardError("a prompt begins with !, as WanGP's variables do, which only its "
-                              "form knows. Write the prompts out")
+    for prompt in prompts:
+        check_prompt(prompt)
     if not len(prompts) <= clips <= MAX_CLIPS:
         raise StoryboardError(f"{len(prompts):,} prompts need {len(prompts):,} clips or more, up "
                               f"to {MAX_CLIPS:,}. Ask for more clips, or remove prompts")

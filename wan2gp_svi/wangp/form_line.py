@@ -330,8 +330,10 @@ def _by_runs(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
         done = len(run.done())
         missing -= done
         does = "extends" if clips_of(plan, inputs) > max(run.about.clips, done) else "resumes"
-        texts.append(f"This {does} run {run.name}, which has {count(done, 'clip')}. For a new "
-                     "video, change the seed, or set \"SVI run\" to new.")
+        what = (f"This {does} run {run.name}, which has {count(done, 'clip')}." if missing > 0 else
+                f"No new clip is made: run {run.name} ends with the {count(done, 'clip')} that it "
+                "has.")
+        texts.append(f"{what} For a new video, change the seed, or set \"SVI run\" to new.")
     for run in islice(store.runs(), NEWEST if missing > 0 else 0):
         made = run.about.settings
         alike = run.about.variant == plan.variant.id and all(

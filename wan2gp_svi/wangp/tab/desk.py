@@ -26,6 +26,7 @@ from ...storyboard import (
     Row,
     Storyboard,
     StoryboardError,
+    check_prompt,
     edited,
     in_text,
     inserted,
@@ -585,6 +586,7 @@ class Desk:
     def _entered(self, state: Staged, prompt: str, *entered: Any) -> Storyboard:
         """The storyboard with what the editor holds. Raises StoryboardError."""
         *texts, new_shot = entered
+        check_prompt(prompt or "")
         given = {name.replace("_", " "): value or "" for name, value in zip(
             ("prompt", *self.texts), (prompt, *texts), strict=True)}
         typed = row_of(f"{state.chosen + 1}", given)
