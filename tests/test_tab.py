@@ -488,6 +488,8 @@ def test_a_click_opens_the_run_that_the_page_shows(store: Store, panel: run_pane
     at = rows.index(old.name)
     os.utime(make(store).folder / "run.json", (2e9, 2e9))
     assert panel.tab.clicked(at, shown[panel.tab.names], {})[panel.chosen] == old.name
+    with pytest.raises(StoreError, match="this page is out of date"):
+        panel.tab.clicked(at, None, {})  # a page without a list
 
 
 def test_the_list_marks_the_run_that_is_open(store: Store, panel: run_panel.RunPanel):

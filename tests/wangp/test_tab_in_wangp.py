@@ -215,7 +215,7 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.click("remove")
         page.says(f"Run {new.name} is running. Stop it, or wait until it is finished.")
         assert not opened.locator("#svi_yes").is_visible()
-        for id, *data in (("refresh", *[None] * 3), ("runs", 0, None, None),
+        for id, *data in (("refresh", *[None] * 3), ("runs", 0, new.name, None),
                           ("yes", None, [new.name])):
             answer = browser.send(address, "another", f"svi_{id}", "click", *data)
         assert "is running. Stop it" in json.dumps(answer["log"]) and new.folder.is_dir()
@@ -362,7 +362,7 @@ def test_visitors_of_a_shared_page_destroy_and_cost_nothing_unless_the_user_allo
             return browser.send(address, "visitor", f"svi_{id}", event, *data)
 
         send("refresh", None, None, None)  # so that the server knows the runs of this visitor
-        shown = send("runs", 0, None, None)
+        shown = send("runs", 0, run.name, None)
         assert run.name in json.dumps(shown)
         assert (str(run.folder) in json.dumps(shown["output"])) == trusted
         stale = browser.send(address, "another", "svi_runs", "click", 0, None, None)

@@ -177,11 +177,11 @@ class Tab:
             values[self.runs] = gr.Dataset(samples=rows, visible=bool(rows))
         return values
 
-    def clicked(self, index: Any, names: str, state: dict[str, Any]) -> dict[Any, Any]:
+    def clicked(self, index: Any, names: str | None, state: dict[str, Any]) -> dict[Any, Any]:
         """The panel of a run that the user wants to see, whatever stops for a look meanwhile."""
         gen = self.wgp["get_gen_info"](state)
         gen[_LOOKED_AT] = gen.get(stop_button.RUN)
-        return self.panel.show(picked(names.split("\n"), index))
+        return self.panel.show(picked([] if names is None else names.split("\n"), index))
 
     def _to_look_at(self, state: dict[str, Any]) -> str:
         """The run of this page that has stopped for the user to look at its clip, once; "" if there
