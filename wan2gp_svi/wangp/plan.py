@@ -167,10 +167,10 @@ def obstacles(inputs: Mapping[str, Any]) -> list[SettingsError]:
     if not set(prompt_type) & set("SVL") or (
             "S" in prompt_type and "image_start" in inputs and is_blank(image)):
         choose = "" if "S" in prompt_type else "choose to start with an image, and "
+        black = "" if image is None else " that is not black"  # WanGP takes it for none
         found.append(SettingsError(
-            f"{choose}add a start image (image_start) that is not black. To start from text, make "
-            "the image first with a text-to-image model of WanGP, such as Qwen Image.",
-            "start-image"))
+            f"{choose}add a start image (image_start){black}. To start from text, make the image "
+            "first with a text-to-image model of WanGP, such as Qwen Image.", "start-image"))
     elif "S" in prompt_type and (given := _number_of(inputs.get("image_start"))) > 1 and (
             _is_by_window(inputs.get("multi_prompts_gen_type"))):
         found.append(SettingsError(
