@@ -25,7 +25,14 @@ from wan2gp_svi import chain
 from wan2gp_svi.drift.layout import provenance
 from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.runs import video as video_module
-from wan2gp_svi.runs.state import State, is_stopping, keep_running, seconds_a_clip, state
+from wan2gp_svi.runs.state import (
+    State,
+    is_running,
+    is_stopping,
+    keep_running,
+    seconds_a_clip,
+    state,
+)
 from wan2gp_svi.runs.store import STOP, room, room_beside
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import matching, resuming, stop_button
@@ -304,11 +311,15 @@ def test_a_stop_in_the_last_clip_says_that_the_job_goes_on(wgp: WanGP):
 
 
 def test_a_run_that_is_asked_to_stop_makes_its_clip_and_can_be_resumed(
-        wgp: WanGP, whole: Whole, capsys: pytest.CaptureFixture):
+        wgp: WanGP, whole: Whole, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    running, begin = [], Recording.begin
+    monkeypatch.setattr(Recording, "begin", lambda self, *given: (
+        begin(self, *given), running.append(is_running(self.run)))[0])
     wgp.at_window = lambda window: (wgp.run.folder / STOP).touch() if window == 2 else None
     wgp.generate(settings("film", 4))
     assert wgp.made == [1, 2] and len(wgp.run.done()) == 2 and wgp.run.about.ended == State.STOPPED
     assert len(shown(wgp)) == chain.length(2, VARIANTS["film"].overlap)
+    assert running == [True, True, False], "it has stopped when WanGP goes on to the next window"
     assert "stopped after clip 2, as asked. To resume, press Generate again.\n" in (
         capsys.readouterr().out)
     wgp.at_window = lambda window: None

@@ -989,6 +989,9 @@ def test_what_is_no_prompt_in_wangps_form_is_none_in_the_editor(sitting):
         at.do(at.desk.generate.click)
         assert at.gradio.said[-1].startswith(f"A prompt begins with {mark}, as ")
         assert len(at.gradio.said) == number and at.state.text == "[2]\nprompt = two"
+    at.typed[0] = "a kite\n# of mine\nrises"
+    at.do(at.desk.generate.click)
+    assert at.state.board.row(0).prompt == "a kite rises"
 
 
 def test_what_is_entered_while_the_form_is_being_filled_is_not_called_out_of_date(

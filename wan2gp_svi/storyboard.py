@@ -321,9 +321,9 @@ def _section(name: str, values: Mapping[str, Any]) -> str:
 def check_prompt(prompt: str) -> None:
     """Raises StoryboardError for what WanGP's form takes for something else than a prompt."""
     if (mark := prompt.lstrip()[:1]) in ("#", "!"):
-        what = "comments" if mark == "#" else "variables"
-        raise StoryboardError(f"a prompt begins with {mark}, as {what} do in WanGP's form. Write "
-                              "the prompt out")
+        what, fix = (("comments", "Remove the #") if mark == "#" else
+                     ("variables", "Write the prompt out"))
+        raise StoryboardError(f"a prompt begins with {mark}, as {what} do in WanGP's form. {fix}")
 
 
 def of_prompts(prompts: Sequence[str], clips: int | None = None) -> Storyboard:

@@ -180,6 +180,9 @@ class Recording:
         `conditioned_on` is the hash of what the clip gets from the one before; `asks` is what the
         storyboard asks of it.
         """
+        if self._stop:  # `stopping` says so before the clip is made, and the run is let go already
+            self._current = _Current(number, prompt, seed, conditioned_on, asks)
+            return None
         if not self._release.alive:  # one more clip after the last
             self._release = weakref.finalize(self, self.run.lock())
         self._settle(wait=number >= self.taken_over and self.run.path(number, ".json").exists())

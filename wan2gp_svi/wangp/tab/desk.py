@@ -37,7 +37,7 @@ from ...storyboard import (
     row_of,
     write,
 )
-from ...text import count, cut, paragraphs, sentence
+from ...text import count, cut, one_line, paragraphs, sentence
 from ...untrusted import is_name
 from ...variants import CLIP_FRAMES
 from .. import board as of_rows
@@ -588,7 +588,7 @@ class Desk:
         *texts, new_shot = entered
         check_prompt(prompt or "")
         given = {name.replace("_", " "): value or "" for name, value in zip(
-            ("prompt", *self.texts), (prompt, *texts), strict=True)}
+            ("prompt", *self.texts), (one_line(prompt or ""), *texts), strict=True)}
         typed = row_of(f"{state.chosen + 1}", given)
         changes = {name: getattr(typed, name) for name in ("prompt", *self.texts)}
         return edited(state.board, [state.chosen], **changes, new_shot=bool(new_shot))
