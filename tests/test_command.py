@@ -378,6 +378,7 @@ def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
     ("one\n\ntwo", ["--prompts", "{file}", "--clips", "1"], "2 prompts need 2 clips or more"),
     ("", ["--prompts", "{file}"], "There is no prompt."),
     ("# a note", ["--prompts", "{file}"], "There is no prompt."),
+    ("[2]\nprompt = # x", ["{file}"], "A prompt begins with #, as comments do in WanGP's form."),
     ("! {{X}}=\"a\"\na {{X}}", ["--prompts", "{file}"], "A prompt begins with !, as var"),
     ("x", ["--prompts", "{file}", "{file}"], "Give a storyboard or prompts, not both."),
     ("x", [], "Give a storyboard (FILE), --prompts TEXT, or --run RUN."),

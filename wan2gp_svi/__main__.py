@@ -314,7 +314,7 @@ def _storyboard(options: argparse.Namespace) -> None:
         if options.prompts:
             board = storyboard.of_prompts(paragraphs(_text(options.prompts)), options.clips)
         elif options.file:
-            board = storyboard.parse(_text(options.file))
+            board = storyboard.entered(_text(options.file))
         elif run is not None:
             board = resuming.storyboard_of(run)
         else:

@@ -318,12 +318,22 @@ def _section(name: str, values: Mapping[str, Any]) -> str:
 
 # ---------------------------------------------------------------------------------- changes to rows
 
-def check_prompt(prompt: str) -> None:
+def entered(text: str) -> Storyboard:
+    """`parse` for what a user writes now: a run may have been made by more. Raises
+    StoryboardError."""
+    board = parse(text)
+    check_prompts(*(row.prompt for row in board.rows.values()))
+    return board
+
+
+def check_prompts(*prompts: str) -> None:
     """Raises StoryboardError for what WanGP's form takes for something else than a prompt."""
-    if (mark := prompt.lstrip()[:1]) in ("#", "!"):
-        what, fix = (("comments", "Remove the #") if mark == "#" else
-                     ("variables", "Write the prompt out"))
-        raise StoryboardError(f"a prompt begins with {mark}, as {what} do in WanGP's form. {fix}")
+    for prompt in prompts:
+        if (mark := prompt.lstrip()[:1]) in ("#", "!"):
+            what, fix = (("comments", "Remove the #") if mark == "#" else
+                         ("variables", "Write the prompt out"))
+            raise StoryboardError(
+                f"a prompt begins with {mark}, as {what} do in WanGP's form. {fix}")
 
 
 def of_prompts(prompts: Sequence[str], clips: int | None = None) -> Storyboard:
@@ -332,8 +342,7 @@ def of_prompts(prompts: Sequence[str], clips: int | None = None) -> Storyboard:
     clips = clips or len(prompts)
     if not prompts:
         raise StoryboardError("there is no prompt. Write one or more, with an empty line between")
-    for prompt in prompts:
-        check_prompt(prompt)
+    check_prompts(*prompts)
     if not len(prompts) <= clips <= MAX_CLIPS:
         raise StoryboardError(f"{len(prompts):,} prompts need {len(prompts):,} clips or more, up "
                               f"to {MAX_CLIPS:,}. Ask for more clips, or remove prompts")

@@ -26,8 +26,9 @@ from ...storyboard import (
     Row,
     Storyboard,
     StoryboardError,
-    check_prompt,
+    check_prompts,
     edited,
+    entered,
     in_text,
     inserted,
     moved,
@@ -586,7 +587,7 @@ class Desk:
     def _entered(self, state: Staged, prompt: str, *entered: Any) -> Storyboard:
         """The storyboard with what the editor holds. Raises StoryboardError."""
         *texts, new_shot = entered
-        check_prompt(prompt or "")
+        check_prompts(prompt or "")
         given = {name.replace("_", " "): value or "" for name, value in zip(
             ("prompt", *self.texts), (one_line(prompt or ""), *texts), strict=True)}
         typed = row_of(f"{state.chosen + 1}", given)
@@ -682,7 +683,7 @@ class Desk:
 
     def _apply(self, state: Staged | None, text: str) -> dict[Any, Any]:
         state = _known(state)
-        board = parse("" if (text or "").strip().lower() == AUTO else text or "")
+        board = entered("" if (text or "").strip().lower() == AUTO else text or "")
         return self._changed(replace(state, text=""), lambda _: board,
                              max(state.clips, board.clips))
 
