@@ -163,7 +163,8 @@ def test_a_run_is_given_a_name_that_lists_show(store: Store, svi):
     assert svi("name", run.name, "the storm")[1] == f"Run {run.name} is named the storm.\n"
     assert "the storm" in svi("runs")[1] and store.find(run.name).about.label == "the storm"
     for taken in ("Auto", "new", "storm@3"):
-        assert "A name has no @, and is not auto or new" in svi("name", run.name, taken)[2]
+        said = svi("name", run.name, taken)[2]
+        assert "Choose another name: auto, new and names with @ mean" in said
     svi("name", run.name, "")
     assert "the storm" not in svi("runs")[1]
 
@@ -345,7 +346,7 @@ def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
     assert svi("storyboard", "--run", run.name[-4:])[1] == (
         f"Run {run.name} has no storyboard: every clip is made with the run's settings.\n")
     board.write_text("[all]\npause = yes\n[2]\nseed = 5\n", encoding="utf-8")
-    assert "WanGP stops after every clip, for you to look" in svi("storyboard", str(board))[1]
+    assert "WanGP stops after every clip, so you can look" in svi("storyboard", str(board))[1]
     code, _, error = svi("storyboard", str(board), "--run", run.name, "-o", str(tmp_path / "no/x"))
     assert code == 1 and f"There is no folder {tmp_path / 'no'}: choose another, or create" in error
     board.write_text("[2]\nseed = 5\n", encoding="utf-8")

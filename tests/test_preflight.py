@@ -766,7 +766,7 @@ def test_the_length_is_that_of_the_rate_that_is_forced_also_in_wangps_label(form
 
 
 def test_the_line_says_that_a_video_stops_after_every_clip(form):
-    said = "It stops after every clip, for you to look at it."
+    said = "It stops after every clip, so you can look at it."
     for frames, board, stops in ((405, "[all]\npause = yes", True), (405, "auto", False),
                                  (81, "[all]\npause = yes", False)):
         assert (said in form(["svi-shot.safetensors"], frames, board=board)["line"]) is stops

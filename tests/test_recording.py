@@ -216,7 +216,7 @@ def test_the_same_settings_again_resume_with_the_same_frames(
 
 
 def test_the_log_says_what_an_abort_leaves(wgp: WanGP, capsys: pytest.CaptureFixture):
-    for at, said in ((1, ""), (3, "aborted in clip 3, which resuming makes again; 2 clips are")):
+    for at, said in ((1, ""), (3, "aborted in clip 3: 2 clips are kept, and resuming makes clip")):
         fail_at(wgp, at, "abort")
         assert wgp.generate(settings("shot", 4))
         out = capsys.readouterr().out

@@ -1002,7 +1002,7 @@ def test_what_is_entered_while_the_form_is_being_filled_is_not_called_out_of_dat
     assert shown[at.desk.body] == {"visible": False} and desk.LOADING in shown[at.desk.note]
     at.state = shown[at.desk.state]
     at.do(at.desk.count.blur, "3")
-    assert at.gradio.said == ["The storyboard is being loaded. Try again when its clips are here."]
+    assert at.gradio.said == ["The storyboard is still loading. Try again when you see its clips."]
     monkeypatch.setattr(desk, "of_form", lambda *_: now)
     filled = at.desk.form_filled(at.state, "a form")
     assert filled[at.desk.state] == now and filled[at.desk.body] == {"visible": True}

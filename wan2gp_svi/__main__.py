@@ -337,7 +337,7 @@ def _storyboard(options: argparse.Namespace) -> None:
             asked = "; ".join(f"{name} {value}" for name, value in board.row(clip).asked().items())
             print(f"clip {clip + 1}: {cut(asked, 160) or 'as in the form'}")
         if board.pause:
-            print("WanGP stops after every clip, for you to look at it.")
+            print("WanGP stops after every clip, so you can look at it.")
         if not clips:
             print("The storyboard has no row: every clip is made as the form says.")
         if said := same_seed(board, clips):

@@ -111,8 +111,8 @@ def rename(run: Run, label: str) -> None:
         raise StoreError(f"a name has up to {_LONGEST_LABEL} characters, and this one "
                          f"{len(label):,}. Shorten it")
     if label.lower() in ("auto", "new") or "@" in label:
-        raise StoreError("a name has no @, and is not auto or new: \"SVI run\" takes these for "
-                         "something else. Choose another")
+        raise StoreError("choose another name: auto, new and names with @ mean something else in "
+                         "\"SVI run\"")
     record = run.folder / "run.json"
     seen = record.stat()
     run.change(replace(run.about, label=cut(label, _LONGEST_LABEL)))

@@ -103,7 +103,7 @@ def _outline(plan: Plan, inputs: Mapping[str, Any], refused: bool) -> Iterator[s
                  if clips > 1 else "")
         yield f"Clips are whole, so {asked:,} frames are rounded up.{fewer}"
     if plan.board.pause and clips > 1:
-        yield "It stops after every clip, for you to look at it."
+        yield "It stops after every clip, so you can look at it."
     if plan.variant.poses and clips < chain.clips_of(asked, plan.variant.overlap):
         yield "It ends with the pose video."
     if plan.requested_run not in (AUTO, NEW):

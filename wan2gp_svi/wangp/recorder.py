@@ -239,8 +239,9 @@ class Recording:
         """WanGP has ended the current clip before it was made."""
         self.close(State.STOPPED)
         if done := len(self.clips):
-            self.say(f"aborted in clip {self._current.number + 1}, which resuming makes again; "
-                     f"{count(done, 'clip')} {'is' if done == 1 else 'are'} kept.")
+            clip, are = self._current.number + 1, "is" if done == 1 else "are"
+            self.say(f"aborted in clip {clip}: {count(done, 'clip')} {are} kept, and resuming "
+                     f"makes clip {clip} again.")
 
     def from_disk(self) -> dict[str, Any] | None:
         """What `generate` would return for this clip, if it was made before."""

@@ -138,8 +138,8 @@ def _asked_of(run: Run) -> Storyboard:
 
 
 def gist(run: Run) -> str:
-    """What tells a run from others: the prompt of its first clip, or of the first that a redo makes
-    anew. Of a row, or else the form's."""
+    """A run in a line: the prompt of its first clip, or of the first clip that a redo makes again.
+    A prompt in the clip's row goes before the form's."""
     about, clip = run.about, run.about.base[1] if run.about.base else 0
     asked = about.asked or [""]
     prompt = asked[chain.prompt_index(clip, len(asked), about.repeat)]

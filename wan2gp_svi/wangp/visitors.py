@@ -17,7 +17,8 @@ OFF = ("Other computers can open this page, so it cannot remove runs, download L
        "the doctor and the self-test. To allow this, set the environment variable "
        f"{TRUST}=1 and start WanGP again.")
 #: the same beside a control that is off
-HERE = "Other computers can open this page, so this is off. How to allow it stands above the runs."
+HERE = ("This is off because other computers can open this page. The line above the runs says how "
+        "to allow it.")
 
 
 def check(wgp: Mapping[str, Any]) -> None:

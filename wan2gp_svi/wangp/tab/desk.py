@@ -727,7 +727,7 @@ def _known(state: Staged | None) -> Staged:
     if state is None:
         raise StoreError(STALE)
     if not state.cards:
-        raise StoreError("the storyboard is being loaded. Try again when its clips are here")
+        raise StoreError("the storyboard is still loading. Try again when you see its clips")
     return state
 
 
