@@ -737,21 +737,26 @@ def form(monkeypatch):
     def look(loras, frames, was_on="", model="i2v", sound=None, poses=None,
              images=MappingProxyType({"image_start": True}), seed=-1, prompt="one",
              resolution="832x480", guidance=1.0, run="auto", begins="S", typed="", rate="",
-             listed=(), variables=MappingProxyType({}), mode="PW", board="auto"):
+             listed=(), variables=MappingProxyType({}), mode="PW", board="auto", edits=None):
         chosen.update(svi_run=run, svi_storyboard=board)
         made[:] = listed
         others = [{"guidance_scale": guidance, "force_fps": rate}.get(name) for name in DECIDING
                   if name not in ("loras_multipliers", "num_inference_steps")]
         others += [typed, "on" if typed else "off", "\n".join(variables)]
         values = [*variables.values(), *[""] * (2 - len(variables))]
-        shown = update({"model_type": model}, was_on, False, images, frames, loras,
-                       "1", begins, 0, seed, sound, "A" if model == "multitalk" else "",
-                       poses, "V" if model == DANCING else "", resolution, 4, mode, prompt, *others,
-                       *values)
+        here = edits or update
+        state = {"model_type": "" if edits else model, "edit_model_type": model if edits else ""}
+        shown = here(state, was_on, False, images, frames, loras, "1", begins, 0, seed, sound,
+                     "A" if model == "multitalk" else "", poses, "V" if model == DANCING else "",
+                     resolution, 4, mode, prompt, *others, *values)
         return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
                         strict=True))
 
-    look.given = images
+    def edit():
+        assert plugin.post_ui_setup({**components, "tab_id": "edit"}) == {}
+        return gradio.on.call_args_list[-2].kwargs["fn"]
+
+    look.given, look.edit = images, edit
     look.gradio, look.line = gradio, line
     return look
 
@@ -770,6 +775,14 @@ def test_the_line_says_that_a_video_stops_after_every_clip(form):
     for frames, board, stops in ((405, "[all]\npause = yes", True), (405, "auto", False),
                                  (81, "[all]\npause = yes", False)):
         assert (said in form(["svi-shot.safetensors"], frames, board=board)["line"]) is stops
+
+
+def test_the_form_of_a_job_in_the_queue_has_a_line_of_its_own_and_the_model_of_the_job(form):
+    edits = form.edit()
+    line = form(["svi-shot.safetensors"], 405, edits=edits)["line"]
+    assert "5 clips, 401 frames, 25.1 s." in line
+    ids = [call.kwargs["elem_id"] for call in form.gradio.Row.call_args_list]
+    assert "svi_line" in ids and "svi_edit_line" in ids and len({*ids}) == len(ids)
 
 
 def test_the_form_says_how_many_prompts_are_for_no_clip(form):

@@ -90,9 +90,9 @@ def test_another_seed_is_a_new_run_and_nothing_is_said(wgp: WanGP, capsys: pytes
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    ({"num_inference_steps": 8}, "num_inference_steps 8 (it has 4)"),
-    ({"guidance_scale": 5.0}, "guidance_scale 5.0 (it has 1.0)"),
-    ({"temporal_upsampling": "rife2"}, 'temporal_upsampling "rife2" (it has "")'),
+    ({"num_inference_steps": 8}, "inference steps 8 (it has 4)"),
+    ({"guidance_scale": 5.0}, "guidance scale 5.0 (it has 1.0)"),
+    ({"temporal_upsampling": "rife2"}, 'temporal upsampling "rife2" (it has "")'),
     ({"custom_settings": {"ref_pad_num": "3"}}, "SVI padding 3 (it has -1)"),
 ])
 def test_a_changed_setting_is_a_new_run_and_a_line_says_which(wgp: WanGP,
@@ -203,7 +203,7 @@ def test_a_run_is_known_by_the_end_of_its_name(wgp: WanGP):
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    ({"num_inference_steps": 8}, "num_inference_steps 8 (it has 4)"),
+    ({"num_inference_steps": 8}, "inference steps 8 (it has 4)"),
     ({"seed": 8}, "seed 8 (it has 7)")])
 def test_a_run_by_its_name_is_refused_with_what_differs(wgp: WanGP, change: dict, said: str):
     run = broken_off(wgp, settings("shot", 2), 2)
@@ -273,7 +273,7 @@ def before_loading(wgp: WanGP, monkeypatch: pytest.MonkeyPatch) -> Callable[[dic
     ({"video_length": 81}, "{}@2", "these settings have 1 clip. Set 162 frames or more"),
     ({}, "{}", "has 2 finished clips. Ask for more frames"),
     ({"seed": 8, "video_length": 243}, "{}", "seed 8 (it has 7)"),
-    ({"num_inference_steps": 8, "video_length": 243}, "{}", "num_inference_steps 8 (it has 4)"),
+    ({"num_inference_steps": 8, "video_length": 243}, "{}", "inference steps 8 (it has 4)"),
     ({"custom_settings": {"ref_pad_num": "3"}}, "{}@2", "SVI padding 3 (it has -1)"),
 ])
 def test_what_cannot_be_is_said_before_the_model_is_loaded(
@@ -314,7 +314,8 @@ def test_what_can_be_is_let_through_before_the_model_is_loaded(
     run = broken_off(wgp, settings("shot", 3, seed=-1), 3)
     assert before_loading(named(settings("shot", 3, seed=-1), run.name)) == ""
     wgp.server |= {"vae_precision": "32"}
-    assert 'server vae_precision "32" (it has "16")' in before_loading(resuming.resumed(run))
+    refused = before_loading(resuming.resumed(run))
+    assert "the configuration's vae precision \"32\" (it has \"16\")" in refused
 
 
 def test_another_start_image_is_said_before_the_model_is_loaded(
@@ -567,7 +568,7 @@ def test_a_configuration_that_changes_the_picture_is_a_difference(wgp: WanGP):
     run = broken_off(wgp, settings("shot", 2), 2)
     wgp.server |= {"vae_precision": "32"}
     assert not wgp.generate(named(settings("shot", 2), run.name))
-    assert 'server vae_precision "32" (it has "16")' in wgp.error
+    assert "the configuration's vae precision \"32\" (it has \"16\")" in wgp.error
 
 
 def test_a_setting_that_decides_nothing_may_change(wgp: WanGP, monkeypatch: pytest.MonkeyPatch):

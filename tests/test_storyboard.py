@@ -23,7 +23,7 @@ from PIL import Image
 
 from wan2gp_svi import chain
 from wan2gp_svi.runs.record import StoreError
-from wan2gp_svi.runs.store import STOP, Store
+from wan2gp_svi.runs.store import STOP, Run, Store
 from wan2gp_svi.storyboard import (
     LOOP,
     Row,
@@ -847,6 +847,8 @@ def test_the_desk_follows_a_run_while_it_is_made(wgp, monkeypatch):
     assert (followed.run, followed.action, followed.chosen) == (wgp.run.name, "", 1)
     assert followed.run != run.name
     assert look(replace(after["state"], text="[3]\nseed = 7"))["state"].run == run.name
+    reseeded = Run(run.folder, replace(run.about, seed=run.about.seed + 1))
+    assert desk.redo_of(after["state"], reseeded, wgp.store) is None, "other clips by the same rows"
 
 
 def test_an_image_that_is_added_stays_although_gradios_copy_goes(tmp_path, pictures):

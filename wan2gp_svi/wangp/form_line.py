@@ -51,14 +51,14 @@ COMPONENTS = ("tab_id", "main", "state", "generate_btn", "number_frames_row",
 # warnings that belong to the line: what SVI's variant rests on, another way to do it, and a slip in
 # the storyboard, which shows the line, too
 _IN_THE_LINE = {"lora-download", "no-lora", "override", "unknown-lora", "extend-instead",
-                "prompts", "same-seed"}
+                "prompts", "same-seed", "vertical"}
 _NEW_VIDEO = "For a new video, set \"SVI run\" to auto."
 _MESSAGE = "svi_message"  # in WanGP's state of a page: what to show once the form is filled
 _SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
 # WanGP has custom settings further up, where they would open out of sight. All that comes after the
 # line goes last, and of that the settings are first
-_SETTINGS_BELOW = ("<style>#svi_line ~ *, :has(> #svi_line) > #svi_settings {order: 1}</style>")
+_SETTINGS_BELOW = "<style>.svi_line ~ *, :has(> .svi_line) > .svi_settings {order: 1}</style>"
 
 
 def add(plugin: Any, wgp: Mapping[str, Any]) -> "FormLine":
@@ -71,6 +71,8 @@ def add(plugin: Any, wgp: Mapping[str, Any]) -> "FormLine":
     def post_ui_setup(components: dict[str, Any]) -> dict[Any, Any]:
         if components.get("tab_id", "generate") == "generate":
             line.create(components, stop_button.create(components, wgp))
+        else:  # the same form for a job in the queue
+            FormLine(wgp, "edit").create(components, [])
         return {}
 
     plugin.post_ui_setup = post_ui_setup
@@ -134,10 +136,14 @@ class _Look:
 
 class FormLine:
     """The line below the number of frames; the box around SVI's custom settings, which is open for
-    other models and on request; the sliders' limits, which are WanGP's own while SVI is off."""
+    other models and on request; the sliders' limits, which are WanGP's own while SVI is off.
+    `tab`: "edit" for the form of a job that waits in WanGP's queue, whose model the page keeps
+    apart, else ""."""
 
-    def __init__(self, wgp: Mapping[str, Any]):
+    def __init__(self, wgp: Mapping[str, Any], tab: str = ""):
         self._wgp = wgp
+        self._model_type = f"{tab}_model_type".lstrip("_")
+        self._id = f"svi_{tab}".rstrip("_")
         self._slots: list[str] = []  # WanGP's names of the custom settings' components
         self._settings: list[str] = []  # of the form, in the order of `inputs`
         #: the page's state, what was added, and the form's values: what `checked` needs
@@ -154,9 +160,10 @@ class FormLine:
         if not {"main", "state", "number_frames_row"} <= components.keys():
             return
         rows = components.get("custom_settings_rows") or []
-        box = _wrap(rows, visible=not _has_settings(self._model(components["state"].value)[1]))
+        box = _wrap(rows, f"{self._id}_settings",
+                    visible=not _has_settings(self._model(components["state"].value)[1]))
         above = components["number_frames_row"]
-        row, line, opened = _below(above)
+        row, line, opened = _below(above, f"{self._id}_line")
         settings = [name for name in _SETTINGS if hasattr(components.get(name), "change")]
         custom = [part for one in rows for part in _inputs(one)]
         self._slots = _slot_names(len(custom))
@@ -307,8 +314,8 @@ class FormLine:
         return self._wgp["get_base_model_type"](model), self._wgp["get_model_def"](model) or {}
 
     def _chosen(self, state: Mapping[str, Any]) -> Any:
-        find = self._wgp.get("get_state_model_type")
-        return find(state) if callable(find) else state["model_type"]
+        # WanGP's own function asks which of its forms is open
+        return state.get(self._model_type) or state["model_type"]
 
 
 def _by_runs(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
@@ -379,7 +386,7 @@ def _turned_off(chosen: Mapping[str, Any]) -> bool:
         return False
 
 
-def _wrap(rows: Sequence[Any], visible: bool) -> Any:
+def _wrap(rows: Sequence[Any], id: str, visible: bool) -> Any:
     """A column around rows of the form, in their place."""
     import gradio as gr
 
@@ -387,7 +394,7 @@ def _wrap(rows: Sequence[Any], visible: bool) -> Any:
         return gr.Column(visible=False)
     parent = rows[0].parent
     with parent:
-        box = gr.Column(visible=visible, elem_id="svi_settings")
+        box = gr.Column(visible=visible, elem_id=id, elem_classes="svi_settings")
     parent.children.remove(box)
     parent.children.insert(parent.children.index(rows[0]), box)
     for row in rows:
@@ -397,11 +404,11 @@ def _wrap(rows: Sequence[Any], visible: bool) -> Any:
     return box
 
 
-def _below(target: Any) -> tuple[Any, Any, Any]:
+def _below(target: Any, id: str) -> tuple[Any, Any, Any]:
     """A row below a row of the form, with the line and the switch for the settings."""
     import gradio as gr
 
-    with target.parent, gr.Row(visible=False, elem_id="svi_line") as row:
+    with target.parent, gr.Row(visible=False, elem_id=id, elem_classes="svi_line") as row:
         with gr.Column(min_width=240):  # a row of its own on a phone
             line = gr.HTML()
         opened = gr.Checkbox(label="SVI settings", scale=0, min_width=150)

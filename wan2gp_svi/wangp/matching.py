@@ -478,8 +478,15 @@ def _differences(had: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if (before or None) != (after or None) and not unknown:
             hashed = name in (_START, _POSES)
             found.append(f"another {name}" if hashed else
-                         f"{name} {_short(after)} (it has {_short(before)})")
+                         f"{_words(name)} {_short(after)} (it has {_short(before)})")
     return found
+
+
+def _words(name: str) -> str:
+    """The name of a setting as a user reads it, not as WanGP's files have it."""
+    where = "the configuration's " if name.startswith(_OF_SERVER) else ""
+    name = name.removeprefix(_OF_SERVER).replace("_", " ")
+    return where + name.replace("num inference", "inference").replace("loras", "LoRA")
 
 
 def _about(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor) -> About:

@@ -181,14 +181,14 @@ def noted(staged: Staged, run: Run) -> Staged:
     return replace(staged, notes=(note, " ".join([*what, *faults])), action=action, idle=idle)
 
 
-def redo_of(staged: Staged, store: Store) -> Run | None:
-    """The run that a click on `action` has begun: a redo of the run by this storyboard."""
+def redo_of(staged: Staged, run: Run, store: Store) -> Run | None:
+    """The run that a click on `action` has begun: a redo of `run` by this storyboard."""
     if staged.action:
         with contextlib.suppress(SettingsError):  # an image that is gone
             asks = of_rows.keys(staged.board)
-            return next((run for run in store.runs()
-                         if (run.about.base or ("",))[0] == staged.run
-                         and (run.about.clips, run.about.asks) == (staged.clips, asks)), None)
+            asked = (staged.clips, asks, run.about.seed)
+            return next((one for one in store.runs() if (one.about.base or ("",))[0] == run.name
+                         and (one.about.clips, one.about.asks, one.about.seed) == asked), None)
     return None
 
 
@@ -263,8 +263,8 @@ class Desk:
                         make = partial(gr.Button, size="sm", min_width=60)
                         self.add = make("Add", elem_id="svi_row_add")
                         self.copy = make("Copy", elem_id="svi_row_copy")
-                        self.up = make("Up", elem_id="svi_row_up")
-                        self.down = make("Down", elem_id="svi_row_down")
+                        self.up = make("Move up", elem_id="svi_row_up")
+                        self.down = make("Move down", elem_id="svi_row_down")
                         self.remove = make("Remove", elem_id="svi_row_remove")
                         self.drop = make("Remove the rows beyond", visible=False,
                                          elem_id="svi_row_drop")
@@ -445,7 +445,7 @@ class Desk:
         run = None
         try:
             run = self.tab.store.open(state.run)
-            if (redo := redo_of(state, self.tab.store)) is not None:
+            if (redo := redo_of(state, run, self.tab.store)) is not None:
                 return self._values(of_run(redo, state.chosen), redo)
             now = noted(state, run)
         except StoreError as error:  # removed on another page: say so here, not every few seconds
