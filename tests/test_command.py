@@ -214,9 +214,14 @@ def test_a_redo_says_which_seed_its_first_clip_gets(store: Store, svi):
     assert "Clip 3 gets the seed 91." in svi("redo", run.name, "--clip", "3", "--prompt", "x")[1]
     run.change(replace(run.about, settings={
         **SETTINGS, "custom_settings": {"svi_storyboard": "[2]\nseed = 5"}}))
-    for options, seed in ((["--seed", "99"], 99), (["--prompt", "x"], 5)):
-        assert f"gets the seed {seed}." in svi("redo", run.name, "--clip", "2", *options)[1]
-        asked = json.loads((run.folder / "redo-2.json").read_text("utf-8"))
+    # each take has a file of its own, and the same take the same
+    for options, seed, name in ((["--seed", "99"], 99, "redo-2-2.json"),
+                                (["--prompt", "x"], 5, "redo-2-3.json"),
+                                (["--seed", "99"], 99, "redo-2-2.json")):
+        said = svi("redo", run.name, "--clip", "2", *options)[1]
+        assert f"gets the seed {seed}." in said and name in said
+        assert f"This will redo run {run.name} from clip 2 of 3.\n" in said
+        asked = json.loads((run.folder / name).read_text("utf-8"))
         assert f"seed = {seed}" in asked["custom_settings"]["svi_storyboard"]
 
 

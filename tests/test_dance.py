@@ -379,7 +379,7 @@ def test_the_video_ends_with_the_pose_video_if_that_is_chosen(tmp_path, poses, f
     checked = check("i2v", OFFERS, inputs)
     line = form_line.words(checked, inputs, False)
     assert line[0].startswith(f"SVI-Dance: {count(clips, 'clip')}, {80 * clips + 1} frames")
-    assert ("It ends with the pose video." in line) == (frames == 405)
+    assert ("It has as many clips as the poses fill." in line) == (frames == 405)
     texts = {one.id: one.text for one in checked.findings}
     assert f"as long as the pose video: {count(clips, 'whole clip')}" in texts["frames"]
     assert ("pose-length" in texts) == (poses < 81), "else none comes twice"
@@ -438,7 +438,7 @@ def previewed(path: Path | None, **changes) -> tuple[list[str], str, list[np.nda
 def test_the_preview_shows_the_poses_of_each_clip_as_the_model_sees_them(tmp_path):
     path = write(tmp_path / "a.mp4", 100)
     progress, html, pictures = previewed(path, resolution="32x16", image_start="")
-    assert "SVI-Dance: 2 clips, 161 frames, 6.4 s.<br>Add a start image (image_start)" in html
+    assert "SVI-Dance: 2 clips, 161 frames, 6.4 s.<br>Add a start image. To start" in html
     assert "The pose video has 100 poses, and the video 161 frames" in html
     assert "person" not in html, "nobody looks for people"
     shown = pose_preview.spread(161)

@@ -671,6 +671,31 @@ def test_drift_is_measured_from_a_new_shot(tmp_path):
     assert alone.seams[1].pixels.jump > 3, "the cut"
 
 
+@pytest.mark.parametrize(("settings", "prompted"), [
+    ({}, []), ({"prompt": "one"}, []), ({"prompt": 7, "multi_prompts_gen_type": [1]}, []),
+    ({"prompt": "one\n\ntwo\n# three\n\n\nfour"}, [1, 2]),
+    ({"prompt": "one\n\none\n\ntwo", "multi_prompts_gen_type": "PW"}, [2]),
+    ({"prompt": "one\ntwo", "multi_prompts_gen_type": "W"}, [1]),
+    ({"prompt": "one\ntwo", "multi_prompts_gen_type": 1}, [1]),
+    ({"prompt": "one\n\ntwo", "multi_prompts_gen_type": "FG"}, []),
+    ({"prompt": "one", "board": "[3]\nprompt = two"}, [2, 3]),
+    ({"prompt": "one", "board": "[2-6]\nprompt = one"}, [])])
+def test_which_clips_have_another_prompt_than_the_one_before(settings, prompted):
+    made = {**staged(6, settings.get("board", "auto")), **settings}
+    assert sorted(of_settings(made, 481).prompted) == prompted
+    if settings.get("prompt") == "one\n\ntwo\n# three\n\n\nfour":  # each for two clips
+        made["custom_settings"]["svi"]["variant"] = "2.0"
+        assert sorted(of_settings(made, 461).prompted) == [2, 4]
+
+
+def test_a_clip_that_was_asked_to_look_otherwise_is_not_blamed_on_drift_alone(tmp_path):
+    asked = "Clip 3 has another prompt, which may be why. "
+    for board, why in (("[3-4]\nprompt = on", asked), ("[2-4]\nprompt = on", ""), ("auto", "")):
+        frames = (scene(t) + (40 if t >= 160 else 0) for t in range(321))
+        said = drift.report(write_video(tmp_path / "v.mp4", frames, staged(4, board))).verdict
+        assert said.endswith(f"from clip 3 on. {why}Redo the run from clip 3 with another seed.")
+
+
 def test_without_an_image_the_first_frame_is_the_reference(brighter):
     found = drift.report(brighter)
     assert found.frames[0].cast == 0 and found.frames[-1].cast > 1

@@ -870,8 +870,29 @@ def test_the_line_in_the_form_counts_a_dance_and_misses_its_poses(form, tmp_path
     poses = str(videos.write(tmp_path / "a.mp4", np.zeros((9, 16, 16, 3), np.uint8)))
     loras = [VARIANTS["dance"].loras[0].name]
     shown = form(loras, 162, model=DANCING, poses=poses)["line"]
-    assert "SVI-Dance: 2 clips, 161 frames, 6.4 s." in shown and "pose video" not in shown
-    assert "needs a pose video" in form(loras, 162, model=DANCING)["line"]
+    assert "SVI-Dance: 2 clips, 161 frames, 6.4 s." in shown and "needs a pose" not in shown
+    assert "poses, and the video 161 frames: it starts over where it ends" in shown
+    assert "Add a longer one." in shown and "to end with it" not in shown, "it has too few for that"
+    assert "SVI-Dance needs a pose video. Add one" in form(loras, 162, model=DANCING)["line"]
+
+
+def test_the_line_counts_no_clips_of_a_sound_that_is_missing(form):
+    loras = [VARIANTS["talk"].loras[0].name]
+    for begins in "SVL":
+        line = form(loras, 405, model="multitalk", begins=begins)["line"]
+        assert "<b>SVI-Talk: as long as its sound.</b>" in line and "needs a sound. Choose" in line
+        assert ("cannot continue a video" in line) == (begins != "S")
+        assert "Add the video to continue" not in line and "clips" not in line
+
+
+def test_no_last_video_to_continue_is_said_before_the_model_is_loaded(form, tmp_path, monkeypatch):
+    monkeypatch.setattr(form_line, "running_outputs", lambda: tmp_path)
+    said = f"There is no last video to continue: {tmp_path} has none. Add a start image, or"
+    assert said in form(["svi-shot.safetensors"], 405, begins="L")["line"]
+    assert said not in form(["svi-shot.safetensors"], 405, begins="L", listed=["a.mp4"])["line"]
+    assert said not in form(["svi-shot.safetensors"], 405)["line"]
+    (tmp_path / "b.mp4").touch()
+    assert said not in form(["svi-shot.safetensors"], 405, begins="L")["line"]
 
 
 def test_the_form_is_wangps_own_while_svi_is_off(form, capsys):
@@ -1147,6 +1168,18 @@ def test_the_picture_of_the_settings_is_looked_for_in_wangp(saved, wangp, capsys
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "image_start": "start.png"}))
     assert run(path, "--wangp", wangp) == 0
     assert "the video will be vertical" in capsys.readouterr().out
+
+
+def test_the_last_video_to_continue_is_the_newest_of_wangps_folder(saved, wangp, capsys):
+    (wangp / "wgp_config.json").write_text('{"save_path": "mine"}', encoding="utf-8")
+    (wangp / "mine").mkdir()
+    path = saved(image_prompt_type="L", video_length=405)
+    assert run(path, "--wangp", wangp) == 0
+    said = capsys.readouterr().out
+    assert f"there is no last video to continue: {wangp / 'mine'} has none" in said
+    assert "seed" not in said, "they are other ones if the video has them"
+    (wangp / "mine/a.mp4").touch()
+    assert run(path, "--wangp", wangp) == 0 and "no last video" not in capsys.readouterr().out
 
 
 def test_a_start_image_that_the_settings_leave_out_is_the_models(saved, wangp, capsys):

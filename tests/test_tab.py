@@ -657,7 +657,7 @@ def test_a_run_that_speaks_is_extended_by_a_longer_sound(store: Store, tmp_path:
     settings = actions.extend(run, 3, "ignored", str(longer))
     assert settings["audio_guide"] == str(longer) and settings["video_length"] == 80 * 7 + 1
     assert settings["custom_settings"]["svi_run"] == f"{run.name}@4", "the sound ended in it"
-    assert actions.what_happens(run, settings, 4) == (
+    assert resuming.what_happens(run, settings, 4) == (
         f"extend run {run.name} to 7 clips, redoing it from clip 4")
     with pytest.raises(StoreError, match="has no sound: extend it by"):
         resuming.spoken_on(make(store), longer)
@@ -1066,14 +1066,14 @@ def test_a_form_that_cannot_take_the_settings_says_why(store: Store):
 
 def test_what_happens_next_is_said(store: Store):
     run = make(store)
-    said = actions.what_happens(run, resuming.resumed(run), 2)
+    said = resuming.what_happens(run, resuming.resumed(run), 2)
     assert said == f"resume run {run.name} at clip 3 of 4"
-    assert actions.what_happens(run, actions.extend(run, 5, ""), 2) == (
+    assert resuming.what_happens(run, actions.extend(run, 5, ""), 2) == (
         f"extend run {run.name} to 9 clips, from clip 3 on")
     whole = make(store, 4, ended="finished")
-    assert actions.what_happens(whole, actions.extend(whole, 1, ""), 4) == (
+    assert resuming.what_happens(whole, actions.extend(whole, 1, ""), 4) == (
         f"extend run {whole.name} to 5 clips, from clip 5 on")
-    said = actions.what_happens(run, actions.redo(run, 2, "x", ""), 2)
+    said = resuming.what_happens(run, actions.redo(run, 2, "x", ""), 2)
     assert said == f"redo run {run.name} from clip 2 of 4"
 
 

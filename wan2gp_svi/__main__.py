@@ -1,6 +1,7 @@
 """The command line: python -m wan2gp_svi COMMAND. See --help."""
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -287,15 +288,28 @@ def _settings(options: argparse.Namespace) -> None:
         settings = resuming.redone(run, options.clip, one_line(options.prompt),
                                    options.seed)
         name = f"redo-{options.clip}"
-    path = (options.out or run.folder / f"{name}.json").resolve()
-    _write(path, json.dumps(settings, ensure_ascii=False, indent=1), options.out)
+    text = json.dumps(settings, ensure_ascii=False, indent=1)
+    path = (options.out or _unused(run.folder, name, text)).resolve()
+    _write(path, text, options.out)
     done, clips = len(run.done()), count(run.about.clips, "clip")
     print(f"Run {run.name}, {run.about.title}: {done} of {clips} {'is' if done == 1 else 'are'} on "
           "disk.")
+    stops = resuming.storyboard_of(run).pause
+    print(f"This will {resuming.what_happens(run, settings, done)}."
+          + " It stops after every clip, as the storyboard says." * stops)
     if options.command == "redo":
         seed = resuming.seed_of(run, options.clip, options.seed)
         print(f"Clip {options.clip} gets the seed {seed}.")
     print(f"Next, in WanGP's folder:  {resuming.command(settings, path)}")
+
+
+def _unused(folder: Path, name: str, text: str) -> Path:
+    """The file for settings: with a number if it is a redo, and another take of the clip, which may
+    still be made, has its name."""
+    first = folder / f"{name}.json"
+    takes = (folder / f"{name}-{number}.json" for number in itertools.count(2))
+    return next(path for path in itertools.chain([first], takes) if "redo" not in name
+                or not path.exists() or path.read_bytes() == text.encode("utf-8"))
 
 
 def _storyboard(options: argparse.Namespace) -> None:

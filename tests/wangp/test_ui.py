@@ -261,10 +261,10 @@ def test_six_clicks_to_a_running_svi_video(form, tmp_path):
     line(page, "Clips are whole, so 82 frames are rounded up. Set 81 for 1 clip.")
     fill(page, "Number of frames", "162")
     line(page, "SVI-Shot: 2 clips, 161 frames, 10.1 s.")
-    page.get_by_label("SVI settings").check()
+    page.locator("#svi_line").get_by_label("SVI settings").check()
     page.locator("#svi_settings").wait_for()
     places = [part.bounding_box()["y"] for part in (
-        page.get_by_label("SVI settings"), page.locator("#svi_settings"),
+        page.locator("#svi_line").get_by_label("SVI settings"), page.locator("#svi_settings"),
         page.get_by_label("Number of Inference Steps").locator("visible=true").first)]
     assert places == sorted(places), "what a tick opens is below it"
     fill(page, "ref_pad_num", "99")

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import chain
 from ..storyboard import LOOP, Storyboard, StoryboardError, parse
+from ..text import paragraphs, uncommented
 from ..untrusted import is_name
 from ..variants import CLIP_FRAMES, VARIANTS, Variant
 
@@ -32,6 +33,7 @@ class Layout:
     `cuts`      clips before which the user asked for a cut
     `restarts`  clips for which the user asked for another picture, by a cut or an image: changes
                 are measured from there
+    `prompted`  clips with another prompt than the one before
     """
 
     size: int
@@ -42,6 +44,7 @@ class Layout:
     variant: Variant | None = None
     cuts: frozenset[int] = frozenset()
     restarts: frozenset[int] = frozenset()
+    prompted: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, variant: Variant, origin: str = "") -> Layout:
@@ -123,7 +126,7 @@ def reference_of(video: Path, settings: Mapping[str, Any]) -> Path | None:
 
 
 def _with_wishes(layout: Layout, settings: Mapping[str, Any], clips: int) -> Layout:
-    """With the cuts and images that the video's storyboard asked for."""
+    """With the cuts, images and prompts that the video's settings asked for."""
     custom = settings.get("custom_settings")
     text = custom.get("svi_storyboard") if isinstance(custom, Mapping) else None
     try:
@@ -134,7 +137,21 @@ def _with_wishes(layout: Layout, settings: Mapping[str, Any], clips: int) -> Lay
         lambda clip: board.row(clip).new_shot,
         lambda clip: any(board.row(at).end_image not in ("", LOOP) for at in (clip - 1, clip)),
         lambda clip: board.row(clip).reference != board.row(clip - 1).reference))
-    return replace(layout, cuts=cuts, restarts=cuts | ends | images)
+    asked = [board.row(clip).prompt or prompt
+             for clip, prompt in enumerate(_stream(layout, settings, clips))]
+    return replace(layout, cuts=cuts, restarts=cuts | ends | images, prompted=frozenset(
+        clip for clip in range(1, clips) if asked[clip] != asked[clip - 1]))
+
+
+def _stream(layout: Layout, settings: Mapping[str, Any], clips: int) -> list[str]:
+    """The prompt of each clip that has none of its own in the storyboard."""
+    written, mode = settings.get("prompt"), settings.get("multi_prompts_gen_type")
+    text = written if isinstance(written, str) else ""
+    lines = [line.strip() for line in uncommented(text).splitlines() if line.strip()]
+    prompts = (paragraphs(text) if mode in (None, "PW") else
+               lines if mode in (1, "W") else []) or [""]  # else one for all clips
+    repeat = layout.variant.prompt_repeat if layout.variant else 1
+    return chain.stream(prompts, clips, max(1, min(repeat, clips // len(prompts))))
 
 
 def of_settings(settings: Mapping[str, Any], frames: int) -> Layout:

@@ -148,7 +148,10 @@ def parts(report: Report) -> list[str]:
         return [f"No visible drift over {length}: colours, contrast, sharpness and motion hold"
                 f"{seams}."]
     also = [f"Also: {'; '.join(brief for _, brief in told[1:])}."] if told[1:] else []
-    return [f"{text.sentence(told[0][0])}.", *also, *_advice(report)]
+    advice = _advice(report)
+    if asked := _asked(report):
+        advice = [f"{asked}, which may be why. {advice[0]}"]
+    return [f"{text.sentence(told[0][0])}.", *also, *advice]
 
 
 def _told(report: Report) -> Iterator[tuple[str, str]]:
@@ -251,6 +254,13 @@ def place(report: Report, clip: int) -> tuple[str, int]:
     if report.layout.seams:
         return "clip", clip + 1
     return ("second", round(first / report.fps)) if report.fps else ("frame", first)
+
+
+def _asked(report: Report) -> str:
+    """What the user asked of the clip with which the worst begins: another prompt; else ""."""
+    worst = report.curves[0]
+    clip = worst.visible[0] + worst.at_seams if worst.visible else 0
+    return f"Clip {clip + 1} has another prompt" if clip in report.layout.prompted else ""
 
 
 def _advice(report: Report) -> list[str]:

@@ -5,6 +5,7 @@ names used here: the variables of `generate_media_tab` in COMPONENTS, and functi
 """
 
 import contextlib
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -15,7 +16,7 @@ from typing import Any
 from .. import chain
 from ..text import count, duration, roughly, sentence
 from ..variants import CLIP_FRAMES
-from . import stop_button
+from . import sound, stop_button
 from .check.findings import NO_LORA, Checked, check
 from .check.request import Request
 from .check.telling import (
@@ -29,7 +30,7 @@ from .check.telling import (
 from .form import AUTO, DECIDING, DEFAULTS, NEW, OFF, STORYBOARD, Custom, SettingsError
 from .log import without
 from .plan import STOCK_MAXIMA, Plan, clips_of, frames_of, rate_of
-from .source_video import continues, last
+from .source_video import continues, is_last, last
 
 #: the form's components -> WanGP's settings that they hold
 _SETTINGS = {"video_length": "video_length", "loras_choices": "activated_loras",
@@ -51,7 +52,9 @@ COMPONENTS = ("tab_id", "main", "state", "generate_btn", "number_frames_row",
 # warnings that belong to the line: what SVI's variant rests on, another way to do it, and a slip in
 # the storyboard, which shows the line, too
 _IN_THE_LINE = {"lora-download", "no-lora", "override", "unknown-lora", "extend-instead",
-                "prompts", "same-seed", "vertical"}
+                "pose-length", "prompts", "same-seed", "source-video", "vertical"}
+# the names that settings have in files
+_IN_FILES = re.compile(r" \((image_start|image_refs|video_source|audio_guide|video_guide|PV)\)")
 _NEW_VIDEO = "For a new video, set \"SVI run\" to auto."
 _MESSAGE = "svi_message"  # in WanGP's state of a page: what to show once the form is filled
 _SLIDERS = ("video_length", "sliding_window_overlap")
@@ -81,7 +84,7 @@ def add(plugin: Any, wgp: Mapping[str, Any]) -> "FormLine":
 
 def words(checked: Checked, inputs: Mapping[str, Any], was_on: bool) -> list[str]:
     """What the line says, a sentence or two each; nothing where SVI is off and was never on."""
-    plan, errors = checked.plan, [sentence(text) for text in checked.errors]
+    plan, errors = checked.plan, [sentence(_IN_FILES.sub("", text)) for text in checked.errors]
     warnings = [finding for finding in checked.findings if finding.kind == "warning"]
     if plan is not None:
         told = [sentence(one.text) for one in warnings if one.id in _IN_THE_LINE]
@@ -94,6 +97,9 @@ def words(checked: Checked, inputs: Mapping[str, Any], was_on: bool) -> list[str
 
 def _outline(plan: Plan, inputs: Mapping[str, Any], refused: bool) -> Iterator[str]:
     """`refused`: the run that "SVI run" asks for cannot go on, and an error says why."""
+    if plan.sound and not sound.clips(inputs):
+        yield f"{plan.variant.title}: as long as its sound."
+        return
     clips, more = clips_of(plan, inputs), continues(inputs)
     frames = plan.frames(clips, more)
     length = duration(float(frames / rate_of(plan, inputs)))
@@ -107,7 +113,7 @@ def _outline(plan: Plan, inputs: Mapping[str, Any], refused: bool) -> Iterator[s
     if plan.board.pause and clips > 1:
         yield "It stops after every clip, so you can look at it."
     if plan.variant.poses and clips < chain.clips_of(asked, plan.variant.overlap):
-        yield "It ends with the pose video."
+        yield "It has as many clips as the poses fill."
     if plan.requested_run not in (AUTO, NEW):
         name, _, clip = plan.requested_run.partition("@")
         if not refused:
@@ -246,7 +252,7 @@ class FormLine:
         given = {name: added[name] or None for name in _ADDED
                  # of a video that was not added in the page, nothing is known
                  if name in added and (name != "video_source" or added[name] is not True)}
-        if "L" in str(inputs.get("image_prompt_type") or ""):
+        if is_last(inputs):
             made = self._wgp["get_gen_info"](state).get("file_list") or []
             given["video_source"] = last(made, running_outputs())
         return {**inputs, **given, "custom_settings": chosen, "model_type": self._chosen(state)}

@@ -177,7 +177,7 @@ def length_advice(inputs: Mapping[str, Any], clips: int, overlap: int, frames: i
         return ""
     whole = _whole_clips(found, overlap)
     end = (f", or set {CLIP_FRAMES * whole} frames, {count(whole, 'clip')}, to end with it"
-           if whole < clips else "")
+           if whole < clips and found.poses >= CLIP_FRAMES else "")
     return (f"the pose video has {found.poses} poses, and the video {frames} frames: it "
             f"starts over where it ends, with a jump. Add a longer one{end}.")
 

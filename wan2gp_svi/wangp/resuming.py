@@ -251,6 +251,18 @@ def seed_of(run: Run, clip: int, new: int | None = None) -> int:
     return chain.seed(about.seed if new is None else new, clip - 1, step)
 
 
+def what_happens(run: Run, settings: Mapping[str, Any], done: int) -> str:
+    """What these settings do with a run of so many finished clips, as the end of a sentence."""
+    clip = redo_from(settings)
+    clips = chain.clips_of(int(settings["video_length"]), int(settings["sliding_window_overlap"]))
+    if clips > max(run.about.clips, done):
+        return f"extend run {run.name} to {clips} clips" + (
+            f", redoing it from clip {clip}" if clip else f", from clip {done + 1} on")
+    what = (f"redo run {run.name} from clip {clip}" if clip else
+            f"resume run {run.name} at clip {min(done + 1, clips)}")
+    return f"{what} of {clips}"
+
+
 def check_redo(run: Run, clip: int, last: int) -> None:
     """Raises StoreError unless a run can be redone from `clip`, which is 2 to `last`."""
     if not 2 <= clip <= last:

@@ -53,9 +53,14 @@ def continues(inputs: Mapping[str, Any]) -> bool:
     return bool(set(str(inputs.get("image_prompt_type") or "")) & set("VL"))
 
 
+def is_last(inputs: Mapping[str, Any]) -> bool:
+    """Whether a request continues the last video of WanGP's list."""
+    return "L" in str(inputs.get("image_prompt_type") or "")
+
+
 def given(inputs: Mapping[str, Any]) -> Any:
     """The file that a request continues; None if it starts otherwise, or with the last one of
-    WanGP's list and that is not known: only the form is told."""
+    WanGP's list and that is not known: WanGP's own check is not told."""
     return inputs.get("video_source") if continues(inputs) else None
 
 

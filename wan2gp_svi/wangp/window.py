@@ -50,7 +50,8 @@ def check(plan: Plan, number: int, scope: _Scope) -> None:
     overlap, source = plan.variant.overlap, scope.get("source_video_frames_count") or 0
     no_image = number == 0 and scope.get("image_start_tensor") is None
     if no_image and scope.get("prefix_video") is None:
-        raise SettingsError("SVI needs a start image.")
+        raise SettingsError("There is no start image, and no last video to continue. Add one of "
+                            "them.")
     if no_image and source < overlap:
         raise SettingsError(
             f"The video to continue has {source} frames, but {plan.variant.title} needs its last "

@@ -11,7 +11,7 @@ from ... import location
 from ...text import sentence
 from ..form import AUTO, NEW
 from ..plan import ARCHITECTURES, clips_of, rate_of
-from ..source_video import continues
+from ..source_video import continues, is_last, last
 from . import settings_file
 from .findings import Checked, check
 from .request import AUTO_ATTENTION
@@ -41,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
             config[AUTO_ATTENTION] = "sage" if sage else "sdpa"
         for name, settings in settings_file.read(options.file):
             architecture, model_def, inputs = settings_file.complete(settings, wangp)
+            if is_last(inputs):
+                inputs["video_source"] = outputs and last([], outputs)
             wan = ARCHITECTURES.get(architecture)
             loras = (location.lora_folder(wangp, wan, options.lora_dir)
                      if wangp is not None and wan else None)
@@ -69,7 +71,8 @@ def _outline(checked: Checked, inputs: Mapping[str, Any]) -> str:
     seeds = made.get("seeds") if isinstance(made, dict) else None
     if not isinstance(seeds, list) or len(seeds) != clips:
         # new ones each time, or those of the run that it resumes
-        if seed in (None, "") or int(seed) < 0 or plan.requested_run not in (AUTO, NEW):
+        if (seed in (None, "") or int(seed) < 0 or plan.requested_run not in (AUTO, NEW)
+                or continues(inputs)):  # or other ones than those of the video
             return plan.outline(clips, fps, continues(inputs))
         seeds = [plan.seed(int(seed), clip) for clip in range(clips)]
     return plan.describe(seeds, fps, continues(inputs))

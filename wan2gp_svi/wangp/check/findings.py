@@ -19,6 +19,7 @@ from .. import plan as planning
 from .. import pose_video, sound, source_video
 from ..form import AUTO, NEW, OFF, STORYBOARD, Custom, SettingsError
 from ..plan import Plan, file_name
+from ..source_video import continues
 from . import rules
 from .request import Request
 
@@ -93,6 +94,8 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
         return Checked(None, [*unknown, *_lost_lora(Custom(custom))])
     if plan.sound:
         obstacles += sound.obstacles(inputs)
+        if continues(inputs):  # which it cannot, with no video either
+            obstacles = [one for one in obstacles if one.id != "source-video"]
     if plan.variant.poses:
         obstacles += pose_video.obstacles(inputs, model_def)
     errors = _errors(*obstacles)
@@ -106,12 +109,19 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
     if outputs is not None and plan.requested_run not in (AUTO, NEW) and not unfit:
         errors.extend(_unfit_run(request, outputs))
     absent = [*_absent_loras(chosen, loras, addresses)] if loras is not None else []
-    extendable = [] if outputs is None else [*_extendable(request, outputs)]
-    return Checked(plan, [*errors, *absent, *unknown, *extendable, *_warnings(request),
+    source = [] if outputs is None else [*_source(request, outputs)]
+    return Checked(plan, [*errors, *absent, *unknown, *source, *_warnings(request),
                           *_adjustments(request)])
 
 
-def _extendable(request: Request, outputs: Path) -> Iterator[Finding]:
+def _source(request: Request, outputs: Path) -> Iterator[Finding]:
+    """What is known of a video that is continued."""
+    if (source_video.is_last(request.inputs) and source_video.given(request.inputs) is None
+            and source_video.last([], outputs) is None):
+        # a job before this one may make it
+        yield Finding("warning", "source-video", (
+            f"there is no last video to continue: {outputs} has none. Add a start image, or the "
+            "video to continue."))
     run = source_video.run_of(request.inputs, outputs)
     if run is not None and request.plan.requested_run in (AUTO, NEW):
         yield Finding("warning", "extend-instead", (

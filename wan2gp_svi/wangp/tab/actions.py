@@ -188,15 +188,3 @@ def check_model(wgp: Mapping[str, Any], model: Any) -> None:
     """Raises StoreError if this WanGP does not have a model."""
     if wgp["get_base_model_type"](model) is None:
         raise StoreError(f"this WanGP does not have the model {model}: add it, or update WanGP")
-
-
-def what_happens(run: Run, settings: Mapping[str, Any], done: int) -> str:
-    """What these settings do with a run of so many finished clips, as the end of a sentence."""
-    clip = resuming.redo_from(settings)
-    clips = chain.clips_of(int(settings["video_length"]), int(settings["sliding_window_overlap"]))
-    if clips > max(run.about.clips, done):
-        return f"extend run {run.name} to {clips} clips" + (
-            f", redoing it from clip {clip}" if clip else f", from clip {done + 1} on")
-    what = (f"redo run {run.name} from clip {clip}" if clip else
-            f"resume run {run.name} at clip {min(done + 1, clips)}")
-    return f"{what} of {clips}"

@@ -170,7 +170,7 @@ def noted(staged: Staged, run: Run) -> Staged:
     try:
         settings = resuming.restaged(run, staged.board, staged.clips)
         if not faults:
-            what = [f"{sentence(actions.what_happens(run, settings, done))}."]
+            what = [f"{sentence(resuming.what_happens(run, settings, done))}."]
             if said := of_rows.same_seed(staged.board, staged.clips, run.about.seed):
                 what.append(sentence(said))
             clip = resuming.redo_from(settings)
@@ -218,7 +218,7 @@ def _card(staged: Staged, row: Row, clip: int, picture: Path | None, images: Pat
     facts = " · ".join(escape(cut(one, 60)) for one in (*asked, lost) if one)
     style = "" if row.prompt else "opacity:.65"
     tile = view.picture(picture) or (
-        f"<div style='{_TILE}'>{clip + 1}</div>")
+        f"<div style='{_TILE}' aria-hidden='true'>{clip + 1}</div>")
     return view.pressable(
         f"<div style='flex:0 0 112px'>{tile}</div>"
         f"<div style='overflow-wrap:anywhere;line-height:1.35'><b>{clip + 1}</b> "

@@ -25,7 +25,7 @@ def job(tab: Any, make: Callable[..., dict[str, Any]], stays: bool = False
     def work(state: dict[str, Any], name: str, *entered: Any) -> tuple[Any, ...]:
         run: Run = tab.run(name)
         settings = make(run, *entered)
-        what = actions.what_happens(run, settings, len(run.done()))
+        what = resuming.what_happens(run, settings, len(run.done()))
         if starts:
             filled: tuple[Any, ...] = (actions.into_queue(tab.wgp, state, settings),)
             before = len(tab.wgp["get_gen_info"](state).get("queue") or [])
