@@ -473,7 +473,8 @@ def test_a_click_on_a_run_empties_what_was_entered_for_another(
     assert not fields & panel.show(run.name, clicked=False).keys(), "the user may be entering them"
     other = make(store, 0)
     panel.tab.wgp["args"] = SimpleNamespace(listen=False, share=False, server_name="localhost")
-    removed = panel.yes.click.call_args.args[0](run.name, [other.name])
+    panel.tab.wgp["get_gen_info"] = lambda state: {}
+    removed = panel.yes.click.call_args.args[0](run.name, {}, [other.name])
     assert not other.folder.exists() and not fields & removed.keys()
     assert removed[panel.victims]["value"] == [run.name]
 
@@ -809,16 +810,17 @@ def test_a_name_is_saved_and_that_of_a_running_run_is_refused_in_a_toast(
     monkeypatch.setattr(run_panel, "gr", gradio)
     monkeypatch.setenv(visitors.TRUST, "1")
     made = SimpleNamespace(wgp={}, plugin=MagicMock(), desk=None, store=store, about=None,
-                           run=store.open, refreshed=lambda name: {}, all_outputs=lambda panel: [])
+                           run=store.open, refreshed=lambda name, state: {},
+                           all_outputs=lambda panel: [])
     monkeypatch.setattr(helpers.gr, "Textbox", lambda lines=1, buttons=(), **_: None, raising=False)
     save = run_panel.RunPanel(made).rename.click.call_args.args[0]
     run = make(store)
-    assert save(run.name, "x" * 61) == "skip"
+    assert save(run.name, {}, "x" * 61) == "skip"
     assert shown.pop() == "A name has up to 60 characters, and this one 61. Shorten it."
-    save(run.name, "the storm")
+    save(run.name, {}, "the storm")
     assert store.open(run.name).about.label == "the storm" and not shown
     release = run.lock()
-    assert save(run.name, "calm") == "skip"
+    assert save(run.name, {}, "calm") == "skip"
     assert shown == [f"Run {run.name} is running. Name it when it is finished."]
     release()
     assert store.open(run.name).about.label == "the storm"
@@ -1332,6 +1334,24 @@ def test_the_list_follows_runs_that_another_page_begins_or_ends(store: Store, mo
     assert look(news) == "refreshed" and look(store.news()) == "as it is"
     store.remove(other)
     assert look(news) == "refreshed"
+    wgp["get_gen_info"] = lambda state: {"queue": [{"params": resuming.resumed(run)}]}
+    assert look(store.news()) == "refreshed", "a job for it waits"
+
+
+def test_a_run_with_a_job_in_the_queue_says_so_until_the_job_begins(store: Store):
+    run, other, wgp = make(store), make(store), WanGP()
+    jobs = [resuming.resumed(run), resuming.redone(other, 2, "x"), {"custom_settings": None},
+            {"custom_settings": {"svi_run": "auto"}}, {}]
+    wgp["get_gen_info"] = lambda state: {"queue": [{"params": job} for job in jobs]}
+    waiting = actions.waiting(wgp, {})
+    assert run.name in waiting and other.name not in waiting, "a redo is another run"
+    shown = view.look(run, waiting)
+    assert "<b>in WanGP&#x27;s queue, failed" in view.card(shown)
+    assert "It goes on when its job in WanGP's queue begins." in view.summary(shown)
+    assert "queue" not in view.card(view.look(other, waiting))
+    release = run.lock()
+    assert "queue" not in view.card(view.look(run, waiting))
+    release()
 
 
 def test_what_svis_own_plugin_has_to_say_is_at_the_top_of_the_tab(monkeypatch):

@@ -15,6 +15,7 @@ from ...runs.record import StoreError
 from ...runs.store import Run
 from ...text import cut, one_line, paragraphs
 from .. import resuming
+from ..form import AUTO, NEW
 from .view import Shown
 
 SAVED_WITHIN = 10  # seconds
@@ -99,6 +100,13 @@ def into_queue(wgp: Mapping[str, Any], state: dict[str, Any], settings: Mapping[
                          "done, or remove it from the queue")
     gen["inline_queue"] = dict(settings)
     return str(time.time())
+
+
+def waiting(wgp: Mapping[str, Any], state: Mapping[str, Any]) -> set[str]:
+    """The runs that jobs in this page's queue resume or extend."""
+    queue = wgp["get_gen_info"](state).get("queue") or []
+    custom = [(task.get("params") or {}).get("custom_settings") or {} for task in queue]
+    return {str(one["svi_run"]) for one in custom if one.get("svi_run") not in (None, AUTO, NEW)}
 
 
 def _done_by(queued: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

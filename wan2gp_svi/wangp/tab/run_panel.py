@@ -1,6 +1,6 @@
 """The panel of the chosen run: its video, its clips, and what the user can do with it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -156,9 +156,9 @@ class RunPanel:
            [state, chosen, self.more, self.prompts, self.sound], into)
         on(self.redo.click, work(actions.redo),
            [state, chosen, self.clip, self.prompt, self.seed], into)
-        on(self.stop.click, self._stop, [chosen], self.tab.all_outputs(self))
+        on(self.stop.click, self._stop, [chosen, state], self.tab.all_outputs(self))
         on(self.measure.click, self._measure, [chosen], [self.drift], progress="full")
-        on(self.rename.click, self._rename, [chosen, self.label], self.tab.all_outputs(self))
+        on(self.rename.click, self._rename, [chosen, state, self.label], self.tab.all_outputs(self))
         on(self.open.click, self._open, [chosen], None)
         if (desk := self.tab.desk) is not None:
             on(self.stage.click, desk.of_run, [chosen], [desk.part, *desk.outputs],
@@ -170,16 +170,18 @@ class RunPanel:
         on(self.victims.change, self._more_empty, [self.victims], [self.no_clip])
         on(self.remove.click, self._ask, [self.victims], [self.sure, self.question])
         on(self.no.click, lambda: gr.update(visible=False), None, [self.sure])
-        self.removed = on(self.yes.click, self._remove, [chosen, self.victims],
+        self.removed = on(self.yes.click, self._remove, [chosen, state, self.victims],
                           self.tab.all_outputs(self))
 
-    def show(self, name: str, clicked: bool = True) -> dict[Any, Any]:
+    def show(self, name: str, clicked: bool = True, waiting: Collection[str] = ()
+             ) -> dict[Any, Any]:
         """The components' values for a run; they hide the panel if it is gone. What the user may
-        be entering or watching stays unless the run was `clicked`."""
+        be entering or watching stays unless the run was `clicked`. `waiting`: runs with a job in
+        WanGP's queue."""
         if not is_name(name) or not (self.tab.store.folder / name).is_dir():
             return {self.chosen: "", self.panel: gr.update(visible=False),
                     self.tab.about: view.about("")}
-        shown = view.look(self._run(name))
+        shown = view.look(self._run(name), waiting)
         running, last = shown.state == State.RUNNING, shown.last_redo
 
         def usable(possible: bool, **options: Any) -> Any:
@@ -224,16 +226,17 @@ class RunPanel:
         run: Run = self.tab.run(name)
         return run
 
-    def _stop(self, name: str) -> dict[Any, Any]:
+    def _stop(self, name: str, state: dict[str, Any]) -> dict[Any, Any]:
         gr.Info(stop_button.press(self._run(name)))
-        return self.tab.refreshed(name)
+        return self.tab.refreshed(name, state=state)
 
     def _measure(self, name: str) -> str:
         return view.drift(actions.make_drift(view.look(self._run(name))))
 
-    def _rename(self, name: str, label: str) -> dict[Any, Any]:
+    def _rename(self, name: str, state: dict[str, Any], label: str) -> dict[Any, Any]:
         rename(self._run(name), label or "")
-        return {**self.tab.refreshed(name), self.victims: gr.update(choices=self._choices())}
+        return {**self.tab.refreshed(name, state=state),
+                self.victims: gr.update(choices=self._choices())}
 
     def _open(self, name: str) -> None:
         if visitors.is_shared(self.tab.wgp):
@@ -264,7 +267,7 @@ class RunPanel:
             raise is_busy(busy.name)
         return gr.update(visible=True), view.removing(runs)
 
-    def _remove(self, chosen: str, names: list[str]) -> dict[Any, Any]:
+    def _remove(self, chosen: str, state: dict[str, Any], names: list[str]) -> dict[Any, Any]:
         visitors.check(self.tab.wgp)
         freed = []
         for name in names:
@@ -276,6 +279,6 @@ class RunPanel:
             gr.Info(f"Removed {count(len(freed), 'run')}, which frees {size(sum(freed))}.")
         entered = (self.clip, self.seed, self.seed_said, self.prompt, self.more, self.prompts,
                    self.sound)
-        shown = self.show(chosen)
-        return self.tab.refreshed(chosen) | {
+        shown = self.show(chosen, waiting=self.tab.waiting(state))
+        return self.tab.refreshed(chosen, state=state) | {
             one: shown[one] for one in shown if one not in entered}

@@ -156,7 +156,7 @@ class Tab:
 
     def looked(self, chosen: str, shown: list[Any], state: dict[str, Any], news: list[Any]) -> Any:
         """`refreshed`, if there may be something new."""
-        now = self.store.news()
+        now = self._news(state)
         busy = actions.is_expected(self.wgp, state) or any(running for *_, running in now)
         return self.refreshed(chosen, shown, state) if busy or now != news else gr.skip()
 
@@ -164,13 +164,14 @@ class Tab:
                   state: dict[str, Any] | None = None) -> dict[Any, Any]:
         """The list of runs and the panel of the chosen one, as they are now. Rows that are `shown`
         already are not sent again. `state` of the page: whether a run is about to begin."""
-        news, begins = self.store.news(), (
+        news, begins = self._news(state), (
             state is not None and actions.is_expected(self.wgp, state))
         busy = begins or any(running for *_, running in news)
-        rows, names = view.rows(self.store)
+        waiting = self.waiting(state)
+        rows, names = view.rows(self.store, waiting)
         look = "" if state is None else self._to_look_at(state)
         values = {self.names: "\n".join(names), self.shown: rows, self.news: news,
-                  **self.panel.show(look or chosen, clicked=look not in ("", chosen)),
+                  **self.panel.show(look or chosen, look not in ("", chosen), waiting),
                   self.empty: gr.update(value=view.empty(self.store.folder), visible=not rows),
                   self.timer: gr.Timer(EVERY if busy else IDLE, active=True)}
         if rows != shown:
@@ -181,7 +182,16 @@ class Tab:
         """The panel of a run that the user wants to see, whatever stops for a look meanwhile."""
         gen = self.wgp["get_gen_info"](state)
         gen[_LOOKED_AT] = gen.get(stop_button.RUN)
-        return self.panel.show(picked([] if names is None else names.split("\n"), index))
+        name = picked([] if names is None else names.split("\n"), index)
+        return self.panel.show(name, waiting=self.waiting(state))
+
+    def _news(self, state: dict[str, Any] | None) -> list[Any]:
+        """Something else as soon as there is something new to show."""
+        return [*self.store.news(), *((name, False) for name in sorted(self.waiting(state)))]
+
+    def waiting(self, state: dict[str, Any] | None) -> set[str]:
+        """The runs that have a job in the queue of a page."""
+        return set() if state is None else actions.waiting(self.wgp, state)
 
     def _to_look_at(self, state: dict[str, Any]) -> str:
         """The run of this page that has stopped for the user to look at its clip, once; "" if there

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import io
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -38,13 +39,15 @@ _MOST_PIXELS = 2**24  # of a run's picture, which is as large as its video: 4K h
 
 @dataclass(frozen=True)
 class Shown:
-    """A run as the tab shows it, with the paths of its video and its drift report's picture."""
+    """A run as the tab shows it, with the paths of its video and its drift report's picture.
+    `waits`: a job for it is in WanGP's queue."""
 
     run: Run
     done: list[Clip]
     state: State
     video: Path | None
     drift: Path | None
+    waits: bool = False
 
     @property
     def can_resume(self) -> bool:
@@ -63,6 +66,8 @@ class Shown:
         """What the user can do with it, and else why not, in Markdown."""
         if self.state is State.RUNNING:
             return "Wait until it is finished, or stop it: then it can be extended and redone."
+        if self.waits:
+            return "It goes on when its job in WanGP's queue begins."
         if not self.can_extend:
             return ("Press **Generate** again with its settings, and it begins again: it has no "
                     "finished clip to resume, extend or redo.")
@@ -80,9 +85,12 @@ class Shown:
         return min(len(self.done) + 1, self.run.about.clips)
 
 
-def look(run: Run) -> Shown:
+def look(run: Run, waiting: Collection[str] = ()) -> Shown:
+    """`waiting`: the names of runs with a job in WanGP's queue."""
     done, video = run.done(), run.video
-    return Shown(run, done, state(run, len(done)), video, drift_of(video))
+    now = state(run, len(done))
+    return Shown(run, done, now, video, drift_of(video),
+                 now is not State.RUNNING and run.name in waiting)
 
 
 def seconds(run: Run, clips: int, board: Storyboard | None = None, short: bool = False) -> float:
@@ -119,13 +127,13 @@ def length_of_next(shown: Shown) -> str:
     return duration((CLIP_FRAMES - _overlap(shown.run)) / shown.run.about.fps)
 
 
-def rows(store: Store) -> tuple[list[list[str]], list[str]]:
+def rows(store: Store, waiting: Collection[str] = ()) -> tuple[list[list[str]], list[str]]:
     """The cells of the list of runs, one in each row, and the names of the runs; "" for a run that
     cannot be read."""
     cells, names = [], []
     for run in store.runs():
         try:
-            cells.append([card(look(run))])
+            cells.append([card(look(run, waiting))])
         except OSError:  # just being removed
             continue
         names.append(run.name)
@@ -171,7 +179,9 @@ def pressable(content: str, chosen: bool = False, mark: str = "") -> str:
 
 
 def _state(shown: Shown) -> str:
-    return for_page(in_words(shown.run, shown.state, shown.done))
+    """With what comes first where it is cut."""
+    words = for_page(in_words(shown.run, shown.state, shown.done))
+    return f"in WanGP's queue, {words}" if shown.waits else words
 
 
 def _amount(shown: Shown) -> list[str]:
