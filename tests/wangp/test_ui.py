@@ -195,7 +195,7 @@ def test_a_dancing_person_is_previewed_from_a_fresh_wangp(wangp, tmp_path, serve
         browser.choose(page, page.get_by_label("Capped By").locator(
             "visible=true"), "Control Length")
         line(page, "SVI-Dance: 2 clips, 161 frames, 6.4 s.")
-        line(page, "It ends with the pose video.")
+        line(page, "It has as many clips as the poses fill.")
         previewed("SVI-Dance: 2 clips, 161 frames, 6.4 s.", "#svi_skeletons")
         page.get_by_role("tab").first.click()
         browser.choose(page, page.get_by_label("Control Video Process").locator(
