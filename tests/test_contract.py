@@ -148,7 +148,7 @@ def test_a_change_of_the_host_is_found_and_named(real, what):
     found = contract.check(real)
     assert bool(found) == bool(words)
     assert all(one.startswith("WanGP 12.60 is not compatible with SVI: ") for one in found)
-    assert all(one.endswith(". Get a newer release of SVI for WanGP") for one in found)
+    assert all(one.endswith(f". {contract.ADVICE}") for one in found)
     assert not words or any(words in one for one in found), found
 
 
@@ -264,7 +264,7 @@ def test_a_tree_that_is_half_updated_is_refused_and_nothing_is_written(small, ca
         path.write_bytes(content)
         before = {file: file.read_bytes() for file in small.rglob("*") if file.is_file()}
         code, said = install(small, capsys)
-        assert code == 1 and f"{name} is empty" in said and "update WanGP" in said
+        assert code == 1 and f"{name} is empty. Update WanGP" in said
         assert before == {file: file.read_bytes() for file in small.rglob("*") if file.is_file()}
         assert f"{name} is empty. Update WanGP again" in contract.check(small)[0]
 
@@ -295,7 +295,7 @@ def test_a_file_of_another_version_is_refused(small, capsys):
     code, said = install(small, capsys)
     assert code == 1
     assert "has no read_metadata_from_video, needed for the settings in a video" in said
-    assert "Get a newer release of SVI for WanGP; WanGP itself is not affected" in said
+    assert f"{contract.ADVICE}; WanGP itself is not affected" in said
     with pytest.raises(Refused, match="read_metadata_from_video"):
         install_plan(small, Distribution(REPO, "1"))
     (small / contract.METADATA).unlink()
@@ -308,7 +308,8 @@ def test_a_fault_at_the_start_of_an_installed_wangp_is_said(small, capsys):
     assert why_off(small) == (
         "WanGP 12.60 is not compatible with SVI: models/wan/modules/vae.py: WanVAE.encode takes "
         "(self, videos, tiles) instead of (self, videos, tile_size), needed for encoding the "
-        "conditioning video. Get a newer release of SVI for WanGP")
+        "conditioning video. Get a newer release of SVI for WanGP, unless you edited that file: "
+        "then undo the edit")
     code, said = install(small, capsys, "--status")
     assert code == 0 and "WanVAE.encode takes" in said
     assert "Contract: broken in 1 place, so SVI is off" in said

@@ -671,6 +671,15 @@ def test_drift_is_measured_from_a_new_shot(tmp_path):
     assert alone.seams[1].pixels.jump > 3, "the cut"
 
 
+def test_a_video_that_begins_with_another_one_says_so_and_is_known_to_be_svis():
+    for begins in "VL":
+        found = of_settings({"custom_settings": shot(2), "image_prompt_type": begins}, 248)
+        assert not found.seams and found.variant is VARIANTS["shot"]
+        assert found.origin == ("clip boundaries are unknown, because the video begins with the "
+                                "one that it continues")
+    assert of_settings({"custom_settings": shot(2), "image_prompt_type": "S"}, 248).variant is None
+
+
 @pytest.mark.parametrize(("settings", "prompted"), [
     ({}, []), ({"prompt": "one"}, []), ({"prompt": 7, "multi_prompts_gen_type": [1]}, []),
     ({"prompt": "one\n\ntwo\n# three\n\n\nfour"}, [1, 2]),

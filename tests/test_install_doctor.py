@@ -233,7 +233,8 @@ FAULTS = {
     "does not fit": (
         lambda wangp: write(wangp, {"wgp.py": "nothing\n"}),
         ["WanGP ? is not compatible with SVI: wgp.py: the line 'window_no = 1' was found 0 times, "
-         "not once. Get a newer release of SVI for WanGP."],
+         "not once. Get a newer release of SVI for WanGP, unless you edited that file: then undo "
+         "the edit."],
     ),
     "package missing": (
         lambda wangp: (wangp / "wan2gp_svi/a.py").unlink(),

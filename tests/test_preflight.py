@@ -1192,6 +1192,11 @@ def test_a_start_image_that_the_settings_leave_out_is_the_models(saved, wangp, c
     model = json.loads((wangp / "defaults/i2v.json").read_text("utf-8"))
     (wangp / "defaults/i2v.json").write_text(json.dumps({**model, "image_start": "start.png"}))
     assert run(wangp / "bare.json", "--wangp", wangp) == 0, capsys.readouterr().out
+    video = wangp / "made.mp4"  # whose image is unknown
+    video.write_bytes(b"....udta" + json.dumps(settings).encode())
+    (_, made), = settings_file.read(video)
+    assert "image_start" not in settings_file.complete(made, wangp)[2]
+    assert run(video, "--wangp", wangp) == 0
 
 
 def test_a_lora_file_that_is_not_there_is_said_with_what_wangp_does(saved, wangp, tmp_path, capsys):

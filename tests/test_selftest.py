@@ -372,7 +372,8 @@ def test_it_says_so_if_this_wangp_lacks_what_the_self_test_needs(installed):
     (installed / "wgp.py").write_text(changed, encoding="utf-8")
     assert says(installed) == (
         "Self-test: the self-test cannot run in this WanGP: wgp.py has no process_tasks_cli. Get a "
-        "newer release of SVI for WanGP; SVI itself is not affected.")
+        "newer release of SVI for WanGP, unless you edited that file: then undo the edit; SVI "
+        "itself is not affected.")
 
 
 def test_it_says_so_where_no_python_has_wangps_packages(wangp, monkeypatch):

@@ -93,12 +93,12 @@ def test_later_sections_count_and_names_may_be_written_in_any_case():
     ("[1]\na kite", "line 2 of the storyboard cannot be read"),
     ("[0]\nseed = 1", r"\[0\] of the storyboard is no clip"),
     ("[5-2]", "is no clip"), ("[1501]", "up to 1,500"), ("[one]", "is no clip"), ("[]", "line 1"),
-    ("[1]\nseed = -1", "seed in clip 1 of the storyboard is '-1'. Set it to a whole number from 0"),
+    ("[1]\nseed = -1", 'seed in clip 1 of the storyboard cannot be "-1". Set it to a whole'),
     ("[1]\nseed = 1.5", "whole number"), ("[1]\nsteps = 101", "from 1 to 100"),
     ("[1]\nsvi strength = nan", "a number from 0 to 3"), ("[1]\nmotion = 0.5", "from 1 to 2"),
     ("[1]\nguidance = " + "1" * 50, "from 0 to 20"),
     ("[1]\nnew shot = maybe", "Set it to yes or no"),
-    ("[1]\npause = yes", "has 'pause', which is unknown. It may have: prompt, seed"),
+    ("[1]\npause = yes", 'has "pause", which is unknown. It may have: prompt, seed'),
     ("[all]\nseed = 1", "It may have: pause, seed step"),
     ("[4] svi strength = 1.2", "line 1 of the storyboard cannot be read"),
     ("[1] [2]\nseed = 1", "line 1 of the storyboard cannot be read"),
@@ -122,8 +122,8 @@ def test_a_path_to_a_server_is_refused_before_anything_looks_for_it(monkeypatch,
     monkeypatch.setattr(Path, "stat", lambda self: pytest.fail(f"looked for {self}"))
     monkeypatch.setattr(Path, "is_file", lambda self: pytest.fail(f"looked for {self}"))
     for name in ("reference", "end image"):
-        with pytest.raises(StoryboardError, match=f"{name} in clip 1 of the storyboard is .*Set it "
-                                                  "to an image on this computer"):
+        with pytest.raises(StoryboardError, match=f"{name} in clip 1 of the storyboard cannot be "
+                                                  ".*Set it to an image on this computer"):
             parse(f"[1]\n{name} = {path}")
 
 
@@ -960,7 +960,8 @@ def test_a_field_has_the_name_that_the_text_and_the_messages_have(monkeypatch, t
         assert f"{known} = 2" in write(Storyboard({0: row})), "as in the text"
         sitting.type(name, "much")
         sitting.do(sitting.desk.generate.click)
-        assert sitting.gradio.said[-1].startswith(f"{known[:1].upper()}{known[1:]} in clip 1 is 'm")
+        assert sitting.gradio.said[-1].startswith(
+            f"{known[:1].upper()}{known[1:]} in clip 1 cannot be \"m")
         sitting.type(name, "")
     assert parse("[1]\nSVI strength = 2") == parse("[1]\nsvi strength = 2"), "as it was once"
     assert '"svi strength"' in parse("[1]\nSVI strength = 2").row(0).key(), "as runs have it"
@@ -975,8 +976,8 @@ def test_a_click_on_which_nothing_happens_says_what_to_correct(sitting):
     for number, (event, *entered) in enumerate(clicks, 1):
         at.do(event, *entered)
         assert len(at.gradio.said) == number, event
-        assert at.gradio.said[-1] == ("Seed in clip 1 is '-1'. Set it to a whole number from 0 to "
-                                      "4,294,967,295.")
+        assert at.gradio.said[-1] == ("Seed in clip 1 cannot be \"-1\". Set it to a whole number "
+                                      "from 0 to 4,294,967,295.")
     assert at.state.text == "[2]\nprompt = two" and at.state.clips == 5
     at.type("seed", "7")
     at.do(at.desk.cards.click, 1)
@@ -1038,8 +1039,8 @@ def test_what_cannot_be_stays_in_the_editor_until_something_else_is_shown(sittin
 @pytest.mark.parametrize(("entered", "said"), [
     ("0", "A video has 1 to 1,500 clips, not 0."),
     ("1501", "A video has 1 to 1,500 clips, not 1,501."),
-    ("abc", "The number of clips must be a whole number, not 'abc'."),
-    ("", "The number of clips must be a whole number, not ''.")])
+    ("abc", "The number of clips must be a whole number, not \"abc\"."),
+    ("", "The number of clips must be a whole number.")])
 def test_a_number_of_clips_that_cannot_be_does_not_stay_in_the_field(sitting, entered, said):
     at = sitting(clips=7)
     for event in (at.desk.count.blur, at.desk.count.submit):

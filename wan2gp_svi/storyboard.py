@@ -260,13 +260,14 @@ def _values(place: str, given: Mapping[str, str], known: Mapping[str, Callable[[
     for name, text in given.items():
         read = known.get(name)
         if read is None:
-            raise StoryboardError(f"{place} has {name[:40]!r}, which is unknown. It may have: "
+            raise StoryboardError(f"{place} has \"{name[:40]}\", which is unknown. It may have: "
                                   f"{', '.join(map(_written, known))}")
         if text.strip():
             try:
                 found[name.replace(" ", "_")] = read(text.strip())
             except ValueError as error:
-                raise StoryboardError(f"{_written(name)} in {place} is {text.strip()[:60]!r}. "
+                raise StoryboardError(f"{_written(name)} in {place} cannot be "
+                                      f"\"{text.strip()[:60]}\". "
                                       f"Set it to {error}") from None
     return found
 

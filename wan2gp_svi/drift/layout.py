@@ -173,6 +173,10 @@ def of_settings(settings: Mapping[str, Any], frames: int) -> Layout:
     # a chain that keeps the new clip gives up the shared frames before that clip is there; a loop
     # does not show its first frame twice
     short = whole - layout.overlap if variant.keep_new else whole
+    if set(str(settings.get("image_prompt_type") or "")) & set("VL") and frames > whole:
+        # its own frames come first, however many
+        return replace(Layout.sections(f"{unknown}, because the video begins with the one that it "
+                                       "continues"), variant=variant)
     if frames not in (whole, short, whole - 1):
         return Layout.sections(f"{unknown}: the video's settings say {clips} clips of "
                                f"{variant.title}, {whole} frames, but it has {frames}; --clips "

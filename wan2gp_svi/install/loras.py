@@ -173,7 +173,11 @@ def _ask(file: Download, function: Callable[..., Any], *args: Any, **options: An
         if status == 404:
             raise Refused(f"the server has no file {file.source} in {variants.LORA_REPO} (404)"
                           ) from error
-        reason = f"HTTP {status}" if status else f"{type(error).__name__}: {error}".splitlines()[0]
+        if type(error).__name__ == "OfflineModeIsEnabled":
+            raise Refused(f"{file.source} could not be downloaded, because HF_HUB_OFFLINE is set: "
+                          "unset it and start again") from error
+        said = str(error).splitlines() or [type(error).__name__]
+        reason = f"HTTP {status}" if status else said[0]
         raise Refused(f"{file.source} could not be downloaded ({reason.rstrip('.')}): check the "
                       "network and download again; what has arrived is kept") from error
 

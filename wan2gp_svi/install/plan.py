@@ -48,9 +48,9 @@ def install_plan(wangp: Path, distribution: Distribution, plugin: str = "") -> P
     shipped, in_place = distribution.files(), distribution.in_place(wangp)
     patches = read_series(distribution.patches)
     names = tuple(patch.path for patch in patches)
-    hooks = _hooks(wangp, patches, state)
     if facts := contract.check(wangp, patches):
         raise PatchError("; ".join([facts[0], contract.UNAFFECTED, "nothing was changed"]))
+    hooks = _hooks(wangp, patches, state)
     writes, kept = compare(wangp, distribution)
     old = {name: state.files[name] for name in (*kept, *in_place) if name in state.files}
     ours = old | {change.path: sha256(change.after or b"") for change in writes}
@@ -124,18 +124,15 @@ def _hooks(wangp: Path, patches: list[Patch], state: State) -> list[Change]:
     for patch in patches:
         before = _read(wangp / patch.path)
         try:
-            if before is None:
+            if before is None:  # between the check and now
                 raise PatchError(f"{patch.path} is missing")
-            if not before.strip():
-                raise PatchError(f"{patch.path} is empty, because WanGP's last update failed")
             after = hooked(before, patch)
             if after != before and (wrong := fault(after)):
                 whose = "as it is" if fault(before) else "with the hooks"
                 raise PatchError(f"{patch.path}, {whose}, is not valid Python ({wrong})")
         except PatchError as error:
             raise PatchError(f"WanGP {locate.version(wangp)} is not compatible with SVI: {error}. "
-                             "Try: update WanGP, or get a newer "
-                             "release of SVI for WanGP") from None
+                             f"{contract.ADVICE}") from None
         changes.append(Change(patch.path, before, after))
     # an older release may have hooked other files
     for name in sorted(set(state.hooked) - {patch.path for patch in patches}):

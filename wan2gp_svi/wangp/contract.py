@@ -37,7 +37,8 @@ from ..install.syntax import NONE, SET, UNSET, Place, bound, held_at, places, st
 
 #: The newest WanGP that was run with SVI, and the newest whose source was read.
 RUN, READ = "12.60", "17.10"
-ADVICE = "Get a newer release of SVI for WanGP"
+ADVICE = "Get a newer release of SVI for WanGP, unless you edited that file: then undo the edit"
+_RESTORE = "Update WanGP again, or restore that file"
 UNAFFECTED = "WanGP itself is not affected"
 
 WGP, ANY2VIDEO, MODEL = HOOKED = (
@@ -227,7 +228,7 @@ def check(wangp: Path, patches: Sequence[Patch] | None = None) -> list[str]:
     _names_in.cache_clear()
     of = version(sources.get(WGP))
     return [f"WanGP {of} is not compatible with SVI: {one}. "
-            f"{'Update WanGP again' if one.half_updated else ADVICE}" for one in faults]
+            f"{_RESTORE if one.half_updated else ADVICE}" for one in faults]
 
 
 def own_patches() -> list[Patch]:

@@ -186,10 +186,11 @@ def complete(settings: Mapping[str, Any], wangp: Path | None
             break
         other = _definition(model["URLs"], wangp) or {}
         model["URLs"] = (other.get("model") or {}).get("URLs")
-    # media that a file leaves out are the model's own, too
+    # media that a file leaves out are the model's own, too, unless it carries them inside
     given = {name: value for name, value in settings.items()
              if not (name in _MEDIA and value is None and found.get(name))}
-    inputs = {name: value for name, value in found.items() if name != "model"} | given
+    inputs = {name: value for name, value in found.items()
+              if name != "model" and (name not in _MEDIA or name in settings)} | given
     for name in inputs.keys() & set(_MEDIA):
         named = inputs[name] if isinstance(inputs[name], list) else [inputs[name]]
         paths = [Path(path) for path in named if path]

@@ -72,7 +72,7 @@ def whole(what: str, value: Any) -> int:
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         if (number := int(float(value))) == float(value):
             return number
-    entered = "" if value is None else f", not {cut(str(value), 40)!r}"
+    entered = "" if value in (None, "") else f", not \"{cut(str(value), 40)}\""
     raise StoreError(f"{what} must be a whole number{entered}")
 
 
