@@ -967,6 +967,28 @@ def test_a_field_has_the_name_that_the_text_and_the_messages_have(monkeypatch, t
     assert '"svi strength"' in parse("[1]\nSVI strength = 2").row(0).key(), "as runs have it"
 
 
+def test_an_answer_to_typing_that_comes_after_a_later_one_changes_nothing_of_its_clip(sitting):
+    at = sitting("[2]\nprompt = two")
+    at.do(at.desk.cards.click, 1)
+    before = at.state
+    typed = at.desk._typed(before, before.stamp, "two kites", *at.typed[1:])
+    moved = at.do(at.desk.up.click)
+    assert moved[at.desk.stamp] != before.stamp and at.desk.title in moved
+    assert not {at.desk.stamp, at.desk.title, at.desk.row_prompt, at.desk.count} & typed.keys()
+    form, = {at.line.storyboard} & typed.keys()
+    late, stamp = typed[form], at.state.stamp
+    assert late == "[2]\nprompt = two kites\n" and at.state.text == "[1]\nprompt = two\n"
+    settled = at.desk._settled
+    assert settled(at.state, stamp, late) == at.state.text.strip(), "the form gets the newer one"
+    skip = at.gradio.skip()
+    for state, seen, text in ((at.state, stamp, at.state.text), (at.state, "older", late),
+                              (None, stamp, late), (replace(at.state, run="7f3a"), stamp, late),
+                              (replace(at.state, text=""), stamp, "auto"),
+                              (replace(at.state, text=""), stamp, "")):
+        assert settled(state, seen, text) == skip
+    assert settled(replace(at.state, text=""), stamp, late) == "auto"
+
+
 def test_a_click_on_which_nothing_happens_says_what_to_correct(sitting):
     at = sitting("[2]\nprompt = two")
     at.type("seed", "-1")

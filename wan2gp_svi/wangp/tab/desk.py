@@ -357,7 +357,9 @@ class Desk:
         # these do not care what was typed into the editor
         done += [on(self.remove.click, self._remove, [self.state], both, **quiet),
                  on(self.apply.click, self._apply, [self.state, self.text], both, **quiet)]
-        for event in (*(one.then for one in (typed, *done)),  # the form has changed
+        settled = on(typed.then, self._settled, [self.state, self.stamp, *self.form_outputs[:1]],
+                     self.form_outputs[:1], **quiet)
+        for event in (*(one.then for one in (settled, *done)),  # the form has changed
                       *(timer.tick for timer in self.line.news)):
             on(event, self._noted, [self.state, self.stamp, *form], self.noted, **quiet)
         for (name, box), one in zip(self.pictures.items(), done[len(edits) - len(uploads):],
@@ -461,6 +463,15 @@ class Desk:
         if state is None or not state.clips:
             return self._values(of_form(self.line, form, 0), None)
         return self._noted(state, state.stamp, *form)
+
+    def _settled(self, state: Staged | None, stamp: str, text: str) -> Any:
+        """The form's text once an answer to typing is there: if that came after a later one, the
+        form holds what was before."""
+        kept = (state.text.strip() or AUTO) if state is not None else ""
+        if (state is None or state.run or stamp != state.stamp
+                or ((text or "").strip() or AUTO) == kept):
+            return gr.skip()
+        return kept
 
     def _noted(self, state: Staged, stamp: str, *form: Any) -> Any:
         """The note and the cards as the form is now; a sound decides how many clips there are."""
@@ -569,7 +580,10 @@ class Desk:
             values[self.form_outputs[0]] = text or AUTO
             if clips != state.clips:
                 values[self.form_outputs[1]] = CLIP_FRAMES * clips
-        return self._but_editor(values, self.count) if typing else values
+        # an answer may come after a later one, whose clip the page shows by then
+        late = (self.state, self.note, self.cards, self.fault, self.text, self.drop, self.remake,
+                *self.form_outputs)
+        return {box: values[box] for box in late if box in values} if typing else values
 
     def _typed(self, state: Staged | None, stamp: str, *fields: Any, aloud: bool = False) -> Any:
         """What was typed, kept unless it cannot be; a click says so `aloud`."""
