@@ -413,7 +413,7 @@ class Place:
                      partial(resuming.redone, run, 2, "x"), partial(actions.extend, run, 1, "")):
             with contextlib.suppress(StoreError):
                 json.dumps(made := make())
-                actions.what_happens(run, made, len(done))
+                resuming.what_happens(run, made, len(done))
         recording = Recording(run, DONE, SIDE * SIDE, lambda line: None)
         for clip in recording.clips:
             recording.begin(clip.number, clip.prompt, clip.seed, "", None)
