@@ -971,14 +971,15 @@ def test_an_answer_to_typing_that_comes_after_a_later_one_changes_nothing_of_its
     at = sitting("[2]\nprompt = two")
     at.do(at.desk.cards.click, 1)
     before = at.state
-    typed = at.desk._typed(before, before.stamp, "two kites", *at.typed[1:])
+    types = at.desk.generate.click.call_args.args[0]  # as each key does
+    typed = types(before, before.stamp, "two kites", *at.typed[1:])
     moved = at.do(at.desk.up.click)
     assert moved[at.desk.stamp] != before.stamp and at.desk.title in moved
     assert not {at.desk.stamp, at.desk.title, at.desk.row_prompt, at.desk.count} & typed.keys()
     form, = {at.line.storyboard} & typed.keys()
     late, stamp = typed[form], at.state.stamp
     assert late == "[2]\nprompt = two kites\n" and at.state.text == "[1]\nprompt = two\n"
-    settled = at.desk._settled
+    settled = at.desk.settled
     assert settled(at.state, stamp, late) == at.state.text.strip(), "the form gets the newer one"
     skip = at.gradio.skip()
     for state, seen, text in ((at.state, stamp, at.state.text), (at.state, "older", late),

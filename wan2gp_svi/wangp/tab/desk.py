@@ -357,7 +357,7 @@ class Desk:
         # these do not care what was typed into the editor
         done += [on(self.remove.click, self._remove, [self.state], both, **quiet),
                  on(self.apply.click, self._apply, [self.state, self.text], both, **quiet)]
-        settled = on(typed.then, self._settled, [self.state, self.stamp, *self.form_outputs[:1]],
+        settled = on(typed.then, self.settled, [self.state, self.stamp, *self.form_outputs[:1]],
                      self.form_outputs[:1], **quiet)
         for event in (*(one.then for one in (settled, *done)),  # the form has changed
                       *(timer.tick for timer in self.line.news)):
@@ -464,7 +464,7 @@ class Desk:
             return self._values(of_form(self.line, form, 0), None)
         return self._noted(state, state.stamp, *form)
 
-    def _settled(self, state: Staged | None, stamp: str, text: str) -> Any:
+    def settled(self, state: Staged | None, stamp: str, text: str) -> Any:
         """The form's text once an answer to typing is there: if that came after a later one, the
         form holds what was before."""
         kept = (state.text.strip() or AUTO) if state is not None else ""
