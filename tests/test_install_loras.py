@@ -123,7 +123,7 @@ except Refused as error:
 """
 
 
-def start(hub, wangp, *ids):
+def start(hub, wangp, *ids, **variables):
     # Proxies of the machine must not come between; the cache of the user is not touched.
     env = {
         key: value
@@ -135,6 +135,7 @@ def start(hub, wangp, *ids):
         "HF_HOME": str(wangp.parent / "hf"),
         "PYTHONPATH": str(REPO),
         "PYTHONUTF8": "1",
+        **variables,
     }
     return subprocess.Popen(
         [sys.executable, "-c", FETCH, str(wangp), *ids],
@@ -142,8 +143,8 @@ def start(hub, wangp, *ids):
     )  # fmt: skip
 
 
-def fetch(hub, wangp, *ids):
-    process = start(hub, wangp, *(ids or ["shot"]))
+def fetch(hub, wangp, *ids, **variables):
+    process = start(hub, wangp, *(ids or ["shot"]), **variables)
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 
@@ -278,6 +279,9 @@ def test_a_file_that_the_server_has_not_and_a_server_that_is_not_there(hub, wang
     hub.url = "http://127.0.0.1:9"
     code, _, err = fetch(hub, wangp)
     assert code == 1 and "could not be downloaded" in err and "check the network" in err
+    code, _, err = fetch(hub, wangp, HF_HUB_OFFLINE="1")
+    assert code == 1 and "because HF_HUB_OFFLINE is set: unset it and start again" in err
+    assert "Error" not in err and "OfflineMode" not in err
     assert not (wangp / "loras").exists()
 
 

@@ -176,7 +176,7 @@ def _ask(file: Download, function: Callable[..., Any], *args: Any, **options: An
         if type(error).__name__ == "OfflineModeIsEnabled":
             raise Refused(f"{file.source} could not be downloaded, because HF_HUB_OFFLINE is set: "
                           "unset it and start again") from error
-        said = str(error).splitlines() or [type(error).__name__]
+        said = str(error).strip().splitlines() or [type(error).__name__]
         reason = f"HTTP {status}" if status else said[0]
         raise Refused(f"{file.source} could not be downloaded ({reason.rstrip('.')}): check the "
                       "network and download again; what has arrived is kept") from error
