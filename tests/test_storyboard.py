@@ -1096,7 +1096,7 @@ def test_the_prompt_that_a_clip_has_anyway_follows_the_form(sitting, monkeypatch
     at = sitting(clips=2)
     now = replace(at.state, clips=3, prompts=("one", "two", "three"), chosen=2)
     monkeypatch.setattr(desk, "of_form", lambda *_: now)
-    after = at.desk.drop.click.return_value.then.call_args
+    after = at.desk.drop.click.return_value.then.call_args_list[0]
     noted = after.args[0](at.state, at.state.stamp, "")
     assert noted.keys() <= {*after.args[2]}
     assert noted[at.desk.row_prompt] == {"placeholder": "three"}, "what was typed stays"

@@ -287,3 +287,39 @@ def test_what_is_typed_stays_with_its_clip_however_late_answers_come(form, tmp_p
     held = page.evaluate("() => [...document.querySelectorAll('input, textarea')].map(field => "
                          "field.value.replaceAll('\\n', ''))")
     assert held.count(text.replace("\n", "")) == 2, "the form has another storyboard"
+
+
+def test_a_long_list_of_clips_stays_where_it_is(form):
+    page, work = form
+    at = Page(page, work)
+    page.get_by_role("tab", name="SVI", exact=True).click()
+    page.locator("#svi_new_storyboard").click()
+    says = page.locator("#svi_desk_note").get_by_text
+    says("SVI-Shot: 5 clips").wait_for()
+    at.fill("row_count", "30")
+    says("SVI-Shot: 30 clips").wait_for()
+    cards, prompt = page.locator("#svi_cards tbody tr"), page.locator("#svi_row_prompt textarea")
+
+    def stays(clip: int) -> None:
+        page.wait_for_timeout(4000)  # whatever draws the cards again
+        row = cards.nth(clip - 1).bounding_box()
+        outer = page.locator("#svi_cards .table-wrap").bounding_box()
+        assert row["y"] >= outer["y"] - 1, clip
+        assert row["y"] + row["height"] <= outer["y"] + outer["height"] + 1, clip
+
+    cards.nth(24).click()
+    page.get_by_text("Clip 25 of 30").wait_for()
+    prompt.press_sequentially("a kite dives", delay=60)
+    cards.nth(24).get_by_text("a kite dives").wait_for()
+    stays(25)
+    assert prompt.evaluate("field => field === document.activeElement")
+    cards.nth(22).locator("button").press("Enter")
+    page.get_by_text("Clip 23 of 30").wait_for()
+    stays(23)
+    assert cards.nth(22).locator("button").evaluate("card => card === document.activeElement")
+    for _ in range(9):
+        at.click("row_down")
+    page.get_by_text("Clip 30 of 30").wait_for()
+    at.click("row_add")
+    page.get_by_text("Clip 31 of 31").wait_for()
+    stays(31)

@@ -73,6 +73,16 @@ _NO_IMAGE = "The image was not added. Add one that can be read, such as PNG or J
 # the page has the image already, so nothing of this computer is read to show it
 _FIRST_OF_GALLERY = "images => images?.[0]?.image ?? null"
 
+# the chosen card into the sight of the list; the keyboard's focus back on it, once it is drawn anew
+_TO_CHOSEN = """() => {setTimeout(() => {
+    const card = document.querySelector("#svi_cards [aria-current]")
+    const list = card?.closest(".table-wrap")
+    if (!list) return
+    const [inner, outer] = [card.closest("tr"), list].map(part => part.getBoundingClientRect())
+    list.scrollTop += Math.min(0, inner.top - outer.top) + Math.max(0, inner.bottom - outer.bottom)
+    if (document.activeElement === document.body) card.focus({preventScroll: true})
+}, 200)}"""
+
 
 @dataclass(frozen=True)
 class Staged:
@@ -256,7 +266,8 @@ class Desk:
                     self.cards = gr.Dataset(
                         components=[gr.HTML(visible=False, render=False)],
                         headers=["Click a clip to change it"], layout="table", samples=[],
-                        type="index", samples_per_page=9, label="Clips", elem_id="svi_cards")
+                        type="index", samples_per_page=MOST_CARDS, label="Clips",
+                        elem_id="svi_cards")
                     with gr.Row():
                         self.count = gr.Textbox(label="Clips in all", max_lines=1, min_width=110,
                                                 elem_id="svi_row_count")
@@ -359,9 +370,12 @@ class Desk:
                  on(self.apply.click, self._apply, [self.state, self.text], both, **quiet)]
         settled = on(typed.then, self.settled, [self.state, self.stamp, *self.form_outputs[:1]],
                      self.form_outputs[:1], **quiet)
-        for event in (*(one.then for one in (settled, *done)),  # the form has changed
-                      *(timer.tick for timer in self.line.news)):
-            on(event, self._noted, [self.state, self.stamp, *form], self.noted, **quiet)
+        # the form has changed
+        noted = [on(event, self._noted, [self.state, self.stamp, *form], self.noted, **quiet)
+                 for event in (*(one.then for one in (*done, settled)),
+                               *(timer.tick for timer in self.line.news))]
+        for one in (*done, *noted[:len(done)]):  # once the cards are drawn, however long that takes
+            one.then(None, None, None, js=_TO_CHOSEN)
         for (name, box), one in zip(self.pictures.items(), done[len(edits) - len(uploads):],
                                     strict=False):
             one.then(guarded(partial(self._added, name)), [self.state], [box],

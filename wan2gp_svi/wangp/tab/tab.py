@@ -124,7 +124,7 @@ class Tab:
                 self.runs = gr.Dataset(
                     components=[gr.HTML(visible=False, render=False)],
                     headers=["Last changed first"], layout="table", samples=[], type="index",
-                    samples_per_page=6, label="Runs", visible=False, elem_id="svi_runs")
+                    samples_per_page=100, label="Runs", visible=False, elem_id="svi_runs")
                 self.empty = gr.Markdown(visible=False)
             with gr.Column(scale=3, min_width=320):
                 self.panel = panel = RunPanel(self)

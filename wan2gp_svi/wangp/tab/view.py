@@ -29,9 +29,11 @@ _THUMBNAIL = (112, 72)
 _MOST_ROWS = 200  # of the table of clips; a browser takes seconds for thousands
 _LONGEST_PROMPT = 5000  # characters of a prompt in it
 _VIDEOS = (".mp4", ".mkv", ".mov")
-# gradio greys text while it waits for news, which would flicker every few seconds
+# gradio greys text while it waits for news, which would flicker every few seconds; and a list that
+# has pages turns to its first with each change, so ours scroll
 _ABOUT = ("<style>#svi_run .pending, #svi_runs .pending, #svi_about .pending "
-          "{opacity: 1 !important}</style>"
+          "{opacity: 1 !important} #svi_runs .table-wrap, #svi_cards .table-wrap "
+          "{max-height: min(720px, 70vh); overflow-y: auto}</style>"
           "Each clip is saved as soon as it is done. So you can resume a run that failed or was "
           "stopped, extend it, or redo it from any clip. <b>Click a run.</b>")
 _MOST_PIXELS = 2**24  # of a run's picture, which is as large as its video: 4K has half as many
@@ -163,8 +165,8 @@ def _mark(run: str) -> str:
 
 
 def about(run: str) -> str:
-    """What stands above the list, in HTML. Its style shows which run is open: rows that are sent
-    again would turn the list back to its first page."""
+    """What stands above the list, in HTML. Its style shows which run is open, so that the rows need
+    not be sent again."""
     return _ABOUT + (f"<style>#svi_runs .{_mark(run)} "
                      "{border-left-color: var(--color-accent) !important}</style>" if run else "")
 
@@ -173,9 +175,11 @@ def pressable(content: str, chosen: bool = False, mark: str = "") -> str:
     """A row of a list of gradio's, which listens to clicks alone: a button takes the keys as well,
     and its click is the row's. `mark`: its class."""
     colour = "var(--color-accent)" if chosen else "transparent"
-    return (f"<button type='button' class='{mark}' style='display:flex;gap:12px;width:100%;"
-            f"padding:2px 2px 2px 6px;border:0;border-left:4px solid {colour};background:none;"
-            f"color:inherit;font:inherit;text-align:left;white-space:normal'>{content}</button>")
+    current = "aria-current='true'" if chosen else ""
+    return (f"<button type='button' class='{mark}' {current} style='display:flex;gap:12px;"
+            f"width:100%;padding:2px 2px 2px 6px;border:0;border-left:4px solid {colour};"
+            "background:none;color:inherit;font:inherit;text-align:left;white-space:normal'>"
+            f"{content}</button>")
 
 
 def _state(shown: Shown) -> str:
