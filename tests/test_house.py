@@ -17,12 +17,12 @@ from wan2gp_svi.install.shipped import GUIDE
 HOME = Path(__file__).parents[1]
 PACKAGE = "wan2gp_svi"
 
-BASE = {"release", "files", "text", "location", "untrusted"}  # standard library; `release` is
-# the package itself
+# standard library; `release` is the package itself
+BASE = {"release", "files", "text", "location", "untrusted", "old_python"}
 #: room -> the rooms that its modules may import at their top, beside their own
 ARROWS = {
     "release": set(), "files": {"untrusted"}, "text": set(), "location": {"files"},
-    "untrusted": set(),
+    "untrusted": set(), "old_python": set(),
     "method": set(),
     "runs": {*BASE, "method"},
     "drift": {*BASE, "method"},

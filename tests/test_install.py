@@ -1,5 +1,6 @@
 """The installer on a small WanGP: install, uninstall, status, edits, faults, kills."""
 
+import ast
 import hashlib
 import io
 import json
@@ -658,12 +659,18 @@ def test_the_installer_needs_no_torch_and_no_other_package(wangp, home):
     assert modules.count("wan2gp_svi.wangp") == 2 and "'wan2gp_svi.wangp.contract'" in modules
 
 
-def test_install_py_says_so_on_an_old_python():
-    lines = (REPO / "install.py").read_text(encoding="utf-8").splitlines()
-    check = next(i for i, line in enumerate(lines) if "version_info < (3, 10)" in line)
-    assert not any(line.startswith("from wan2gp_svi") for line in lines[:check])
-    assert "print(f" not in "".join(lines) and '= f"' not in "".join(lines)
-    assert "->" not in "".join(lines)
+@pytest.mark.parametrize("program", [
+    "install.py", "wan2gp_svi/__main__.py", "wan2gp_svi/install/__main__.py"])
+def test_an_old_python_is_told_before_anything_that_it_cannot_read(program):
+    old = (3, 7) if program == "install.py" else (3, 9)
+    for name in ("wan2gp_svi/__init__.py", "wan2gp_svi/old_python.py", program):
+        ast.parse((REPO / name).read_text(encoding="utf-8"), feature_version=old)
+    done = subprocess.run(
+        [sys.executable, "-c", "import runpy, sys; sys.version_info = (3, 9, 18); "
+         f"sys.argv = ['x', '--help']; runpy.run_path({program!r}, run_name='__main__')"],
+        capture_output=True, text=True, encoding="utf-8", cwd=REPO)
+    assert done.returncode == 1 and not done.stdout
+    assert "needs Python 3.10 or newer" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_install_bat_has_windows_line_endings_and_no_traps():

@@ -15,6 +15,9 @@ if not __package__:  # started by its path, as in: python wan2gp_svi
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     runpy.run_module("wan2gp_svi", run_name="__main__")  # ends by itself
 
+from . import old_python  # noqa: F401  # ends if Python is too old
+
+# isort: split
 from . import files, location
 from .text import (
     count,

@@ -43,7 +43,8 @@ def filtered(
         return result, ""
     except PatchError as error:
         bare = unhooked(source)
-        return _started(bare, patch) if patch else bare, f"{error}. {contract.ADVICE}"
+        advice = contract.advice(contract.version(source))
+        return _started(bare, patch) if patch else bare, f"{error}. {advice}"
 
 
 def _started(bare: bytes, patch: Patch) -> bytes:

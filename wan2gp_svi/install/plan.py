@@ -131,8 +131,9 @@ def _hooks(wangp: Path, patches: list[Patch], state: State) -> list[Change]:
                 whose = "as it is" if fault(before) else "with the hooks"
                 raise PatchError(f"{patch.path}, {whose}, is not valid Python ({wrong})")
         except PatchError as error:
-            raise PatchError(f"WanGP {locate.version(wangp)} is not compatible with SVI: {error}. "
-                             f"{contract.ADVICE}") from None
+            of = locate.version(wangp)
+            raise PatchError(f"WanGP {of} is not compatible with SVI: {error}. "
+                             f"{contract.advice(of)}") from None
         changes.append(Change(patch.path, before, after))
     # an older release may have hooked other files
     for name in sorted(set(state.hooked) - {patch.path for patch in patches}):

@@ -37,6 +37,7 @@ from ..install.syntax import NONE, SET, UNSET, Place, bound, held_at, places, st
 
 #: The newest WanGP that was run with SVI, and the newest whose source was read.
 RUN, READ = "12.60", "17.10"
+OLDEST = 9  #: the first WanGP that has what SVI needs
 ADVICE = "Get a newer release of SVI for WanGP, unless you edited that file: then undo the edit"
 _RESTORE = "Update WanGP again, or restore that file"
 UNAFFECTED = "WanGP itself is not affected"
@@ -228,7 +229,12 @@ def check(wangp: Path, patches: Sequence[Patch] | None = None) -> list[str]:
     _names_in.cache_clear()
     of = version(sources.get(WGP))
     return [f"WanGP {of} is not compatible with SVI: {one}. "
-            f"{_RESTORE if one.half_updated else ADVICE}" for one in faults]
+            f"{_RESTORE if one.half_updated else advice(of)}" for one in faults]
+
+
+def advice(of: str) -> str:
+    """What to do about a WanGP of this version into which the hooks do not fit."""
+    return f"Update WanGP to {OLDEST}.0 or newer" if 0 < _number(of) < OLDEST else ADVICE
 
 
 def own_patches() -> list[Patch]:
@@ -259,10 +265,15 @@ def tried(of: str) -> str:
     """How far a WanGP of this version was tried. Only the number before the first dot orders
     versions: "12.3456" came before "12.60"."""
     known = f"newest WanGP that SVI was run with: {RUN}; newest whose source was read: {READ}"
-    number, run, read_ = (int(re.sub(r"\D.*", "", one) or 0) for one in (of, RUN, READ))
+    number, run, read_ = map(_number, (of, RUN, READ))
     if number > read_:
         return f"{known}. WanGP {of} is newer than both"
     return f"{known}. WanGP {of} is newer than what was run" if number > run else known
+
+
+def _number(of: str) -> int:
+    """The number before the first dot of a version, 0 if there is none."""
+    return int(re.sub(r"\D.*", "", of) or 0)
 
 
 def of_file(source: bytes | None, patch: Patch) -> list[Fault]:
