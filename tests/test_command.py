@@ -165,6 +165,10 @@ def test_a_run_is_given_a_name_that_lists_show(store: Store, svi):
     for taken in ("Auto", "new", "storm@3"):
         said = svi("name", run.name, taken)[2]
         assert "Choose another name: auto, new and names with @ mean" in said
+    other = make(store)
+    said = svi("name", run.name, other.name[-4:].upper())[2]
+    assert f"is the end of {other.name}, another run" in said
+    assert store.find(run.name).about.label == "the storm"
     svi("name", run.name, "")
     assert "the storm" not in svi("runs")[1]
 

@@ -113,6 +113,9 @@ def rename(run: Run, label: str) -> None:
     if label.lower() in ("auto", "new") or "@" in label:
         raise StoreError("choose another name: auto, new and names with @ mean something else in "
                          "\"SVI run\"")
+    others = [one.name for one in run.folder.parent.iterdir() if one != run.folder]
+    if label and (meant := [one for one in others if one.lower().endswith(label.lower())]):
+        raise StoreError(f"choose another name: {label} is the end of {meant[0]}, another run")
     record = run.folder / "run.json"
     seen = record.stat()
     run.change(replace(run.about, label=cut(label, _LONGEST_LABEL)))
