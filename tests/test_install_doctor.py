@@ -244,7 +244,10 @@ FAULTS = {
         lambda wangp: write(wangp, {"wan2gp_svi/a.py": "mine"}),
         ["Package: wan2gp_svi/a.py is edited: to undo the edit, rename or delete"],
     ),
-    "profile edited": (lambda wangp: write(wangp, {PROFILE: "mine"}), []),
+    "profile edited": (lambda wangp: write(wangp, {PROFILE: '{"mine": 1}'}), []),
+    "profile broken": (
+        lambda wangp: write(wangp, {PROFILE: '{"mine": 1'}),
+        [f"Profiles: {PROFILE} is not valid JSON: correct it, or delete it and run install.py."]),
     "profile missing": (lambda wangp: (wangp / PROFILE).unlink(),
                         [f"Profiles: {PROFILE} is missing: run install.py."]),
     "lora short": (

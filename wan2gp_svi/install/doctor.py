@@ -313,6 +313,9 @@ def _files(wangp: Path, distribution: Distribution, wrong: list[str]) -> list[st
             if mine and title == "Package":
                 wrong.append(f"Package: {_names(mine)} edited: to undo the edit, rename or delete "
                              "the file, and run install.py.")
+            wrong += [f"Profiles: {name} is not valid JSON: correct it, or delete it and run "
+                      "install.py." for name in mine if title == "Profiles"
+                      and not isinstance(files.read_json(wangp / name), dict)]
     return lines
 
 
