@@ -356,7 +356,8 @@ def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
         f"Run {run.name} has no storyboard: every clip is made with the run's settings.\n")
     board.write_text("[all]\npause = yes\n[2]\nseed = 5\n", encoding="utf-8")
     assert "WanGP stops after every clip, so you can look" in svi("storyboard", str(board))[1]
-    code, _, error = svi("storyboard", str(board), "--run", run.name, "-o", str(tmp_path / "no/x"))
+    given = "--run", run.name, "-o", str(tmp_path / "no/x.json")
+    code, _, error = svi("storyboard", str(board), *given)
     assert code == 1 and f"There is no folder {tmp_path / 'no'}: choose another, or create" in error
     board.write_text("[2]\nseed = 5\n", encoding="utf-8")
     code, out, _ = svi("storyboard", str(board), "--run", run.name)
@@ -421,6 +422,24 @@ def test_a_message_has_the_name_of_a_file_as_it_is(svi, store, tmp_path, monkeyp
     make_it(Path("text ü"))
     code, _, error = svi(*(one.format(file="text ü") for one in options))
     assert code == 1 and "text ü" in error and error.endswith(".\n"), error
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    (["redo", "7f3a", "--clip", "2", "--seed", "9", "-o", "made"], "ade is a folder: add the name"),
+    (["resume", "7f3a", "-o", "made.txt"], "would not read made.txt: choose a name that ends in ."),
+    (["storyboard", "board.txt", "--run", "7f3a", "-o", "new.txt"], "a name that ends in .json"),
+    (["storyboard", "--prompts", "board.txt", "-o", "made"], "made is a folder"),
+])
+def test_a_place_that_cannot_be_is_said(svi, store, tmp_path, monkeypatch, options, said):
+    run = make(store, 1, "stopped")
+    run.folder.rename(run.folder.with_name("20261126-7f3a"))
+    monkeypatch.chdir(tmp_path)
+    Path("made").mkdir()
+    Path("board.txt").write_text("[2]\nseed = 5\n", encoding="utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    code, _, error = svi(*options)
+    assert code == 1 and said in error, error
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_storyboard_in_another_encoding_is_said(svi, tmp_path):

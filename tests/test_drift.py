@@ -946,6 +946,7 @@ def test_the_command_says_what_it_does_not_know(tmp_path, capsys):
     (["text.mp4"], "is not a video that can be read"),
     (["empty.mp4"], "is not a video that can be read"),
     (["half.mp4"], "is not a video that can be read"),
+    (["tiny.mp4"], "has no pictures, or none of 3x3 to 4096x4096 pixels"),
     (["image.png"], "is no video: it has 1 frame."),
     (["video.mp4", "--clips", "81"], '--clips is "81"'),
     (["video.mp4", "--clips", "81/99"], "clips of 81 frames cannot share 99"),
@@ -953,11 +954,13 @@ def test_the_command_says_what_it_does_not_know(tmp_path, capsys):
     (["video.mp4", "--reference", "none.png"], "There is no image"),
     (["video.mp4", "--reference", "."], ": it is a folder."),
     (["video.mp4", "--reference", "text.mp4"], "is not an image that can be read"),
+    (["video.mp4", "--out", "text.mp4"], "text.mp4 is a file: give --out a folder."),
     (["video.mp4", "--out", "text.mp4/folder"], "The report cannot be written (text.mp4"),
 ])
 def test_mistakes_are_a_plain_sentence(tmp_path, monkeypatch, capsys, arguments, sentence):
     monkeypatch.chdir(tmp_path)
     write_video("video.mp4", map(scene, range(30)))
+    write_video("tiny.mp4", (scene(at)[:2, :2] for at in range(30)))
     Path("half.mp4").write_bytes(Path("video.mp4").read_bytes()[:2000])
     Path("text.mp4").write_text("no video", encoding="utf-8")
     Path("empty.mp4").touch()

@@ -293,7 +293,7 @@ def _settings(options: argparse.Namespace) -> None:
         name = f"redo-{options.clip}"
     text = json.dumps(settings, ensure_ascii=False, indent=1)
     path = (options.out or _unused(run.folder, name, text)).resolve()
-    _write(path, text, options.out)
+    _write(path, text, options.out, ".json")
     done, clips = len(run.done()), count(run.about.clips, "clip")
     print(f"Run {run.name}, {run.about.title}: {done} of {clips} {'is' if done == 1 else 'are'} on "
           "disk.")
@@ -344,7 +344,7 @@ def _storyboard(options: argparse.Namespace) -> None:
         if faults := resuming.faults(run, board, clips):
             raise StoreError(" ".join(faults))
         path = (options.out or run.folder / "storyboard.json").resolve()
-        _write(path, json.dumps(settings, ensure_ascii=False, indent=1), options.out)
+        _write(path, json.dumps(settings, ensure_ascii=False, indent=1), options.out, ".json")
         if said := same_seed(board, clips, run.about.seed):
             print(f"warning: {said}")
         print(f"Next, in WanGP's folder:  {resuming.command(settings, path)}")
@@ -382,7 +382,12 @@ def _text(path: Path) -> str:
         raise OSError(f"cannot read {path}: {error}") from None
 
 
-def _write(path: Path, text: str, chosen: Path | None) -> None:
+def _write(path: Path, text: str, chosen: Path | None, ending: str = "") -> None:
+    """`ending`: that WanGP's --process asks for."""
+    if chosen and path.is_dir():
+        raise OSError(f"the path {path} is a folder: add the name of a file")
+    if chosen and not path.name.lower().endswith(ending):
+        raise OSError(f"WanGP would not read {path.name}: choose a name that ends in {ending}")
     if chosen and path.exists():
         raise OSError(f"the file {path} exists already, and nothing was written: choose another "
                       "name")

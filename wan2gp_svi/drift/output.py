@@ -39,6 +39,8 @@ def write(report: Report, folder: Path | None = None) -> tuple[Path, Path, Path]
     paths = [folder / f"{report.video.stem}.drift.{kind}" for kind in writers]
     unfinished = [folder / f".drift-{uuid4().hex}.tmp" for _ in paths]
     try:
+        if folder.is_file():
+            raise DriftError(f"{folder} is a file: give --out a folder.")
         folder.mkdir(parents=True, exist_ok=True)
         for writer, path in zip(writers.values(), unfinished, strict=True):
             writer(report, path)

@@ -22,6 +22,7 @@ CHUNK = 16  #: frames in memory at once
 # What a video may be for FFmpeg: a list of other files or of addresses is one, too, if it is asked.
 _OPTIONS = {"format_whitelist": "mov,matroska,avi,mpegts,ogg,flv,gif,png_pipe,jpeg_pipe",
             "protocol_whitelist": "file", "max_pixels": str(4096 * 4096)}
+_LEAST = 3  # pixels of a side, as the filters have
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,10 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
     try:
         with av.open(path, options=_OPTIONS, metadata_errors="replace") as container:
             stream = next(iter(container.streams.video), None)
-            if stream is None or not stream.codec_context or not stream.width:
-                raise DriftError(f"{path} has no pictures, or larger ones than 4096x4096.")
+            if (stream is None or not stream.codec_context
+                    or min(stream.width, stream.height) < _LEAST):
+                raise DriftError(f"{path} has no pictures, or none of {_LEAST}x{_LEAST} to "
+                                 "4096x4096 pixels.")
             yield container, stream
     except (av.FFmpegError, OSError, ValueError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
