@@ -348,7 +348,6 @@ class Desk:
         typed = gr.on([one.input for one in row[2:]], guarded(self._typed), row, both,
                       trigger_mode="always_last", show_progress="hidden", **quiet)
         edits: list[tuple[Any, Callable[..., Any], list[Any]]] = [
-            (self.cards.click, self._choose, [self.cards]),
             (self.loop.input, self._loop, [self.loop]),
             (self.pause.input, self._pause, [self.pause]),
             (self.add.click, self._add, []), (self.copy.click, self._copy, []),
@@ -365,6 +364,8 @@ class Desk:
         done += [on(event, self._counted, [*row, self.count], both, **quiet)
                  for event in (self.count.submit, self.count.blur)]
         done.append(on(self.drop.click, self._dropped, row, both, **quiet))
+        done.append(on(self.cards.click, self._after_typing(self._choose), [*row, self.cards], both,
+                       trigger_mode="always_last", **quiet))
         # these do not care what was typed into the editor
         done += [on(self.remove.click, self._remove, [self.state], both, **quiet),
                  on(self.apply.click, self._apply, [self.state, self.text], both, **quiet)]

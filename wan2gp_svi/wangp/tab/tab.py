@@ -131,7 +131,8 @@ class Tab:
         # or a look at the run before, still on its way, would replace the one that was clicked
         one_by_one = {"concurrency_id": ID}
         on(self.runs.click, self.clicked,
-           [self.runs, self.names, self.plugin.state], panel.outputs, **one_by_one).then(
+           [self.runs, self.names, self.plugin.state], panel.outputs,
+           trigger_mode="always_last", **one_by_one).then(
                None, None, None, js=scroll_to("svi_run", "nearest"))
         # a change of a hidden component, by which WanGP tells of an opened tab, is none in gradio 6
         looks = [panel.chosen, self.shown, self.plugin.state]
