@@ -52,10 +52,9 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from safetensors.torch import save  # noqa: E402
 
-from wan2gp_svi import drift, lora  # noqa: E402
+from wan2gp_svi import drift, lora, untrusted  # noqa: E402
 from wan2gp_svi.drift import layout  # noqa: E402
 from wan2gp_svi.drift.layout import DriftError  # noqa: E402
-from wan2gp_svi.install import loras  # noqa: E402
 from wan2gp_svi.runs.record import About, Clip, StoreError, as_json  # noqa: E402
 from wan2gp_svi.runs.state import State, clips_in_words, in_words, state  # noqa: E402
 from wan2gp_svi.runs.store import Run, Store  # noqa: E402
@@ -492,7 +491,7 @@ def read_metadata(data: bytes, place: Place) -> None:
 def read_lora(data: bytes, place: Place) -> None:
     path = place.folder / "svi-shot.safetensors"
     path.write_bytes(data)
-    whole = loras.is_complete(path)
+    whole = untrusted.is_complete(path)
     path.unlink()
     try:
         names = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])

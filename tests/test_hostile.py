@@ -28,7 +28,6 @@ from wan2gp_svi import __main__ as main
 from wan2gp_svi import drift, lora, untrusted
 from wan2gp_svi.drift import layout
 from wan2gp_svi.drift.layout import DriftError
-from wan2gp_svi.install import loras
 from wan2gp_svi.runs import video
 from wan2gp_svi.runs.record import FIELDS, About, Clip, StoreError
 from wan2gp_svi.runs.store import Run, Store
@@ -681,7 +680,7 @@ def test_a_lora_file_with_a_header_that_lies_is_not_complete(what: str, tmp_path
     path = tmp_path / "svi-shot.safetensors"
     path.write_bytes(HEADERS[what])
     before = fuzz.peak(reset=True)
-    assert not loras.is_complete(path) and fuzz.peak() - before < 200e6
+    assert not untrusted.is_complete(path) and fuzz.peak() - before < 200e6
 
 
 def test_what_a_lora_file_says_of_itself_beside_its_tensors_does_not_matter(tmp_path: Path):
@@ -689,7 +688,7 @@ def test_what_a_lora_file_says_of_itself_beside_its_tensors_does_not_matter(tmp_
     for more in (b"", b'"__metadata__":{"x":"\\u0000<script>"},', b'"__metadata__":[[[]]],',
                  b'"a":{"data_offsets":[0,9999]},', b'"__metadata__":{"__metadata__":{}},'):
         path.write_bytes(headed(b"{%s%s}" % (more, ONE)))
-        assert loras.is_complete(path)
+        assert untrusted.is_complete(path)
 
 
 @pytest.mark.parametrize("key", [

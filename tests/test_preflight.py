@@ -38,6 +38,8 @@ TALK, DANCE = "SVI-Talk - 50 Steps", "SVI-Dance - 50 Steps"
 PRO, PRO_FAST = "SVI-2.0 Pro - 50 Steps", "SVI-2.0 Pro Lightning - 4 Steps"
 SERVER = {"attention_mode": "sdpa", "transformer_quantization": "bf16", "vae_config": 0,
           "fit_canvas": 0}
+_HEADER = b'{"t": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}'
+LORA = len(_HEADER).to_bytes(8, "little") + _HEADER + b"0"  # a whole file
 LIGHTX2V = "Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors"
 WAN21 = "https://huggingface.co/DeepBeepMeep/Wan2.1/resolve/main/"
 PLAIN = {"name": "Wan2.1 Image2video 480p 14B", "URLs": [
@@ -631,7 +633,10 @@ def test_the_line_in_the_form_says_which_lora_file_is_not_there(tmp_path):
         f"clip. Without internet, put it into {tmp_path}."]
     assert said("svi shot ü.safetensors")[1].startswith(
         f"The LoRA svi shot ü.safetensors is not in {tmp_path}, and WanGP does not know")
-    (tmp_path / "svi-shot.safetensors").touch()
+    (tmp_path / "svi-shot.safetensors").write_bytes(LORA[:-1])
+    assert said("svi-shot.safetensors")[1].startswith(
+        f"The LoRA {tmp_path / 'svi-shot.safetensors'} is incomplete or no LoRA. Delete it, and")
+    (tmp_path / "svi-shot.safetensors").write_bytes(LORA)
     assert len(said("svi-shot.safetensors")) == 1
 
 
@@ -1174,9 +1179,14 @@ def test_the_last_video_to_continue_is_the_newest_of_wangps_folder(saved, wangp,
     (wangp / "wgp_config.json").write_text('{"save_path": "mine"}', encoding="utf-8")
     (wangp / "mine").mkdir()
     path = saved(image_prompt_type="L", video_length=405)
-    assert run(path, "--wangp", wangp) == 0
+    assert run(path, "--wangp", wangp) == 1
     said = capsys.readouterr().out
-    assert f"there is no last video to continue: {wangp / 'mine'} has none" in said
+    assert f"error: there is no last video to continue: {wangp / 'mine'} has none" in said
+    later = json.loads(path.read_text("utf-8"))
+    queue = [{"params": {**later, "image_prompt_type": "S"}}, {"params": later}]
+    path.with_name("queue.json").write_text(json.dumps(queue), encoding="utf-8")
+    assert run(path.with_name("queue.json"), "--wangp", wangp) == 0, "the first may make it"
+    assert "warning: there is no last video to continue" in capsys.readouterr().out
     assert "seed" not in said, "they are other ones if the video has them"
     (wangp / "mine/a.mp4").touch()
     assert run(path, "--wangp", wangp) == 0 and "no last video" not in capsys.readouterr().out
@@ -1219,9 +1229,27 @@ def test_a_lora_file_that_is_not_there_is_said_with_what_wangp_does(saved, wangp
             "WanGP downloads them") in capsys.readouterr().out
     other.mkdir()
     for name in ("svi-shot", "a", "new"):
-        (other / f"{name}.safetensors").touch()
+        (other / f"{name}.safetensors").write_bytes(LORA)
     assert run(*given, "--lora-dir", other) == 0
     assert "No problems found" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    (dict(num_inference_steps=0), "with 0 steps, the video would be noise. Set at least 1."),
+    (dict(num_inference_steps=-3), "with -3 steps"),
+    (dict(resolution="big"), "the resolution 'big' cannot be. Set a width and a height, such as"),
+    (dict(resolution="-96x64"), "the resolution '-96x64' cannot be"),
+    (dict(video_length="many"), "video_length is 'many', not a number"),
+])
+def test_values_that_the_form_does_not_allow_are_refused(saved, capsys, changes, said):
+    assert run(saved(**changes)) == 1
+    told = capsys.readouterr()
+    assert said in told.out + told.err, told
+
+
+def test_numbers_may_be_written_as_text_as_for_wangp(saved, capsys):
+    assert run(saved(video_length="243", seed=5, guidance_scale="5.0")) == 0
+    assert "3 clips of 81 frames" in capsys.readouterr().out
 
 
 def test_a_file_with_two_start_images_is_refused(saved, wangp, capsys):
@@ -1413,7 +1441,7 @@ def test_a_row_of_the_guide_is_what_wangp_says_and_the_check_of_a_file(id, wangp
     folder = location.lora_folder(wangp, ARCHITECTURES.get(model, "2.1"))
     folder.mkdir()
     for name in [] if id.startswith("lora-") else settings["activated_loras"]:
-        (folder / Path(name).name).touch()
+        (folder / Path(name).name).write_bytes(LORA)
 
     assert run(file, "--wangp", wangp) == int(id in ERRORS)
     said, = (line for line in capsys.readouterr().out.splitlines() if f"guide.md#{id})" in line)

@@ -315,7 +315,8 @@ def test_the_button_beside_abort_is_there_while_a_run_of_this_page_is_made(
 def test_a_page_that_did_not_start_the_run_says_so_and_can_stop_it(
         store: Store, monkeypatch: pytest.MonkeyPatch):
     gradio, said = MagicMock(update=lambda **changes: changes), []
-    gradio.Timer = lambda *_, active, **__: SimpleNamespace(active=active, tick=MagicMock())
+    gradio.Timer = lambda every=0, *, active: SimpleNamespace(every=every, active=active,
+                                                              tick=MagicMock())
     gradio.Info, gradio.Button = said.append, lambda *_, **options: buttons[options["elem_id"]]
     buttons = {"svi_stop_here": MagicMock(), "svi_stop_elsewhere": MagicMock()}
     monkeypatch.setitem(sys.modules, "gradio", gradio)
@@ -331,10 +332,13 @@ def test_a_page_that_did_not_start_the_run_says_so_and_can_stop_it(
     assert "load" in events, "a page that was loaded again"
     click = buttons["svi_stop_elsewhere"].click.call_args.args[0]
     run = make(store)
-    assert look({}, "")[4:6] == ({"visible": False}, "") and not look({}, "")[1].active
+    assert look({}, "")[4:6] == ({"visible": False}, "")
+    assert look({}, "")[1].active, "or a page would never see a run that begins later"
+    assert look({}, "")[1].every == stop_button.IDLE
     release = run.lock()
     here, timer, _, _, line, told, other = look({}, "")
     assert here["visible"] is False and line == {"visible": True} and timer.active
+    assert timer.every == stop_button.EVERY
     assert f"Run {run.name} is running: clip 3 of 4" in told and other == "Stop after this clip"
     own = look({stop_button.RUN: run}, "")
     assert own[4] == {"visible": False}, "it has the button beside Abort"

@@ -99,6 +99,16 @@ def header(path: Path) -> tuple[dict[str, Any], int]:
     return found, 8 + length
 
 
+def is_complete(path: Path) -> bool:
+    """Whether a safetensors file has as many bytes as its header says, whatever its rank."""
+    try:
+        tensors, start = header(path)
+        ends = [one["data_offsets"][1] for name, one in tensors.items() if name != "__metadata__"]
+        return bool(ends) and path.stat().st_size == start + max(ends)
+    except (OSError, ValueError, TypeError, LookupError):
+        return False
+
+
 def is_name(text: Any) -> bool:
     """Whether this names a file in its folder and nothing elsewhere, on Windows and on Linux."""
     return (isinstance(text, str) and 0 < len(text.encode("utf-8", "replace")) <= 255

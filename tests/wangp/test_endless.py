@@ -138,7 +138,7 @@ def test_a_run_with_other_settings_is_refused_and_says_which(svi, finished, tmp_
     refused, other = outcome.report["tasks"]
     assert not refused["success"] and not refused["windows"]
     assert ("was made with other settings" in refused["errors"][0]
-            and "num_inference_steps 3" in refused["errors"][0])
+            and "inference steps 3" in refused["errors"][0])
     assert other["success"] and len(other["windows"]) == 4
     assert "but was made with other settings: flow shift 3 (it has 5.0)" in other["log"]
 

@@ -20,6 +20,7 @@ from wan2gp_svi.install.programs import ask
 from wan2gp_svi.install.shipped import MODELS, PACKAGE, PROFILES, STATE, Distribution
 from wan2gp_svi.install.state import State, load, sha256
 from wan2gp_svi.text import count, gigabytes
+from wan2gp_svi.untrusted import is_complete
 from wan2gp_svi.wangp import contract
 
 PACKAGES = ("torch", "mmgp", "gradio", "huggingface_hub")
@@ -329,7 +330,7 @@ def _loras(wangp: Path, lora_dir: str | None, wrong: list[str]) -> list[str]:
         wrong.append(f"There is no folder {given} for LoRA files: correct --lora-dir, or create "
                      "it.")
     for path, title in loras.found(wangp, lora_dir):
-        size, whole = gigabytes(path.stat().st_size), loras.is_complete(path)
+        size, whole = gigabytes(path.stat().st_size), is_complete(path)
         lines.append(f"LoRA: {path} ({title}, {size}{'' if whole else ', incomplete'})")
         if not whole:
             wrong.append(f"{path.name} is incomplete (only {size}): delete it, and run "

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wan2gp_svi import files, location, untrusted, variants
+from wan2gp_svi import files, location, variants
 from wan2gp_svi.install import Refused
 from wan2gp_svi.text import gigabytes
 
@@ -201,13 +201,3 @@ def found(wangp: Path, given: str | None = None) -> list[tuple[Path, str]]:
         path for place in folders for path in sorted(place.rglob("*.safetensors")))
     named = [(path, variants.identify(path.name)) for path in paths if path.is_file()]
     return [(path, variant.title) for path, variant in named if variant is not None]
-
-
-def is_complete(path: Path) -> bool:
-    """Whether a safetensors file has as many bytes as its header says, whatever its rank."""
-    try:
-        tensors, start = untrusted.header(path)
-        ends = [one["data_offsets"][1] for name, one in tensors.items() if name != "__metadata__"]
-        return bool(ends) and path.stat().st_size == start + max(ends)
-    except (OSError, ValueError, TypeError, LookupError):
-        return False

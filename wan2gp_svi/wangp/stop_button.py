@@ -30,6 +30,7 @@ ELSEWHERE = ("main", "generate_btn")  #: without these, nothing is said of other
 RUN = "svi_run"  #: in WanGP's state of a generation: the run that it makes, or made last
 STOP = "Stop after this clip"  #: what the button says
 EVERY = 2  # seconds between two looks while WanGP generates
+IDLE = 15  # seconds between two looks for a run that another page or program begins
 # gradio greys text while it waits for news, which would flicker every few seconds
 _STEADY = "<style>#svi_elsewhere .pending {opacity: 1 !important}</style>"
 
@@ -83,7 +84,8 @@ def create(components: Mapping[str, Any], wgp: Mapping[str, Any]) -> list[Any]:
             now = run if running else found
             active = bool(gen.get("status_display")) or now is not None
             name = "" if now is None else now.name
-            return (gr.update(visible=running, value=label(run, running)), gr.Timer(active=active),
+            return (gr.update(visible=running, value=label(run, running)),
+                    gr.Timer(EVERY if active else IDLE, active=active or bool(elsewhere)),
                     name, gr.skip() if name == seen else gr.Timer(active=True),
                     *([gr.update(visible=found is not None), "" if found is None else _told(found),
                        label(found, True)] if elsewhere else []))

@@ -39,14 +39,15 @@ def run(options: argparse.Namespace) -> int:
         if config is not None:
             sage = importlib.util.find_spec("sageattention")
             config[AUTO_ATTENTION] = "sage" if sage else "sdpa"
-        for name, settings in settings_file.read(options.file):
+        for at, (name, settings) in enumerate(settings_file.read(options.file)):
             architecture, model_def, inputs = settings_file.complete(settings, wangp)
             if is_last(inputs):
                 inputs["video_source"] = outputs and last([], outputs)
             wan = ARCHITECTURES.get(architecture)
             loras = (location.lora_folder(wangp, wan, options.lora_dir)
                      if wangp is not None and wan else None)
-            checked = check(architecture, model_def, inputs, config, outputs, loras, addresses)
+            checked = check(architecture, model_def, inputs, config, outputs, loras, addresses,
+                            first=at == 0)
             failed |= bool(checked.errors)
             print(f"{name}: {_outline(checked, inputs)}")
             for finding in checked.findings:

@@ -8,12 +8,13 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from ...lora import is_authors
-from ...text import count
-from ...untrusted import header, is_file
+from ...text import count, cut
+from ...untrusted import header, is_complete, is_file
 from ...variants import CLIP_FRAMES, identify
 from .. import plan as planning
 from .. import pose_video, sound, source_video
@@ -55,7 +56,7 @@ class Checked:
 def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mapping[str, Any],
           server_config: Mapping[str, Any] | None = None, outputs: Path | None = None,
           loras: Path | None = None, addresses: Collection[Path] = (),
-          only: Path | None = None) -> Checked:
+          only: Path | None = None, first: bool = False) -> Checked:
     """Checks a request, and changes nothing.
 
     architecture, model_def, inputs: as WanGP gives them to `validate_generative_prompt`
@@ -64,6 +65,7 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
     loras: this model's folder for LoRA files; without it, SVI's are known by their names alone
     addresses: the LoRA files that WanGP knows where to download
     only: the folder where the images of a storyboard must be; without it, anywhere
+    first: no job before this one makes a video
     """
     model_def = model_def or {}
     if (server_config or {}).get(planning.DEMO_ONLY) and not model_def.get(planning.SMALL):
@@ -106,20 +108,22 @@ def check(architecture: str, model_def: Mapping[str, Any] | None, inputs: Mappin
         inputs, planning.rate_of(plan, inputs), server_config))]
     request = Request(plan, architecture, model_def, inputs, server_config or {})
     errors.extend(_thin(request))
+    errors.extend(_impossible(request))
     if outputs is not None and plan.requested_run not in (AUTO, NEW) and not unfit:
         errors.extend(_unfit_run(request, outputs))
     absent = [*_absent_loras(chosen, loras, addresses)] if loras is not None else []
-    source = [] if outputs is None else [*_source(request, outputs)]
+    source = [] if outputs is None else [*_source(request, outputs, first)]
+    errors += [one for one in source if one.kind == "error"]
+    source = [one for one in source if one not in errors]
     return Checked(plan, [*errors, *absent, *unknown, *source, *_warnings(request),
                           *_adjustments(request)])
 
 
-def _source(request: Request, outputs: Path) -> Iterator[Finding]:
+def _source(request: Request, outputs: Path, first: bool) -> Iterator[Finding]:
     """What is known of a video that is continued."""
     if (source_video.is_last(request.inputs) and source_video.given(request.inputs) is None
             and source_video.last([], outputs) is None):
-        # a job before this one may make it
-        yield Finding("warning", "source-video", (
+        yield Finding("error" if first else "warning", "source-video", (
             f"there is no last video to continue: {outputs} has none. Add a start image, or the "
             "video to continue."))
     run = source_video.run_of(request.inputs, outputs)
@@ -146,6 +150,18 @@ def _thin(request: Request) -> Iterator[Finding]:
                 f"the start image is too thin ({shape[0]}x{shape[1]}): at {asked[0]}x{asked[1]}, "
                 f"a video in its proportions would have a side of {side:.0f} pixels. Crop or "
                 "extend the image."))
+
+
+def _impossible(request: Request) -> Iterator[Finding]:
+    """Values that WanGP's form does not allow, but that a file may have."""
+    steps, size = request.inputs.get("num_inference_steps"), request.inputs.get("resolution")
+    if isinstance(steps, (int, float)) and steps < 1:
+        yield Finding("error", "settings", (
+            f"with {steps:g} steps, the video would be noise. Set at least 1."))
+    if size is not None and request.resolution is None:
+        yield Finding("error", "settings", (
+            f"the resolution {cut(repr(size), 40)} cannot be. Set a width and a height, such as "
+            "832x480."))
 
 
 def _unfit_run(request: Request, outputs: Path) -> Iterator[Finding]:
@@ -201,7 +217,15 @@ def _absent_loras(loras: list[str], folder: Path, addresses: Collection[Path]
     coming = []
     for name in loras:
         place = _place(folder, name)
-        if is_file(place) or is_file(folder / place.name):  # WanGP before 11.77 has no sub-folders
+        # WanGP before 11.77 has no sub-folders
+        there = next((one for one in (place, folder / place.name) if is_file(one)), None)
+        if there is not None:
+            state = there.stat()
+            if there.suffix == ".safetensors" and not _whole(
+                    there, state.st_size, state.st_mtime_ns):
+                yield Finding("error", "lora-file", (
+                    f"the LoRA {there} is incomplete or no LoRA. Delete it, and download it "
+                    "again."))
             continue
         if "://" in name or place.absolute() in addresses:
             coming.append(place.name)
@@ -215,6 +239,12 @@ def _absent_loras(loras: list[str], folder: Path, addresses: Collection[Path]
         yield Finding("warning", "lora-download", (
             f"the {noun} {', '.join(coming)} {are} not on the disk yet: WanGP downloads {them} "
             f"before the first clip. Without internet, put {them} into {folder}."))
+
+
+@lru_cache(64)
+def _whole(lora: Path, size: int, changed: int) -> bool:
+    """Whether a LoRA file is complete; the form asks at each change."""
+    return is_complete(lora)
 
 
 def _lost_lora(custom: Custom) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 Needs no WanGP, and writes nothing. Standard library only.
 """
 
+import contextlib
 import io
 import mmap
 import struct
@@ -44,6 +45,11 @@ _LINE, _COUNT = line(), number(0, 100)
 _NUMBER = Kind("a number", number(-1e15, 1e15, float).fits)
 _PATH = Kind("a path or a list of paths", lambda one: all(
     isinstance(path, (str, type(None))) for path in (one if isinstance(one, list) else [one])))
+_NUMBERS = (
+    "audio_guidance_scale", "guidance_scale", "motion_amplitude", "num_inference_steps",
+    "sliding_window_color_correction_strength", "sliding_window_discard_last_frames",
+    "sliding_window_overlap", "sliding_window_size", "sliding_window_trim_first_frames",
+    "video_length")
 _EMPTY = (None, False)  # which WanGP's settings may be, too
 _KINDS: dict[str, Kind] = {  # of what SVI reads in them
     "model_type": NAME, "prompt": text(2_000_000), "custom_settings": has({}),
@@ -56,11 +62,7 @@ _KINDS: dict[str, Kind] = {  # of what SVI reads in them
     "seed": either(_NUMBER, Kind("nothing", lambda one: one == "")),
     **dict.fromkeys(("audio_prompt_type", "image_prompt_type", "override_attention",
                      "sample_solver", "skip_steps_cache_type", "video_prompt_type"), _LINE),
-    **dict.fromkeys((
-        "audio_guidance_scale", "guidance_scale", "motion_amplitude", "num_inference_steps",
-        "sliding_window_color_correction_strength", "sliding_window_discard_last_frames",
-        "sliding_window_overlap", "sliding_window_size", "sliding_window_trim_first_frames",
-        "video_length"), _NUMBER),
+    **dict.fromkeys(_NUMBERS, _NUMBER),
 }
 
 
@@ -97,11 +99,22 @@ def read(path: Path) -> list[tuple[str, dict[str, Any]]]:
         raise SavedError(f"{path} holds {len(tasks):,} videos, and at most {_MOST_TASKS:,} are "
                          "checked at a time")
     for task in tasks:
+        task.update((name, _parsed(task[name])) for name in _NUMBERS
+                    if isinstance(task.get(name), str))
         given = {name: task[name] for name in _KINDS.keys() & task if task[name] not in _EMPTY}
         if wrong := misfit(given, _KINDS):
             raise SavedError(f"the settings in {path} cannot be used: {wrong}")
     return [(path.name if len(tasks) == 1 else f"{path.name}, {number}", _media(task, inside))
             for number, task in enumerate(tasks, 1)]
+
+
+def _parsed(text: str) -> Any:
+    """A number that was written as text, which WanGP takes, too."""
+    with contextlib.suppress(ValueError):
+        return int(text)
+    with contextlib.suppress(ValueError):
+        return float(text)
+    return text
 
 
 class _Zip(io.BufferedReader):
