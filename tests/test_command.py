@@ -379,7 +379,7 @@ def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
 
 
 @pytest.mark.parametrize(("text", "options", "said"), [
-    ("[1]\nseeds = 1", ["{file}"], "which is unknown. It may have: prompt, seed"),
+    ("[1]\nseeds = 1", ["{file}"], "is unknown. Known are: prompt, seed"),
     ("[4]\nseed = 1", ["{file}", "--clips", "2"], "clip 4 is not in this video, which has 2 cli"),
     ("[2]\nend image = loop", ["{file}", "--clips", "3"],
      "clip 2 cannot close the loop, because only the last one ends the video. Close it in"),

@@ -942,8 +942,12 @@ def test_the_line_says_how_long_it_takes_by_a_run_that_was_made_alike(form, tmp_
     assert "About" not in form(*shot)["line"]
     run(resolution="1280x720"), run(num_inference_steps=50), run(model_type="other")
     assert "About" not in form(*shot)["line"]
+    pace = "[2]\nsteps = 50"
+    run(custom_settings={"svi_storyboard": pace})
+    assert "About" not in form(*shot)["line"], "its clips took another time"
     name = run()
     assert form(*shot)["line"].endswith(f"About 17 min, at 2 min a clip as in run {name}.")
+    assert "About" not in form(*shot, board=pace)["line"]
     assert "About" not in form(["svi-tom.safetensors"], 810)["line"]
 
 

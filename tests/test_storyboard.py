@@ -89,7 +89,7 @@ def test_later_sections_count_and_names_may_be_written_in_any_case():
 @pytest.mark.parametrize(("text", "said"), [
     ("a kite", r"line 1 of the storyboard belongs to no clip.*such as \[1\]"),
     ("[1]\n[1]", r"has \[1\] twice"),
-    ("[1]\nseed = 1\nseed = 2", "has seed twice"),
+    ("[1]\nseed = 1\nseed = 2", "seed is twice in clip 1 of"),
     ("[1]\na kite", "line 2 of the storyboard cannot be read"),
     ("[0]\nseed = 1", r"\[0\] of the storyboard is no clip"),
     ("[5-2]", "is no clip"), ("[1501]", "up to 1,500"), ("[one]", "is no clip"), ("[]", "line 1"),
@@ -98,8 +98,8 @@ def test_later_sections_count_and_names_may_be_written_in_any_case():
     ("[1]\nsvi strength = nan", "a number from 0 to 3"), ("[1]\nmotion = 0.5", "from 1 to 2"),
     ("[1]\nguidance = " + "1" * 50, "from 0 to 20"),
     ("[1]\nnew shot = maybe", "Set it to yes or no"),
-    ("[1]\npause = yes", 'has "pause", which is unknown. It may have: prompt, seed'),
-    ("[all]\nseed = 1", "It may have: pause, seed step"),
+    ("[1]\npause = yes", '"pause" in clip 1 of the storyboard is unknown. Known are: prompt, seed'),
+    ("[all]\nseed = 1", "Known are: pause, seed step"),
     ("[4] svi strength = 1.2", "line 1 of the storyboard cannot be read"),
     ("[1] [2]\nseed = 1", "line 1 of the storyboard cannot be read"),
     ("[1]\nreference = loop", "Set it to the path of an image"),
@@ -805,7 +805,7 @@ def test_the_desk_says_what_becomes_of_a_run(wgp):
              f"Extend run {run.name} to 5 clips, from clip 4 on."),
             ("[1]\nseed = 5", 3, "", "Clip 1 of run"),
             ("[4]\nseed = 5", 3, "", "not in this video"),
-            ("[2]\nseeds = 5", 3, "", "Which is unknown")):
+            ("[2]\nseeds = 5", 3, "", "is unknown")):
         now = desk.noted(replace(staged, text=text, clips=clips), run)
         assert now.action == action and said.lower() in now.notes[1].lower(), now.notes
         if not action:

@@ -230,7 +230,7 @@ def _sections(text: str) -> dict[str, dict[str, list[str]]]:
         else:
             name, indent = " ".join(split[1].lower().split()), depth
             if name in found[section]:
-                raise StoryboardError(f"{_in_text(section)} has {_written(name[:40])} twice. "
+                raise StoryboardError(f"{_written(name[:40])} is twice in {_in_text(section)}. "
                                       "Remove one")
             found[section][name] = [split[2].strip()]
     return found
@@ -260,7 +260,7 @@ def _values(place: str, given: Mapping[str, str], known: Mapping[str, Callable[[
     for name, text in given.items():
         read = known.get(name)
         if read is None:
-            raise StoryboardError(f"{place} has \"{name[:40]}\", which is unknown. It may have: "
+            raise StoryboardError(f"\"{name[:40]}\" in {place} is unknown. Known are: "
                                   f"{', '.join(map(_written, known))}")
         if text.strip():
             try:

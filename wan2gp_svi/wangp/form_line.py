@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import chain
+from ..storyboard import Storyboard
 from ..text import count, duration, roughly, sentence
 from ..variants import CLIP_FRAMES
 from . import sound, stop_button
@@ -327,9 +328,11 @@ class FormLine:
 def _by_runs(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
     """What the newest runs tell of a video: which of them it resumes or extends, and how long it
     takes from there on, by one that was made alike."""
+    from ..runs.record import StoreError
     from ..runs.state import seconds_a_clip  # these load torch
     from ..runs.store import FOLDER, Store
     from .matching import NEWEST, unasked
+    from .resuming import storyboard_of
 
     outputs, plan, texts = running_outputs(), checked.plan, []
     if outputs is None or plan is None or checked.errors:
@@ -352,11 +355,18 @@ def _by_runs(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
         alike = run.about.variant == plan.variant.id and all(
             made.get(name) == inputs.get(name)
             for name in ("model_type", "resolution", "num_inference_steps"))
+        with contextlib.suppress(StoreError):  # of a record that cannot be read
+            alike = alike and not _own_pace(plan.board) and not _own_pace(storyboard_of(run))
         each = seconds_a_clip(run.done()) if alike else None
         if each is not None:
             return [*texts, f"About {roughly(each * missing)}, at {roughly(each)} a clip as in run "
                             f"{run.name}."]
     return texts
+
+
+def _own_pace(board: Storyboard) -> bool:
+    """Whether clips take another time than by the settings of the video."""
+    return any((row.steps, row.guidance) != (None, None) for row in board.rows.values())
 
 
 def _tell(state: dict[str, Any]) -> None:
