@@ -26,6 +26,7 @@ import torch
 from PIL import Image
 
 from wan2gp_svi import text
+from wan2gp_svi import wangp as package
 from wan2gp_svi.demo.in_wangp import finetune
 from wan2gp_svi.drift import DriftError
 from wan2gp_svi.install import Refused, loras
@@ -44,7 +45,7 @@ from wan2gp_svi.runs.state import (
 from wan2gp_svi.runs.store import STOP, STOPPING, Run, Store
 from wan2gp_svi.storyboard import parse
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp import resuming, sound, stop_button, visitors
+from wan2gp_svi.wangp import own_tab, resuming, sound, stop_button, visitors
 from wan2gp_svi.wangp.check import telling
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.plan import SMALL
@@ -1303,8 +1304,8 @@ def plugins() -> SimpleNamespace:
 
 def test_the_tab_is_among_wangps_plugins_and_not_in_its_configuration():
     module, config = plugins(), {"enabled_plugins": ["motion_designer"]}
-    tab.offer(module, print)
-    tab.offer(module, print)  # wgp.py is loaded twice where another program imports it
+    own_tab.offer(module, print, tab.add)
+    own_tab.offer(module, print, tab.add)  # wgp.py is loaded twice where another program imports it
     application = module.WAN2GPApplication()
     wgp = {"server_config": config, **dict.fromkeys(tab.FUNCTIONS, print)}
     assert application.initialize_plugins(wgp) == "done"
@@ -1360,7 +1361,7 @@ def test_a_run_with_a_job_in_the_queue_says_so_until_the_job_begins(store: Store
 
 def test_what_svis_own_plugin_has_to_say_is_at_the_top_of_the_tab(monkeypatch):
     module, said = plugins(), []
-    tab.offer(module, print)
+    own_tab.offer(module, print, tab.add)
     application = module.WAN2GPApplication()
     other = Plugin()
     other.tabs[tab.ID] = SimpleNamespace(component_constructor=lambda: said.append("refused"))
@@ -1376,7 +1377,7 @@ def test_what_svis_own_plugin_has_to_say_is_at_the_top_of_the_tab(monkeypatch):
 
 def test_a_wangp_that_the_tab_does_not_fit_starts_and_a_line_says_so():
     module, said = plugins(), []
-    tab.offer(module, said.append)
+    own_tab.offer(module, said.append, tab.add)
     application = module.WAN2GPApplication()
     assert application.initialize_plugins({"server_config": {"enabled_plugins": []}}) == "done"
     assert application.plugin_manager.plugins == {} and application.enabled_plugins == []
@@ -1384,9 +1385,39 @@ def test_a_wangp_that_the_tab_does_not_fit_starts_and_a_line_says_so():
     assert said[0].endswith("everything else works.")
 
 
+@pytest.mark.parametrize("as_plugin", [False, True])
+def test_the_page_says_why_svi_is_off(monkeypatch, as_plugin):
+    module, gradio = plugins(), MagicMock()
+    monkeypatch.setitem(sys.modules, "shared", MagicMock())
+    monkeypatch.setitem(sys.modules, "shared.utils", SimpleNamespace(plugins=module))
+    monkeypatch.setitem(sys.modules, "gradio", gradio)
+    home = package.__path__[0].rpartition("wan2gp_svi")[0].rstrip("/\\")
+    monkeypatch.setattr(package, "off", lambda: f"{home} has 3 of 4 hooks")
+    assert package.svi("start", "save_video") == "save_video"
+    application = module.WAN2GPApplication()
+    own = Plugin()
+    own.tabs = {own_tab.ID: "refused"} if as_plugin else {}
+    application.plugin_manager.plugins["wan2gp-svi"] = own
+    application.initialize_plugins({"server_config": {"enabled_plugins": ["wan2gp-svi"]}})
+    if as_plugin:
+        assert list(application.plugin_manager.plugins) == ["wan2gp-svi"], "it says it itself"
+        return
+    assert application.enabled_plugins == ["wan2gp-svi", own_tab.ID]
+    _, create = application.plugin_manager.plugins[own_tab.ID].tabs[own_tab.ID]
+    create()
+    said, = gradio.Markdown.call_args.args
+    assert "### SVI is off" in said and "has 3 of 4 hooks." in said and home not in said
+
+
+def test_a_broken_package_leaves_the_page_alone(monkeypatch):
+    monkeypatch.setattr(package, "off", lambda: "broken")
+    monkeypatch.setitem(sys.modules, "shared.utils", None)
+    assert package.svi("start", 1) == 1 == package.svi("after_save", 1)
+
+
 def test_wangps_safe_mode_has_no_tab():
     module, said = plugins(), []
-    tab.offer(module, said.append)
+    own_tab.offer(module, said.append, tab.add)
     application = module.WAN2GPApplication()
     application.initialize_plugins({"SAFE_MODE": True, "server_config": {"enabled_plugins": []}})
     assert application.plugin_manager.plugins == {} and not said
@@ -1396,5 +1427,5 @@ def test_a_wangp_with_an_older_plugin_manager_has_no_tab_and_a_line_says_so():
     module, said = plugins(), []
     del module.PluginManager.set_server_config
     before = module.WAN2GPApplication.initialize_plugins
-    tab.offer(module, said.append)
+    own_tab.offer(module, said.append, tab.add)
     assert module.WAN2GPApplication.initialize_plugins is before and "before 10.52" in said[0]

@@ -7,6 +7,7 @@ WanGP's files; if this package is missing, the patched files define a `svi` that
 Importing this costs nothing: torch is loaded by the first call.
 """
 
+import contextlib
 import functools
 import importlib
 import sys
@@ -15,7 +16,9 @@ from typing import Any
 
 
 def svi(hook: str, value: Any = None, *context: Any) -> Any:
-    if off():
+    if why := off():
+        if hook == "start":
+            _tell_on_page(why)
         return value
     from . import hooks
 
@@ -46,6 +49,16 @@ def off() -> str:
         line = f"[SVI] SVI is off, WanGP itself is not affected: {why}."
         print(line.encode("ascii", "backslashreplace").decode(), flush=True)  # on every console
     return why
+
+
+def _tell_on_page(why: str) -> None:
+    with contextlib.suppress(Exception):  # the log has it
+        from shared.utils import plugins
+
+        from .. import location
+        from . import own_tab
+
+        own_tab.say_off(plugins, why.replace(str(location.HOME), location.HOME.name))
 
 
 def _anew() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import location
-from . import loading
+from . import loading, own_tab
 from .handler import extend
 from .log import say, watch, without
 from .plan import SMALL
@@ -68,7 +68,7 @@ def _extend_wangp() -> None:
 
         from .tab import tab
 
-        tab.offer(plugins, say)
+        own_tab.offer(plugins, say, tab.add)
 
     from ..selftest.passed import changed_since
 

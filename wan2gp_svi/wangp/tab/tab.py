@@ -1,21 +1,17 @@
 """The tab "SVI" of WanGP: the list of runs, the panel of the chosen run, a preview of poses, LoRA
-files, the doctor.
-
-It is a plugin as in WanGP's docs/PLUGINS.md, but without a folder of its own or an entry in the
-user's configuration: `offer` adds it to the plugins that WanGP loads.
-"""
+files, the doctor."""
 
 import contextlib
 import traceback
 from collections.abc import Callable, Sequence
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from ...runs.record import StoreError
 from ...runs.state import State, is_running
 from ...runs.store import FOLDER, Run, Store
-from .. import form_line, stop_button, visitors
+from .. import form_line, own_tab, stop_button, visitors
+from ..own_tab import ID, LABEL
 from ..resuming import storyboard_of
 from . import actions, doctor, lora_files, pose_preview, view
 from .desk import CONCURRENCY, Desk
@@ -23,7 +19,6 @@ from .helpers import STALE, gr, in_words, on, picked, scroll_to
 from .new_video import NewVideo
 from .run_panel import RunPanel
 
-ID, LABEL = "wan2gp_svi", "SVI"
 COMPONENTS = ("state", "main_tabs", "refresh_form_trigger", "save_form_trigger",
               "model_choice_target", "load_queue_trigger")
 FUNCTIONS = ("get_settings_from_file", "set_model_settings", "get_default_settings",
@@ -34,46 +29,17 @@ _LOOKED_AT = "svi_looked_at"  # in WanGP's state of a generation: its last run t
 IDLE = 15  # seconds between two looks for runs that another page or program begins
 
 
-def offer(plugins: Any, say: Callable[[str], None]) -> None:
-    """Makes WanGP load the tab with its plugins, except in its safe mode. Calling this again does
-    nothing. `plugins` is WanGP's module `shared.utils.plugins`."""
-    if not hasattr(plugins.PluginManager, "set_server_config"):
-        say("WanGP before 10.52 cannot show the SVI tab; everything else works.")
-        return
-    application = plugins.WAN2GPApplication
-    load = application.initialize_plugins
-    if hasattr(load, "__wrapped__"):
-        return
-
-    @wraps(load)
-    def initialize_plugins(self: Any, wgp: dict[str, Any], *others: Any, **options: Any) -> Any:
-        result = load(self, wgp, *others, **options)
-        try:
-            if not wgp.get("SAFE_MODE"):
-                add(self, wgp, plugins.WAN2GPPlugin)
-        except Exception as error:  # whatever is wrong here, WanGP must start
-            say(f"this WanGP cannot show the SVI tab ({type(error).__name__}: {error}); everything "
-                "else works.")
-        return result
-
-    application.initialize_plugins = initialize_plugins
-
-
 def add(application: Any, wgp: dict[str, Any], base: type) -> None:
     """Adds the tab to those of the plugins. Raises LookupError if this WanGP lacks a function."""
     if missing := [name for name in FUNCTIONS if not callable(wgp.get(name))]:
         raise LookupError(f"it has no {', '.join(missing)}")
     plugin: Any = type("SVITab", (base,), {})()
-    plugin.name = "SVI for WanGP"
     for component in COMPONENTS:
         plugin.request_component(component)
     plugins = application.plugin_manager.plugins
     told = [one.tabs.pop(ID).component_constructor for one in plugins.values() if ID in one.tabs]
     tab = Tab(plugin, wgp, form_line.add(plugin, wgp), told)
-    plugin.add_tab(ID, LABEL, tab.create)
-    plugins[ID] = plugin
-    # a new list: the old one is the user's configuration, which WanGP saves
-    application.enabled_plugins = [*application.enabled_plugins, ID]
+    own_tab.enter(application, plugin, tab.create)
 
 
 class Tab:
