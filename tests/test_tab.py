@@ -816,7 +816,7 @@ def test_a_name_is_saved_and_that_of_a_running_run_is_refused_in_a_toast(
     monkeypatch.setenv(visitors.TRUST, "1")
     made = SimpleNamespace(wgp={}, plugin=MagicMock(), desk=None, store=store, about=None,
                            run=store.open, refreshed=lambda name, state: {},
-                           all_outputs=lambda panel: [])
+                           all_outputs=lambda panel: [MagicMock()])
     monkeypatch.setattr(helpers.gr, "Textbox", lambda lines=1, buttons=(), **_: None, raising=False)
     save = run_panel.RunPanel(made).rename.click.call_args.args[0]
     run = make(store)
@@ -1252,6 +1252,8 @@ def test_an_error_is_shown_and_changes_nothing_and_one_that_nobody_expects_is_tr
         raise error
 
     assert helpers.guarded(fail)(1, 2) == "skip"
+    assert helpers.guarded(fail, False)(1) is None, "gradio warns of a value that has no component"
+    shown.pop()
     assert list(helpers.guarded(fail_later)(1)) == ["begun", "skip"]
     assert shown == [helpers.in_words(error)] * 2
     helpers.warn(StoreError("there is no <b>&amp;"))

@@ -328,3 +328,11 @@ def test_a_long_list_of_clips_stays_where_it_is(form):
     cards.nth(28).click()  # before the answer to the first
     page.get_by_text("Clip 29 of 31").wait_for()
     stays(29)
+    cards.nth(26).click()
+    prompt.focus()
+    page.keyboard.type("lost")  # while the page still shows the other clip
+    page.get_by_text("Clip 27 of 31").wait_for()
+    stays(27)
+    assert prompt.input_value() == "" and "lost" not in page.locator("#svi_cards").inner_text()
+    prompt.press_sequentially("kept", delay=60)
+    cards.nth(26).get_by_text("kept").wait_for()

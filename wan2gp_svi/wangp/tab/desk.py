@@ -73,8 +73,10 @@ _NO_IMAGE = "The image was not added. Add one that can be read, such as PNG or J
 # the page has the image already, so nothing of this computer is read to show it
 _FIRST_OF_GALLERY = "images => images?.[0]?.image ?? null"
 
+# what is typed between a click on another clip and the answer belongs to neither
+_HOLD = "() => {document.getElementById('svi_row').inert = true}"
 # the chosen card into the sight of the list; the keyboard's focus back on it, once it is drawn anew
-_TO_CHOSEN = """() => {setTimeout(() => {
+_TO_CHOSEN = """() => {document.getElementById("svi_row").inert = false; setTimeout(() => {
     const card = document.querySelector("#svi_cards [aria-current]")
     const list = card?.closest(".table-wrap")
     if (!list) return
@@ -279,7 +281,7 @@ class Desk:
                         self.remove = make("Remove", elem_id="svi_row_remove")
                         self.drop = make("Remove the rows beyond", visible=False,
                                          elem_id="svi_row_drop")
-                with gr.Column(scale=3, min_width=300):
+                with gr.Column(scale=3, min_width=300, elem_id="svi_row"):
                     self._editor()
             with gr.Accordion("Paste paragraphs, or edit as text", open=False, visible=False
                               ) as self.more:
@@ -288,7 +290,7 @@ class Desk:
                         self.stamp, self.title, self.start,
                         self.row_prompt, *self.texts.values(), *self.pictures.values(), self.loop,
                         self.new_shot, self.fault, self.text, self.pause, self.generate,
-                        self.remake, self.to_form, self.drop]
+                        self.remake, self.to_form, self.drop, self.story]
         self.noted = [self.state, self.note, self.cards, self.count, self.title, self.drop,
                       self.row_prompt]
         self.form_outputs = [line.storyboard, line.components["video_length"]]
@@ -347,6 +349,9 @@ class Desk:
         both = [*self.outputs, *self.form_outputs]
         typed = gr.on([one.input for one in row[2:]], guarded(self._typed), row, both,
                       trigger_mode="always_last", show_progress="hidden", **quiet)
+        for event in (self.cards.click, self.add.click, self.copy.click, self.up.click,
+                      self.down.click, self.remove.click):
+            event(None, None, None, js=_HOLD)
         edits: list[tuple[Any, Callable[..., Any], list[Any]]] = [
             (self.loop.input, self._loop, [self.loop]),
             (self.pause.input, self._pause, [self.pause]),
@@ -506,12 +511,14 @@ class Desk:
 
     def loading(self) -> dict[Any, Any]:
         """The desk until WanGP has filled its form."""
-        return {self.part: gr.update(open=True), **self._values(Staged(notes=(LOADING,)), None)}
+        return {self.part: gr.update(open=True), self.story: "",
+                **self._values(Staged(notes=(LOADING,)), None)}
 
     def of_run(self, name: str) -> dict[Any, Any]:
         """The desk about a run. Raises StoreError."""
         run = self.tab.run(name)
-        return {self.part: gr.update(open=True), **self._values(of_run(run, 0), run)}
+        return {self.part: gr.update(open=True), self.story: "",
+                **self._values(of_run(run, 0), run)}
 
     def _values(self, staged: Staged | None, run: Run | None) -> dict[Any, Any]:
         here = staged is not None and staged.clips > 0

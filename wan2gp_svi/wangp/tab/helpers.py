@@ -34,16 +34,17 @@ def on(event: Callable[..., Any], work: Callable[..., Any], inputs: Sequence[Any
        outputs: Sequence[Any] | None, progress: str = "hidden", **options: Any) -> Any:
     """Has an event of gradio call `work`; an error is shown and leaves the page as it is. Returns
     what comes after."""
-    return event(guarded(work), inputs, outputs, show_progress=progress, **options)
+    return event(guarded(work, bool(outputs)), inputs, outputs, show_progress=progress, **options)
 
 
-def guarded(work: Callable[..., Any]) -> Callable[..., Any]:
-    """`work` that shows an error as a sentence, and then updates nothing."""
+def guarded(work: Callable[..., Any], updates: bool = True) -> Callable[..., Any]:
+    """`work` that shows an error as a sentence, and then updates nothing; `updates`: whether it has
+    components to update."""
     @wraps(work)
     def once(*arguments: Any) -> Any:
         with _errors_shown():
             return work(*arguments)
-        return gr.skip()
+        return gr.skip() if updates else None
 
     @wraps(work)
     def each(*arguments: Any) -> Iterator[Any]:

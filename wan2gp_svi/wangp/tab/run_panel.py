@@ -199,6 +199,7 @@ class RunPanel:
                                  else f"From clip (2 to {last})"),
         }
         if clicked or not running:
+            values[self.victims] = gr.update(choices=self._choices())
             values[self.video] = view.video(shown)
             values[self.left] = gr.update(visible=shown.video is not None)
         if clicked:

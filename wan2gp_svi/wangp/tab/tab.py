@@ -78,7 +78,7 @@ class Tab:
         new.connect(desk, here.select)
         with gr.Row():
             with gr.Column(min_width=240):  # a row of its own on a phone
-                self.about = gr.HTML(view.about(""), elem_id="svi_about")
+                self.about = gr.HTML(view.about("", False), elem_id="svi_about")
             refresh = gr.Button("Refresh", scale=0, min_width=120, elem_id="svi_refresh")
         if visitors.is_off(self.wgp):
             gr.Markdown(visitors.OFF, elem_id="svi_visitors")
@@ -133,14 +133,18 @@ class Tab:
         already are not sent again. `state` of the page: whether a run is about to begin."""
         news, begins = self._news(state), (
             state is not None and actions.is_expected(self.wgp, state))
-        busy = begins or any(running for *_, running in news)
+        runs = any(running for *_, running in news)
+        busy, begins = begins or runs, begins and not runs
         waiting = self.waiting(state)
         rows, names = view.rows(self.store, waiting)
         look = "" if state is None else self._to_look_at(state)
         values = {self.names: "\n".join(names), self.shown: rows, self.news: news,
                   **self.panel.show(look or chosen, look not in ("", chosen), waiting),
-                  self.empty: gr.update(value=view.empty(self.store.folder), visible=not rows),
+                  self.empty: gr.update(value=view.empty(self.store.folder, begins),
+                                        visible=begins or not rows),
                   self.timer: gr.Timer(EVERY if busy else IDLE, active=True)}
+        if not rows:
+            values[self.about] = view.about("", False)
         if rows != shown:
             values[self.runs] = gr.Dataset(samples=rows, visible=bool(rows))
         return values

@@ -35,7 +35,7 @@ _ABOUT = ("<style>#svi_run .pending, #svi_runs .pending, #svi_about .pending "
           "{opacity: 1 !important} #svi_runs .table-wrap, #svi_cards .table-wrap "
           "{max-height: min(720px, 70vh); overflow-y: auto}</style>"
           "Each clip is saved as soon as it is done. So you can resume a run that failed or was "
-          "stopped, extend it, or redo it from any clip. <b>Click a run.</b>")
+          "stopped, extend it, or redo it from any clip.")
 _MOST_PIXELS = 2**24  # of a run's picture, which is as large as its video: 4K has half as many
 
 
@@ -164,10 +164,10 @@ def _mark(run: str) -> str:
     return f"svi-{run.encode().hex()}"  # a class has fewer characters than a name
 
 
-def about(run: str) -> str:
+def about(run: str, click: bool = True) -> str:
     """What stands above the list, in HTML. Its style shows which run is open, so that the rows need
-    not be sent again."""
-    return _ABOUT + (f"<style>#svi_runs .{_mark(run)} "
+    not be sent again. `click`: there is one to click."""
+    return _ABOUT + " <b>Click a run.</b>" * click + (f"<style>#svi_runs .{_mark(run)} "
                      "{border-left-color: var(--color-accent) !important}</style>" if run else "")
 
 
@@ -199,8 +199,10 @@ def _amount(shown: Shown) -> list[str]:
     return [f"{clips} {noun}", length(shown.run, len(shown.done), short=short)]
 
 
-def empty(folder: Path) -> str:
-    """What stands in place of an empty list, in Markdown."""
+def empty(folder: Path, begins: bool = False) -> str:
+    """What stands in place of an empty list, in Markdown. `begins`: a run may be about to."""
+    if begins:
+        return "WanGP is at work. A new run appears here when its first clip begins."
     return (f"There are no runs in `{for_page(str(folder))}`. Choose a profile and press **New "
             "video**: once you generate it, its clips are saved one by one, and the run appears "
             "here.")
@@ -238,7 +240,9 @@ def clips_table(shown: Shown) -> str:
         row = board.row(number)
         seed = clip.seed if clip else chain.seed(about.seed, number, step) if (
             row.seed is None) else row.seed
-        cells.append([str(number + 1), "on disk" if clip else "to come", str(seed),
+        made = shown.state is State.RUNNING and number == len(shown.done)
+        now = "on disk" if clip else "being made" if made else "to come"
+        cells.append([str(number + 1), now, str(seed),
                       cut(clip.prompt if clip else row.prompt or prompt, _LONGEST_PROMPT)])
     left_out = "" if len(cells) == len(prompts) else (
         f"<p>Clips {first + 1:,} to {last:,} of {len(prompts):,}.</p>")
