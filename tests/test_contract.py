@@ -289,9 +289,13 @@ def test_a_file_that_is_nested_deeply_ends_in_a_sentence(small, capsys, file, na
     assert found == [] if name == "less" else "nested too deeply" in found[0]
 
 
-def test_a_wangp_that_is_too_old_is_to_be_updated(small, capsys):
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_wangp_that_is_too_old_is_to_be_updated(small, capsys, missing):
     change(small, "wgp.py", "12.60", "8.99")
-    change(small, contract.METADATA, "def read_metadata_from_video", "def read_metadata")
+    if missing:
+        (small / contract.METADATA).unlink()
+    else:
+        change(small, contract.METADATA, "def read_metadata_from_video", "def read_metadata")
     code, said = install(small, capsys)
     assert code == 1 and "Update WanGP to 9.0 or newer; WanGP itself" in said, said
 

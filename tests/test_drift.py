@@ -832,7 +832,8 @@ def test_the_plot_shows_the_verdict_the_pictures_and_every_curve(clips, seams):
     assert {curve.name for curve in others} < {*words}
     pictures = [each for each in figure.axes if each.images]
     assert len(pictures) == min(clips, 3) + (found.reference_picture is not None)
-    assert ("your image" in words) == (found.reference_picture is not None)
+    image = "your image" if seams else "the image"
+    assert (image in words) == (found.reference_picture is not None)
     assert verdict.named(found) == ([1] if clips > 1 else []), "from clip 2 on"
     labels = [verdict.name(found, clip) for clip in sorted({0, min(1, clips - 1), clips - 1})]
     assert [word for word in words if word in labels] == labels

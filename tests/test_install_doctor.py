@@ -255,6 +255,10 @@ FAULTS = {
         ["svi-shot.safetensors is incomplete (only 1 MB): delete it, and run install.py "
          "--download."],
     ),
+    "lora of the demo model short": (
+        lambda wangp: write(wangp, {"loras/wan_i2v/small-svi-film.safetensors": lora(9000)[:-1]}),
+        ["small-svi-film.safetensors is incomplete (only 0 MB): delete it, and run demo-model."],
+    ),
     "lora without its last byte": (
         lambda wangp: write(wangp, {LORA: lora(3_000_000)[:-1]}),
         ["svi-shot.safetensors is incomplete (only 3 MB): delete it"],

@@ -102,7 +102,8 @@ def chosen_pictures(report: Report) -> list[tuple[str, Pictures]]:
     """The user's image, and the middle frame of the first, the middle and the last clip, or of
     those that the headline names."""
     image = report.reference_picture
-    found = [] if image is None else [("your image", image)]
+    whose = "your" if report.layout.seams else "the"  # that of a video which continues another one
+    found = [] if image is None else [(f"{whose} image", image)]
     for clip, frame in shown([clip.frames for clip in report.clips], named(report)):
         _, nearest = min((abs(at - frame), at) for at in report.pictures)  # if the file is broken
         found.append((name(report, clip), report.pictures[nearest]))

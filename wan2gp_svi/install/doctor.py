@@ -333,8 +333,8 @@ def _loras(wangp: Path, lora_dir: str | None, wrong: list[str]) -> list[str]:
         size, whole = gigabytes(path.stat().st_size), is_complete(path)
         lines.append(f"LoRA: {path} ({title}, {size}{'' if whole else ', incomplete'})")
         if not whole:
-            wrong.append(f"{path.name} is incomplete (only {size}): delete it, and run "
-                         "install.py --download.")
+            again = "demo-model" if path.name.startswith("small-svi-") else "install.py --download"
+            wrong.append(f"{path.name} is incomplete (only {size}): delete it, and run {again}.")
     folders = dict.fromkeys(
         location.lora_folder(wangp, wan, lora_dir) for wan in ("2.1", "2.2"))
     for part in (part for folder in folders for part in loras.unfinished(folder)):

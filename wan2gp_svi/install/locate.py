@@ -38,7 +38,7 @@ def find(given: str | None, home: Path, here: Path) -> Path:
         inside = _in(folder) if missing else []
         if missing and not inside:
             raise Refused(f"{folder} is not a WanGP folder: it has no {' and no '.join(missing)}")
-        return _only([folder] if not missing else inside).resolve()
+        return _only([folder] if not missing else inside, "name one of them").resolve()
     for folder in (home, *home.parents[:2]):
         if not _missing(folder):
             return folder.resolve()
@@ -59,10 +59,10 @@ def _in(folder: Path) -> list[Path]:
         return []
 
 
-def _only(folders: list[Path]) -> Path:
+def _only(folders: list[Path], how: str = HOW) -> Path:
     if len(folders) > 1:
         raise Refused(f"there are several WanGP folders here ({', '.join(map(str, folders))}): "
-                      f"{HOW}")
+                      f"{how}")
     return folders[0]
 
 

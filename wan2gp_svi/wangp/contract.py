@@ -229,12 +229,14 @@ def check(wangp: Path, patches: Sequence[Patch] | None = None) -> list[str]:
     _names_in.cache_clear()
     of = version(sources.get(WGP))
     return [f"WanGP {of} is not compatible with SVI: {one}. "
-            f"{_RESTORE if one.half_updated else advice(of)}" for one in faults]
+            f"{advice(of, one.half_updated)}" for one in faults]
 
 
-def advice(of: str) -> str:
+def advice(of: str, half_updated: bool = False) -> str:
     """What to do about a WanGP of this version into which the hooks do not fit."""
-    return f"Update WanGP to {OLDEST}.0 or newer" if 0 < _number(of) < OLDEST else ADVICE
+    if 0 < _number(of) < OLDEST:
+        return f"Update WanGP to {OLDEST}.0 or newer"
+    return _RESTORE if half_updated else ADVICE
 
 
 def own_patches() -> list[Patch]:

@@ -63,7 +63,7 @@ def added(wangp: Path, files: Mapping[str, bytes]) -> list[Change]:
                if there not in (None, files[name]) and sha256(there) != record.files.get(name)]
     if foreign:
         raise Refused(f"{', '.join(str(wangp / name) for name in foreign)} is there already, and "
-                      "this command did not write it. Nothing was changed: rename or delete it, "
+                      "not as this command writes it. Nothing was changed: rename or delete it, "
                       "and run this again")
     hashes = {name: sha256(content) for name, content in files.items()}
     stale = Record({name: hash for name, hash in record.files.items() if name not in files})
