@@ -721,6 +721,22 @@ def test_missing_packages_are_installed_once_and_announced(here, monkeypatch, ca
     assert "without CUDA" in said and "MB" in said
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_a_python_with_a_broken_package_is_replaced_by_an_environment(
+        here, monkeypatch, capsys, own):
+    def broken(options):
+        raise command.BrokenPackage("a package does not work")
+
+    monkeypatch.setattr(command, "complete", lambda: True)
+    monkeypatch.setattr(command, "show", broken)
+    monkeypatch.setattr(command, "set_up", lambda: None)
+    done = contextlib.nullcontext(SimpleNamespace(wait=lambda: 7))
+    monkeypatch.setattr(command.subprocess, "Popen", lambda arguments: done)
+    monkeypatch.setattr(command, "VENV", Path(sys.prefix) if own else here)
+    assert command.main([]) == (1 if own else 7)
+    assert ("does not work" in capsys.readouterr().err) == own
+
+
 def test_an_environment_that_stays_incomplete_is_no_endless_loop(here, monkeypatch, capsys):
     monkeypatch.setattr(command, "complete", lambda: False)
     monkeypatch.setattr(command, "prepared", lambda: False)

@@ -43,14 +43,22 @@ class DemoError(Exception):
     """Something that the user can fix; the message says how."""
 
 
+class BrokenPackage(DemoError):
+    """A package is there, but cannot be imported."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     options = _parser().parse_args(arguments)
     try:
         check(options)
         if complete():
-            show(options)
-            return 0
+            try:
+                show(options)
+                return 0
+            except BrokenPackage:
+                if Path(sys.prefix) == VENV:
+                    raise
         set_up()
         return _run_prepared(arguments)
     except (DemoError, SetUpError) as error:
@@ -133,8 +141,8 @@ def show(options: argparse.Namespace) -> None:
             from .chaining import Wan
             from .takes import NOTICED, drift, take, truths, verdict, ways
     except ImportError as error:
-        raise DemoError(f"a package does not work in {sys.executable} ({error}). Delete {VENV} if "
-                        "it is there, and run the same command with another Python.") from error
+        raise BrokenPackage(f"a package does not work in {sys.executable} ({error}). Delete "
+                            f"{VENV}, and run the same command again.") from error
     chosen = ways(options.variant, options.compare)
     try:
         wans = [Wan.load(way.adapter, model.WEIGHTS) for way in chosen.values()]
