@@ -788,6 +788,12 @@ def test_the_form_of_a_job_in_the_queue_has_a_line_of_its_own_and_the_model_of_t
     assert "5 clips, 401 frames, 25.1 s." in line
     ids = [call.kwargs["elem_id"] for call in form.gradio.Row.call_args_list]
     assert "svi_line" in ids and "svi_edit_line" in ids and len({*ids}) == len(ids)
+    begins = [call.args[0] for call in form.gradio.on.call_args_list if call.kwargs["fn"] is not
+              edits and "preprocess" in call.kwargs]
+    loaded = [any("load" in str(event) for event in events) for events in begins]
+    assert loaded == [True, False], "before the form is filled, nothing is known of its image"
+    line = form(["svi-shot.safetensors"], 405, edits=edits, images={})["line"]
+    assert "5 clips" in line and "start image" not in line
 
 
 def test_the_form_says_how_many_prompts_are_for_no_clip(form):

@@ -148,7 +148,7 @@ class FormLine:
     apart, else ""."""
 
     def __init__(self, wgp: Mapping[str, Any], tab: str = ""):
-        self._wgp = wgp
+        self._wgp, self._tab = wgp, tab
         self._model_type = f"{tab}_model_type".lstrip("_")
         self._id = f"svi_{tab}".rstrip("_")
         self._slots: list[str] = []  # WanGP's names of the custom settings' components
@@ -209,8 +209,9 @@ class FormLine:
         given = {"fn": first,
                  "inputs": [*boxes.values()], "outputs": [added], "preprocess": False,
                  "queue": False, "show_progress": "hidden"}
-        gr.on([components["main"].load, *(box.change for box in boxes.values())],
-              **given).then(**work)
+        # the form of a queued job is empty at first: nothing is known until it is filled
+        begins = [] if self._tab else [components["main"].load]
+        gr.on([*begins, *(box.change for box in boxes.values())], **given).then(**work)
         self.filled = [event.then(**given).then(**work)
                        for event in filling([above, *boxes.values()])]
         for event in self.filled:  # in the queue, or gradio would show no message
