@@ -1394,7 +1394,7 @@ def test_the_page_says_why_svi_is_off(monkeypatch, as_plugin):
     monkeypatch.setitem(sys.modules, "shared.utils", SimpleNamespace(plugins=module))
     monkeypatch.setitem(sys.modules, "gradio", gradio)
     home = package.__path__[0].rpartition("wan2gp_svi")[0].rstrip("/\\")
-    monkeypatch.setattr(package, "off", lambda: f"{home} has 3 of 4 hooks")
+    monkeypatch.setattr(package, "off", lambda: f"the file in {home} has 3 of 4 hooks")
     assert package.svi("start", "save_video") == "save_video"
     application = module.WAN2GPApplication()
     own = Plugin()
@@ -1408,7 +1408,7 @@ def test_the_page_says_why_svi_is_off(monkeypatch, as_plugin):
     _, create = application.plugin_manager.plugins[own_tab.ID].tabs[own_tab.ID]
     create()
     said, = gradio.Markdown.call_args.args
-    assert "### SVI is off" in said and "has 3 of 4 hooks." in said and home not in said
+    assert "### SVI is off" in said and "\n\nThe file in " in said and home not in said
 
 
 def test_a_broken_package_leaves_the_page_alone(monkeypatch):

@@ -56,9 +56,10 @@ def _tell_on_page(why: str) -> None:
         from shared.utils import plugins
 
         from .. import location
+        from ..text import sentence
         from . import own_tab
 
-        own_tab.say_off(plugins, why.replace(str(location.HOME), location.HOME.name))
+        own_tab.say_off(plugins, sentence(why.replace(str(location.HOME), location.HOME.name)))
 
 
 def _anew() -> str:
