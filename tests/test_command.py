@@ -442,6 +442,15 @@ def test_a_place_that_cannot_be_is_said(svi, store, tmp_path, monkeypatch, optio
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("given", [["check", "a.json", "b.json"], ["resume", "7f3a", "--clips"]])
+def test_an_argument_too_many_is_refused_with_the_usage_of_its_command(given, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main(given)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and f"usage: python -m wan2gp_svi {given[0]} " in said
+    assert f"unrecognized arguments: {given[-1]}" in said
+
+
 def test_a_storyboard_in_another_encoding_is_said(svi, tmp_path):
     file = tmp_path / "board.txt"
     file.write_bytes("[1]\nprompt = ü".encode("cp1252"))

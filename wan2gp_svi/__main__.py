@@ -82,7 +82,9 @@ def _run(arguments: list[str]) -> int:
         from .runs.record import StoreError
         from .wangp.check import command as check
 
-        options = build_parser(drift, check, demo_model).parse_args(arguments)
+        options, rest = build_parser(drift, check, demo_model).parse_known_args(arguments)
+        if rest:  # with the usage of the command, not of all commands
+            options.refuse(f"unrecognized arguments: {' '.join(rest)}")
         try:
             return options.work(options) or 0
         except (StoreError, OSError) as error:
@@ -126,6 +128,7 @@ def _add_command(commands: Any, name: str, help: str, *parents: argparse.Argumen
                         if name == "demo-model" else "in WanGP's folder and with its Python",
                         *(f"{_PROGRAM} {example}" for example in EXAMPLES[name])),
         formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.set_defaults(refuse=command.error)
     return command
 
 
