@@ -106,7 +106,7 @@ def test_clip_is_shown_the_first_motion_frame():
 sizes = st.integers(1, 3).map(lambda n: 8 * n)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(n=st.integers(1, 13), k=st.integers(-1, 30), cfg=st.booleans(), t=st.integers(4, 8),
        h=sizes, w=sizes)
 def test_any_size_number_of_motion_frames_and_padding(n, k, cfg, t, h, w):
@@ -135,7 +135,7 @@ def test_any_size_number_of_motion_frames_and_padding(n, k, cfg, t, h, w):
         assert (y[:4][channel, latent] == float(frame < kept)).all(), frame
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(previous=st.integers(0, 5), count=st.integers(1, 5), t=st.integers(6, 9), h=sizes, w=sizes)
 def test_pro_places_anchor_motion_latents_and_zeros(previous, count, t, h, w):
     reference = torch.rand(3, h, w) * 2 - 1

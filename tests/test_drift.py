@@ -845,7 +845,7 @@ def test_the_plot_shows_the_verdict_the_pictures_and_every_curve(clips, seams):
         assert list(values) == pytest.approx(list(curve.values))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=50))
 def test_the_axis_holds_the_values_and_the_limits_so_that_noise_is_no_slope(values):
     axes = plot.Page(400, 300).axes(0, 0, 400, 300)

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from loop import WanGP, settings
 from PIL import Image
@@ -167,13 +166,11 @@ boards = st.builds(
     st.dictionaries(st.integers(0, 30), rows, max_size=8), st.booleans(), st.integers(1, 1000))
 
 
-@hypothesis_settings(deadline=None)
 @given(board=boards)
 def test_a_storyboard_is_read_as_it_was_written(board):
     assert parse(write(board)) == board
 
 
-@hypothesis_settings(deadline=None)
 @given(text=st.text(max_size=300) | st.lists(st.sampled_from(
     ["[1]", "[2-3]", "[all]", "prompt =", "=", "seed: 1", " x", "[", "]", "\n", "\r\n", "\x00"]
 )).map("\n".join))
