@@ -1248,6 +1248,7 @@ def test_a_lora_file_that_is_not_there_is_said_with_what_wangp_does(saved, wangp
     (dict(num_inference_steps=0), "with 0 steps, the video would be noise. Set at least 1."),
     (dict(num_inference_steps=-3), "with -3 steps"),
     (dict(resolution="big"), "the resolution 'big' cannot be. Set a width and a height, such as"),
+    (dict(seed=1.5), "seed is 1.5, not a whole number or nothing"),
     (dict(resolution="-96x64"), "the resolution '-96x64' cannot be"),
     (dict(video_length="many"), "video_length is 'many', not a number"),
 ])
@@ -1255,6 +1256,11 @@ def test_values_that_the_form_does_not_allow_are_refused(saved, capsys, changes,
     assert run(saved(**changes)) == 1
     told = capsys.readouterr()
     assert said in told.out + told.err, told
+
+
+def test_no_number_of_frames_is_compared_with_none(saved, capsys):
+    assert run(saved(video_length=None, seed=5)) == 0
+    assert "None" not in capsys.readouterr().out
 
 
 def test_numbers_may_be_written_as_text_as_for_wangp(saved, capsys):

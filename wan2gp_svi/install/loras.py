@@ -6,6 +6,7 @@ and renamed when its size and its hash are those that the server publishes.
 """
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -164,7 +165,10 @@ def _download(file: Download, remote: _Remote, report: Callable[[Progress], obje
 
 def _ask(file: Download, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """Calls huggingface_hub, and turns its errors, which differ by version, into one sentence."""
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
     try:
+        log.setLevel(logging.ERROR)  # it tells of each attempt, with all that Python knows
         return function(*args, **options)
     except Refused:
         raise
@@ -177,9 +181,13 @@ def _ask(file: Download, function: Callable[..., Any], *args: Any, **options: An
             raise Refused(f"{file.source} could not be downloaded, because HF_HUB_OFFLINE is set: "
                           "unset it and start again") from error
         said = str(error).strip().splitlines() or [type(error).__name__]
-        reason = f"HTTP {status}" if status else said[0]
+        failed = any(re.search("Connect|Timeout|Proxy|SSL", one.__name__)
+                     for one in type(error).__mro__)
+        reason = f"HTTP {status}" if status else "the connection failed" if failed else said[0]
         raise Refused(f"{file.source} could not be downloaded ({reason.rstrip('.')}): check the "
                       "network and download again; what has arrived is kept") from error
+    finally:
+        log.setLevel(level)
 
 
 def _make_room(parts: Iterable[tuple[Path, int]]) -> None:

@@ -278,6 +278,8 @@ def _adjustments(request: Request) -> Iterator[Finding]:
 
     frames = planning.frames_of(request.plan, inputs)
     number = planning.clips_of(request.plan, inputs)
+    if inputs.get("video_length") is None:
+        changed.discard("video_length")  # there is nothing to compare with
     if "video_length" in changed and frames != inputs["video_length"] and request.continues:
         each = "which" if number == 1 else "each of which"
         yield Finding("adjustment", "frames", (

@@ -315,7 +315,7 @@ class Desk:
         with gr.Row():
             self.new_shot = gr.Checkbox(label="New shot: a cut before this clip", min_width=140,
                                         elem_id="svi_row_new_shot")
-            self.loop = gr.Checkbox(label="Close the loop on the first frame", min_width=140,
+            self.loop = gr.Checkbox(label="Last clip: close the loop", min_width=140,
                                     elem_id="svi_row_loop")
         self.fault = gr.HTML(elem_id="svi_row_fault")
         with gr.Row():
