@@ -1248,6 +1248,8 @@ def test_a_lora_file_that_is_not_there_is_said_with_what_wangp_does(saved, wangp
     (dict(num_inference_steps=0), "with 0 steps, the video would be noise. Set at least 1."),
     (dict(num_inference_steps=-3), "with -3 steps"),
     (dict(resolution="big"), "the resolution 'big' cannot be. Set a width and a height, such as"),
+    (dict(prompt=""), "error: the prompt is empty, and WanGP refuses that. Write one."),
+    (dict(prompt=" # a\n#b"), "the prompt is empty"),
     (dict(seed=1.5), "seed is 1.5, not a whole number or nothing"),
     (dict(resolution="-96x64"), "the resolution '-96x64' cannot be"),
     (dict(video_length="many"), "video_length is 'many', not a number"),
@@ -1261,6 +1263,13 @@ def test_values_that_the_form_does_not_allow_are_refused(saved, capsys, changes,
 def test_no_number_of_frames_is_compared_with_none(saved, capsys):
     assert run(saved(video_length=None, seed=5)) == 0
     assert "None" not in capsys.readouterr().out
+
+
+def test_what_a_file_leaves_empty_is_the_models_own(saved, wangp, capsys):
+    model = json.loads((wangp / "defaults/i2v.json").read_text("utf-8"))
+    (wangp / "defaults/i2v.json").write_text(json.dumps({**model, "video_length": 405}), "utf-8")
+    assert run(saved(video_length=None, seed=5), "--wangp", wangp) == 0
+    assert "5 clips of 81 frames, 401 frames" in capsys.readouterr().out
 
 
 def test_numbers_may_be_written_as_text_as_for_wangp(saved, capsys):

@@ -193,11 +193,11 @@ def test_what_cannot_be_is_said_where_it_is_and_nothing_typed_is_lost(form, tmp_
     for toast in page.get_by_test_id("toast-close").all():
         toast.click()
     at.fill("row_svi_strength", "-1")
-    page.locator("#svi_row_fault").get_by_text("SVI strength in clip 1 is '-1'").wait_for()
+    page.locator("#svi_row_fault").get_by_text("SVI strength in clip 1 cannot be \"-1\"").wait_for()
     page.screenshot(path=work / "fault.png", full_page=True)
     for click in (cards.nth(2).click, page.locator("#svi_generate").click,
                   page.locator("#svi_row_add").click):
-        refused(click, "SVI strength in clip 1 is '-1'. Set it to a number from 0 to 3.")
+        refused(click, "SVI strength in clip 1 cannot be \"-1\". Set it to a number from 0 to 3.")
     page.get_by_text("Clip 1 of 5").wait_for()
     at.fill("row_svi_strength", "1.5")
     cards.nth(0).get_by_text("SVI strength 1.5").wait_for()

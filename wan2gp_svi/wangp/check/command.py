@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ... import location
-from ...text import sentence
+from ...text import one_line, sentence
 from ..form import AUTO, NEW
 from ..plan import ARCHITECTURES, clips_of, rate_of
 from ..source_video import continues, is_last, last
 from . import settings_file
-from .findings import Checked, check
+from .findings import Checked, Finding, check
 from .request import AUTO_ATTENTION
 
 
@@ -48,6 +48,9 @@ def run(options: argparse.Namespace) -> int:
                      if wangp is not None and wan else None)
             checked = check(architecture, model_def, inputs, config, outputs, loras, addresses,
                             first=at == 0)
+            if checked.plan is not None and not one_line(str(inputs.get("prompt") or "")):
+                checked.findings.insert(0, Finding("error", "settings", (
+                    "the prompt is empty, and WanGP refuses that. Write one.")))
             failed |= bool(checked.errors)
             print(f"{name}: {_outline(checked, inputs)}")
             for finding in checked.findings:

@@ -200,9 +200,9 @@ def complete(settings: Mapping[str, Any], wangp: Path | None
             break
         other = _definition(model["URLs"], wangp) or {}
         model["URLs"] = (other.get("model") or {}).get("URLs")
-    # media that a file leaves out are the model's own, too, unless it carries them inside
+    # what a file leaves empty is the model's own, too, and so are media unless it carries them
     given = {name: value for name, value in settings.items()
-             if not (name in _MEDIA and value is None and found.get(name))}
+             if not (value is None and found.get(name) is not None)}
     inputs = {name: value for name, value in found.items()
               if name != "model" and (name not in _MEDIA or name in settings)} | given
     for name in inputs.keys() & set(_MEDIA):
