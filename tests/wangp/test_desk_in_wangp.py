@@ -201,7 +201,7 @@ def test_what_cannot_be_is_said_where_it_is_and_nothing_typed_is_lost(form, tmp_
     page.get_by_text("Clip 1 of 5").wait_for()
     at.fill("row_svi_strength", "1.5")
     cards.nth(0).get_by_text("SVI strength 1.5").wait_for()
-    for wrong, said in (("0", "A video has 1 to 1,500 clips, not 0."), ("abc", "not 'abc'"),
+    for wrong, said in (("0", "A video has 1 to 1,500 clips, not 0."), ("abc", 'not "abc"'),
                         ("1501", "A video has 1 to 1,500 clips, not 1,501.")):
         refused(lambda wrong=wrong: at.fill("row_count", wrong), said)
         assert count.input_value() == "5"

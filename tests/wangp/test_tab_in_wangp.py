@@ -309,7 +309,7 @@ def test_a_name_is_shown_as_it_was_typed(wangp, wangp_copy, serve_wangp, tmp_pat
         page.tab("Redo")
         page.fill("seed", "<b>7</b> &amp;")
         page.click("redo")
-        page.says("must be a whole number, not '<b>7</b> &amp;'")
+        page.says('must be a whole number, not "<b>7</b> &amp;"')
         page.tab("Remove")
         chosen = opened.locator("#svi_victims .token")
         chosen.filter(has_text=f"{run.name}, {named}").wait_for()
