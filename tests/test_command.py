@@ -396,6 +396,7 @@ def test_a_run_is_remade_by_a_storyboard(svi, store, tmp_path):
     ("x", ["nowhere.txt"], "owhere.txt"),
     ("x", ["--run", "nothing"], "There is no run 'nothing'"),
     ("[1]\nseed = 1", ["{file}", "--clips", "0"], "--clips must be from 1 to 1,500, not 0."),
+    ("[1]\nseed = 1", ["--prompts", "{file}"], "is a storyboard: leave out --prompts."),
     ("one", ["--prompts", "{file}", "--clips", "-3"], "--clips must be from 1 to 1,500, not -3."),
     ("one", ["--prompts", "{file}", "--clips", "1501"], "from 1 to 1,500, not 1,501."),
 ])
@@ -428,13 +429,14 @@ def test_a_message_has_the_name_of_a_file_as_it_is(svi, store, tmp_path, monkeyp
     (["redo", "7f3a", "--clip", "2", "--seed", "9", "-o", "made"], "ade is a folder: add the name"),
     (["resume", "7f3a", "-o", "made.txt"], "would not read made.txt: choose a name that ends in ."),
     (["storyboard", "board.txt", "--run", "7f3a", "-o", "new.txt"], "a name that ends in .json"),
-    (["storyboard", "--prompts", "board.txt", "-o", "made"], "made is a folder"),
+    (["storyboard", "--prompts", "story.txt", "-o", "made"], "made is a folder"),
 ])
 def test_a_place_that_cannot_be_is_said(svi, store, tmp_path, monkeypatch, options, said):
     run = make(store, 1, "stopped")
     run.folder.rename(run.folder.with_name("20261126-7f3a"))
     monkeypatch.chdir(tmp_path)
     Path("made").mkdir()
+    Path("story.txt").write_text("a kite\n\na storm", encoding="utf-8")
     Path("board.txt").write_text("[2]\nseed = 5\n", encoding="utf-8")
     before = sorted(tmp_path.rglob("*"))
     code, _, error = svi(*options)

@@ -1,6 +1,7 @@
 """The command line: python -m wan2gp_svi COMMAND. See --help."""
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -332,7 +333,12 @@ def _storyboard(options: argparse.Namespace) -> None:
         if options.file and options.prompts:
             raise StoreError("give a storyboard or prompts, not both")
         if options.prompts:
-            board = storyboard.of_prompts(paragraphs(_text(options.prompts)), options.clips)
+            text = _text(options.prompts)
+            with contextlib.suppress(storyboard.StoryboardError):
+                if storyboard.parse(text):
+                    raise StoreError(f"the file {options.prompts} is a storyboard: leave out "
+                                     "--prompts")
+            board = storyboard.of_prompts(paragraphs(text), options.clips)
         elif options.file:
             board = storyboard.entered(_text(options.file))
         elif run is not None:
