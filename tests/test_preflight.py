@@ -1250,7 +1250,8 @@ def test_a_lora_file_that_is_not_there_is_said_with_what_wangp_does(saved, wangp
     (dict(resolution="big"), "the resolution 'big' cannot be. Set a width and a height, such as"),
     (dict(prompt=""), "error: the prompt is empty, and WanGP refuses that. Write one."),
     (dict(prompt=" # a\n#b"), "the prompt is empty"),
-    (dict(seed=1.5), "seed is 1.5, not a whole number or nothing"),
+    (dict(seed=1234.0), "seed is 1234.0, not a whole number up to 4,294,967,295 or nothing"),
+    (dict(seed=2**32), "seed is 4294967296, not a whole number up to"),
     (dict(resolution="-96x64"), "the resolution '-96x64' cannot be"),
     (dict(video_length="many"), "video_length is 'many', not a number"),
 ])

@@ -59,7 +59,7 @@ _KINDS: dict[str, Kind] = {  # of what SVI reads in them
     "video_guide": _PATH, "video_source": _PATH,
     "image_mode": _COUNT, "guidance_phases": _COUNT, "model_switch_phase": _COUNT,
     "multi_prompts_gen_type": either(_LINE, _COUNT), "resolution": line(100),
-    "seed": either(Kind("a whole number", lambda one: _NUMBER.fits(one) and one == int(one)),
+    "seed": either(Kind("a whole number up to 4,294,967,295", number(-10**15, 2**32 - 1).fits),
                    Kind("nothing", lambda one: one == "")),
     **dict.fromkeys(("audio_prompt_type", "image_prompt_type", "override_attention",
                      "sample_solver", "skip_steps_cache_type", "video_prompt_type"), _LINE),
