@@ -293,6 +293,9 @@ def test_hooks_that_an_update_of_wangp_took_away_come_back(run, wangp):
 def test_an_edited_file_is_kept_and_named_by_install_and_uninstall(run, wangp, tmp_path, name):
     run()
     (wangp / name).write_text("edited", encoding="utf-8")
+    said = run()[1]
+    whole = "is installed, but for what you edited." not in said
+    assert name in said and whole == name.startswith("profiles/")
     newer = make_distribution(tmp_path / "dist" / "newer", "2")
     for arguments in ((), ("--uninstall",), ("--uninstall",)):
         code, out, _ = run(*arguments, home=newer, release="2")

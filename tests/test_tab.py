@@ -682,7 +682,7 @@ def test_a_run_is_removed_and_its_video_stays(store: Store):
     video = finish(run)
     other = make(store)
     asked = view.removing([run, other])
-    assert f"2 runs: {run.name}, {other.name} for good? This frees" in asked
+    assert f"2 runs for good ({run.name}, {other.name})? This frees" in asked
     assert text.size(run.size + other.size) in asked
     assert f"of run {run.name} for good" in view.removing([run])
     assert view.choice(run) == (f"{run.name}, SVI-Shot, {text.size(run.size)}", run.name)

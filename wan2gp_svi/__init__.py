@@ -1,4 +1,4 @@
-"""Stable Video Infinity for WanGP: long Wan videos that do not drift.
+"""Stable Video Infinity for WanGP: long Wan videos by LoRAs that are trained not to drift.
 
 Importing this package costs nothing; torch is first needed by `conditioning` and `wangp`.
 """

@@ -155,7 +155,9 @@ def _installed(wangp: Path, distribution: Distribution, plan: Plan, dry: bool, m
                      "install again)")
     if not plan.changes:
         start = "" if more else "Nothing to do: "
-        print(f"{start}{NAME} {distribution.release} is installed and complete.")
+        edited = any(name.startswith(f"{PACKAGE}/") for name in plan.kept)
+        end = "installed, but for what you edited" if edited else "installed and complete"
+        print(f"{start}{NAME} {distribution.release} is {end}.")
     if dry or not plan.changes:
         return
     patches = read_series(distribution.patches)

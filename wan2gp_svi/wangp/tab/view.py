@@ -267,8 +267,9 @@ def seed_said(run: Run, clip: Any, entered: Any) -> str:
 def removing(runs: list[Run]) -> str:
     """The question before runs are removed."""
     names, freed = ", ".join(run.name for run in runs), size(sum(run.size for run in runs))
-    which, them = ("run", "it") if len(runs) == 1 else (f"{len(runs)} runs:", "them")
-    return (f"Remove the clips of {which} {names} for good? This frees {freed}, but you can then "
+    which, them = ((f"run {names} for good", "it") if len(runs) == 1 else
+                   (f"{len(runs)} runs for good ({names})", "them"))
+    return (f"Remove the clips of {which}? This frees {freed}, but you can then "
             f"no longer resume, extend or redo {them}. Videos stay.")
 
 
