@@ -216,7 +216,7 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.says(f"Run {new.name} is running. Stop it, or wait until it is finished.")
         assert not opened.locator("#svi_yes").is_visible()
         for id, *data in (("refresh", *[None] * 3), ("runs", 0, new.name, None),
-                          ("yes", None, [new.name])):
+                          ("yes", None, None, [new.name])):
             answer = browser.send(address, "another", f"svi_{id}", "click", *data)
         assert "is running. Stop it" in json.dumps(answer["log"]) and new.folder.is_dir()
         page.tab("Resume")
@@ -373,7 +373,7 @@ def test_visitors_of_a_shared_page_destroy_and_cost_nothing_unless_the_user_allo
             for answer in (send("download", "shot"), send("selftest")):
                 assert visitors.OFF in answer["log"], answer
         assert "opens no folder on this one" in json.dumps(send("open", None)["log"])
-        removed = send("yes", None, [run.name])
+        removed = send("yes", None, None, [run.name])
         assert (visitors.OFF in removed["log"]) != trusted, removed
         assert run.folder.exists() != trusted
     assert "Traceback" not in page.log, page.log[-4000:]
