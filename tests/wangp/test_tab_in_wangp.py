@@ -240,7 +240,7 @@ def test_all_that_the_tab_can_do(killed, serve_wangp):
         page.tab("Remove")
         page.add_victim(new.name)
         page.click("remove")
-        page.says("Remove the clips of 2 runs:")
+        page.says("Remove the clips of 2 runs for good (")
         Store(work / "outputs/svi").remove(new)  # as another page does
         page.click("yes")
         page.says("Removed 1 run, which frees")
