@@ -30,6 +30,7 @@ import torch  # noqa: E402
 import trees  # noqa: E402
 import videos  # noqa: E402
 from PIL import Image  # noqa: E402
+from safetensors.torch import save  # noqa: E402
 
 from wan2gp_svi import chain  # noqa: E402
 from wan2gp_svi.demo import world  # noqa: E402
@@ -70,7 +71,7 @@ def main() -> None:
             for url in json.loads(path.read_text(encoding="utf-8"))["activated_loras"]:
                 lora = tree / "loras/wan_i2v" / url.rpartition("/")[2]
                 lora.parent.mkdir(parents=True, exist_ok=True)
-                lora.touch()
+                lora.write_bytes(save({"t": torch.zeros(1)}))
         outputs = work / "outputs"
         outputs.mkdir()
         for number, run in enumerate(RUNS):
