@@ -310,6 +310,21 @@ def test_a_stop_in_the_last_clip_says_that_the_job_goes_on(wgp: WanGP):
     assert said == {"Then its job goes on, with 1 other video.", ""}
 
 
+def test_a_redo_that_stops_among_the_clips_that_it_keeps_says_how_many_there_are(
+        wgp: WanGP, capsys: pytest.CaptureFixture):
+    assert wgp.generate(settings("shot", 4))
+    again = resuming.redone(wgp.run, 4, "a boat")
+    wgp.forget()
+    wgp.at_window = lambda window: (wgp.run.folder / STOP).touch() if window == 2 else None
+    wgp.generate(again)
+    assert wgp.made == [] and len(wgp.run.done()) == 3 and wgp.run.about.ended == State.STOPPED
+    assert "stopped after clip 3, as asked." in capsys.readouterr().out
+    rest, wgp.at_window = resuming.resumed(wgp.run), lambda window: None
+    wgp.forget()
+    assert wgp.generate(rest) and wgp.made == [4]
+    assert len(shown(wgp)) == chain.length(4, VARIANTS["shot"].overlap)
+
+
 def test_a_run_that_is_asked_to_stop_makes_its_clip_and_can_be_resumed(
         wgp: WanGP, whole: Whole, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
     running, begin = [], Recording.begin

@@ -231,8 +231,8 @@ class Recording:
                     if self.others else "")
             how = ("Generate again" if self.by_itself else "Resume in the tab SVI, or set \"SVI "
                    f"run\" to {self.run.name} and press Generate")
-            self.say(f"stopped after clip {self._current.number}, as asked. To resume, press "
-                     f"{how}.{also}")
+            clip = len(self.run.done())  # also of those that a redo keeps
+            self.say(f"stopped after clip {clip}, as asked. To resume, press {how}.{also}")
         return self._stop
 
     def aborted(self) -> None:
