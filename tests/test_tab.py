@@ -1095,7 +1095,7 @@ def test_lora_files_there_missing_and_half_way(tmp_path: Path):
     assert rows["svi-shot.safetensors"] == ["SVI-Shot", "Wan 2.1", "svi-shot.safetensors",
                                             "downloaded", "2 MB"]
     assert rows["svi-tom.safetensors"][3:] == ["incomplete", "1 MB"]
-    assert rows["svi-film.safetensors"][3:] == ["missing", "-"]
+    assert rows["svi-film.safetensors"][3:] == ["not downloaded", "-"]
     assert sum("Wan22" in name or "Wan2.2" in name for name in rows) == 4
 
 

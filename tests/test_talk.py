@@ -15,6 +15,7 @@ import pytest
 import sounds
 import torch
 import videos
+from safetensors.torch import save_file
 
 from wan2gp_svi import chain
 from wan2gp_svi.runs.record import StoreError
@@ -170,7 +171,7 @@ def test_a_settings_file_names_its_sound(tmp_path, capsys):
     pillow.new("RGB", (64, 64), "white").save(tmp_path / "start.png")
     settings = asked("speech.wav", image_start="start.png", model_type="multitalk", seed=1)
     (tmp_path / "loras_i2v").mkdir()
-    (tmp_path / "loras_i2v/svi-talk.safetensors").touch()
+    save_file({"t": torch.zeros(1)}, tmp_path / "loras_i2v/svi-talk.safetensors")
     file = tmp_path / "settings.json"
     file.write_text(json.dumps(settings), encoding="utf-8")
     assert main(["check", str(file), "--wangp", str(tmp_path)]) == 0

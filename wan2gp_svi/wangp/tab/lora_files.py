@@ -65,7 +65,8 @@ def rows(wangp: Path, folders: Mapping[str, str | None]) -> list[list[str]]:
     for variant in VARIANTS.values():
         for file in loras.downloads(wangp, [variant.id], folders.get(variant.wan)):
             here = file.arrived()
-            state = "downloaded" if file.target.is_file() else "incomplete" if here else "missing"
+            state = ("downloaded" if file.target.is_file() else "incomplete" if here else
+                     "not downloaded")
             size = gigabytes(here) if here else "-"
             cells.append([variant.title, f"Wan {variant.wan}", file.target.name, state, size])
     return cells

@@ -204,8 +204,8 @@ def empty(folder: Path, begins: bool = False) -> str:
     if begins:
         return "WanGP is at work. A new run appears here when its first clip begins."
     return (f"There are no runs in `{for_page(str(folder))}`. Choose a profile and press **New "
-            "video**: once you generate it, its clips are saved one by one, and the run appears "
-            "here.")
+            "video** or **New storyboard**: once you generate it, its clips are saved one by one, "
+            "and the run appears here.")
 
 
 def summary(shown: Shown) -> str:
