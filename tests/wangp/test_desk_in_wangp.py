@@ -29,6 +29,15 @@ def image(path: Path, seed: int) -> Path:
     return path
 
 
+def new_storyboard(page, work):
+    """Opens one -> the page, and what finds a text above its cards."""
+    page.get_by_role("tab", name="SVI", exact=True).click()
+    page.locator("#svi_new_storyboard").click()
+    says = page.locator("#svi_desk_note").get_by_text
+    says("SVI-Shot: 5 clips").wait_for()
+    return Page(page, work), says
+
+
 @pytest.fixture
 def form(wangp, tmp_path, serve_wangp):
     """WanGP's page with the tiny model and all LoRAs, and its work folder."""
@@ -171,11 +180,7 @@ def test_the_desk_judges_the_start_image_as_generate_does(form, tmp_path):
 
 def test_what_cannot_be_is_said_where_it_is_and_nothing_typed_is_lost(form, tmp_path):
     page, work = form
-    at = Page(page, work)
-    page.get_by_role("tab", name="SVI", exact=True).click()
-    page.locator("#svi_new_storyboard").click()
-    says = page.locator("#svi_desk_note").get_by_text
-    says("SVI-Shot: 5 clips").wait_for()
+    at, says = new_storyboard(page, work)
     cards, count = page.locator("#svi_cards tbody tr"), page.locator("#svi_row_count textarea, "
                                                                     "#svi_row_count input").first
     page.locator("#svi_start_image input[type=file]").set_input_files(
@@ -291,11 +296,7 @@ def test_what_is_typed_stays_with_its_clip_however_late_answers_come(form, tmp_p
 
 def test_a_long_list_of_clips_stays_where_it_is(form):
     page, work = form
-    at = Page(page, work)
-    page.get_by_role("tab", name="SVI", exact=True).click()
-    page.locator("#svi_new_storyboard").click()
-    says = page.locator("#svi_desk_note").get_by_text
-    says("SVI-Shot: 5 clips").wait_for()
+    at, says = new_storyboard(page, work)
     at.fill("row_count", "30")
     says("SVI-Shot: 30 clips").wait_for()
     cards, prompt = page.locator("#svi_cards tbody tr"), page.locator("#svi_row_prompt textarea")

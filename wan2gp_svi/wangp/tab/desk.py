@@ -75,7 +75,7 @@ _FIRST_OF_GALLERY = "images => images?.[0]?.image ?? null"
 
 # what is typed between a click on another clip and the answer belongs to neither
 _HOLD = "() => {document.getElementById('svi_row').inert = true}"
-# the chosen card into the sight of the list; the keyboard's focus back on it, once it is drawn anew
+# scrolls the list to the chosen card, and gives it back the keyboard's focus once it is redrawn
 _TO_CHOSEN = """() => {document.getElementById("svi_row").inert = false; setTimeout(() => {
     const card = document.querySelector("#svi_cards [aria-current]")
     const list = card?.closest(".table-wrap")
