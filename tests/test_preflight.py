@@ -8,6 +8,7 @@ import re
 import sys
 import zipfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from unittest.mock import MagicMock
@@ -742,7 +743,8 @@ def form(monkeypatch):
     def look(loras, frames, was_on="", model="i2v", sound=None, poses=None,
              images=MappingProxyType({"image_start": True}), seed=-1, prompt="one",
              resolution="832x480", guidance=1.0, run="auto", begins="S", typed="", rate="",
-             listed=(), variables=MappingProxyType({}), mode="PW", board="auto", edits=None):
+             listed=(), variables=MappingProxyType({}), mode="PW", board="auto", edits=None,
+             page=None):
         chosen.update(svi_run=run, svi_storyboard=board)
         made[:] = listed
         others = [{"guidance_scale": guidance, "force_fps": rate}.get(name) for name in DECIDING
@@ -750,7 +752,8 @@ def form(monkeypatch):
         others += [typed, "on" if typed else "off", "\n".join(variables)]
         values = [*variables.values(), *[""] * (2 - len(variables))]
         here = edits or update
-        state = {"model_type": "" if edits else model, "edit_model_type": model if edits else ""}
+        state = {} if page is None else page
+        state |= {"model_type": "" if edits else model, "edit_model_type": model if edits else ""}
         shown = here(state, was_on, False, images, frames, loras, "1", begins, 0, seed, sound,
                      "A" if model == "multitalk" else "", poses, "V" if model == DANCING else "",
                      resolution, 4, mode, prompt, *others, *values)
@@ -823,6 +826,36 @@ def test_a_new_video_is_announced_when_the_form_is_filled_and_not_before(form):
     form.line.filled = []  # a gradio that does not tell of it
     form.line.tell_once_filled(page, "Add a start image")
     assert form.gradio.Info.call_count == 2
+
+
+def test_a_form_that_loses_its_storyboard_says_once_how_to_get_it_back(form):
+    event, = form.line.filled
+    tell, page = event.then.call_args.args[0], {}
+    look = partial(form, ["svi-shot.safetensors"], 405, page=page)
+
+    def said(board, model="i2v"):
+        look(board=board, model=model)
+        form.gradio.Info.reset_mock()
+        tell(page, board)
+        return [call.args[0] for call in form.gradio.Info.call_args_list]
+
+    lost = ("The storyboard is empty now. To fill it again, press \"Bring back the last "
+            "storyboard\" in the tab SVI.")
+    assert said("auto") == [] == said("[2]\nseed = 1")
+    assert form_line.last_board(page, "[2]\nseed = 1") == ""
+    assert said("another thing", model="t2v") == [] == said("", model="t2v"), "no setting of SVI's"
+    assert said("auto") == [lost] and said("") == []
+    assert form_line.last_board(page, " AUTO ") == form_line.last_board(page, "") == (
+        "[2]\nseed = 1")
+    assert said("[3]\nseed = 1") == []
+    form.line.tell_once_filled(page, "Add a start image.")
+    assert said("auto") == [f"Add a start image. {lost}"] and said("auto") == []
+
+
+def test_the_storyboard_of_a_job_in_the_queue_is_not_the_forms(form):
+    page, edits = {}, form.edit()
+    form(["svi-shot.safetensors"], 405, board="[2]\nseed = 1", edits=edits, page=page)
+    assert form_line.last_board(page, "auto") == ""
 
 
 def test_the_line_in_the_form_knows_the_image_that_was_added_and_no_other_file(form, tmp_path):

@@ -746,12 +746,12 @@ def test_a_page_that_others_can_open_shows_no_image_of_the_host(tmp_path, monkey
 def test_a_text_that_cannot_be_read_can_be_corrected_in_the_desk(text, clips, cards):
     inputs = {"custom_settings": {"svi_storyboard": text}, "video_length": 400,
               "prompt": "one\n\ntwo"}
-    line = SimpleNamespace(checked=lambda: (Checked(None), inputs), said=lambda *_: ["what is"])
-    staged = desk.of_form(line, (), 3)
+    line = SimpleNamespace(checked=lambda _: (Checked(None), inputs), said=lambda *_: ["what is"])
+    staged = desk.of_form(line, ({},), 3)
     assert staged.starts
     assert (staged.clips, staged.cards, staged.notes) == (clips, cards, ("what is",))
     inputs["video_length"] = "many"
-    assert desk.of_form(line, (), 3).clips == (0 if clips == 5 else clips)
+    assert desk.of_form(line, ({},), 3).clips == (0 if clips == 5 else clips)
 
 
 @pytest.mark.parametrize(("id", "given", "said"), [
@@ -761,16 +761,16 @@ def test_a_text_that_cannot_be_read_can_be_corrected_in_the_desk(text, clips, ca
 def test_the_desk_says_what_is_added_in_wangps_form(id, given, said):
     plan = Plan(VARIANTS[id], (), sound=id == "talk")
     inputs = {"custom_settings": {}, "video_length": 81, **given}
-    line = SimpleNamespace(checked=lambda: (Checked(plan), inputs), said=lambda *_: ["what is"])
-    notes = desk.of_form(line, (), 0).notes
+    line = SimpleNamespace(checked=lambda _: (Checked(plan), inputs), said=lambda *_: ["what is"])
+    notes = desk.of_form(line, ({},), 0).notes
     assert len(notes) == 1 + bool(said) and said in notes[-1]
 
 
 @pytest.mark.parametrize(("kind", "starts"), [("S", True), ("", True), ("V", False), ("L", False)])
 def test_a_start_image_is_for_a_video_that_continues_no_other(kind, starts):
     inputs = {"custom_settings": {}, "video_length": 81, "image_prompt_type": kind}
-    line = SimpleNamespace(checked=lambda: (Checked(None), inputs), said=lambda *_: [])
-    assert desk.of_form(line, (), 0).starts == starts
+    line = SimpleNamespace(checked=lambda _: (Checked(None), inputs), said=lambda *_: [])
+    assert desk.of_form(line, ({},), 0).starts == starts
 
 
 def test_the_desk_says_what_becomes_of_a_run_that_was_made_with_other_padding(wgp):
@@ -1087,6 +1087,22 @@ def test_rows_beyond_the_end_are_kept_until_one_click_removes_them_all(sitting):
     at.type("steps", "many")  # goes with its row
     at.do(at.desk.drop.click)
     assert at.state.board.clips == 2 and at.state.chosen == 2 and not at.gradio.said
+
+
+@pytest.mark.parametrize(("last", "clips", "fault"), [
+    ("[7]\nseed = 1", 7, ""), ("[2]\nseed = 1", 5, ""), ("[2]\nseeds = 1", 5, "seeds")])
+def test_the_last_storyboard_comes_back_with_its_clips(sitting, last, clips, fault):
+    at = sitting()
+    at.state = replace(at.state, last=last)
+    shown = at.do(at.desk.cards.click, 1)
+    assert shown[at.desk.back] == {"visible": True}, "nothing was written instead"
+    shown = at.desk.back.click.call_args.args[0](at.state)
+    assert shown[at.line.storyboard] == last == shown[at.desk.state].text
+    assert shown[at.desk.state].clips == clips
+    assert shown.get(at.line.components["video_length"], 405) == 81 * clips
+    assert shown[at.desk.back] == {"visible": False} and fault in shown[at.desk.fault]
+    at.typed[0] = "a kite"
+    assert at.do(at.desk.generate.click)[at.desk.back] == {"visible": False}, "there is another"
 
 
 def test_the_prompt_that_a_clip_has_anyway_follows_the_form(sitting, monkeypatch):

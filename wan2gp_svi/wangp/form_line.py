@@ -57,7 +57,11 @@ _IN_THE_LINE = {"lora-download", "no-lora", "override", "unknown-lora", "extend-
 # the names that settings have in files
 _IN_FILES = re.compile(r" \((image_start|image_refs|video_source|audio_guide|video_guide|PV)\)")
 _NEW_VIDEO = "For a new video, set \"SVI run\" to auto."
-_MESSAGE = "svi_message"  # in WanGP's state of a page: what to show once the form is filled
+BRING_BACK = "Bring back the last storyboard"  #: a button of the tab
+_EMPTY = f"The storyboard is empty now. To fill it again, press \"{BRING_BACK}\" in the tab SVI."
+# in WanGP's state of a page
+_MESSAGE = "svi_message"  # what to show once the form is filled
+_BOARD, _MISSED = "svi_storyboard", "svi_storyboard_missed"  # the last one; it may have to be told
 _SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
 # WanGP has custom settings further up, where they would open out of sight. All that comes after the
@@ -214,14 +218,26 @@ class FormLine:
         gr.on([*begins, *(box.change for box in boxes.values())], **given).then(**work)
         self.filled = [event.then(**given).then(**work)
                        for event in filling([above, *boxes.values()])]
+        board = [] if self.storyboard is None or self._tab else [self.storyboard]
         for event in self.filled:  # in the queue, or gradio would show no message
-            event.then(_tell, [components["state"]], None, show_progress="hidden")
+            event.then(self._tell, [components["state"], *board], None, show_progress="hidden")
 
     def tell_once_filled(self, state: dict[str, Any], text: str) -> None:
         """Shows a message when WanGP has filled its form: what is added there before is lost."""
         state[_MESSAGE] = text
         if not self.filled:
-            _tell(state)
+            self._tell(state)
+
+    def _tell(self, state: dict[str, Any], board: str | None = None) -> None:
+        """Shows the message; and, once, that the form has lost its storyboard."""
+        import gradio as gr
+
+        text = state.pop(_MESSAGE, "")
+        if (board is not None and _has_settings(self._model(state)[1]) and last_board(state, board)
+                and state.pop(_MISSED, False)):
+            text = f"{text} {_EMPTY}".strip()
+        if text:
+            gr.Info(escape(text, quote=False), duration=20)
 
     def checked(self, state: Any, added: Mapping[str, Any], *values: Any
                 ) -> tuple[Checked, dict[str, Any]] | None:
@@ -266,13 +282,15 @@ class FormLine:
             return prompt if wrong else str(made)
         return prompt
 
-    def _look(self, state: Any, was_on: str, added: Mapping[str, Any], values: Sequence[Any]
-              ) -> _Look:
+    def _look(self, state: dict[str, Any], was_on: str, added: Mapping[str, Any],
+              values: Sequence[Any]) -> _Look:
         with without("the line in the form"):
             architecture, model_def = self._model(state)
             ours = _has_settings(model_def)
             inputs = self._inputs(state, model_def, added, values)
             chosen = inputs["custom_settings"]
+            if ours and not self._tab and not _is_empty(board := chosen.get(STORYBOARD)):
+                state |= {_BOARD: board, _MISSED: True}
             checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
                             running_loras(architecture), running_addresses(), running_limits())
             texts = words(checked, inputs, was_on == architecture) + _by_runs(checked, inputs)
@@ -370,11 +388,13 @@ def _own_pace(board: Storyboard) -> bool:
     return any((row.steps, row.guidance) != (None, None) for row in board.rows.values())
 
 
-def _tell(state: dict[str, Any]) -> None:
-    import gradio as gr
+def last_board(state: Mapping[str, Any], text: str) -> str:
+    """The text of the last storyboard that the page's form had; "" while it has one, `text`."""
+    return str(state.get(_BOARD, "")) if _is_empty(text) else ""
 
-    if text := state.pop(_MESSAGE, ""):
-        gr.Info(escape(text, quote=False), duration=20)
+
+def _is_empty(board: Any) -> bool:
+    return str(board or "").strip().lower() in ("", AUTO)
 
 
 def _first(content: Any, uploads: str) -> Any:

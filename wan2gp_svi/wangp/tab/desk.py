@@ -46,7 +46,7 @@ from .. import pose_video, resuming, sound, visitors
 from ..check.request import Request
 from ..check.telling import for_page
 from ..form import AUTO, STORYBOARD, SettingsError
-from ..form_line import FormLine
+from ..form_line import BRING_BACK, FormLine, last_board
 from ..plan import Plan, clips_of
 from ..source_video import continues
 from . import actions, view
@@ -99,6 +99,7 @@ class Staged:
     `chosen`   the clip that is edited
     `action`   what a click does with the run, "" if nothing
     `idle`     why it does nothing
+    `last`     the text of the form's storyboard before it was emptied, "" if it is not
     `stamp`    of what the editor shows. What was typed before it was filled again, and comes late,
                belongs to another clip
     """
@@ -112,6 +113,7 @@ class Staged:
     chosen: int = 0
     action: str = ""
     idle: str = NOTHING
+    last: str = ""
     stamp: str = field(default_factory=partial(secrets.token_hex, 4), compare=False)
 
     @property
@@ -150,7 +152,8 @@ def of_form(line: FormLine, values: tuple[Any, ...], chosen: int) -> Staged | No
         clips, repeat = clips_of(plan, inputs), plan.variant.prompt_repeat
     starts = not continues(inputs)
     return Staged(text, clips, "", starts, tuple(chain.stream(asked or [""], clips, repeat)),
-                  (*line.said(checked, inputs), *_in_the_form(plan, inputs))).at(chosen)
+                  (*line.said(checked, inputs), *_in_the_form(plan, inputs)),
+                  last=last_board(values[0], text)).at(chosen)
 
 
 def _in_the_form(plan: Plan | None, inputs: Mapping[str, Any]) -> Iterator[str]:
@@ -281,6 +284,7 @@ class Desk:
                         self.remove = make("Remove", elem_id="svi_row_remove")
                         self.drop = make("Remove the rows beyond", visible=False,
                                          elem_id="svi_row_drop")
+                        self.back = make(BRING_BACK, visible=False, elem_id="svi_row_back")
                 with gr.Column(scale=3, min_width=300, elem_id="svi_row"):
                     self._editor()
             with gr.Accordion("Paste paragraphs, or edit as text", open=False, visible=False
@@ -290,9 +294,9 @@ class Desk:
                         self.stamp, self.title, self.start,
                         self.row_prompt, *self.texts.values(), *self.pictures.values(), self.loop,
                         self.new_shot, self.fault, self.text, self.pause, self.generate,
-                        self.remake, self.to_form, self.drop, self.story]
+                        self.remake, self.to_form, self.drop, self.back, self.story]
         self.noted = [self.state, self.note, self.cards, self.count, self.title, self.drop,
-                      self.row_prompt]
+                      self.back, self.row_prompt]
         self.form_outputs = [line.storyboard, line.components["video_length"]]
         self._connect()
 
@@ -373,7 +377,8 @@ class Desk:
                        trigger_mode="always_last", **quiet))
         # these do not care what was typed into the editor
         done += [on(self.remove.click, self._remove, [self.state], both, **quiet),
-                 on(self.apply.click, self._apply, [self.state, self.text], both, **quiet)]
+                 on(self.apply.click, self._apply, [self.state, self.text], both, **quiet),
+                 on(self.back.click, self._bring_back, [self.state], both, **quiet)]
         settled = on(typed.then, self.settled, [self.state, self.stamp, *self.form_outputs[:1]],
                      self.form_outputs[:1], **quiet)
         # the form has changed
@@ -503,7 +508,8 @@ class Desk:
             return gr.skip()  # a later change is on its way
         now = replace(now, stamp=state.stamp)
         values = {self.state: now, self.note: note(now),
-                  self.cards: gr.Dataset(samples=cards(now, None, self._seen, self._images))}
+                  self.cards: gr.Dataset(samples=cards(now, None, self._seen, self._images)),
+                  self.back: _back(now)}
         if now.clips != state.clips:
             values |= {self.count: str(now.clips), self.title: _title(now), self.drop: _drop(now),
                        self.row_prompt: gr.update(placeholder=_default_prompt(now))}
@@ -548,6 +554,7 @@ class Desk:
             self.remake: gr.update(visible=run_there, interactive=bool(staged.action),
                                    value=staged.action or staged.idle),
             self.to_form: gr.update(visible=run_there), self.drop: _drop(staged),
+            self.back: _back(staged),
             **{box: gr.update(value=in_text(getattr(row, name)), placeholder=_TEXTS[name][1].format(
                 "run" if run_there else "form")) for name, box in self.texts.items()},
             **{box: view.opened(self._seen(getattr(row, name)))
@@ -588,10 +595,14 @@ class Desk:
         board = change(state.board)
         if max(clips, board.clips) > chain.MAX_CLIPS:
             raise StoreError(f"a video has at most {chain.MAX_CLIPS:,} clips. Remove one first")
-        text = write(board)
-        new = replace(state, text=text, clips=clips).at(chosen)
-        added = len(state.prompts) < clips
-        if added:
+        return self._put(state, replace(state, text=write(board), clips=clips).at(chosen), typing)
+
+    def _put(self, state: Staged, new: Staged, typing: bool = False) -> dict[Any, Any]:
+        """The desk and the form with a `new` text and number of clips."""
+        text, clips = new.text, new.clips
+        if text:
+            new = replace(new, last="")
+        if len(state.prompts) < clips:
             new = replace(new, prompts=(*state.prompts, *state.prompts[-1:] * (
                 clips - len(state.prompts))))
         run = self.tab.store.open(state.run) if state.run else None
@@ -603,8 +614,8 @@ class Desk:
             if clips != state.clips:
                 values[self.form_outputs[1]] = CLIP_FRAMES * clips
         # an answer may come after a later one, whose clip the page shows by then
-        late = (self.state, self.note, self.cards, self.fault, self.text, self.drop, self.remake,
-                *self.form_outputs)
+        late = (self.state, self.note, self.cards, self.fault, self.text, self.drop, self.back,
+                self.remake, *self.form_outputs)
         return {box: values[box] for box in late if box in values} if typing else values
 
     def _typed(self, state: Staged | None, stamp: str, *fields: Any, aloud: bool = False) -> Any:
@@ -723,6 +734,13 @@ class Desk:
         return self._changed(replace(state, text=""), lambda _: board,
                              max(state.clips, board.clips))
 
+    def _bring_back(self, state: Staged | None) -> dict[Any, Any]:
+        """The form's last storyboard, as it was: also a text to correct."""
+        state, clips = _known(state), 0
+        with contextlib.suppress(StoryboardError):
+            clips = parse(state.last).clips
+        return self._put(state, replace(state, text=state.last, clips=max(state.clips, clips)))
+
 
 def seen(path: str, outputs: Path, wgp: Mapping[str, Any]) -> Path | None:
     """An image that the page may show: on one that other computers can open, none of this
@@ -789,6 +807,11 @@ def _drop(staged: Staged) -> Any:
         beyond = sum(clip >= staged.clips for clip in staged.board.rows)
     return gr.update(visible=beyond > 0,
                      value=f"Remove {count(beyond, 'row')} beyond clip {staged.clips}")
+
+
+def _back(staged: Staged) -> Any:
+    """The button that brings back the storyboard that the form has lost."""
+    return gr.update(visible=bool(staged.last))
 
 
 def _fault(error: Exception) -> str:
