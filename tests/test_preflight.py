@@ -1280,12 +1280,13 @@ def test_a_lora_file_that_is_not_there_is_said_with_what_wangp_does(saved, wangp
 @pytest.mark.parametrize(("changes", "said"), [
     (dict(num_inference_steps=0), "with 0 steps, the video would be noise. Set at least 1."),
     (dict(num_inference_steps=-3), "with -3 steps"),
-    (dict(resolution="big"), "the resolution 'big' cannot be. Set a width and a height, such as"),
+    (dict(resolution="big"),
+     "the resolution must be a width and a height, such as 832x480, not 'big'."),
     (dict(prompt=""), "error: the prompt is empty, and WanGP refuses that. Write one."),
     (dict(prompt=" # a\n#b"), "the prompt is empty"),
     (dict(seed=1234.0), "seed is 1234.0, not a whole number up to 4,294,967,295 or nothing"),
     (dict(seed=2**32), "seed is 4294967296, not a whole number up to"),
-    (dict(resolution="-96x64"), "the resolution '-96x64' cannot be"),
+    (dict(resolution="-96x64"), "such as 832x480, not '-96x64'"),
     (dict(video_length="many"), "video_length is 'many', not a number"),
 ])
 def test_values_that_the_form_does_not_allow_are_refused(saved, capsys, changes, said):

@@ -925,6 +925,15 @@ def test_the_profiles_for_a_new_video_are_those_of_wangps_folder(tmp_path: Path)
     assert new_video.FIRST in new_video.profiles(HOME)
 
 
+def test_a_profile_that_turns_svi_off_has_no_storyboard(tmp_path: Path):
+    path = tmp_path / "profile.json"
+    for content, off in ((json.dumps(finetune.profile("")), True),
+                         (json.dumps(finetune.profile("shot")), False),
+                         ('{"custom_settings": []}', False), ("{", False), ("[]", False)):
+        path.write_text(content, encoding="utf-8")
+        assert new_video.is_off(path) == off
+
+
 @pytest.mark.parametrize(("model", "offered", "name"), [
     ("i2v", finetune.PROFILES.keys() | {new_video.FIRST}, new_video.FIRST),
     (SMALL, finetune.PROFILES.keys() | {new_video.FIRST}, "SVI-2.0 demo"),

@@ -267,8 +267,8 @@ def _advice(report: Report) -> list[str]:
     """What to do about the worst, as the guide's troubleshooting has it."""
     variant, worst = report.layout.variant, report.curves[0]
     if worst.visible and worst.name == "Motion":
-        return ["Say in the prompt what moves, and use accelerators at half strength or not at "
-                "all."]
+        return ["Say in the prompt what moves. If you use an accelerator, halve its strength, or "
+                "leave it out."]
     if variant is None:
         return ["If SVI did not make this video, try an SVI profile."]
     if not worst.visible:

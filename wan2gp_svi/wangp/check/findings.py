@@ -160,8 +160,8 @@ def _impossible(request: Request) -> Iterator[Finding]:
             f"with {steps:g} steps, the video would be noise. Set at least 1."))
     if size is not None and request.resolution is None:
         yield Finding("error", "settings", (
-            f"the resolution {cut(repr(size), 40)} cannot be. Set a width and a height, such as "
-            "832x480."))
+            f"the resolution must be a width and a height, such as 832x480, not "
+            f"{cut(repr(size), 40)}."))
 
 
 def _unfit_run(request: Request, outputs: Path) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from ...files import read_json
 from ...runs.record import StoreError
 from ...text import sentence
 from ...variants import identify
+from ..form import OFF
 from ..form_line import FormLine
 from ..plan import DANCING, DEMO_ONLY, SMALL, first_image, is_blank
 from . import actions
@@ -58,7 +59,13 @@ class NewVideo:
                 loading = desk.loading()
                 return [loading[one] for one in shown]
 
-            on(self.stage.click, partial(self._work, opens), given, [*shown, *form])
+            def work(state: dict[str, Any], name: str | None) -> Iterator[tuple[Any, ...]]:
+                if name is not None and is_off(self.offered[name]):
+                    raise StoreError(f"only SVI has storyboards, and \"{name}\" works without SVI. "
+                                     "Press New video instead, or choose another profile")
+                yield from self._work(opens, state, name)
+
+            on(self.stage.click, work, given, [*shown, *form])
 
     def _choose(self, state: Mapping[str, Any], picked: bool) -> Any:
         return gr.skip() if picked else first(self.offered, state.get("model_type"))
@@ -111,6 +118,13 @@ def profiles(wangp: Path, demo_only: bool = False) -> dict[str, Path]:
     patterns = (*others, f"{SMALL}/*.json")
     return {path.stem: path for pattern in patterns
             for path in sorted((wangp / "profiles").glob(pattern))}
+
+
+def is_off(profile: Path) -> bool:
+    """Whether a profile turns SVI off; one that cannot be read is left to `apply`."""
+    settings = read_json(profile)
+    chosen = settings.get("custom_settings") if isinstance(settings, dict) else None
+    return isinstance(chosen, dict) and chosen.get("svi_variant") == OFF
 
 
 def apply(wgp: Mapping[str, Any], state: dict[str, Any], profile: Path
