@@ -475,7 +475,7 @@ def test_what_is_no_run_any_more_can_be_removed_by_its_name(store: Store, run: R
 def test_a_run_that_is_being_made_cannot_be_removed(store: Store):
     def look(new: Run) -> None:
         (folder, why), = store.unreadable()
-        assert folder == new.folder and why.endswith("the run is being made")
+        assert folder == new.folder and why == f"run {new.name} is only just being made"
         with pytest.raises(StoreError, match="is running"):
             store.remove_folder(new.folder)
 

@@ -8,7 +8,6 @@ import re
 import sys
 import zipfile
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from unittest.mock import MagicMock
@@ -831,22 +830,21 @@ def test_a_new_video_is_announced_when_the_form_is_filled_and_not_before(form):
 def test_a_form_that_loses_its_storyboard_says_once_how_to_get_it_back(form):
     event, = form.line.filled
     tell, page = event.then.call_args.args[0], {}
-    look = partial(form, ["svi-shot.safetensors"], 405, page=page)
 
-    def said(board, model="i2v"):
-        look(board=board, model=model)
+    def said(board, model="i2v", frames=405):
+        form(["svi-shot.safetensors"], frames, board=board, model=model, page=page)
         form.gradio.Info.reset_mock()
         tell(page, board)
         return [call.args[0] for call in form.gradio.Info.call_args_list]
 
-    lost = ("The storyboard is empty now. To fill it again, press \"Bring back the last "
-            "storyboard\" in the tab SVI.")
-    assert said("auto") == [] == said("[2]\nseed = 1")
-    assert form_line.last_board(page, "[2]\nseed = 1") == ""
+    lost = ("The storyboard is empty now. To fill it again, open \"Storyboard\" in the tab SVI and "
+            "press \"Bring back the last storyboard\".")
+    assert said("auto") == [] == said("[2]\nseed = 1", frames=243)
+    assert not form_line.last_board(page, "[2]\nseed = 1").text
     assert said("another thing", model="t2v") == [] == said("", model="t2v"), "no setting of SVI's"
     assert said("auto") == [lost] and said("") == []
-    assert form_line.last_board(page, " AUTO ") == form_line.last_board(page, "") == (
-        "[2]\nseed = 1")
+    kept = form_line.LastBoard("[2]\nseed = 1", 243)
+    assert form_line.last_board(page, " AUTO ") == form_line.last_board(page, "") == kept
     assert said("[3]\nseed = 1") == []
     form.line.tell_once_filled(page, "Add a start image.")
     assert said("auto") == [f"Add a start image. {lost}"] and said("auto") == []
@@ -855,7 +853,7 @@ def test_a_form_that_loses_its_storyboard_says_once_how_to_get_it_back(form):
 def test_the_storyboard_of_a_job_in_the_queue_is_not_the_forms(form):
     page, edits = {}, form.edit()
     form(["svi-shot.safetensors"], 405, board="[2]\nseed = 1", edits=edits, page=page)
-    assert form_line.last_board(page, "auto") == ""
+    assert form_line.last_board(page, "auto") == form_line.LastBoard()
 
 
 def test_the_line_in_the_form_knows_the_image_that_was_added_and_no_other_file(form, tmp_path):

@@ -45,6 +45,7 @@ from wan2gp_svi.wangp.check.findings import Checked
 from wan2gp_svi.wangp.clip import Clip
 from wan2gp_svi.wangp.continuing import picture
 from wan2gp_svi.wangp.form import SettingsError
+from wan2gp_svi.wangp.form_line import LastBoard
 from wan2gp_svi.wangp.handler import prepare
 from wan2gp_svi.wangp.plan import Plan, make_plan
 from wan2gp_svi.wangp.tab import desk, helpers, view
@@ -1089,20 +1090,28 @@ def test_rows_beyond_the_end_are_kept_until_one_click_removes_them_all(sitting):
     assert at.state.board.clips == 2 and at.state.chosen == 2 and not at.gradio.said
 
 
-@pytest.mark.parametrize(("last", "clips", "fault"), [
-    ("[7]\nseed = 1", 7, ""), ("[2]\nseed = 1", 5, ""), ("[2]\nseeds = 1", 5, "seeds")])
-def test_the_last_storyboard_comes_back_with_its_clips(sitting, last, clips, fault):
+@pytest.mark.parametrize(("text", "clips", "fault"), [
+    ("[7]\nseed = 1", 9, ""), ("[2]\nend image = loop", 2, ""), ("[2]\nseeds = 1", 5, "seeds")])
+def test_the_last_storyboard_comes_back_with_its_clips(sitting, text, clips, fault):
     at = sitting()
-    at.state = replace(at.state, last=last)
+    at.state = replace(at.state, last=LastBoard(text, 81 * clips))
     shown = at.do(at.desk.cards.click, 1)
     assert shown[at.desk.back] == {"visible": True}, "nothing was written instead"
-    shown = at.desk.back.click.call_args.args[0](at.state)
-    assert shown[at.line.storyboard] == last == shown[at.desk.state].text
+    bring_back = at.desk.back.click.call_args.args[0]
+    shown = bring_back(at.state)
+    assert shown[at.line.storyboard] == text == shown[at.desk.state].text
     assert shown[at.desk.state].clips == clips
     assert shown.get(at.line.components["video_length"], 405) == 81 * clips
     assert shown[at.desk.back] == {"visible": False} and fault in shown[at.desk.fault]
     at.typed[0] = "a kite"
     assert at.do(at.desk.generate.click)[at.desk.back] == {"visible": False}, "there is another"
+
+
+def test_the_last_storyboard_comes_back_while_svi_is_off(sitting):
+    at, last = sitting(), LastBoard("[2]\nseed = 1", 162)
+    off = desk.Staged("", 0, notes=("SVI is off",), last=last)
+    shown = at.desk.back.click.call_args.args[0](off)
+    assert shown[at.line.storyboard] == last.text and shown[at.desk.body] == {"visible": True}
 
 
 def test_the_prompt_that_a_clip_has_anyway_follows_the_form(sitting, monkeypatch):

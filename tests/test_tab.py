@@ -498,6 +498,20 @@ def test_a_click_opens_the_run_that_the_page_shows(store: Store, panel: run_pane
         panel.tab.clicked(at, None, {})  # a page without a list
 
 
+def test_the_list_says_that_wangp_is_at_work_until_it_ends(
+        store: Store, panel: run_panel.RunPanel):
+    make(store)
+    gen, shown = panel.tab.wgp["get_gen_info"]({}), panel.tab
+    gen["in_progress"] = True  # WanGP ends later than the run does
+    values = shown.refreshed("", [], {})
+    assert values[shown.empty]["visible"]
+    assert shown.looked("", [], {}, values[shown.news]) != "skip"
+    gen.clear()
+    ended = shown.looked("", [], {}, values[shown.news])
+    assert not ended[shown.empty]["visible"]
+    assert shown.looked("", [], {}, ended[shown.news]) == "skip"
+
+
 def test_the_list_marks_the_run_that_is_open(store: Store, panel: run_panel.RunPanel):
     run, other = make(store), make(store)
     mark, = re.findall(r"class='(svi-\w+)'", view.card(view.look(run)))

@@ -240,8 +240,7 @@ def test_what_cannot_be_is_said_where_it_is_and_nothing_typed_is_lost(form, tmp_
     at.fill("row_seed", "5")
     says("Clips 2 and 3 have the same seed, 5, so they start from the same noise.").wait_for()
 
-    page.locator("#svi_profile input").click()
-    page.get_by_role("option", name="SVI-Film - 50 Steps", exact=True).dispatch_event("mousedown")
+    browser.choose(page, page.locator("#svi_profile input"), "SVI-Film - 50 Steps")
     page.locator("#svi_new_storyboard").click()
     at.says("The storyboard is empty now. To fill it again, press \"Bring back the last storyboard")
     says("SVI-Film: 5 clips").wait_for()

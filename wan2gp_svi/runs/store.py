@@ -318,7 +318,7 @@ class Store:
                 raise StoreError(f"{folder} cannot be read: {found} is not a file but a link or a "
                                  "device, and SVI follows none in a run")
             if not (folder / "run.json").exists():
-                raise StoreError(f"{folder} has no run.json: the run is being made"
+                raise StoreError(f"run {name} is only just being made"
                                  if files.is_locked(folder) else f"{folder} has no run.json and is "
                                  f"no run. To remove it: runs --remove {name}")
         except FileNotFoundError:

@@ -58,7 +58,8 @@ _IN_THE_LINE = {"lora-download", "no-lora", "override", "unknown-lora", "extend-
 _IN_FILES = re.compile(r" \((image_start|image_refs|video_source|audio_guide|video_guide|PV)\)")
 _NEW_VIDEO = "For a new video, set \"SVI run\" to auto."
 BRING_BACK = "Bring back the last storyboard"  #: a button of the tab
-_EMPTY = f"The storyboard is empty now. To fill it again, press \"{BRING_BACK}\" in the tab SVI."
+_EMPTY = ("The storyboard is empty now. To fill it again, open \"Storyboard\" in the tab SVI and "
+          f"press \"{BRING_BACK}\".")
 # in WanGP's state of a page
 _MESSAGE = "svi_message"  # what to show once the form is filled
 _BOARD, _MISSED = "svi_storyboard", "svi_storyboard_missed"  # the last one; it may have to be told
@@ -124,6 +125,14 @@ def _outline(plan: Plan, inputs: Mapping[str, Any], refused: bool) -> Iterator[s
         if not refused:
             does = f"redoes run {name} from clip {clip}" if clip else f"continues run {name}"
             yield f"This {does}. {_NEW_VIDEO}"
+
+
+@dataclass(frozen=True)
+class LastBoard:
+    """The text of a storyboard, and the frames of the video that it was for."""
+
+    text: str = ""
+    frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -233,8 +242,8 @@ class FormLine:
         import gradio as gr
 
         text = state.pop(_MESSAGE, "")
-        if (board is not None and _has_settings(self._model(state)[1]) and last_board(state, board)
-                and state.pop(_MISSED, False)):
+        if (board is not None and _has_settings(self._model(state)[1])
+                and last_board(state, board).text and state.pop(_MISSED, False)):
             text = f"{text} {_EMPTY}".strip()
         if text:
             gr.Info(escape(text, quote=False), duration=20)
@@ -289,8 +298,9 @@ class FormLine:
             ours = _has_settings(model_def)
             inputs = self._inputs(state, model_def, added, values)
             chosen = inputs["custom_settings"]
-            if ours and not self._tab and not _is_empty(board := chosen.get(STORYBOARD)):
-                state |= {_BOARD: board, _MISSED: True}
+            if ours and not self._tab and not _is_empty(text := chosen.get(STORYBOARD)):
+                frames = int(inputs.get("video_length") or 0)
+                state |= {_BOARD: LastBoard(str(text), frames), _MISSED: True}
             checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
                             running_loras(architecture), running_addresses(), running_limits())
             texts = words(checked, inputs, was_on == architecture) + _by_runs(checked, inputs)
@@ -388,9 +398,9 @@ def _own_pace(board: Storyboard) -> bool:
     return any((row.steps, row.guidance) != (None, None) for row in board.rows.values())
 
 
-def last_board(state: Mapping[str, Any], text: str) -> str:
-    """The text of the last storyboard that the page's form had; "" while it has one, `text`."""
-    return str(state.get(_BOARD, "")) if _is_empty(text) else ""
+def last_board(state: Mapping[str, Any], text: str) -> LastBoard:
+    """The last storyboard that the page's form had; none while it has one, `text`."""
+    return state.get(_BOARD, LastBoard()) if _is_empty(text) else LastBoard()
 
 
 def _is_empty(board: Any) -> bool:

@@ -46,7 +46,7 @@ from .. import pose_video, resuming, sound, visitors
 from ..check.request import Request
 from ..check.telling import for_page
 from ..form import AUTO, STORYBOARD, SettingsError
-from ..form_line import BRING_BACK, FormLine, last_board
+from ..form_line import BRING_BACK, FormLine, LastBoard, last_board
 from ..plan import Plan, clips_of
 from ..source_video import continues
 from . import actions, view
@@ -99,7 +99,7 @@ class Staged:
     `chosen`   the clip that is edited
     `action`   what a click does with the run, "" if nothing
     `idle`     why it does nothing
-    `last`     the text of the form's storyboard before it was emptied, "" if it is not
+    `last`     the form's storyboard before it was emptied
     `stamp`    of what the editor shows. What was typed before it was filled again, and comes late,
                belongs to another clip
     """
@@ -113,7 +113,7 @@ class Staged:
     chosen: int = 0
     action: str = ""
     idle: str = NOTHING
-    last: str = ""
+    last: LastBoard = LastBoard()
     stamp: str = field(default_factory=partial(secrets.token_hex, 4), compare=False)
 
     @property
@@ -264,6 +264,7 @@ class Desk:
             self.state = gr.State(None)
             self.stamp = gr.Textbox(visible=False)
             self.note = gr.HTML(note(None), elem_id="svi_desk_note")
+            self.back = gr.Button(BRING_BACK, size="sm", visible=False, elem_id="svi_row_back")
             with gr.Row(visible=False) as self.body:
                 with gr.Column(scale=2, min_width=300):
                     self.start = gr.Image(label="Start image", type="filepath", sources=["upload"],
@@ -284,7 +285,6 @@ class Desk:
                         self.remove = make("Remove", elem_id="svi_row_remove")
                         self.drop = make("Remove the rows beyond", visible=False,
                                          elem_id="svi_row_drop")
-                        self.back = make(BRING_BACK, visible=False, elem_id="svi_row_back")
                 with gr.Column(scale=3, min_width=300, elem_id="svi_row"):
                     self._editor()
             with gr.Accordion("Paste paragraphs, or edit as text", open=False, visible=False
@@ -509,7 +509,7 @@ class Desk:
         now = replace(now, stamp=state.stamp)
         values = {self.state: now, self.note: note(now),
                   self.cards: gr.Dataset(samples=cards(now, None, self._seen, self._images)),
-                  self.back: _back(now)}
+                  self.back: gr.update(visible=bool(now.last.text))}
         if now.clips != state.clips:
             values |= {self.count: str(now.clips), self.title: _title(now), self.drop: _drop(now),
                        self.row_prompt: gr.update(placeholder=_default_prompt(now))}
@@ -530,7 +530,9 @@ class Desk:
         here = staged is not None and staged.clips > 0
         values: dict[Any, Any] = {self.state: staged, self.note: note(staged),
                                   self.body: gr.update(visible=here),
-                                  self.more: gr.update(visible=here), self.fault: ""}
+                                  self.more: gr.update(visible=here), self.fault: "",
+                                  self.back: gr.update(visible=staged is not None and
+                                                       bool(staged.last.text))}
         if staged is None or not here:
             return values
         values[self.stamp] = staged.stamp
@@ -554,7 +556,6 @@ class Desk:
             self.remake: gr.update(visible=run_there, interactive=bool(staged.action),
                                    value=staged.action or staged.idle),
             self.to_form: gr.update(visible=run_there), self.drop: _drop(staged),
-            self.back: _back(staged),
             **{box: gr.update(value=in_text(getattr(row, name)), placeholder=_TEXTS[name][1].format(
                 "run" if run_there else "form")) for name, box in self.texts.items()},
             **{box: view.opened(self._seen(getattr(row, name)))
@@ -601,7 +602,7 @@ class Desk:
         """The desk and the form with a `new` text and number of clips."""
         text, clips = new.text, new.clips
         if text:
-            new = replace(new, last="")
+            new = replace(new, last=LastBoard())
         if len(state.prompts) < clips:
             new = replace(new, prompts=(*state.prompts, *state.prompts[-1:] * (
                 clips - len(state.prompts))))
@@ -735,11 +736,11 @@ class Desk:
                              max(state.clips, board.clips))
 
     def _bring_back(self, state: Staged | None) -> dict[Any, Any]:
-        """The form's last storyboard, as it was: also a text to correct."""
-        state, clips = _known(state), 0
-        with contextlib.suppress(StoryboardError):
-            clips = parse(state.last).clips
-        return self._put(state, replace(state, text=state.last, clips=max(state.clips, clips)))
+        """The form's last storyboard, as it was: also a text to correct, or while SVI is off."""
+        if state is None:
+            raise StoreError(STALE)
+        clips = actions.clips_asked({"video_length": state.last.frames})
+        return self._put(state, replace(state, text=state.last.text, clips=clips))
 
 
 def seen(path: str, outputs: Path, wgp: Mapping[str, Any]) -> Path | None:
@@ -807,11 +808,6 @@ def _drop(staged: Staged) -> Any:
         beyond = sum(clip >= staged.clips for clip in staged.board.rows)
     return gr.update(visible=beyond > 0,
                      value=f"Remove {count(beyond, 'row')} beyond clip {staged.clips}")
-
-
-def _back(staged: Staged) -> Any:
-    """The button that brings back the storyboard that the form has lost."""
-    return gr.update(visible=bool(staged.last))
 
 
 def _fault(error: Exception) -> str:

@@ -25,6 +25,7 @@ FUNCTIONS = ("get_settings_from_file", "set_model_settings", "get_default_settin
              "get_base_model_type", "get_model_def", "get_gen_info")
 
 EVERY = 5  # seconds between two looks at a running run
+_BEGINS = ("", False)  # among the news: a run may be about to begin
 _LOOKED_AT = "svi_looked_at"  # in WanGP's state of a generation: its last run that was looked at
 IDLE = 15  # seconds between two looks for runs that another page or program begins
 
@@ -124,16 +125,15 @@ class Tab:
     def looked(self, chosen: str, shown: list[Any], state: dict[str, Any], news: list[Any]) -> Any:
         """`refreshed`, if there may be something new."""
         now = self._news(state)
-        busy = actions.is_expected(self.wgp, state) or any(running for *_, running in now)
+        busy = _BEGINS in now or any(running for *_, running in now)
         return self.refreshed(chosen, shown, state) if busy or now != news else gr.skip()
 
     def refreshed(self, chosen: str, shown: list[Any] | None = None,
                   state: dict[str, Any] | None = None) -> dict[Any, Any]:
         """The list of runs and the panel of the chosen one, as they are now. Rows that are `shown`
         already are not sent again. `state` of the page: whether a run is about to begin."""
-        news, begins = self._news(state), (
-            state is not None and actions.is_expected(self.wgp, state))
-        runs = any(running for *_, running in news)
+        news = self._news(state)
+        begins, runs = _BEGINS in news, any(running for *_, running in news)
         busy, begins = begins or runs, begins and not runs
         waiting = self.waiting(state)
         rows, names = view.rows(self.store, waiting)
@@ -158,7 +158,9 @@ class Tab:
 
     def _news(self, state: dict[str, Any] | None) -> list[Any]:
         """Something else as soon as there is something new to show."""
-        return [*self.store.news(), *((name, False) for name in sorted(self.waiting(state)))]
+        begins = state is not None and actions.is_expected(self.wgp, state)
+        return [*self.store.news(), *((name, False) for name in sorted(self.waiting(state))),
+                *[_BEGINS] * begins]
 
     def waiting(self, state: dict[str, Any] | None) -> set[str]:
         """The runs that have a job in the queue of a page."""
