@@ -291,7 +291,7 @@ def test_a_stop_ends_its_job_and_says_so(
 
     def press(window: int) -> None:
         if window == 2 and wgp.gen["repeat_no"] == at:
-            presses.append(stop_button.press(wgp.run))
+            presses.append(stop_button.press(wgp.run, stop_button.STOP))
 
     wgp.at_window = press
     wgp.generate(settings("shot", 3, repeat_generation=3))
@@ -305,7 +305,7 @@ def test_a_stop_ends_its_job_and_says_so(
 def test_a_stop_in_the_last_clip_says_that_the_job_goes_on(wgp: WanGP):
     said: set[str] = set()
     wgp.at_window = lambda window: window == 2 and said.add(
-        stop_button.press(wgp.run).partition("it. ")[2])
+        stop_button.press(wgp.run, stop_button.STOP).partition("it. ")[2])
     assert wgp.generate(settings("shot", 2, repeat_generation=2))
     assert said == {"Then its job goes on, with 1 other video.", ""}
 

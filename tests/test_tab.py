@@ -251,13 +251,18 @@ def test_a_stop_can_be_taken_back(store: Store):
     run = make(store)
     release = run.lock()
     assert stop_button.label(run, True) == "Stop after this clip"
-    assert "stops after the current clip" in stop_button.press(run) and stop_is_asked(run)
-    assert stop_button.label(run, True) == "Cancel the stop"
-    assert "will not stop" in stop_button.press(run) and not stop_is_asked(run)
+    for _ in range(2):  # on two pages, of which one has not looked since
+        asked = stop_button.press(run, stop_button.STOP)
+        assert "stops after the current clip" in asked and stop_is_asked(run)
+    assert stop_button.label(run, True) == "Cancel the stop" == stop_button.CANCEL
+    for _ in range(2):
+        assert "will not stop" in stop_button.press(run, stop_button.CANCEL)
+        assert not stop_is_asked(run)
     release()
     assert stop_button.label(run, False) == stop_button.label(None, False) == "Stop after this clip"
-    with pytest.raises(StoreError, match="is not running"):
-        stop_button.press(run)
+    for said in (stop_button.STOP, stop_button.CANCEL):
+        with pytest.raises(StoreError, match="is not running"):
+            stop_button.press(run, said)
 
 
 def test_a_stop_that_is_under_way_says_so_and_cannot_be_taken_back(store: Store):
@@ -266,7 +271,9 @@ def test_a_stop_that_is_under_way_says_so_and_cannot_be_taken_back(store: Store)
     ask_to_stop(run)
     (run.folder / STOP).replace(run.folder / STOPPING)  # the clip is made, and is being saved
     assert stop_button.label(run, True) == "Stopping"
-    for press in (stop_button.press, ask_to_stop, keep_running):
+    presses = [partial(stop_button.press, said=said)
+               for said in ("Stopping", stop_button.STOP, stop_button.CANCEL)]
+    for press in (*presses, ask_to_stop, keep_running):
         assert press(run) == f"Run {run.name} stops now: its clip is made, and is being saved."
     assert not stop_is_asked(run)
     release()
@@ -280,7 +287,7 @@ def test_a_stop_that_is_under_way_says_so_and_cannot_be_taken_back(store: Store)
 def test_a_stop_promises_to_resume_only_what_can_be_resumed(store: Store, done: int, said: str):
     run = make(store, done)
     release = run.lock()
-    assert stop_button.press(run) == said.format(run.name)
+    assert stop_button.press(run, stop_button.STOP) == said.format(run.name)
     assert stop_is_asked(run) == (stop_button.label(run, True) == "Cancel the stop") == (done != 3)
     release()
 
@@ -306,10 +313,12 @@ def test_the_button_beside_abort_is_there_while_a_run_of_this_page_is_made(
     assert look({}, "")[0] == hidden, "the run has ended"
     release = run.lock()
     assert look({}, "")[0] == shown
-    assert click({}, "")[0] == {**shown, "value": "Cancel the stop"} and len(said) == 1
+    assert click({}, "", stop_button.STOP)[0] == {**shown, "value": "Cancel the stop"}
+    assert len(said) == 1
     release()
     del gen["status_display"]
-    assert click({}, "")[0] == hidden and not look({}, "")[1].active and len(said) == 1
+    assert click({}, "", stop_button.CANCEL)[0] == hidden and len(said) == 1
+    assert not look({}, "")[1].active
     assert stop_button.create({}, wgp) == [], "a WanGP without an Abort button"
 
 
@@ -329,7 +338,7 @@ def test_a_page_that_did_not_start_the_run_says_so_and_can_stop_it(
     stop_button.create({"abort_btn": abort, "state": MagicMock(), "status_trigger": MagicMock(),
                         "main": MagicMock(load="load"), "generate_btn": generate}, wgp)
     assert generate.parent.children == [row, generate], "the line is above the button Generate"
-    events, look = gradio.on.call_args.args
+    events, look, _ = gradio.on.call_args.args
     assert "load" in events, "a page that was loaded again"
     click = buttons["svi_stop_elsewhere"].click.call_args.args[0]
     run = make(store)
@@ -343,9 +352,10 @@ def test_a_page_that_did_not_start_the_run_says_so_and_can_stop_it(
     assert f"Run {run.name} is running: clip 3 of 4" in told and other == "Stop after this clip"
     own = look({stop_button.RUN: run}, "")
     assert own[4] == {"visible": False}, "it has the button beside Abort"
-    assert click({}, "")[6] == "Cancel the stop" and stop_is_asked(run) and len(said) == 1
+    assert click({}, "", stop_button.STOP)[6] == "Cancel the stop" and stop_is_asked(run)
+    assert len(said) == 1
     release()
-    assert click({}, "")[4] == {"visible": False} and len(said) == 1
+    assert click({}, "", stop_button.CANCEL)[4] == {"visible": False} and len(said) == 1
 
 
 def test_a_timer_ticks_once_when_a_run_begins_or_ends(

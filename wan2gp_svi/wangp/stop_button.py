@@ -28,7 +28,7 @@ from .log import without
 COMPONENTS = ("state", "abort_btn", "status_trigger")
 ELSEWHERE = ("main", "generate_btn")  #: without these, nothing is said of other pages' runs
 RUN = "svi_run"  #: in WanGP's state of a generation: the run that it makes, or made last
-STOP = "Stop after this clip"  #: what the button says
+STOP, CANCEL = "Stop after this clip", "Cancel the stop"  #: what the button says
 EVERY = 2  # seconds between two looks while WanGP generates
 IDLE = 15  # seconds between two looks for a run that another page or program begins
 # gradio greys text while it waits for news, which would flicker every few seconds
@@ -38,14 +38,15 @@ _STEADY = "<style>#svi_elsewhere .pending {opacity: 1 !important}</style>"
 def label(run: Run | None, running: bool) -> str:
     if run is None or not running:
         return STOP
-    return "Stopping" if is_stopping(run) else "Cancel the stop" if stop_is_asked(run) else STOP
+    return "Stopping" if is_stopping(run) else CANCEL if stop_is_asked(run) else STOP
 
 
-def press(run: Run) -> str:
-    """Asks a run to stop, or takes that back -> what happens now. Raises StoreError."""
+def press(run: Run, said: str) -> str:
+    """Does with a run what the button `said`: another page may have asked it to stop since -> what
+    happens now. Raises StoreError."""
     from .matching import others_after  # loads torch
 
-    if is_running(run) and stop_is_asked(run):
+    if said == CANCEL and is_running(run):
         return keep_running(run)
     return ask_to_stop(run, others_after(run))
 
@@ -92,20 +93,22 @@ def create(components: Mapping[str, Any], wgp: Mapping[str, Any]) -> list[Any]:
         return (gr.update(visible=False), gr.Timer(active=False), seen, gr.skip(),
                 *([gr.update(visible=False), "", gr.skip()] if elsewhere else []))
 
-    def click(find: Callable[[Any], Run | None], state: Any, seen: str) -> tuple[Any, ...]:
+    def click(find: Callable[[Any], Run | None], state: Any, seen: str, said: str
+              ) -> tuple[Any, ...]:
         run = find(state)
         with contextlib.suppress(StoreError):  # it has just ended, and the button goes
             if run is not None:
-                gr.Info(press(run))
+                gr.Info(press(run, said))
         return look(state, seen)
 
-    work: dict[str, Any] = {"inputs": [state, seen], "show_progress": "hidden",
-                            "outputs": [button, timer, seen, news, *elsewhere]}
-    button.click(partial(click, lambda state: wgp["get_gen_info"](state).get(RUN)), **work)
+    looks, work = [state, seen], {"outputs": [button, timer, seen, news, *elsewhere],
+                                  "show_progress": "hidden"}
+    button.click(partial(click, lambda state: wgp["get_gen_info"](state).get(RUN)),
+                 [*looks, button], **work)
     if elsewhere:
-        other.click(partial(click, lambda _: _running(wgp)), **work)
+        other.click(partial(click, lambda _: _running(wgp)), [*looks, other], **work)
     # WanGP's own event sets "status_display" before this one
-    gr.on(events, look, queue=False, **work)
+    gr.on(events, look, looks, queue=False, **work)
     news.tick(lambda: gr.Timer(active=False), None, [news], queue=False, show_progress="hidden")
     return [news]
 

@@ -156,7 +156,7 @@ class RunPanel:
            [state, chosen, self.more, self.prompts, self.sound], into)
         on(self.redo.click, work(actions.redo),
            [state, chosen, self.clip, self.prompt, self.seed], into)
-        on(self.stop.click, self._stop, [chosen, state], self.tab.all_outputs(self))
+        on(self.stop.click, self._stop, [chosen, state, self.stop], self.tab.all_outputs(self))
         on(self.measure.click, self._measure, [chosen], [self.drift], progress="full")
         on(self.rename.click, self._rename, [chosen, state, self.label], self.tab.all_outputs(self))
         on(self.open.click, self._open, [chosen], None)
@@ -227,8 +227,8 @@ class RunPanel:
         run: Run = self.tab.run(name)
         return run
 
-    def _stop(self, name: str, state: dict[str, Any]) -> dict[Any, Any]:
-        gr.Info(stop_button.press(self._run(name)))
+    def _stop(self, name: str, state: dict[str, Any], said: str) -> dict[Any, Any]:
+        gr.Info(stop_button.press(self._run(name), said))
         return self.tab.refreshed(name, state=state)
 
     def _measure(self, name: str) -> str:
