@@ -179,6 +179,10 @@ def test_a_settings_file_names_its_sound(tmp_path, capsys):
     silence(tmp_path / "speech.wav", 3)
     assert main(["check", str(file), "--wangp", str(tmp_path)]) == 1
     assert "error: the sound speech.wav is silent" in capsys.readouterr().out
+    (tmp_path / "speech.wav").write_bytes(b"no sound")
+    assert main(["check", str(file), "--wangp", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "settings.json: SVI-Talk: as long as its sound." in out and " frames" not in out
 
 
 # ---------------------------------------------------------------------------------- in WanGP's loop

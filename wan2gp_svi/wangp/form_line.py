@@ -5,7 +5,9 @@ names used here: the variables of `generate_media_tab` in COMPONENTS, and functi
 """
 
 import contextlib
+import math
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -17,7 +19,7 @@ from .. import chain
 from ..storyboard import Storyboard
 from ..text import count, duration, roughly, sentence
 from ..variants import CLIP_FRAMES
-from . import sound, stop_button
+from . import stop_button
 from .check.findings import NO_LORA, Checked, check
 from .check.request import Request
 from .check.telling import (
@@ -30,7 +32,7 @@ from .check.telling import (
 )
 from .form import AUTO, DECIDING, DEFAULTS, NEW, OFF, STORYBOARD, Custom, SettingsError
 from .log import without
-from .plan import STOCK_MAXIMA, Plan, clips_of, frames_of, rate_of
+from .plan import STOCK_MAXIMA, Plan, awaits_sound, clips_of, frames_of, rate_of
 from .source_video import continues, is_last, last
 
 #: the form's components -> WanGP's settings that they hold
@@ -62,7 +64,8 @@ _EMPTY = ("The storyboard is empty now. To fill it again, open \"Storyboard\" in
           f"press \"{BRING_BACK}\".")
 # in WanGP's state of a page
 _MESSAGE = "svi_message"  # what to show once the form is filled
-_BOARD, _MISSED = "svi_storyboard", "svi_storyboard_missed"  # the last one; it may have to be told
+_BOARD, _EMPTIED = "svi_storyboard", "svi_storyboard_emptied"  # the last one; when it went
+_JUST_NOW = 60  # seconds
 _SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
 # WanGP has custom settings further up, where they would open out of sight. All that comes after the
@@ -103,7 +106,7 @@ def words(checked: Checked, inputs: Mapping[str, Any], was_on: bool) -> list[str
 
 def _outline(plan: Plan, inputs: Mapping[str, Any], refused: bool) -> Iterator[str]:
     """`refused`: the run that "SVI run" asks for cannot go on, and an error says why."""
-    if plan.sound and not sound.clips(inputs):
+    if awaits_sound(plan, inputs):
         yield f"{plan.variant.title}: as long as its sound."
         return
     clips, more = clips_of(plan, inputs), continues(inputs)
@@ -242,8 +245,11 @@ class FormLine:
         import gradio as gr
 
         text = state.pop(_MESSAGE, "")
-        if (board is not None and _has_settings(self._model(state)[1])
-                and last_board(state, board).text and state.pop(_MISSED, False)):
+        now, lost = time.monotonic(), LastBoard()
+        if board is not None and _has_settings(self._model(state)[1]):
+            lost = last_board(state, board)
+        if lost.text and now - state.get(_EMPTIED, now) < _JUST_NOW:  # not by the user, long before
+            state[_EMPTIED] = -math.inf
             text = f"{text} {_EMPTY}".strip()
         if text:
             gr.Info(escape(text, quote=False), duration=20)
@@ -298,9 +304,8 @@ class FormLine:
             ours = _has_settings(model_def)
             inputs = self._inputs(state, model_def, added, values)
             chosen = inputs["custom_settings"]
-            if ours and not self._tab and not _is_empty(text := chosen.get(STORYBOARD)):
-                frames = int(inputs.get("video_length") or 0)
-                state |= {_BOARD: LastBoard(str(text), frames), _MISSED: True}
+            if ours and not self._tab:
+                _remember(state, chosen.get(STORYBOARD), int(inputs.get("video_length") or 0))
             checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
                             running_loras(architecture), running_addresses(), running_limits())
             texts = words(checked, inputs, was_on == architecture) + _by_runs(checked, inputs)
@@ -401,6 +406,15 @@ def _own_pace(board: Storyboard) -> bool:
 def last_board(state: Mapping[str, Any], text: str) -> LastBoard:
     """The last storyboard that the page's form had; none while it has one, `text`."""
     return state.get(_BOARD, LastBoard()) if _is_empty(text) else LastBoard()
+
+
+def _remember(state: dict[str, Any], text: Any, frames: int) -> None:
+    """Keeps what `last_board` gives, and when it went."""
+    if _is_empty(text):
+        state.setdefault(_EMPTIED, time.monotonic())
+    else:
+        state[_BOARD] = LastBoard(str(text), frames)
+        state.pop(_EMPTIED, None)
 
 
 def _is_empty(board: Any) -> bool:

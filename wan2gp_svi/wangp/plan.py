@@ -255,6 +255,11 @@ def unfit_rows(plan: Plan, inputs: Mapping[str, Any], only: Path | None = None
     return [*board.obstacles(plan.board, plan.variant, clips, continues(inputs), only)]
 
 
+def awaits_sound(plan: Plan, inputs: Mapping[str, Any]) -> bool:
+    """Whether the video is as long as a sound that is not there, or cannot be read."""
+    return plan.sound and not sound.clips(inputs)
+
+
 def clips_of(plan: Plan, inputs: Mapping[str, Any]) -> int:
     """The clips of a video, without those of a video that it continues."""
     if plan.sound and (clips := sound.clips(inputs)):

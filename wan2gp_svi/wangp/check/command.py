@@ -10,7 +10,7 @@ from typing import Any
 from ... import location
 from ...text import one_line, sentence
 from ..form import AUTO, NEW
-from ..plan import ARCHITECTURES, clips_of, rate_of
+from ..plan import ARCHITECTURES, awaits_sound, clips_of, rate_of
 from ..source_video import continues, is_last, last
 from . import settings_file
 from .findings import Checked, Finding, check
@@ -70,6 +70,8 @@ def _outline(checked: Checked, inputs: Mapping[str, Any]) -> str:
     if checked.plan is None:
         return "cannot run." if checked.errors else "SVI is off."
     plan, seed = checked.plan, inputs.get("seed")
+    if awaits_sound(plan, inputs):
+        return f"{plan.variant.title}: as long as its sound."
     clips, fps = clips_of(plan, inputs), float(rate_of(plan, inputs))
     made = (inputs.get("custom_settings") or {}).get("svi")  # written into a video
     seeds = made.get("seeds") if isinstance(made, dict) else None

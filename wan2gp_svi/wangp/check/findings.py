@@ -278,7 +278,7 @@ def _adjustments(request: Request) -> Iterator[Finding]:
 
     frames = planning.frames_of(request.plan, inputs)
     number = planning.clips_of(request.plan, inputs)
-    if inputs.get("video_length") is None:
+    if inputs.get("video_length") is None or planning.awaits_sound(request.plan, inputs):
         changed.discard("video_length")  # there is nothing to compare with
     if "video_length" in changed and frames != inputs["video_length"] and request.continues:
         each = "which" if number == 1 else "each of which"
@@ -288,7 +288,7 @@ def _adjustments(request: Request) -> Iterator[Finding]:
             "before it."))
     elif "video_length" in changed and frames != inputs["video_length"]:
         clips = count(number, "whole clip")
-        of = ("sound" if request.plan.sound and sound.clips(inputs) else "pose video"
+        of = ("sound" if request.plan.sound else "pose video"
               if request.variant.poses and pose_video.is_capped(inputs) else "")
         why = f", as long as the {of}" if of else ""
         loop = "" if frames == wanted["video_length"] else "; a loop ends one frame earlier"
