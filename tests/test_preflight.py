@@ -264,6 +264,12 @@ def test_other_conditioning_than_in_training_is_said(profile, custom, wrong):
     assert not wrong or "to auto" in found["override"]
 
 
+def test_a_custom_setting_with_a_mistyped_name_is_named():
+    text = warned(custom={"svi_storybord": "[1]\nseed = 1"})["settings"]
+    assert '"svi_storybord" is unknown' in text and 'Is it meant to be "svi_storyboard"?' in text
+    assert "settings" not in warned(custom={"svi": {}, "seed_times": "1", "x": 1, "svi_run": "new"})
+
+
 def test_talk_and_dance_run_without_what_they_were_trained_with():
     assert "Multitalk" in warned(activated_loras=["svi-talk.safetensors"])["talk-dance"]
     assert "model SVI-Dance" in warned(activated_loras=["svi-dance.safetensors"])["talk-dance"]

@@ -349,3 +349,9 @@ def test_a_long_list_of_clips_stays_where_it_is(form):
     assert prompt.input_value() == "" and "lost" not in page.locator("#svi_cards").inner_text()
     prompt.press_sequentially("kept", delay=60)
     cards.nth(26).get_by_text("kept").wait_for()
+    page.set_viewport_size({"width": 390, "height": 844})  # a phone
+    cards.nth(25).click()
+    page.get_by_text("Clip 26 of 31").wait_for()
+    page.wait_for_function("""() => {const top = document.getElementById("svi_row_title")
+                           .getBoundingClientRect().top; return top >= 0 && top < 300}""")
+    page.screenshot(path=work / "phone.png")

@@ -7,11 +7,13 @@ says so, reports of users.
 
 import re
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 
-from ...text import count
+from ...text import count, cut
 from ...variants import CLIP_FRAMES, identify
 from .. import board as of_rows
 from .. import pose_video, sound
+from ..form import DEFAULTS
 from ..plan import clips_of, file_name
 from .request import AUTO_ATTENTION, Lora, Request
 
@@ -25,6 +27,7 @@ _480P = 480 * 832
 _CROPPED = 1.2  # a ratio of two shapes that is worth a warning
 _LCM_STEPS = 8  # that WanGP's lcm makes at most
 _EULER_STEPS = 8  # up to here, one that does nothing counts
+_ALIKE = 0.8  # of two names, 1 if they are the same
 _CACHES = {"tea": "TeaCache", "mag": "MagCache"}
 
 
@@ -54,6 +57,14 @@ def variant(request: Request) -> Advice:
         yield "talk-dance", (
             f"{trained.title} was trained with poses, but gets none here. Choose the model "
             f"{trained.title}, and add a pose video.")
+
+
+def misspelt(request: Request) -> Advice:
+    for name in request.inputs.get("custom_settings") or {}:
+        if name not in DEFAULTS and (meant := get_close_matches(name, DEFAULTS, 1, _ALIKE)):
+            yield "settings", (
+                f"the custom setting \"{cut(name, 40)}\" is unknown, and has no effect. Is it "
+                f"meant to be \"{meant[0]}\"?")
 
 
 def talking(request: Request) -> Advice:
@@ -298,8 +309,8 @@ def seeds(request: Request) -> Advice:
 
 
 RULES: tuple[Callable[[Request], Advice], ...] = (
-    variant, talking, dancing, weights, strengths, accelerators, guidance, sampling, size,
-    image_shape, prompts, attention, storyboard, seeds,
+    variant, misspelt, talking, dancing, weights, strengths, accelerators, guidance, sampling,
+    size, image_shape, prompts, attention, storyboard, seeds,
 )
 #: those that hold for the demo model, too
-OF_ANY_SIZE = (variant, strengths, sampling, image_shape, prompts, storyboard, seeds)
+OF_ANY_SIZE = (variant, misspelt, strengths, sampling, image_shape, prompts, storyboard, seeds)

@@ -84,6 +84,11 @@ _TO_CHOSEN = """() => {document.getElementById("svi_row").inert = false; setTime
     list.scrollTop += Math.min(0, inner.top - outer.top) + Math.max(0, inner.bottom - outer.bottom)
     if (document.activeElement === document.body) card.focus({preventScroll: true})
 }, 200)}"""
+# on a phone, the editor is below the list
+_TO_EDITOR = """() => {setTimeout(() => {
+    const title = document.getElementById("svi_row_title"), {top} = title.getBoundingClientRect()
+    if (top < 0 || top > innerHeight - 100) title.scrollIntoView({behavior: "smooth"})
+}, 200)}"""
 
 
 @dataclass(frozen=True)
@@ -375,6 +380,7 @@ class Desk:
         done.append(on(self.drop.click, self._dropped, row, both, **quiet))
         done.append(on(self.cards.click, self._after_typing(self._choose), [*row, self.cards], both,
                        trigger_mode="always_last", **quiet))
+        done[-1].then(None, None, None, js=_TO_EDITOR)
         # these do not care what was typed into the editor
         done += [on(self.remove.click, self._remove, [self.state], both, **quiet),
                  on(self.apply.click, self._apply, [self.state, self.text], both, **quiet),
