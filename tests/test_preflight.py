@@ -20,7 +20,7 @@ import videos
 
 from wan2gp_svi import location
 from wan2gp_svi.variants import VARIANTS
-from wan2gp_svi.wangp import form_line, source_video
+from wan2gp_svi.wangp import form_line, last_board, source_video
 from wan2gp_svi.wangp.check import command, rules, settings_file, telling
 from wan2gp_svi.wangp.check.findings import Checked, Finding, check
 from wan2gp_svi.wangp.form import DECIDING, custom_settings
@@ -751,7 +751,7 @@ def form(monkeypatch):
              images=MappingProxyType({"image_start": True}), seed=-1, prompt="one",
              resolution="832x480", guidance=1.0, run="auto", begins="S", typed="", rate="",
              listed=(), variables=MappingProxyType({}), mode="PW", board="auto", edits=None,
-             page=None):
+             page=None, filled=False):
         chosen.update(svi_run=run, svi_storyboard=board)
         made[:] = listed
         others = [{"guidance_scale": guidance, "force_fps": rate}.get(name) for name in DECIDING
@@ -763,7 +763,8 @@ def form(monkeypatch):
         state |= {"model_type": "" if edits else model, "edit_model_type": model if edits else ""}
         shown = here(state, was_on, False, images, frames, loras, "1", begins, 0, seed, sound,
                      "A" if model == "multitalk" else "", poses, "V" if model == DANCING else "",
-                     resolution, 4, mode, prompt, *others, *values)
+                     resolution, 4, mode, prompt, *others, *values,
+                     **({"filled": True} if filled else {}))
         return dict(zip(("row", "line", "was_on", "switch", "settings", "frames", "overlap"), shown,
                         strict=True))
 
@@ -838,35 +839,42 @@ def test_a_new_video_is_announced_when_the_form_is_filled_and_not_before(form):
 def test_a_form_that_loses_its_storyboard_says_once_how_to_get_it_back(form, monkeypatch):
     event, = form.line.filled
     tell, page = event.then.call_args.args[0], {}
+    seen, rows, others = last_board.of_page(page), "[2]\nseed = 1", "[3]\nseed = 1"
 
     def said(board, model="i2v", frames=405):
-        form(["svi-shot.safetensors"], frames, board=board, model=model, page=page)
+        """What is said when WanGP has filled the form."""
+        form(["svi-shot.safetensors"], frames, board=board, model=model, page=page, filled=True)
         form.gradio.Info.reset_mock()
-        tell(page, board)
+        tell(page)
         return [call.args[0] for call in form.gradio.Info.call_args_list]
+
+    def types(board):
+        form(["svi-shot.safetensors"], 405, board=board, page=page)
 
     lost = ("The storyboard is empty now. To fill it again, open \"Storyboard\" in the tab SVI and "
             "press \"Bring back the last storyboard\".")
-    assert said("auto") == [] == said("[2]\nseed = 1", frames=243)
-    assert not form_line.last_board(page, "[2]\nseed = 1").text
+    assert said("auto") == [] == said(rows, frames=243) and not seen.lost.text
     assert said("another thing", model="t2v") == [] == said("", model="t2v"), "no setting of SVI's"
-    assert said("auto") == [lost] and said("") == []
-    kept = form_line.LastBoard("[2]\nseed = 1", 243)
-    assert form_line.last_board(page, " AUTO ") == form_line.last_board(page, "") == kept
-    assert said("[3]\nseed = 1") == []
+    types("auto")  # the same event of WanGP, by a component that changes
+    assert not seen.lost.text and said(" AUTO ") == [lost] and said("") == []
+    assert seen.lost == last_board.Board(rows, 243)
+    types("[1]\nprompt = x")
+    types("auto")
+    assert seen.lost.text == rows, "a letter that is typed meanwhile takes nothing away"
+    types(others)
     form.line.tell_once_filled(page, "Add a start image.")
-    assert said("auto") == [f"Add a start image. {lost}"] and said("auto") == []
-    assert said("[3]\nseed = 1") == []
+    assert said("auto") == [f"Add a start image. {lost}"] and seen.lost.text == others
+    types(rows)
     now = time.monotonic()
-    form(["svi-shot.safetensors"], 405, board="auto", page=page)  # by the user
-    monkeypatch.setattr(form_line.time, "monotonic", lambda: now + 600)
-    assert said("auto") == []
+    types("auto")
+    monkeypatch.setattr(last_board.time, "monotonic", lambda: now + 600)
+    assert said("auto") == [] and seen.lost.text == others, "the user has emptied it"
 
 
 def test_the_storyboard_of_a_job_in_the_queue_is_not_the_forms(form):
     page, edits = {}, form.edit()
     form(["svi-shot.safetensors"], 405, board="[2]\nseed = 1", edits=edits, page=page)
-    assert form_line.last_board(page, "auto") == form_line.LastBoard()
+    assert last_board.of_page(page) == last_board.Boards()
 
 
 def test_the_line_in_the_form_knows_the_image_that_was_added_and_no_other_file(form, tmp_path):

@@ -45,8 +45,8 @@ from wan2gp_svi.wangp.check.findings import Checked
 from wan2gp_svi.wangp.clip import Clip
 from wan2gp_svi.wangp.continuing import picture
 from wan2gp_svi.wangp.form import SettingsError
-from wan2gp_svi.wangp.form_line import LastBoard
 from wan2gp_svi.wangp.handler import prepare
+from wan2gp_svi.wangp.last_board import of_page
 from wan2gp_svi.wangp.plan import Plan, make_plan
 from wan2gp_svi.wangp.tab import desk, helpers, view
 
@@ -1093,25 +1093,38 @@ def test_rows_beyond_the_end_are_kept_until_one_click_removes_them_all(sitting):
 @pytest.mark.parametrize(("text", "clips", "fault"), [
     ("[7]\nseed = 1", 9, ""), ("[2]\nend image = loop", 2, ""), ("[2]\nseeds = 1", 5, "seeds")])
 def test_the_last_storyboard_comes_back_with_its_clips(sitting, text, clips, fault):
-    at = sitting()
-    at.state = replace(at.state, last=LastBoard(text, 81 * clips))
+    at, page = sitting(), {}
+    of_page(page).see(text, 81 * clips, filled=False)
+    of_page(page).see("auto", 405, filled=True)
+    at.state = replace(at.state, lost=of_page(page).lost.text)
+    at.typed[0] = "a kite"
     shown = at.do(at.desk.cards.click, 1)
-    assert shown[at.desk.back] == {"visible": True}, "nothing was written instead"
+    assert shown[at.desk.back] == {"visible": True}, "also while another one is written"
+    of_page(page).see(at.state.text, 405, filled=False)
     bring_back = at.desk.back.click.call_args.args[0]
-    shown = bring_back(at.state)
+    shown = bring_back(at.state, page)
     assert shown[at.line.storyboard] == text == shown[at.desk.state].text
     assert shown[at.desk.state].clips == clips
     assert shown.get(at.line.components["video_length"], 405) == 81 * clips
-    assert shown[at.desk.back] == {"visible": False} and fault in shown[at.desk.fault]
-    at.typed[0] = "a kite"
-    assert at.do(at.desk.generate.click)[at.desk.back] == {"visible": False}, "there is another"
+    assert fault in shown[at.desk.fault]
+    assert shown[at.desk.back] == {"visible": True}
+    other = bring_back(shown[at.desk.state], page)
+    assert other[at.line.storyboard] == "[1]\nprompt = a kite", "what it replaced comes back, too"
+    assert other[at.desk.state].clips == 5
 
 
-def test_the_last_storyboard_comes_back_while_svi_is_off(sitting):
-    at, last = sitting(), LastBoard("[2]\nseed = 1", 162)
-    off = desk.Staged("", 0, notes=("SVI is off",), last=last)
-    shown = at.desk.back.click.call_args.args[0](off)
-    assert shown[at.line.storyboard] == last.text and shown[at.desk.body] == {"visible": True}
+def test_the_last_storyboard_comes_back_while_svi_is_off_and_once(sitting):
+    at, page, text = sitting(), {}, "[2]\nseed = 1"
+    of_page(page).see(text, 162, filled=False)
+    of_page(page).see("", 405, filled=True)
+    off = desk.Staged("", 0, notes=("SVI is off",), lost=text)
+    bring_back = at.desk.back.click.call_args.args[0]
+    shown = bring_back(off, page)
+    assert shown[at.line.storyboard] == text and shown[at.desk.body] == {"visible": True}
+    assert shown[at.desk.back] == {"visible": False}
+    assert bring_back(off, page) == {}, "a second click"
+    bring_back(None, page)
+    assert at.gradio.said[-1].startswith("This page is out of date")
 
 
 def test_the_prompt_that_a_clip_has_anyway_follows_the_form(sitting, monkeypatch):

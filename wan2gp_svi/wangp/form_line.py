@@ -5,11 +5,10 @@ names used here: the variables of `generate_media_tab` in COMPONENTS, and functi
 """
 
 import contextlib
-import math
 import re
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -19,7 +18,7 @@ from .. import chain
 from ..storyboard import Storyboard
 from ..text import count, duration, roughly, sentence
 from ..variants import CLIP_FRAMES
-from . import stop_button
+from . import last_board, stop_button
 from .check.findings import NO_LORA, Checked, check
 from .check.request import Request
 from .check.telling import (
@@ -62,10 +61,7 @@ _NEW_VIDEO = "For a new video, set \"SVI run\" to auto."
 BRING_BACK = "Bring back the last storyboard"  #: a button of the tab
 _EMPTY = ("The storyboard is empty now. To fill it again, open \"Storyboard\" in the tab SVI and "
           f"press \"{BRING_BACK}\".")
-# in WanGP's state of a page
-_MESSAGE = "svi_message"  # what to show once the form is filled
-_BOARD, _EMPTIED = "svi_storyboard", "svi_storyboard_emptied"  # the last one; when it went
-_JUST_NOW = 60  # seconds
+_MESSAGE = "svi_message"  # in WanGP's state of a page: what to show once the form is filled
 _SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
 # WanGP has custom settings further up, where they would open out of sight. All that comes after the
@@ -128,14 +124,6 @@ def _outline(plan: Plan, inputs: Mapping[str, Any], refused: bool) -> Iterator[s
         if not refused:
             does = f"redoes run {name} from clip {clip}" if clip else f"continues run {name}"
             yield f"This {does}. {_NEW_VIDEO}"
-
-
-@dataclass(frozen=True)
-class LastBoard:
-    """The text of a storyboard, and the frames of the video that it was for."""
-
-    text: str = ""
-    frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -204,9 +192,9 @@ class FormLine:
         if slot in self._slots:
             self.storyboard = custom[self._slots.index(slot)]
 
-        def update(state: Any, was_on: str, opened: bool, added: dict[str, Any], *values: Any
-                   ) -> tuple[Any, ...]:
-            look = self._look(state, was_on, added, values)
+        def update(state: Any, was_on: str, opened: bool, added: dict[str, Any], *values: Any,
+                   filled: bool = False) -> tuple[Any, ...]:
+            look = self._look(state, was_on, added, values, filled)
             return (gr.update(visible=bool(look.texts) or look.folds),
                     _html(look.texts, look.folds), look.was_on, gr.update(visible=look.folds),
                     gr.update(visible=not look.shut or opened and look.folds),
@@ -228,11 +216,10 @@ class FormLine:
         # the form of a queued job is empty at first: nothing is known until it is filled
         begins = [] if self._tab else [components["main"].load]
         gr.on([*begins, *(box.change for box in boxes.values())], **given).then(**work)
-        self.filled = [event.then(**given).then(**work)
+        self.filled = [event.then(**given).then(**work | {"fn": partial(update, filled=True)})
                        for event in filling([above, *boxes.values()])]
-        board = [] if self.storyboard is None or self._tab else [self.storyboard]
         for event in self.filled:  # in the queue, or gradio would show no message
-            event.then(self._tell, [components["state"], *board], None, show_progress="hidden")
+            event.then(self._tell, [components["state"]], None, show_progress="hidden")
 
     def tell_once_filled(self, state: dict[str, Any], text: str) -> None:
         """Shows a message when WanGP has filled its form: what is added there before is lost."""
@@ -240,18 +227,12 @@ class FormLine:
         if not self.filled:
             self._tell(state)
 
-    def _tell(self, state: dict[str, Any], board: str | None = None) -> None:
+    def _tell(self, state: dict[str, Any]) -> None:
         """Shows the message; and, once, that the form has lost its storyboard."""
         import gradio as gr
 
-        text = state.pop(_MESSAGE, "")
-        now, lost = time.monotonic(), LastBoard()
-        if board is not None and _has_settings(self._model(state)[1]):
-            lost = last_board(state, board)
-        if lost.text and now - state.get(_EMPTIED, now) < _JUST_NOW:  # not by the user, long before
-            state[_EMPTIED] = -math.inf
-            text = f"{text} {_EMPTY}".strip()
-        if text:
+        lost = _EMPTY if last_board.of_page(state).tell() else ""
+        if text := f"{state.pop(_MESSAGE, '')} {lost}".strip():
             gr.Info(escape(text, quote=False), duration=20)
 
     def checked(self, state: Any, added: Mapping[str, Any], *values: Any
@@ -298,14 +279,15 @@ class FormLine:
         return prompt
 
     def _look(self, state: dict[str, Any], was_on: str, added: Mapping[str, Any],
-              values: Sequence[Any]) -> _Look:
+              values: Sequence[Any], filled: bool) -> _Look:
         with without("the line in the form"):
             architecture, model_def = self._model(state)
             ours = _has_settings(model_def)
             inputs = self._inputs(state, model_def, added, values)
             chosen = inputs["custom_settings"]
             if ours and not self._tab:
-                _remember(state, chosen.get(STORYBOARD), int(inputs.get("video_length") or 0))
+                last_board.of_page(state).see(chosen.get(STORYBOARD),
+                                              int(inputs.get("video_length") or 0), filled)
             checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
                             running_loras(architecture), running_addresses(), running_limits())
             texts = words(checked, inputs, was_on == architecture) + _by_runs(checked, inputs)
@@ -401,24 +383,6 @@ def _by_runs(checked: Checked, inputs: Mapping[str, Any]) -> list[str]:
 def _own_pace(board: Storyboard) -> bool:
     """Whether clips take another time than by the settings of the video."""
     return any((row.steps, row.guidance) != (None, None) for row in board.rows.values())
-
-
-def last_board(state: Mapping[str, Any], text: str) -> LastBoard:
-    """The last storyboard that the page's form had; none while it has one, `text`."""
-    return state.get(_BOARD, LastBoard()) if _is_empty(text) else LastBoard()
-
-
-def _remember(state: dict[str, Any], text: Any, frames: int) -> None:
-    """Keeps what `last_board` gives, and when it went."""
-    if _is_empty(text):
-        state.setdefault(_EMPTIED, time.monotonic())
-    else:
-        state[_BOARD] = LastBoard(str(text), frames)
-        state.pop(_EMPTIED, None)
-
-
-def _is_empty(board: Any) -> bool:
-    return str(board or "").strip().lower() in ("", AUTO)
 
 
 def _first(content: Any, uploads: str) -> Any:

@@ -46,7 +46,8 @@ from .. import pose_video, resuming, sound, visitors
 from ..check.request import Request
 from ..check.telling import for_page
 from ..form import AUTO, STORYBOARD, SettingsError
-from ..form_line import BRING_BACK, FormLine, LastBoard, last_board
+from ..form_line import BRING_BACK, FormLine
+from ..last_board import of_page, text_of
 from ..plan import Plan, clips_of
 from ..source_video import continues
 from . import actions, view
@@ -104,7 +105,7 @@ class Staged:
     `chosen`   the clip that is edited
     `action`   what a click does with the run, "" if nothing
     `idle`     why it does nothing
-    `last`     the form's storyboard before it was emptied
+    `lost`     the text of the storyboard that a click brings back into the form
     `stamp`    of what the editor shows. What was typed before it was filled again, and comes late,
                belongs to another clip
     """
@@ -118,7 +119,7 @@ class Staged:
     chosen: int = 0
     action: str = ""
     idle: str = NOTHING
-    last: LastBoard = LastBoard()
+    lost: str = ""
     stamp: str = field(default_factory=partial(secrets.token_hex, 4), compare=False)
 
     @property
@@ -143,8 +144,7 @@ def of_form(line: FormLine, values: tuple[Any, ...], chosen: int) -> Staged | No
     if found is None:
         return None
     checked, inputs = found
-    text = str(inputs["custom_settings"].get(STORYBOARD) or "")
-    text = "" if text.strip().lower() == AUTO else text
+    text, lost = text_of(inputs["custom_settings"].get(STORYBOARD)), of_page(values[0]).lost.text
     asked, plan = paragraphs(str(inputs.get("prompt") or "")), checked.plan
     if plan is None:
         try:
@@ -158,7 +158,7 @@ def of_form(line: FormLine, values: tuple[Any, ...], chosen: int) -> Staged | No
     starts = not continues(inputs)
     return Staged(text, clips, "", starts, tuple(chain.stream(asked or [""], clips, repeat)),
                   (*line.said(checked, inputs), *_in_the_form(plan, inputs)),
-                  last=last_board(values[0], text)).at(chosen)
+                  lost=lost).at(chosen)
 
 
 def _in_the_form(plan: Plan | None, inputs: Mapping[str, Any]) -> Iterator[str]:
@@ -384,7 +384,7 @@ class Desk:
         # these do not care what was typed into the editor
         done += [on(self.remove.click, self._remove, [self.state], both, **quiet),
                  on(self.apply.click, self._apply, [self.state, self.text], both, **quiet),
-                 on(self.back.click, self._bring_back, [self.state], both, **quiet)]
+                 on(self.back.click, self._bring_back, [self.state, form[0]], both, **quiet)]
         settled = on(typed.then, self.settled, [self.state, self.stamp, *self.form_outputs[:1]],
                      self.form_outputs[:1], **quiet)
         # the form has changed
@@ -515,7 +515,7 @@ class Desk:
         now = replace(now, stamp=state.stamp)
         values = {self.state: now, self.note: note(now),
                   self.cards: gr.Dataset(samples=cards(now, None, self._seen, self._images)),
-                  self.back: gr.update(visible=bool(now.last.text))}
+                  self.back: _back(now)}
         if now.clips != state.clips:
             values |= {self.count: str(now.clips), self.title: _title(now), self.drop: _drop(now),
                        self.row_prompt: gr.update(placeholder=_default_prompt(now))}
@@ -537,8 +537,7 @@ class Desk:
         values: dict[Any, Any] = {self.state: staged, self.note: note(staged),
                                   self.body: gr.update(visible=here),
                                   self.more: gr.update(visible=here), self.fault: "",
-                                  self.back: gr.update(visible=staged is not None and
-                                                       bool(staged.last.text))}
+                                  self.back: _back(staged)}
         if staged is None or not here:
             return values
         values[self.stamp] = staged.stamp
@@ -607,8 +606,6 @@ class Desk:
     def _put(self, state: Staged, new: Staged, typing: bool = False) -> dict[Any, Any]:
         """The desk and the form with a `new` text and number of clips."""
         text, clips = new.text, new.clips
-        if text:
-            new = replace(new, last=LastBoard())
         if len(state.prompts) < clips:
             new = replace(new, prompts=(*state.prompts, *state.prompts[-1:] * (
                 clips - len(state.prompts))))
@@ -737,16 +734,21 @@ class Desk:
 
     def _apply(self, state: Staged | None, text: str) -> dict[Any, Any]:
         state = _known(state)
-        board = entered("" if (text or "").strip().lower() == AUTO else text or "")
+        board = entered(text_of(text))
         return self._changed(replace(state, text=""), lambda _: board,
                              max(state.clips, board.clips))
 
-    def _bring_back(self, state: Staged | None) -> dict[Any, Any]:
+    def _bring_back(self, state: Staged | None, page: dict[str, Any]) -> Any:
         """The form's last storyboard, as it was: also a text to correct, or while SVI is off."""
         if state is None:
             raise StoreError(STALE)
-        clips = actions.clips_asked({"video_length": state.last.frames})
-        return self._put(state, replace(state, text=state.last.text, clips=clips))
+        boards = of_page(page)
+        if not boards.lost.text:  # it is back already
+            return gr.skip()
+        board = boards.bring_back()
+        clips = actions.clips_asked({"video_length": board.frames})
+        return self._put(state, replace(state, text=board.text, clips=clips,
+                                        lost=boards.lost.text))
 
 
 def seen(path: str, outputs: Path, wgp: Mapping[str, Any]) -> Path | None:
@@ -814,6 +816,11 @@ def _drop(staged: Staged) -> Any:
         beyond = sum(clip >= staged.clips for clip in staged.board.rows)
     return gr.update(visible=beyond > 0,
                      value=f"Remove {count(beyond, 'row')} beyond clip {staged.clips}")
+
+
+def _back(staged: Staged | None) -> Any:
+    """The button that brings back what the form has lost."""
+    return gr.update(visible=staged is not None and bool(staged.lost))
 
 
 def _fault(error: Exception) -> str:
