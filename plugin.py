@@ -47,7 +47,8 @@ def outcome() -> tuple[str, bool]:
     """Runs the installer -> what the user has to know ("" if SVI is there and runs), and whether
     to restart WanGP."""
     svi = sys.modules.get("wan2gp_svi.wangp")  # loaded by the hooks, if WanGP has them
-    runs = svi is not None and not getattr(svi, "off", str)()
+    off = "" if svi is None else getattr(svi, "off", str)()
+    runs = svi is not None and not off
     worked, said = runpy.run_path(str(FOLDER / "wan2gp_svi/install/child.py"))["install"](
         FOLDER, WANGP)
     for line in said if not (worked and runs) else ():
@@ -60,6 +61,9 @@ def outcome() -> tuple[str, bool]:
         return f"### {went}\n\n{report}", False
     if runs and sys.modules["wan2gp_svi"].__version__ == INFO["version"]:
         return "", False
+    if off and said[-1].startswith("Nothing to do"):  # another start would change nothing
+        why = off[:1].upper() + off[1:].replace(str(WANGP), WANGP.name)
+        return f"### SVI is off\n\n{why}.\n\nWanGP itself is not affected.", True
     return ("### SVI is installed. Restart WanGP once more\n\nIt added lines to three of WanGP's "
             "files, and its package and profiles beside them. They go when you disable or "
             f"uninstall this plugin.\n\n{report}"), True

@@ -38,6 +38,8 @@ class WAN2GPPlugin:
     "host.py": """
 import importlib, sys
 sys.path.insert(0, "plugins")
+for name in sys.argv[2:]:
+    importlib.import_module(name)
 module = importlib.import_module(sys.argv[1] + ".plugin")
 one = module.SVIPlugin()
 one.setup_ui()
@@ -94,13 +96,14 @@ def there(wangp: Path) -> Path:
     return wangp
 
 
-def build_page(wangp: Path, name: str = NAME) -> str:
-    """What the plugin says when WanGP builds its page."""
+def build_page(wangp: Path, *loaded: str) -> str:
+    """What the plugin says when WanGP builds its page; `loaded`: modules that WanGP has by then."""
     for stub, text in STUBS.items():
         (wangp / stub).parent.mkdir(parents=True, exist_ok=True)
         (wangp / stub).write_text(text, encoding="utf-8")
-    done = subprocess.run([sys.executable, "-B", "host.py", name], cwd=wangp, capture_output=True,
-                          encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": "utf-8"})
+    done = subprocess.run([sys.executable, "-B", "host.py", NAME, *loaded], cwd=wangp,
+                          capture_output=True, encoding="utf-8",
+                          env={**os.environ, "PYTHONIOENCODING": "utf-8"})
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -114,6 +117,15 @@ def test_the_plugin_installs_svi_and_asks_for_a_restart(wangp):
     assert f"WanGP: {wangp.name} (version 12.60)" in said.partition("###")[2]  # not whose it is
     assert f"SVI for WanGP {wan2gp_svi.__version__} is installed." in said
     assert load(wangp).plugin == NAME and (wangp / "wan2gp_svi/wangp/hooks.py").is_file()
+
+
+def test_a_broken_part_is_named_and_asks_for_no_restart_for_ever(there):
+    broken = there / plugin.FOLDER / NAME / "wan2gp_svi/wangp/hooks.py"
+    broken.write_text("def broken(:\n", encoding="utf-8")
+    update, _, said = build_page(there, "wan2gp_svi.wangp").partition("###")
+    assert "Updated SVI" in update and said.startswith(" SVI is off")
+    assert "A part of it is missing or broken" in said
+    assert "(hooks.py, line 1)). Undo your edit of it, update SVI, or" in said
 
 
 def test_where_svi_does_not_fit_the_plugin_says_why_and_changes_nothing(wangp):

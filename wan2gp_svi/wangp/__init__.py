@@ -44,8 +44,8 @@ def off() -> str:
         if not why:
             from . import hooks  # noqa: F401
     except Exception as error:  # whatever became of this package, WanGP starts and says so
-        why = (f"a part of it is missing or broken ({error}). Undo your edit of it, or run "
-               "install.py again")
+        why = (f"a part of it is missing or broken ({error}). Undo your edit of it, update SVI, "
+               "or run install.py again")
     if why:
         line = f"[SVI] SVI is off, WanGP itself is not affected: {why}."
         print(line.encode("ascii", "backslashreplace").decode(), flush=True)  # on every console

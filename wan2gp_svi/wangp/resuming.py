@@ -268,8 +268,9 @@ def check_redo(run: Run, clip: int, last: int) -> None:
     if not 2 <= clip <= last:
         can = ("it cannot be redone" if last < 2 else "it can be redone only from clip 2"
                if last == 2 else f"it can be redone from clip 2 to {last}")
+        new = ". To change clip 1, make a new video" if clip == 1 else ""
         raise StoreError(f"run {run.name} has {count(len(run.done()), 'finished clip')} of "
-                         f"{run.about.clips}, so {can}")
+                         f"{run.about.clips}, so {can}{new}")
 
 
 def command(settings: Mapping[str, Any], path: Path) -> str:
