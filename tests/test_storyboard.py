@@ -1113,6 +1113,17 @@ def test_the_last_storyboard_comes_back_with_its_clips(sitting, text, clips, fau
     assert other[at.desk.state].clips == 5
 
 
+def test_a_storyboard_that_the_form_has_again_is_not_offered():
+    """As that of a model to which the user returns."""
+    page, inputs = {}, {"custom_settings": {"svi_storyboard": "auto"}, "video_length": 405}
+    of_page(page).see("[2]\nseed = 1", 405, filled=False)
+    of_page(page).see("auto", 405, filled=True)
+    line = SimpleNamespace(checked=lambda _: (Checked(None), inputs), said=lambda *_: [])
+    assert desk.of_form(line, (page,), 0).lost == "[2]\nseed = 1"
+    inputs["custom_settings"] = {"svi_storyboard": "[2]\nseed = 1\n"}
+    assert desk.of_form(line, (page,), 0).lost == ""
+
+
 def test_the_last_storyboard_comes_back_while_svi_is_off_and_once(sitting):
     at, page, text = sitting(), {}, "[2]\nseed = 1"
     of_page(page).see(text, 162, filled=False)

@@ -158,7 +158,7 @@ def of_form(line: FormLine, values: tuple[Any, ...], chosen: int) -> Staged | No
     starts = not continues(inputs)
     return Staged(text, clips, "", starts, tuple(chain.stream(asked or [""], clips, repeat)),
                   (*line.said(checked, inputs), *_in_the_form(plan, inputs)),
-                  lost=lost).at(chosen)
+                  lost="" if lost == text else lost).at(chosen)
 
 
 def _in_the_form(plan: Plan | None, inputs: Mapping[str, Any]) -> Iterator[str]:
