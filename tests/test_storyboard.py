@@ -1114,14 +1114,23 @@ def test_the_last_storyboard_comes_back_with_its_clips(sitting, text, clips, fau
 
 
 def test_a_storyboard_that_the_form_has_again_is_not_offered():
-    """As that of a model to which the user returns."""
+    """As that of a model that is chosen again."""
     page, inputs = {}, {"custom_settings": {"svi_storyboard": "auto"}, "video_length": 405}
-    of_page(page).see("[2]\nseed = 1", 405, filled=False)
-    of_page(page).see("auto", 405, filled=True)
+    rows, boards = "[2]\nseed = 1", of_page(page)
     line = SimpleNamespace(checked=lambda _: (Checked(None), inputs), said=lambda *_: [])
-    assert desk.of_form(line, (page,), 0).lost == "[2]\nseed = 1"
-    inputs["custom_settings"] = {"svi_storyboard": "[2]\nseed = 1\n"}
-    assert desk.of_form(line, (page,), 0).lost == ""
+
+    def offered() -> str:
+        return desk.of_form(line, (page,), 0).lost
+
+    boards.see(rows, 405, filled=False)
+    boards.see("auto", 405, filled=True)
+    assert offered() == rows
+    inputs["custom_settings"] = {"svi_storyboard": f"{rows}\n"}
+    boards.see(rows, 405, filled=False)  # by the change of a component
+    assert offered() == ""
+    boards.see(f"{rows}\n", 405, filled=True)
+    inputs["custom_settings"] = {"svi_storyboard": "[3]\nseed = 1"}
+    assert offered() == "", "nor after a change"
 
 
 def test_the_last_storyboard_comes_back_while_svi_is_off_and_once(sitting):

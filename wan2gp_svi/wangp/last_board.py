@@ -43,6 +43,8 @@ class Boards:
         """Looks at the form; `filled`: WanGP has just filled it."""
         board = Board(text_of(text), frames)
         if board.text:
+            if filled and board.text == self.lost.text:  # such as that of a model chosen again
+                self.lost = Board()
             self.now, self.emptied = board, None
             return
         now = time.monotonic()
