@@ -853,22 +853,22 @@ def test_a_form_that_loses_its_storyboard_says_once_how_to_get_it_back(form, mon
 
     lost = ("The storyboard is empty now. To fill it again, open \"Storyboard\" in the tab SVI and "
             "press \"Bring back the last storyboard\".")
-    assert said("auto") == [] == said(rows, frames=243) and not seen.lost.text
+    assert said("auto") == [] == said(rows, frames=243) and not seen.lost
     assert said("another thing", model="t2v") == [] == said("", model="t2v"), "no setting of SVI's"
     types("auto")  # the same event of WanGP, by a component that changes
-    assert not seen.lost.text and said(" AUTO ") == [lost] and said("") == []
-    assert seen.lost == last_board.Board(rows, 243)
+    assert not seen.lost and said(" AUTO ") == [lost] and said("") == []
+    assert seen.lost == [last_board.Board(rows, 243, "i2v")]
     types("[1]\nprompt = x")
     types("auto")
-    assert seen.lost.text == rows, "a letter that is typed meanwhile takes nothing away"
+    assert seen.last.text == rows, "a letter that is typed meanwhile takes nothing away"
     types(others)
     form.line.tell_once_filled(page, "Add a start image.")
-    assert said("auto") == [f"Add a start image. {lost}"] and seen.lost.text == others
+    assert said("auto") == [f"Add a start image. {lost}"] and seen.last.text == others
     types(rows)
     now = time.monotonic()
     types("auto")
     monkeypatch.setattr(last_board.time, "monotonic", lambda: now + 600)
-    assert said("auto") == [] and seen.lost.text == others, "the user has emptied it"
+    assert said("auto") == [] and seen.last.text == others, "the user has emptied it"
 
 
 def test_the_storyboard_of_a_job_in_the_queue_is_not_the_forms(form):

@@ -46,7 +46,7 @@ from wan2gp_svi.wangp.clip import Clip
 from wan2gp_svi.wangp.continuing import picture
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.handler import prepare
-from wan2gp_svi.wangp.last_board import of_page
+from wan2gp_svi.wangp.last_board import Boards, of_page
 from wan2gp_svi.wangp.plan import Plan, make_plan
 from wan2gp_svi.wangp.tab import desk, helpers, view
 
@@ -1094,13 +1094,13 @@ def test_rows_beyond_the_end_are_kept_until_one_click_removes_them_all(sitting):
     ("[7]\nseed = 1", 9, ""), ("[2]\nend image = loop", 2, ""), ("[2]\nseeds = 1", 5, "seeds")])
 def test_the_last_storyboard_comes_back_with_its_clips(sitting, text, clips, fault):
     at, page = sitting(), {}
-    of_page(page).see(text, 81 * clips, filled=False)
-    of_page(page).see("auto", 405, filled=True)
-    at.state = replace(at.state, lost=of_page(page).lost.text)
+    of_page(page).see(text, 81 * clips, "i2v", filled=False)
+    of_page(page).see("auto", 405, "i2v", filled=True)
+    at.state = replace(at.state, lost=of_page(page).last.text)
     at.typed[0] = "a kite"
     shown = at.do(at.desk.cards.click, 1)
     assert shown[at.desk.back] == {"visible": True}, "also while another one is written"
-    of_page(page).see(at.state.text, 405, filled=False)
+    of_page(page).see(at.state.text, 405, "i2v", filled=False)
     bring_back = at.desk.back.click.call_args.args[0]
     shown = bring_back(at.state, page)
     assert shown[at.line.storyboard] == text == shown[at.desk.state].text
@@ -1122,21 +1122,44 @@ def test_a_storyboard_that_the_form_has_again_is_not_offered():
     def offered() -> str:
         return desk.of_form(line, (page,), 0).lost
 
-    boards.see(rows, 405, filled=False)
-    boards.see("auto", 405, filled=True)
+    boards.see(rows, 405, "i2v", filled=False)
+    boards.see("auto", 405, "i2v", filled=True)
     assert offered() == rows
     inputs["custom_settings"] = {"svi_storyboard": f"{rows}\n"}
-    boards.see(rows, 405, filled=False)  # by the change of a component
+    boards.see(rows, 405, "i2v", filled=False)  # by the change of a component
     assert offered() == ""
-    boards.see(f"{rows}\n", 405, filled=True)
+    boards.see(f"{rows}\n", 405, "i2v", filled=True)
     inputs["custom_settings"] = {"svi_storyboard": "[3]\nseed = 1"}
     assert offered() == "", "nor after a change"
 
 
+def test_all_that_was_lost_comes_back_click_by_click():
+    boards = Boards()
+
+    def lose(text: str, model: str = "i2v", at: str = "i2v") -> None:
+        boards.see(text, 405, model, filled=False)
+        boards.see("auto", 405, at, filled=True)
+
+    lose("[1]\nprompt = all")
+    lose("[1]\nprompt = x")  # and New storyboard once more, with another profile
+    boards.see("[1]\nprompt = y", 405, "i2v", filled=False)
+    came = [boards.bring_back().text[-3:] for _ in range(4)]
+    assert came == ["= x", "all", "= y", "= x"]
+    assert boards.tell() and not boards.tell()
+    boards = Boards()
+    lose("[1]\nprompt = a")
+    assert boards.tell()
+    lose("[1]\nprompt = b", model="t2v")  # which the form of that model still has
+    assert not boards.tell() and boards.last.text.endswith("a")
+    for number in range(60):
+        lose(f"[1]\nseed = {number}")
+    assert len(boards.lost) <= 21 and boards.last.text.endswith("59")
+
+
 def test_the_last_storyboard_comes_back_while_svi_is_off_and_once(sitting):
     at, page, text = sitting(), {}, "[2]\nseed = 1"
-    of_page(page).see(text, 162, filled=False)
-    of_page(page).see("", 405, filled=True)
+    of_page(page).see(text, 162, "i2v", filled=False)
+    of_page(page).see("", 405, "i2v", filled=True)
     off = desk.Staged("", 0, notes=("SVI is off",), lost=text)
     bring_back = at.desk.back.click.call_args.args[0]
     shown = bring_back(off, page)

@@ -279,6 +279,26 @@ def test_a_stop_that_is_under_way_says_so_and_cannot_be_taken_back(store: Store)
     release()
 
 
+def test_a_run_that_stops_after_every_clip_promises_nothing_else(store: Store):
+    settings = {**SETTINGS, "custom_settings": {"svi_storyboard": "[all]\npause = yes"}}
+    run, last = make(store, settings=settings), make(store, 3, settings=settings)
+    for one, done in ((run, 2), (last, 3)):
+        for number in range(done):
+            one.record(replace(one.done()[number], seconds=30.0))
+    release = run.lock()
+    for press in (ask_to_stop, keep_running, partial(stop_button.press, said=stop_button.STOP)):
+        assert press(run).startswith(
+            f"Run {run.name} stops after the current clip anyway, as its storyboard says.")
+        assert not stop_is_asked(run), "or the button would offer to cancel it"
+    told = in_words(run, State.RUNNING, run.done())
+    assert re.fullmatch(r"running: clip 3 of 4, then it stops, about (2\d|30) s left", told)
+    other = last.lock()
+    told = in_words(last, State.RUNNING, last.done())
+    assert "clip 4 of 4, about" in told and "in its last clip" in ask_to_stop(last)
+    release()
+    other()
+
+
 @pytest.mark.parametrize("done, said", [
     (2, "Run {} stops after the current clip. You can resume it at any time."),
     (3, "Run {} is in its last clip and will be finished with it."),  # nothing to cancel
@@ -510,13 +530,20 @@ def test_a_click_opens_the_run_that_the_page_shows(store: Store, panel: run_pane
 
 def test_the_list_says_that_wangp_is_at_work_until_it_ends(
         store: Store, panel: run_panel.RunPanel):
-    make(store)
+    run = make(store)
     gen, shown = panel.tab.wgp["get_gen_info"]({}), panel.tab
     gen["in_progress"] = True  # WanGP ends later than the run does
     values = shown.refreshed("", [], {})
     assert values[shown.empty]["visible"]
     assert shown.looked("", [], {}, values[shown.news]) != "skip"
     gen.clear()
+    page: dict = {}
+    actions.expect_run(page)  # by a click on Generate
+    assert shown.refreshed("", [], page)[shown.empty]["visible"]
+    release = store.open(run.name).lock()
+    assert not shown.refreshed("", [], page)[shown.empty]["visible"]
+    release()
+    assert not shown.refreshed("", [], page)[shown.empty]["visible"], "it has begun, and ended"
     ended = shown.looked("", [], {}, values[shown.news])
     assert not ended[shown.empty]["visible"]
     assert shown.looked("", [], {}, ended[shown.news]) == "skip"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from statistics import median_low
 
 from .. import files
+from ..storyboard import StoryboardError, parse
 from ..text import count, cut, roughly
 from .record import About, Clip, StoreError
 from .store import STOP, STOPPING, Run
 
+_ANYWAY = " anyway, as its storyboard says"
 _LONGEST_LABEL = 60  # characters: it is a cell of a table
 
 
@@ -80,7 +83,7 @@ def _progress(run: Run, done: Sequence[Clip]) -> str:
         return "its last clip for now is made, and is being saved"
     if number > clips:  # an extension that is just about to begin
         return f"clip {number}"
-    left, stops = seconds_left(run, done), stop_is_asked(run)
+    left, stops = seconds_left(run, done), number < clips and _stops(run)
     return (f"clip {number} of {clips}" + (", then it stops" if stops else "")
             + (f", about {roughly(left)} left" if left else ""))
 
@@ -93,7 +96,7 @@ def seconds_left(run: Run, done: Sequence[Clip]) -> float | None:
         return None
     begun = (run.folder / "run.json").stat().st_mtime  # written as each clip begins
     passed = min(time.time() - begun, each)  # a clip that takes longer than usual
-    clips = 1 if stop_is_asked(run) else run.about.clips - len(done)
+    clips = 1 if _stops(run) else run.about.clips - len(done)
     return max(0.0, each * clips - passed)
 
 
@@ -133,11 +136,26 @@ def ask_to_stop(run: Run, others: int = 0) -> str:
     if left == 1:
         more = f" Then its job goes on, with {count(others, 'other video')}." if others else ""
         return f"Run {run.name} is in its last clip and will be finished with it.{more}"
-    files.write(run.folder / STOP, b"")
     later = " You can resume it at any time." if left > 1 else ""
     also = (f" The {count(others, 'other video')} of its job {'is' if others == 1 else 'are'} not "
             "made either." if others else "")
+    if left > 1 and pauses(run):
+        return f"Run {run.name} stops after the current clip{_ANYWAY}.{later}{also}"
+    files.write(run.folder / STOP, b"")
     return f"Run {run.name} stops after the current clip.{later}{also}"
+
+
+def pauses(run: Run) -> bool:
+    """Whether the run stops after every clip, as its storyboard asks."""
+    custom = run.about.settings.get("custom_settings")
+    asked = custom.get("svi_storyboard") if isinstance(custom, Mapping) else None
+    with contextlib.suppress(StoryboardError):  # such as "auto"
+        return parse(str(asked or "")).pause
+    return False
+
+
+def _stops(run: Run) -> bool:
+    return stop_is_asked(run) or pauses(run)
 
 
 def stop_is_asked(run: Run) -> bool:
@@ -158,4 +176,6 @@ def keep_running(run: Run) -> str:
     files.remove(run.folder / STOP)
     if is_stopping(run):
         return _stops_now(run)
+    if run.about.clips - len(run.done()) > 1 and pauses(run):
+        return f"Run {run.name} stops after the current clip{_ANYWAY}."
     return f"Run {run.name} will not stop after the current clip."

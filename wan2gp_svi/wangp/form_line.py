@@ -286,8 +286,9 @@ class FormLine:
             inputs = self._inputs(state, model_def, added, values)
             chosen = inputs["custom_settings"]
             if ours and not self._tab:
-                last_board.of_page(state).see(chosen.get(STORYBOARD),
-                                              int(inputs.get("video_length") or 0), filled)
+                last_board.of_page(state).see(
+                    chosen.get(STORYBOARD), int(inputs.get("video_length") or 0),
+                    str(self._chosen(state)), filled)
             checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
                             running_loras(architecture), running_addresses(), running_limits())
             texts = words(checked, inputs, was_on == architecture) + _by_runs(checked, inputs)

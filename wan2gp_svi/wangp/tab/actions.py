@@ -127,6 +127,11 @@ def expect_run(state: dict[str, Any]) -> None:
     state[_EXPECTED] = time.monotonic() + _BEGINS_WITHIN
 
 
+def has_begun(state: dict[str, Any]) -> None:
+    """Notes that a run has begun: the one that was expected, as far as this page can see."""
+    state.pop(_EXPECTED, None)
+
+
 def is_expected(wgp: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
     """Whether a run may be about to begin: WanGP loads its model first."""
     return (bool(wgp["get_gen_info"](state).get("in_progress"))

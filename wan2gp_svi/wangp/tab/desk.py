@@ -144,7 +144,7 @@ def of_form(line: FormLine, values: tuple[Any, ...], chosen: int) -> Staged | No
     if found is None:
         return None
     checked, inputs = found
-    text, lost = text_of(inputs["custom_settings"].get(STORYBOARD)), of_page(values[0]).lost.text
+    text, lost = text_of(inputs["custom_settings"].get(STORYBOARD)), of_page(values[0]).last.text
     asked, plan = paragraphs(str(inputs.get("prompt") or "")), checked.plan
     if plan is None:
         try:
@@ -743,12 +743,12 @@ class Desk:
         if state is None:
             raise StoreError(STALE)
         boards = of_page(page)
-        if not boards.lost.text:  # it is back already
+        if not boards.lost:  # it is back already
             return gr.skip()
         board = boards.bring_back()
         clips = actions.clips_asked({"video_length": board.frames})
         return self._put(state, replace(state, text=board.text, clips=clips,
-                                        lost=boards.lost.text))
+                                        lost=boards.last.text))
 
 
 def seen(path: str, outputs: Path, wgp: Mapping[str, Any]) -> Path | None:

@@ -158,8 +158,11 @@ class Tab:
 
     def _news(self, state: dict[str, Any] | None) -> list[Any]:
         """Something else as soon as there is something new to show."""
+        runs = self.store.news()
+        if state is not None and any(running for *_, running in runs):
+            actions.has_begun(state)
         begins = state is not None and actions.is_expected(self.wgp, state)
-        return [*self.store.news(), *((name, False) for name in sorted(self.waiting(state))),
+        return [*runs, *((name, False) for name in sorted(self.waiting(state))),
                 *[_BEGINS] * begins]
 
     def waiting(self, state: dict[str, Any] | None) -> set[str]:
