@@ -264,7 +264,9 @@ def test_other_conditioning_than_in_training_is_said(profile, custom, wrong):
     assert not wrong or "to auto" in found["override"]
 
 
-def test_a_custom_setting_with_a_mistyped_name_is_named():
+def test_a_custom_setting_in_the_wrong_place_or_with_a_mistyped_name_is_named():
+    assert warned(svi_storyboard="[1]\nseed = 1")["settings"] == (
+        "\"svi_storyboard\" has no effect where it is. Move it into \"custom_settings\".")
     text = warned(custom={"svi_storybord": "[1]\nseed = 1"})["settings"]
     assert '"svi_storybord" is unknown' in text and 'Is it meant to be "svi_storyboard"?' in text
     assert "settings" not in warned(custom={"svi": {}, "seed_times": "1", "x": 1, "svi_run": "new"})

@@ -59,7 +59,10 @@ def variant(request: Request) -> Advice:
             f"{trained.title}, and add a pose video.")
 
 
-def misspelt(request: Request) -> Advice:
+def names(request: Request) -> Advice:
+    for name in [*filter(DEFAULTS.__contains__, request.inputs)]:
+        yield "settings", (
+            f"\"{name}\" has no effect where it is. Move it into \"custom_settings\".")
     for name in request.inputs.get("custom_settings") or {}:
         if name not in DEFAULTS and (meant := get_close_matches(name, DEFAULTS, 1, _ALIKE)):
             yield "settings", (
@@ -309,8 +312,8 @@ def seeds(request: Request) -> Advice:
 
 
 RULES: tuple[Callable[[Request], Advice], ...] = (
-    variant, misspelt, talking, dancing, weights, strengths, accelerators, guidance, sampling,
+    variant, names, talking, dancing, weights, strengths, accelerators, guidance, sampling,
     size, image_shape, prompts, attention, storyboard, seeds,
 )
 #: those that hold for the demo model, too
-OF_ANY_SIZE = (variant, misspelt, strengths, sampling, image_shape, prompts, storyboard, seeds)
+OF_ANY_SIZE = (variant, names, strengths, sampling, image_shape, prompts, storyboard, seeds)
