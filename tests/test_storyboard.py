@@ -1156,6 +1156,22 @@ def test_all_that_was_lost_comes_back_click_by_click():
     assert len(boards.lost) <= 21 and boards.last.text.endswith("59")
 
 
+def test_a_storyboard_that_loaded_settings_replace_comes_back(sitting, monkeypatch):
+    at, page = sitting("[2]\nprompt = mine\n", clips=3), {}
+    monkeypatch.setattr(desk, "of_form", lambda *_: None)
+
+    def filled(text: str, state: desk.Staged = at.state) -> str:
+        of_page(page).see(text, 405, "i2v", filled=False)  # by the change of a component
+        of_page(page).see(text, 405, "i2v", filled=True)
+        at.desk.form_filled(state, page)
+        return of_page(page).last.text
+
+    assert filled("[2]\nprompt = mine") == "", "nothing has changed"
+    assert filled("[1]\nseed = 5", replace(at.state, run="7f3a")) == "", "the desk had a run"
+    assert filled("[1]\nseed = 5") == "[2]\nprompt = mine"
+    assert of_page(page).last.frames == 243 and not of_page(page).tell()
+
+
 def test_the_last_storyboard_comes_back_while_svi_is_off_and_once(sitting):
     at, page, text = sitting(), {}, "[2]\nseed = 1"
     of_page(page).see(text, 162, "i2v", filled=False)

@@ -56,12 +56,20 @@ class Boards:
                 self._lose(self.now, model)
             self.now = Board()
 
+    def replaced(self, text: str, frames: int) -> None:
+        """The form had this before WanGP filled it, and may have another one now."""
+        if text.strip() and self.now.text not in ("", text.strip()):
+            self.lost = [Board(text.strip(), frames), *self._others(text.strip())]
+
     def _lose(self, board: Board, model: str) -> None:
-        others = [one for one in self.lost if one.text != board.text][:_MOST]
+        others = self._others(board.text)
         if board.model == model:
             self.lost, self.untold = [board, *others], True
         else:  # the form of its own model still has it
             self.lost = [*others, board]
+
+    def _others(self, text: str) -> list[Board]:
+        return [one for one in self.lost if one.text != text][:_MOST]
 
     @property
     def last(self) -> Board:

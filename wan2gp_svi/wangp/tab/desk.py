@@ -493,6 +493,8 @@ class Desk:
         edited stays."""
         if state is None or not state.clips:
             return self._values(of_form(self.line, form, 0), None)
+        if not state.run:
+            of_page(form[0]).replaced(state.text, CLIP_FRAMES * state.clips)
         return self._noted(state, state.stamp, *form)
 
     def settled(self, state: Staged | None, stamp: str, text: str) -> Any:
