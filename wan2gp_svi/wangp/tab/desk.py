@@ -88,7 +88,7 @@ _TO_CHOSEN = """() => {document.getElementById("svi_row").inert = false; setTime
 # on a phone, the editor is below the list
 _TO_EDITOR = """() => {setTimeout(() => {
     const title = document.getElementById("svi_row_title"), {top} = title.getBoundingClientRect()
-    if (top < 0 || top > innerHeight - 100) title.scrollIntoView({behavior: "smooth"})
+    if (top < 0 || top > innerHeight / 2) title.scrollIntoView({behavior: "smooth"})
 }, 200)}"""
 
 
