@@ -353,5 +353,5 @@ def test_a_long_list_of_clips_stays_where_it_is(form):
     cards.nth(25).click()
     page.get_by_text("Clip 26 of 31").wait_for()
     page.wait_for_function("""() => {const top = document.getElementById("svi_row_title")
-                           .getBoundingClientRect().top; return top > -2 && top < innerHeight / 2 + 1}""")
+        .getBoundingClientRect().top; return top > -2 && top < innerHeight / 2 + 1}""")
     page.screenshot(path=work / "phone.png")
