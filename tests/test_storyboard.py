@@ -1100,16 +1100,19 @@ def test_the_last_storyboard_comes_back_with_its_clips(sitting, text, clips, fau
     at.typed[0] = "a kite"
     shown = at.do(at.desk.cards.click, 1)
     assert shown[at.desk.back] == {"visible": True}, "also while another one is written"
+    at.do(at.desk.cards.click, 0)
     of_page(page).see(at.state.text, 405, "i2v", filled=False)
+    at.typed[0] = "a kite dives"  # of which the form has the beginning
     bring_back = at.desk.back.click.call_args.args[0]
-    shown = bring_back(at.state, page)
+    shown = bring_back(at.state, at.state.stamp, *at.typed, page)
     assert shown[at.line.storyboard] == text == shown[at.desk.state].text
     assert shown[at.desk.state].clips == clips
     assert shown.get(at.line.components["video_length"], 405) == 81 * clips
     assert fault in shown[at.desk.fault]
     assert shown[at.desk.back] == {"visible": True}
-    other = bring_back(shown[at.desk.state], page)
-    assert other[at.line.storyboard] == "[1]\nprompt = a kite", "what it replaced comes back, too"
+    now = shown[at.desk.state]
+    other = bring_back(now, "of the editor before", *at.typed, page)
+    assert other[at.line.storyboard] == "[1]\nprompt = a kite dives", "what it replaced, too"
     assert other[at.desk.state].clips == 5
 
 
@@ -1178,11 +1181,11 @@ def test_the_last_storyboard_comes_back_while_svi_is_off_and_once(sitting):
     of_page(page).see("", 405, "i2v", filled=True)
     off = desk.Staged("", 0, notes=("SVI is off",), lost=text)
     bring_back = at.desk.back.click.call_args.args[0]
-    shown = bring_back(off, page)
+    shown = bring_back(off, "", *at.typed, page)
     assert shown[at.line.storyboard] == text and shown[at.desk.body] == {"visible": True}
     assert shown[at.desk.back] == {"visible": False}
-    assert bring_back(off, page) == {}, "a second click"
-    bring_back(None, page)
+    assert bring_back(off, "", *at.typed, page) == {}, "a second click"
+    bring_back(None, "", *at.typed, page)
     assert at.gradio.said[-1].startswith("This page is out of date")
 
 

@@ -359,7 +359,7 @@ class Desk:
         typed = gr.on([one.input for one in row[2:]], guarded(self._typed), row, both,
                       trigger_mode="always_last", show_progress="hidden", **quiet)
         for event in (self.cards.click, self.add.click, self.copy.click, self.up.click,
-                      self.down.click, self.remove.click):
+                      self.down.click, self.remove.click, self.back.click):
             event(None, None, None, js=_HOLD)
         edits: list[tuple[Any, Callable[..., Any], list[Any]]] = [
             (self.loop.input, self._loop, [self.loop]),
@@ -384,7 +384,7 @@ class Desk:
         # these do not care what was typed into the editor
         done += [on(self.remove.click, self._remove, [self.state], both, **quiet),
                  on(self.apply.click, self._apply, [self.state, self.text], both, **quiet),
-                 on(self.back.click, self._bring_back, [self.state, form[0]], both, **quiet)]
+                 on(self.back.click, self._bring_back, [*row, form[0]], both, **quiet)]
         settled = on(typed.then, self.settled, [self.state, self.stamp, *self.form_outputs[:1]],
                      self.form_outputs[:1], **quiet)
         # the form has changed
@@ -740,13 +740,18 @@ class Desk:
         return self._changed(replace(state, text=""), lambda _: board,
                              max(state.clips, board.clips))
 
-    def _bring_back(self, state: Staged | None, page: dict[str, Any]) -> Any:
+    def _bring_back(self, state: Staged | None, stamp: str, *rest: Any) -> Any:
         """The form's last storyboard, as it was: also a text to correct, or while SVI is off."""
+        *fields, page = rest
         if state is None:
             raise StoreError(STALE)
         boards = of_page(page)
         if not boards.lost:  # it is back already
             return gr.skip()
+        if state.clips and stamp == state.stamp:  # the last keystrokes may still be on their way
+            with contextlib.suppress(StoryboardError):
+                boards.see(write(self._entered(state, *fields)), CLIP_FRAMES * state.clips,
+                           boards.now.model, filled=False)
         board = boards.bring_back()
         clips = actions.clips_asked({"video_length": board.frames})
         return self._put(state, replace(state, text=board.text, clips=clips,
