@@ -43,7 +43,7 @@ NEW_TENSORS = {f"torch.{name}" for name in (
 #: where a room may import only some modules of another
 ONLY = {
     ("install", "method"): {"variants"}, ("install", "wangp"): {"wangp.contract"},
-    ("runs", "method"): {"storyboard", "variants"}, ("wangp", "drift"): {"drift.layout"},
+    ("runs", "method"): {"variants"}, ("wangp", "drift"): {"drift.layout"},
     ("selftest", "wangp"): {"wangp", "wangp.contract"},
     ("selftest", "demo.in_wangp"): {"demo.in_wangp.loader"},
     ("wangp", "install.text"): {"install.patches", "install.shipped", "install.syntax"},

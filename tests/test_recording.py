@@ -27,9 +27,11 @@ from wan2gp_svi.files import UNFINISHED
 from wan2gp_svi.runs import video as video_module
 from wan2gp_svi.runs.state import (
     State,
+    in_words,
     is_running,
     is_stopping,
     keep_running,
+    pauses,
     seconds_a_clip,
     state,
 )
@@ -263,12 +265,16 @@ def test_a_stopped_run_grows_in_its_video_and_a_finished_video_stays(
     assert np.array_equal(shown(wgp), whole(settings(id, 5, prompt="one")))
 
 
-@pytest.mark.parametrize("pauses", [False, True])
-def test_a_stop_is_under_way_until_its_clip_is_saved(wgp: WanGP, monkeypatch, pauses: bool):
+@pytest.mark.parametrize("by_board", [False, True])
+def test_a_stop_is_under_way_until_its_clip_is_saved(wgp: WanGP, monkeypatch, by_board: bool):
     asked, seen, real = settings("shot", 4), [], Recording.save
-    if pauses:
+    if by_board:
         asked["custom_settings"] = {"svi_storyboard": "[all]\npause = yes"}
-    wgp.at_window = lambda window: not pauses and window == 2 and (wgp.run.folder / STOP).touch()
+    told: list[str] = []
+    wgp.at_window = lambda window: (
+        not by_board and window == 2 and (wgp.run.folder / STOP).touch())
+    wgp.pipe.before = lambda window: told.append(
+        in_words(wgp.run, State.RUNNING, wgp.run.done())) or True
 
     def save(self: Recording, *arguments: Any, **options: Any) -> Any:
         if is_stopping(self.run):  # as the button does, while the clip is being saved
@@ -277,9 +283,11 @@ def test_a_stop_is_under_way_until_its_clip_is_saved(wgp: WanGP, monkeypatch, pa
 
     monkeypatch.setattr(Recording, "save", save)
     wgp.generate(asked)
-    assert wgp.made == [1, 2][:2 - pauses] and wgp.run.about.ended == State.STOPPED
+    assert wgp.made == [1, 2][:2 - by_board] and wgp.run.about.ended == State.STOPPED
     assert seen == [f"Run {wgp.run.name} stops now: its clip is made, and is being saved."]
     assert not is_stopping(wgp.run) and not (wgp.run.folder / STOP).exists()
+    assert told[0] == "running: clip 1 of 4" + ", then it stops" * by_board
+    assert not pauses(wgp.run)
 
 
 @pytest.mark.parametrize(("at", "said"), [

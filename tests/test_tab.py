@@ -42,7 +42,7 @@ from wan2gp_svi.runs.state import (
     state,
     stop_is_asked,
 )
-from wan2gp_svi.runs.store import STOP, STOPPING, Run, Store
+from wan2gp_svi.runs.store import PAUSES, STOP, STOPPING, Run, Store
 from wan2gp_svi.storyboard import parse
 from wan2gp_svi.variants import VARIANTS
 from wan2gp_svi.wangp import own_tab, resuming, sound, stop_button, visitors
@@ -280,9 +280,9 @@ def test_a_stop_that_is_under_way_says_so_and_cannot_be_taken_back(store: Store)
 
 
 def test_a_run_that_stops_after_every_clip_promises_nothing_else(store: Store):
-    settings = {**SETTINGS, "custom_settings": {"svi_storyboard": "[all]\npause = yes"}}
-    run, last = make(store, settings=settings), make(store, 3, settings=settings)
+    run, last = make(store), make(store, 3)
     for one, done in ((run, 2), (last, 3)):
+        (one.folder / PAUSES).touch()
         for number in range(done):
             one.record(replace(one.done()[number], seconds=30.0))
     release = run.lock()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
 from statistics import median_low
 
 from .. import files
-from ..storyboard import StoryboardError, parse
 from ..text import count, cut, roughly
 from .record import About, Clip, StoreError
-from .store import STOP, STOPPING, Run
+from .store import PAUSES, STOP, STOPPING, Run
 
 _ANYWAY = " anyway, as its storyboard says"
 _LONGEST_LABEL = 60  # characters: it is a cell of a table
@@ -147,11 +145,7 @@ def ask_to_stop(run: Run, others: int = 0) -> str:
 
 def pauses(run: Run) -> bool:
     """Whether the run stops after every clip, as its storyboard asks."""
-    custom = run.about.settings.get("custom_settings")
-    asked = custom.get("svi_storyboard") if isinstance(custom, Mapping) else None
-    with contextlib.suppress(StoryboardError):  # such as "auto"
-        return parse(str(asked or "")).pause
-    return False
+    return (run.folder / PAUSES).exists()
 
 
 def _stops(run: Run) -> bool:

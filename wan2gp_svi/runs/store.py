@@ -44,6 +44,7 @@ from .record import About, Clip, Piece, StoreError, as_json, read
 
 FOLDER = "svi"  #: of the runs, in WanGP's folder for videos
 STOP = "stop"  #: a file of that name in a run's folder ends the run after the current clip
+PAUSES = "pauses"  #: while it is there, the run ends after each clip anyway
 STOPPING = "stopping"  #: what it is renamed to once that clip is made, and nothing takes it back
 REMOVED = ".removed"  #: ends the name of a folder that is being removed
 _IMAGES = ("start.png", "reference.png")

@@ -28,7 +28,7 @@ from torch import Tensor
 from .. import __version__, files
 from ..runs.record import About, Clip, Piece, StoreError
 from ..runs.state import State
-from ..runs.store import STOP, STOPPING, Run, room, room_beside
+from ..runs.store import PAUSES, STOP, STOPPING, Run, room, room_beside
 from ..runs.video import GrowingVideo, VideoError, count_frames, holds, join
 from ..text import count, size
 from ..variants import CLIP_FRAMES, VARIANTS, Variant
@@ -125,9 +125,12 @@ class Recording:
         self._jobs: list[Future[Any]] = []
         self._worker = ThreadPoolExecutor(1, "svi-clips")
         self._release = weakref.finalize(self, run.lock())
-        for name in (STOP, STOPPING):
+        for name in (STOP, STOPPING, PAUSES):
             with contextlib.suppress(OSError):
                 files.remove(run.folder / name)  # left over from an earlier session
+        if pauses:
+            with contextlib.suppress(OSError):  # it is for what is said alone
+                files.write(run.folder / PAUSES, b"")
 
     @property
     def others(self) -> int:
@@ -521,8 +524,9 @@ class Recording:
         if ended and about.ended != State.FINISHED:
             with contextlib.suppress(OSError):
                 self.run.change(replace(about, ended=ended))
-        with contextlib.suppress(OSError):
-            files.remove(self.run.folder / STOPPING)
+        for name in (STOPPING, PAUSES):
+            with contextlib.suppress(OSError):
+                files.remove(self.run.folder / name)
         self._release()
 
     def _later(self, work: Callable[..., Any], *arguments: Any) -> None:
