@@ -61,7 +61,8 @@ def outcome() -> tuple[str, bool]:
         return f"### {went}\n\n{report}", False
     if runs and sys.modules["wan2gp_svi"].__version__ == INFO["version"]:
         return "", False
-    if off and said[-1].startswith("Nothing to do"):  # another start would change nothing
+    # or else another start has what was just installed
+    if off and any(line.startswith("Nothing to do") for line in said):
         why = off[:1].upper() + off[1:].replace(str(WANGP), WANGP.name)
         return f"### SVI is off\n\n{why}.\n\nWanGP itself is not affected.", True
     return ("### SVI is installed. Restart WanGP once more\n\nIt added lines to three of WanGP's "

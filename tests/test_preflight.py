@@ -265,11 +265,12 @@ def test_other_conditioning_than_in_training_is_said(profile, custom, wrong):
 
 
 def test_a_custom_setting_in_the_wrong_place_or_with_a_mistyped_name_is_named():
-    assert warned(svi_storyboard="[1]\nseed = 1")["settings"] == (
+    assert warned(svi_storyboard="[1]\nseed = 1")["setting-names"] == (
         "\"svi_storyboard\" has no effect where it is. Move it into \"custom_settings\".")
-    text = warned(custom={"svi_storybord": "[1]\nseed = 1"})["settings"]
+    text = warned(custom={"svi_storybord": "[1]\nseed = 1"})["setting-names"]
     assert '"svi_storybord" is unknown' in text and 'Is it meant to be "svi_storyboard"?' in text
-    assert "settings" not in warned(custom={"svi": {}, "seed_times": "1", "x": 1, "svi_run": "new"})
+    others = {"svi": {}, "seed_times": "1", "x": 1, "svi_run": "new"}
+    assert "setting-names" not in warned(custom=others)
 
 
 def test_talk_and_dance_run_without_what_they_were_trained_with():
@@ -1471,6 +1472,7 @@ ROWS: dict[str, dict] = {
     "audio-guidance": dict(profile=TALK, audio_guide="speech.wav", audio_guidance_scale=4),
     "frame-rate": dict(profile=TALK, audio_guide="speech.wav", force_fps="16"),
     "override": dict(custom={"ref_pad_num": "0"}),
+    "setting-names": dict(svi_storyboard="[1]\nseed = 1"),
     "talk-dance": dict(activated_loras=["svi-talk.safetensors"]),
     "weights": dict(model="i2v_720p"),
     "quantised": dict(profile=FILM, server={"transformer_quantization": "int8"}),

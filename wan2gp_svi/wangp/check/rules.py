@@ -61,11 +61,11 @@ def variant(request: Request) -> Advice:
 
 def names(request: Request) -> Advice:
     for name in [*filter(DEFAULTS.__contains__, request.inputs)]:
-        yield "settings", (
+        yield "setting-names", (
             f"\"{name}\" has no effect where it is. Move it into \"custom_settings\".")
     for name in request.inputs.get("custom_settings") or {}:
         if name not in DEFAULTS and (meant := get_close_matches(name, DEFAULTS, 1, _ALIKE)):
-            yield "settings", (
+            yield "setting-names", (
                 f"the custom setting \"{cut(name, 40)}\" is unknown, and has no effect. Is it "
                 f"meant to be \"{meant[0]}\"?")
 
