@@ -6,7 +6,6 @@ import importlib
 import json
 import re
 import sys
-import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -735,12 +734,19 @@ def form(monkeypatch):
            "get_gen_info": lambda state: {"file_list": made}}
     chosen, made = {}, []
     components = {name: MagicMock() for name in form_line.COMPONENTS}
-    components |= {"tab_id": "generate", "custom_settings_rows": [],
+    parts = [MagicMock(children=None) for _ in form_line.DEFAULTS]
+
+    def rows():
+        row = SimpleNamespace(children=parts, parent=MagicMock())
+        row.parent.children = [row, gradio.Column.return_value]
+        return [row]
+
+    components |= {"tab_id": "generate", "custom_settings_rows": rows(),
                    "prompt_vars": [MagicMock(), MagicMock()]}
     components["state"].value = {"model_type": "i2v"}
     plugin = SimpleNamespace(request_component=lambda name: None)
-    event = MagicMock()  # by which WanGP fills its form
-    monkeypatch.setattr(form_line, "filling", lambda parts: [event])
+    before, event = MagicMock(), MagicMock()  # by which WanGP fills its form
+    monkeypatch.setattr(form_line, "filling", lambda parts: [(before, event)])
     line = form_line.add(plugin, wgp)
     assert plugin.post_ui_setup(components) == {}
     update, given = (call.kwargs["fn"] for call in gradio.on.call_args_list[:2])
@@ -760,7 +766,7 @@ def form(monkeypatch):
         others = [{"guidance_scale": guidance, "force_fps": rate}.get(name) for name in DECIDING
                   if name not in ("loras_multipliers", "num_inference_steps")]
         others += [typed, "on" if typed else "off", "\n".join(variables)]
-        values = [*variables.values(), *[""] * (2 - len(variables))]
+        values = [*[""] * len(parts), *variables.values(), *[""] * (2 - len(variables))]
         here = edits or update
         state = {} if page is None else page
         state |= {"model_type": "" if edits else model, "edit_model_type": model if edits else ""}
@@ -772,10 +778,11 @@ def form(monkeypatch):
                         strict=True))
 
     def edit():
-        assert plugin.post_ui_setup({**components, "tab_id": "edit"}) == {}
+        again = {**components, "tab_id": "edit", "custom_settings_rows": rows()}
+        assert plugin.post_ui_setup(again) == {}
         return gradio.on.call_args_list[-2].kwargs["fn"]
 
-    look.given, look.edit = images, edit
+    look.given, look.edit, look.before = images, edit, before
     look.gradio, look.line = gradio, line
     return look
 
@@ -839,45 +846,61 @@ def test_a_new_video_is_announced_when_the_form_is_filled_and_not_before(form):
     assert form.gradio.Info.call_count == 2
 
 
-def test_a_form_that_loses_its_storyboard_says_once_how_to_get_it_back(form, monkeypatch):
-    event, = form.line.filled
-    tell, page = event.then.call_args.args[0], {}
-    seen, rows, others = last_board.of_page(page), "[2]\nseed = 1", "[3]\nseed = 1"
+@pytest.fixture
+def filled_form(form):
+    """Another storyboard fills the form, which has one until then -> what is said."""
+    (event,), page = form.line.filled, {}
+    tell, fills = event.then.call_args.args[0], form.before.call_args.args[0]
+    assert form.before.call_args.args[1][1] is form.line.storyboard
+    form(["svi-shot.safetensors"], 405, page=page)
 
-    def said(board, model="i2v", frames=405):
-        """What is said when WanGP has filled the form."""
-        form(["svi-shot.safetensors"], frames, board=board, model=model, page=page, filled=True)
+    def said(had, has, model="i2v", frames=405):
+        fills(page, had, frames)
+        form(["svi-shot.safetensors"], 405, board=has, model=model, page=page)  # a timer's tick
+        form(["svi-shot.safetensors"], 405, board=has, model=model, page=page, filled=True)
         form.gradio.Info.reset_mock()
         tell(page)
         return [call.args[0] for call in form.gradio.Info.call_args_list]
 
-    def types(board):
-        form(["svi-shot.safetensors"], 405, board=board, page=page)
+    said.boards, said.fills, said.page = last_board.of_page(page), fills, page
+    return said
 
+
+def test_a_form_that_loses_its_storyboard_says_once_how_to_get_it_back(form, filled_form):
+    said, boards, rows, others = filled_form, filled_form.boards, "[2]\nseed = 1", "[3]\nseed = 1"
     lost = ("The storyboard is empty now. To fill it again, open \"Storyboard\" in the tab SVI and "
-            "press \"Bring back the last storyboard\".")
-    assert said("auto") == [] == said(rows, frames=243) and not seen.lost
-    assert said("another thing", model="t2v") == [] == said("", model="t2v"), "no setting of SVI's"
-    types("auto")  # the same event of WanGP, by a component that changes
-    assert not seen.lost and said(" AUTO ") == [lost] and said("") == []
-    assert seen.lost == [last_board.Board(rows, 243, "i2v")]
-    types("[1]\nprompt = x")
-    types("auto")
-    assert seen.last.text == rows, "a letter that is typed meanwhile takes nothing away"
-    types(others)
-    form.line.tell_once_filled(page, "Add a start image.")
-    assert said("auto") == [f"Add a start image. {lost}"] and seen.last.text == others
-    types(rows)
-    now = time.monotonic()
-    types("auto")
-    monkeypatch.setattr(last_board.time, "monotonic", lambda: now + 600)
-    assert said("auto") == [] and seen.last.text == others, "the user has emptied it"
+            "press \"Bring back the last storyboard\" (if a run is open there, first \"Back to the "
+            "form\").")
+    assert said("auto", "auto") == [] == said("auto", rows) and not boards.lost
+    assert said(rows, " AUTO ", frames=243) == [lost] and said("", "") == []
+    assert boards.lost == [last_board.Board(rows, 243, "i2v")]
+    assert said("[1]\nprompt = x", "[1]\nprompt = x") == [] and boards.last.text == rows
+    form.line.tell_once_filled(said.page, "Add a start image.")
+    assert said(others, "auto") == [f"Add a start image. {lost}"] and boards.last.text == others
+
+
+def test_settings_that_bring_another_storyboard_keep_the_one_before(filled_form):
+    """Whatever the tab shows at that moment, and however often WanGP fills its form for it."""
+    said, boards, mine, loaded = filled_form, filled_form.boards, "[2]\nprompt = x", "[1]\nseed = 5"
+    said.fills(said.page, mine, 162)
+    assert said(loaded, loaded) == []
+    assert boards.lost == [last_board.Board(mine, 162, "i2v")]
+    assert said(loaded, mine) == [] and boards.last.text == loaded, "it is there again"
+
+
+def test_the_storyboard_of_another_model_is_kept_behind_and_its_settings_are_none(filled_form):
+    said, boards, rows, others = filled_form, filled_form.boards, "[2]\nseed = 1", "[3]\nseed = 1"
+    said(rows, "auto")
+    assert said(others, "another thing", model="t2v") == [], "the form of that model still has it"
+    assert [one.text for one in boards.lost] == [rows, others]
+    assert said("another thing", "auto") == [], "no setting of SVI's"
+    assert [one.text for one in boards.lost] == [rows, others]
 
 
 def test_the_storyboard_of_a_job_in_the_queue_is_not_the_forms(form):
     page, edits = {}, form.edit()
-    form(["svi-shot.safetensors"], 405, board="[2]\nseed = 1", edits=edits, page=page)
-    assert last_board.of_page(page) == last_board.Boards()
+    form(["svi-shot.safetensors"], 405, board="[2]\nseed = 1", edits=edits, page=page, filled=True)
+    assert last_board.of_page(page) == last_board.Boards() and form.before.call_count == 1
 
 
 def test_the_line_in_the_form_knows_the_image_that_was_added_and_no_other_file(form, tmp_path):

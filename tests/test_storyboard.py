@@ -46,7 +46,7 @@ from wan2gp_svi.wangp.clip import Clip
 from wan2gp_svi.wangp.continuing import picture
 from wan2gp_svi.wangp.form import SettingsError
 from wan2gp_svi.wangp.handler import prepare
-from wan2gp_svi.wangp.last_board import Boards, of_page
+from wan2gp_svi.wangp.last_board import Board, Boards, of_page
 from wan2gp_svi.wangp.plan import Plan, make_plan
 from wan2gp_svi.wangp.tab import desk, helpers, view
 
@@ -1090,28 +1090,32 @@ def test_rows_beyond_the_end_are_kept_until_one_click_removes_them_all(sitting):
     assert at.state.board.clips == 2 and at.state.chosen == 2 and not at.gradio.said
 
 
+def lose(boards: Boards, text: str, frames: int = 405, model: str = "i2v", to: str = "i2v") -> None:
+    boards.filled(text, model)
+    boards.filling(text, frames)
+    boards.filled("auto", to)
+
+
 @pytest.mark.parametrize(("text", "clips", "fault"), [
     ("[7]\nseed = 1", 9, ""), ("[2]\nend image = loop", 2, ""), ("[2]\nseeds = 1", 5, "seeds")])
 def test_the_last_storyboard_comes_back_with_its_clips(sitting, text, clips, fault):
     at, page = sitting(), {}
-    of_page(page).see(text, 81 * clips, "i2v", filled=False)
-    of_page(page).see("auto", 405, "i2v", filled=True)
+    lose(of_page(page), text, 81 * clips)
     at.state = replace(at.state, lost=of_page(page).last.text)
     at.typed[0] = "a kite"
     shown = at.do(at.desk.cards.click, 1)
     assert shown[at.desk.back] == {"visible": True}, "also while another one is written"
     at.do(at.desk.cards.click, 0)
-    of_page(page).see(at.state.text, 405, "i2v", filled=False)
     at.typed[0] = "a kite dives"  # of which the form has the beginning
     bring_back = at.desk.back.click.call_args.args[0]
-    shown = bring_back(at.state, at.state.stamp, *at.typed, page)
+    shown = bring_back(at.state, at.state.stamp, *at.typed, page, at.state.text, 405)
     assert shown[at.line.storyboard] == text == shown[at.desk.state].text
     assert shown[at.desk.state].clips == clips
     assert shown.get(at.line.components["video_length"], 405) == 81 * clips
     assert fault in shown[at.desk.fault]
     assert shown[at.desk.back] == {"visible": True}
     now = shown[at.desk.state]
-    other = bring_back(now, "of the editor before", *at.typed, page)
+    other = bring_back(now, "of the editor before", *at.typed, page, text, 81 * clips)
     assert other[at.line.storyboard] == "[1]\nprompt = a kite dives", "what it replaced, too"
     assert other[at.desk.state].clips == 5
 
@@ -1125,67 +1129,46 @@ def test_a_storyboard_that_the_form_has_again_is_not_offered():
     def offered() -> str:
         return desk.of_form(line, (page,), 0).lost
 
-    boards.see(rows, 405, "i2v", filled=False)
-    boards.see("auto", 405, "i2v", filled=True)
+    lose(boards, rows)
     assert offered() == rows
     inputs["custom_settings"] = {"svi_storyboard": f"{rows}\n"}
-    boards.see(rows, 405, "i2v", filled=False)  # by the change of a component
-    assert offered() == ""
-    boards.see(f"{rows}\n", 405, "i2v", filled=True)
+    assert offered() == "", "before it is known that WanGP has filled the form"
+    boards.filled(f"{rows}\n", "i2v")
     inputs["custom_settings"] = {"svi_storyboard": "[3]\nseed = 1"}
     assert offered() == "", "nor after a change"
 
 
 def test_all_that_was_lost_comes_back_click_by_click():
     boards = Boards()
-
-    def lose(text: str, model: str = "i2v", at: str = "i2v") -> None:
-        boards.see(text, 405, model, filled=False)
-        boards.see("auto", 405, at, filled=True)
-
-    lose("[1]\nprompt = all")
-    lose("[1]\nprompt = x")  # and New storyboard once more, with another profile
-    boards.see("[1]\nprompt = y", 405, "i2v", filled=False)
-    came = [boards.bring_back().text[-3:] for _ in range(4)]
+    lose(boards, "[1]\nprompt = all")
+    lose(boards, "[1]\nprompt = x")  # and New storyboard once more, with another profile
+    now, came = Board("[1]\nprompt = y", 405, "i2v"), []
+    for _ in range(4):
+        now = boards.bring_back(now)
+        came.append(now.text[-3:])
     assert came == ["= x", "all", "= y", "= x"]
     assert boards.tell() and not boards.tell()
     boards = Boards()
-    lose("[1]\nprompt = a")
+    lose(boards, "[1]\nprompt = a")
     assert boards.tell()
-    lose("[1]\nprompt = b", model="t2v")  # which the form of that model still has
+    lose(boards, "[1]\nprompt = b", model="t2v")  # which the form of that model still has
     assert not boards.tell() and boards.last.text.endswith("a")
     for number in range(60):
-        lose(f"[1]\nseed = {number}")
+        lose(boards, f"[1]\nseed = {number}")
     assert len(boards.lost) <= 21 and boards.last.text.endswith("59")
-
-
-def test_a_storyboard_that_loaded_settings_replace_comes_back(sitting, monkeypatch):
-    at, page = sitting("[2]\nprompt = mine\n", clips=3), {}
-    monkeypatch.setattr(desk, "of_form", lambda *_: None)
-
-    def filled(text: str, state: desk.Staged = at.state) -> str:
-        of_page(page).see(text, 405, "i2v", filled=False)  # by the change of a component
-        of_page(page).see(text, 405, "i2v", filled=True)
-        at.desk.form_filled(state, page)
-        return of_page(page).last.text
-
-    assert filled("[2]\nprompt = mine") == "", "nothing has changed"
-    assert filled("[1]\nseed = 5", replace(at.state, run="7f3a")) == "", "the desk had a run"
-    assert filled("[1]\nseed = 5") == "[2]\nprompt = mine"
-    assert of_page(page).last.frames == 243 and not of_page(page).tell()
 
 
 def test_the_last_storyboard_comes_back_while_svi_is_off_and_once(sitting):
     at, page, text = sitting(), {}, "[2]\nseed = 1"
-    of_page(page).see(text, 162, "i2v", filled=False)
-    of_page(page).see("", 405, "i2v", filled=True)
+    lose(of_page(page), text, 162)
     off = desk.Staged("", 0, notes=("SVI is off",), lost=text)
     bring_back = at.desk.back.click.call_args.args[0]
-    shown = bring_back(off, "", *at.typed, page)
+    shown = bring_back(off, "", *at.typed, page, "auto", 405)
     assert shown[at.line.storyboard] == text and shown[at.desk.body] == {"visible": True}
+    assert shown[at.line.components["video_length"]] == 162
     assert shown[at.desk.back] == {"visible": False}
-    assert bring_back(off, "", *at.typed, page) == {}, "a second click"
-    bring_back(None, "", *at.typed, page)
+    assert bring_back(off, "", *at.typed, page, text, 162) == {}, "a second click"
+    bring_back(None, "", *at.typed, page, text, 162)
     assert at.gradio.said[-1].startswith("This page is out of date")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -251,6 +252,38 @@ def test_what_cannot_be_is_said_where_it_is_and_nothing_typed_is_lost(form, tmp_
     says("Clips 2 and 3 have the same seed, 5").wait_for()
     page.locator("#svi_row_back").wait_for(state="hidden")
     assert cards.get_by_text("seed 5").count() == 2 and cards.count() == 4
+    assert "Traceback" not in at.log, at.log[at.log.index("Traceback"):][:4000]
+
+
+def test_settings_that_are_loaded_over_a_storyboard_lose_none(form, tmp_path):
+    """Also one that was typed into the form itself, which the tab has not seen."""
+    page, work = form
+    at, says = new_storyboard(page, work)
+    at.fill("row_count", "3")
+    says("SVI-Shot: 3 clips").wait_for()
+    at.fill("row_prompt", "a kite rises")
+    page.locator("#svi_cards").get_by_text("a kite rises").wait_for()
+    page.get_by_role("tab", name="Video Generator").click()
+    line(page, "3 clips")
+    page.locator("#svi_line").get_by_label("SVI settings").check()
+    page.get_by_label("Storyboard", exact=True).last.fill("[2]\nprompt = it dives")
+    page.wait_for_timeout(1500)
+    settings = {"model_type": "tiny_i2v", "video_length": 405, "custom_settings": {
+        "svi_storyboard": "[all]\npause = yes"}}
+    file = tmp_path / "paused.json"
+    file.write_text(json.dumps(settings), encoding="utf-8")
+    page.locator("button:has-text('Load Settings') input[type=file], "
+                 ".block:has-text('Load Settings') input[type=file]").last.set_input_files(file)
+    line(page, "It stops after every clip")
+    page.get_by_role("tab", name="SVI", exact=True).click()
+    says("It stops after every clip").wait_for()
+    page.screenshot(path=work / "loaded.png", full_page=True)
+    at.click("row_back")
+    says("SVI-Shot: 3 clips").wait_for()
+    page.locator("#svi_cards").get_by_text("it dives").wait_for()
+    at.click("row_back")
+    says("It stops after every clip").wait_for()
+    says("SVI-Shot: 5 clips").wait_for()
     assert "Traceback" not in at.log, at.log[at.log.index("Traceback"):][:4000]
 
 

@@ -6,7 +6,7 @@ names used here: the variables of `generate_media_tab` in COMPONENTS, and functi
 
 import contextlib
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from html import escape
@@ -60,7 +60,7 @@ _IN_FILES = re.compile(r" \((image_start|image_refs|video_source|audio_guide|vid
 _NEW_VIDEO = "For a new video, set \"SVI run\" to auto."
 BRING_BACK = "Bring back the last storyboard"  #: a button of the tab
 _EMPTY = ("The storyboard is empty now. To fill it again, open \"Storyboard\" in the tab SVI and "
-          f"press \"{BRING_BACK}\".")
+          f"press \"{BRING_BACK}\" (if a run is open there, first \"Back to the form\").")
 _MESSAGE = "svi_message"  # in WanGP's state of a page: what to show once the form is filled
 _SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
@@ -216,8 +216,14 @@ class FormLine:
         # the form of a queued job is empty at first: nothing is known until it is filled
         begins = [] if self._tab else [components["main"].load]
         gr.on([*begins, *(box.change for box in boxes.values())], **given).then(**work)
+        fills = filling([above, *boxes.values()])
+        if self.storyboard is not None and "video_length" in components and not self._tab:
+            for before, _ in fills:
+                before(self._filling, [components["state"], self.storyboard,
+                                       components["video_length"]], None, queue=False,
+                       show_progress="hidden", trigger_mode="multiple")
         self.filled = [event.then(**given).then(**work | {"fn": partial(update, filled=True)})
-                       for event in filling([above, *boxes.values()])]
+                       for _, event in fills]
         for event in self.filled:  # in the queue, or gradio would show no message
             event.then(self._tell, [components["state"]], None, show_progress="hidden")
 
@@ -226,6 +232,10 @@ class FormLine:
         state[_MESSAGE] = text
         if not self.filled:
             self._tell(state)
+
+    def _filling(self, state: dict[str, Any], text: Any, frames: Any) -> None:
+        """Keeps the storyboard that WanGP is about to replace."""
+        last_board.of_page(state).filling(text, int(frames or 0))
 
     def _tell(self, state: dict[str, Any]) -> None:
         """Shows the message; and, once, that the form has lost its storyboard."""
@@ -285,10 +295,9 @@ class FormLine:
             ours = _has_settings(model_def)
             inputs = self._inputs(state, model_def, added, values)
             chosen = inputs["custom_settings"]
-            if ours and not self._tab:
-                last_board.of_page(state).see(
-                    chosen.get(STORYBOARD), int(inputs.get("video_length") or 0),
-                    str(self._chosen(state)), filled)
+            boards = last_board.of_page(state)
+            if not self._tab and (filled or boards.model is None):
+                boards.filled(chosen.get(STORYBOARD), str(self._chosen(state)) if ours else "")
             checked = check(architecture, model_def, inputs, running_config(), running_outputs(),
                             running_loras(architecture), running_addresses(), running_limits())
             texts = words(checked, inputs, was_on == architecture) + _by_runs(checked, inputs)
@@ -443,17 +452,34 @@ def _below(target: Any, id: str) -> tuple[Any, Any, Any]:
     return row, line, opened
 
 
-def filling(components: Collection[Any]) -> list[Any]:
-    """WanGP's events that may fill one of its components. A component that was empty, or that keeps
-    its value, does not tell of it by an event of its own."""
+def filling(components: Collection[Any]) -> list[tuple[Callable[..., Any], Any]]:
+    """WanGP's events that may fill one of its components, each with what adds an event by the same
+    trigger: the page sends both at once, with what the components have until then. A component that
+    was empty, or that keeps its value, does not tell of it by an event of its own."""
     import gradio as gr
 
     with contextlib.suppress(AttributeError, TypeError):  # as in gradio 5.29 and 6.4
         page = gr.context.Context.root_block
-        return [gr.events.Dependency(page, event.get_config(), number, event.fn)
-                for number, event in page.fns.items()
+        return [(_trigger(page, event), _event(page, number))
+                for number, event in [*page.fns.items()]
                 if any(component in event.outputs for component in components)]
     return []
+
+
+def _trigger(page: Any, event: Any) -> Callable[..., Any]:
+    import gradio as gr
+
+    if event.trigger_after is not None:
+        then: Callable[..., Any] = _event(page, event.trigger_after).then
+        return then
+    return partial(gr.on, [getattr(page.blocks.get(id, page), name) for id, name in event.targets])
+
+
+def _event(page: Any, number: int) -> Any:
+    import gradio as gr
+
+    event = page.fns[number]
+    return gr.events.Dependency(page, event.get_config(), number, event.fn)
 
 
 def _inputs(block: Any) -> Iterator[Any]:

@@ -6,14 +6,12 @@ WanGP names used here: its state of a page, which this keeps one entry in.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from .form import AUTO
 
 _KEY = "svi_storyboards"
-_JUST_NOW = 60  # seconds
 _MOST = 20  # that are kept
 
 
@@ -30,43 +28,38 @@ class Board:
 class Boards:
     """What is known of a page's form.
 
-    `now`      the last storyboard that was seen in it
-    `lost`     those that a click brings back, the last one first
-    `emptied`  when the form was first seen without one, None while it has one
-    `untold`   nobody has told the user of the loss yet
+    `lost`    those that a click brings back, the last one first
+    `model`   of the form, since WanGP filled it last; "" for one without SVI's settings, None until
+              the form was looked at
+    `going`   what the form has while WanGP fills it
+    `untold`  nobody has told the user yet that the form is empty
     """
 
-    now: Board = Board()
     lost: list[Board] = field(default_factory=list)
-    emptied: float | None = None
+    model: str | None = None
+    going: list[Board] = field(default_factory=list)
     untold: bool = False
 
-    def see(self, text: Any, frames: int, model: str, filled: bool) -> None:
-        """Looks at the form; `filled`: WanGP has just filled it."""
-        board = Board(text_of(text), frames, model)
-        if board.text:
-            if filled:  # such as that of a model that is chosen again
-                self.lost = [one for one in self.lost if one.text != board.text]
-            self.now, self.emptied = board, None
-            return
-        now = time.monotonic()
-        self.emptied = now if self.emptied is None else self.emptied
-        if filled:
-            if self.now.text and now - self.emptied < _JUST_NOW:  # else the user has emptied it
-                self._lose(self.now, model)
-            self.now = Board()
+    def filling(self, text: Any, frames: int) -> None:
+        """WanGP is about to fill the form, which still has this."""
+        if self.model:
+            self.going.append(Board(text_of(text), frames, self.model))
 
-    def replaced(self, text: str, frames: int) -> None:
-        """The form had this before WanGP filled it, and may have another one now."""
-        if text.strip() and self.now.text not in ("", text.strip()):
-            self.lost = [Board(text.strip(), frames), *self._others(text.strip())]
+    def filled(self, text: Any, model: str) -> None:
+        """WanGP has filled the form, which has this now."""
+        text = text_of(text) if model else ""
+        for board in self.going:
+            if board.text not in ("", text):
+                self._lose(board, model)
+                self.untold |= not text and board.model == model
+        # such as that of a model that is chosen again
+        self.lost = [one for one in self.lost if one.text != text]
+        self.model, self.going = model, []
 
     def _lose(self, board: Board, model: str) -> None:
         others = self._others(board.text)
-        if board.model == model:
-            self.lost, self.untold = [board, *others], True
-        else:  # the form of its own model still has it
-            self.lost = [*others, board]
+        # the form of another model still has it
+        self.lost = [board, *others] if board.model == model else [*others, board]
 
     def _others(self, text: str) -> list[Board]:
         return [one for one in self.lost if one.text != text][:_MOST]
@@ -76,12 +69,12 @@ class Boards:
         """The one that a click brings back."""
         return self.lost[0] if self.lost else Board()
 
-    def bring_back(self) -> Board:
-        """The last one, which is in the form again; one that it replaces is kept behind the others,
-        so that each click brings back another one."""
+    def bring_back(self, instead_of: Board) -> Board:
+        """The last one, which is in the form again; the one that it replaces is kept behind the
+        others, so that each click brings back another one."""
         board, *others = self.lost
-        self.lost = [*others, *([self.now] if self.now.text else [])]
-        self.now = board
+        replaced = [instead_of] if instead_of.text not in ("", board.text) else []
+        self.lost = [*others, *replaced]
         return board
 
     def tell(self) -> bool:

@@ -47,7 +47,7 @@ from ..check.request import Request
 from ..check.telling import for_page
 from ..form import AUTO, STORYBOARD, SettingsError
 from ..form_line import BRING_BACK, FormLine
-from ..last_board import of_page, text_of
+from ..last_board import Board, of_page, text_of
 from ..plan import Plan, clips_of
 from ..source_video import continues
 from . import actions, view
@@ -384,7 +384,8 @@ class Desk:
         # these do not care what was typed into the editor
         done += [on(self.remove.click, self._remove, [self.state], both, **quiet),
                  on(self.apply.click, self._apply, [self.state, self.text], both, **quiet),
-                 on(self.back.click, self._bring_back, [*row, form[0]], both, **quiet)]
+                 on(self.back.click, self._bring_back,
+                    [*row, form[0], *self.form_outputs], both, **quiet)]
         settled = on(typed.then, self.settled, [self.state, self.stamp, *self.form_outputs[:1]],
                      self.form_outputs[:1], **quiet)
         # the form has changed
@@ -493,8 +494,6 @@ class Desk:
         edited stays."""
         if state is None or not state.clips:
             return self._values(of_form(self.line, form, 0), None)
-        if not state.run:
-            of_page(form[0]).replaced(state.text, CLIP_FRAMES * state.clips)
         return self._noted(state, state.stamp, *form)
 
     def settled(self, state: Staged | None, stamp: str, text: str) -> Any:
@@ -742,17 +741,17 @@ class Desk:
 
     def _bring_back(self, state: Staged | None, stamp: str, *rest: Any) -> Any:
         """The form's last storyboard, as it was: also a text to correct, or while SVI is off."""
-        *fields, page = rest
+        *fields, page, text, frames = rest
         if state is None:
             raise StoreError(STALE)
         boards = of_page(page)
         if not boards.lost:  # it is back already
             return gr.skip()
+        now = Board(text_of(text), int(frames or 0), boards.model or "")
         if state.clips and stamp == state.stamp:  # the last keystrokes may still be on their way
             with contextlib.suppress(StoryboardError):
-                boards.see(write(self._entered(state, *fields)), CLIP_FRAMES * state.clips,
-                           boards.now.model, filled=False)
-        board = boards.bring_back()
+                now = replace(now, text=text_of(write(self._entered(state, *fields))))
+        board = boards.bring_back(now)
         clips = actions.clips_asked({"video_length": board.frames})
         return self._put(state, replace(state, text=board.text, clips=clips,
                                         lost=boards.last.text))
