@@ -15,9 +15,9 @@ import browser  # noqa: E402
 import numpy as np  # noqa: E402
 import tiny  # noqa: E402
 from PIL import Image  # noqa: E402
-from test_svi import install, write_loras  # noqa: E402
+from test_svi import PROFILES, install, write_loras  # noqa: E402
 from test_tab_in_wangp import Page  # noqa: E402
-from test_ui import fresh, line  # noqa: E402, F401
+from test_ui import fill, fresh, line  # noqa: E402, F401
 
 from wan2gp_svi.runs.store import Store  # noqa: E402
 from wan2gp_svi.wangp import resuming  # noqa: E402
@@ -263,17 +263,20 @@ def test_settings_that_are_loaded_over_a_storyboard_lose_none(form, tmp_path):
     says("SVI-Shot: 3 clips").wait_for()
     at.fill("row_prompt", "a kite rises")
     page.locator("#svi_cards").get_by_text("a kite rises").wait_for()
-    page.get_by_role("tab", name="Video Generator").click()
+    page.get_by_role("tab", name="Media Generator").first.click()
     line(page, "3 clips")
     page.locator("#svi_line").get_by_label("SVI settings").check()
-    page.get_by_label("Storyboard", exact=True).last.fill("[2]\nprompt = it dives")
+    fill(page, "SVI storyboard", "[2]\nprompt = it dives")
     page.wait_for_timeout(1500)
-    settings = {"model_type": "tiny_i2v", "video_length": 405, "custom_settings": {
-        "svi_storyboard": "[all]\npause = yes"}}
+    profile, = (path for path in PROFILES if path.stem == "SVI Shot Infinite LightX2V - 4 Steps")
+    settings = json.loads(profile.read_text(encoding="utf-8")) | {
+        "model_type": "tiny_i2v", "video_length": 405,
+        "custom_settings": {"svi_storyboard": "[all]\npause = yes"}}
     file = tmp_path / "paused.json"
     file.write_text(json.dumps(settings), encoding="utf-8")
-    page.locator("button:has-text('Load Settings') input[type=file], "
-                 ".block:has-text('Load Settings') input[type=file]").last.set_input_files(file)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_text("Drop File Here").locator("visible=true").first.click()
+    chooser.value.set_files(file)
     line(page, "It stops after every clip")
     page.get_by_role("tab", name="SVI", exact=True).click()
     says("It stops after every clip").wait_for()
