@@ -874,9 +874,9 @@ def test_a_form_that_loses_its_storyboard_says_once_how_to_get_it_back(form, fil
     assert said("auto", "auto") == [] == said("auto", rows) and not boards.lost
     assert said(rows, " AUTO ", frames=243) == [lost] and said("", "") == []
     assert boards.lost == [last_board.Board(rows, 243, "i2v")]
-    assert said("[1]\nprompt = x", "[1]\nprompt = x") == [] and boards.last.text == rows
+    assert said("[1]\nprompt = x", "[1]\nprompt = x") == [] and boards.last("").text == rows
     form.line.tell_once_filled(said.page, "Add a start image.")
-    assert said(others, "auto") == [f"Add a start image. {lost}"] and boards.last.text == others
+    assert said(others, "auto") == [f"Add a start image. {lost}"] and boards.last("").text == others
 
 
 def test_settings_that_bring_another_storyboard_keep_the_one_before(filled_form):
@@ -885,7 +885,7 @@ def test_settings_that_bring_another_storyboard_keep_the_one_before(filled_form)
     said.fills(said.page, mine, 162)
     assert said(loaded, loaded) == []
     assert boards.lost == [last_board.Board(mine, 162, "i2v")]
-    assert said(loaded, mine) == [] and boards.last.text == loaded, "it is there again"
+    assert said(loaded, mine) == [] and boards.last("").text == loaded, "it is there again"
 
 
 def test_the_storyboard_of_another_model_is_kept_behind_and_its_settings_are_none(filled_form):

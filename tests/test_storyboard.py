@@ -1101,7 +1101,7 @@ def lose(boards: Boards, text: str, frames: int = 405, model: str = "i2v", to: s
 def test_the_last_storyboard_comes_back_with_its_clips(sitting, text, clips, fault):
     at, page = sitting(), {}
     lose(of_page(page), text, 81 * clips)
-    at.state = replace(at.state, lost=of_page(page).last.text)
+    at.state = replace(at.state, lost=of_page(page).last("").text)
     at.typed[0] = "a kite"
     shown = at.do(at.desk.cards.click, 1)
     assert shown[at.desk.back] == {"visible": True}, "also while another one is written"
@@ -1147,15 +1147,19 @@ def test_all_that_was_lost_comes_back_click_by_click():
         now = boards.bring_back(now)
         came.append(now.text[-3:])
     assert came == ["= x", "all", "= y", "= x"]
+    typed = Board("[1]\nprompt = all", 162)  # by the user, who has it again
+    assert boards.last(typed.text).text == "[1]\nprompt = y" == boards.bring_back(typed).text
+    assert boards.lost == [typed] and boards.bring_back(typed) == Board()
+    assert boards.lost == [typed]
     assert boards.tell() and not boards.tell()
     boards = Boards()
     lose(boards, "[1]\nprompt = a")
     assert boards.tell()
     lose(boards, "[1]\nprompt = b", model="t2v")  # which the form of that model still has
-    assert not boards.tell() and boards.last.text.endswith("a")
+    assert not boards.tell() and boards.last("").text.endswith("a")
     for number in range(60):
         lose(boards, f"[1]\nseed = {number}")
-    assert len(boards.lost) <= 21 and boards.last.text.endswith("59")
+    assert len(boards.lost) <= 21 and boards.last("").text.endswith("59")
 
 
 def test_the_last_storyboard_comes_back_while_svi_is_off_and_once(sitting):

@@ -57,24 +57,22 @@ class Boards:
         self.model, self.going = model, []
 
     def _lose(self, board: Board, model: str) -> None:
-        others = self._others(board.text)
+        others = [one for one in self.lost if one.text != board.text][:_MOST]
         # the form of another model still has it
         self.lost = [board, *others] if board.model == model else [*others, board]
 
-    def _others(self, text: str) -> list[Board]:
-        return [one for one in self.lost if one.text != text][:_MOST]
+    def last(self, text: str) -> Board:
+        """The one that a click brings back into a form that has the `text`."""
+        return next((one for one in self.lost if one.text != text), Board())
 
-    @property
-    def last(self) -> Board:
-        """The one that a click brings back."""
-        return self.lost[0] if self.lost else Board()
-
-    def bring_back(self, instead_of: Board) -> Board:
-        """The last one, which is in the form again; the one that it replaces is kept behind the
-        others, so that each click brings back another one."""
-        board, *others = self.lost
-        replaced = [instead_of] if instead_of.text not in ("", board.text) else []
-        self.lost = [*others, *replaced]
+    def bring_back(self, now: Board) -> Board:
+        """The last one, which is in the form again, or none; the one that it replaces is kept
+        behind the others, so that each click brings back another one."""
+        board = self.last(now.text)
+        if not board.text:
+            return board
+        others = [one for one in self.lost if one.text not in (board.text, now.text)]
+        self.lost = [*others, now] if now.text else others
         return board
 
     def tell(self) -> bool:

@@ -144,7 +144,7 @@ def of_form(line: FormLine, values: tuple[Any, ...], chosen: int) -> Staged | No
     if found is None:
         return None
     checked, inputs = found
-    text, lost = text_of(inputs["custom_settings"].get(STORYBOARD)), of_page(values[0]).last.text
+    text = text_of(inputs["custom_settings"].get(STORYBOARD))
     asked, plan = paragraphs(str(inputs.get("prompt") or "")), checked.plan
     if plan is None:
         try:
@@ -158,7 +158,7 @@ def of_form(line: FormLine, values: tuple[Any, ...], chosen: int) -> Staged | No
     starts = not continues(inputs)
     return Staged(text, clips, "", starts, tuple(chain.stream(asked or [""], clips, repeat)),
                   (*line.said(checked, inputs), *_in_the_form(plan, inputs)),
-                  lost="" if lost == text else lost).at(chosen)
+                  lost=of_page(values[0]).last(text).text).at(chosen)
 
 
 def _in_the_form(plan: Plan | None, inputs: Mapping[str, Any]) -> Iterator[str]:
@@ -745,16 +745,16 @@ class Desk:
         if state is None:
             raise StoreError(STALE)
         boards = of_page(page)
-        if not boards.lost:  # it is back already
-            return gr.skip()
         now = Board(text_of(text), int(frames or 0), boards.model or "")
         if state.clips and stamp == state.stamp:  # the last keystrokes may still be on their way
             with contextlib.suppress(StoryboardError):
                 now = replace(now, text=text_of(write(self._entered(state, *fields))))
         board = boards.bring_back(now)
+        if not board.text:  # it is back already
+            return gr.skip()
         clips = actions.clips_asked({"video_length": board.frames})
         return self._put(state, replace(state, text=board.text, clips=clips,
-                                        lost=boards.last.text))
+                                        lost=boards.last(board.text).text))
 
 
 def seen(path: str, outputs: Path, wgp: Mapping[str, Any]) -> Path | None:
