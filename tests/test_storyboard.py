@@ -936,7 +936,7 @@ class Sitting:
         rest = () if alone else (self.state.stamp, *self.typed)
         values = event.call_args.args[0](self.state, *rest, *entered)
         self.state = values.get(self.desk.state, self.state)
-        if self.desk.row_prompt in values:
+        if self.desk.stamp in values:  # the editor is filled again
             self.typed = self.row(self.state.chosen)
         return values
 
@@ -963,6 +963,36 @@ def test_a_field_has_the_name_that_the_text_and_the_messages_have(monkeypatch, t
         sitting.type(name, "")
     assert parse("[1]\nSVI strength = 2") == parse("[1]\nsvi strength = 2"), "as it was once"
     assert '"svi strength"' in parse("[1]\nSVI strength = 2").row(0).key(), "as runs have it"
+
+
+def test_what_is_typed_stays_when_something_else_than_its_clip_changes(sitting, tmp_path):
+    """The next words may be typed before the answer is there."""
+    at = sitting("[5]\nseed = 1")
+    at.do(at.desk.cards.click, 1)
+    stamp, picture = at.state.stamp, tmp_path / "beach.png"
+    picture.write_bytes(b"an image")
+    boxes = at.desk.pictures
+    for event, *entered in ((at.desk.count.blur, "4"), (at.desk.pause.input, True),
+                            (at.desk.count.submit, "2"), (at.desk.loop.input, True),
+                            (boxes["reference"].upload, picture), (boxes["end_image"].clear,)):
+        at.typed[0] += "it dives "
+        shown = at.do(event, *entered)
+        entry = {at.desk.stamp, at.desk.new_shot, *at.desk.texts.values()}
+        assert not entry & shown.keys() and at.state.stamp == stamp
+        assert shown.get(at.desk.row_prompt, {}).keys() <= {"placeholder"}
+        assert at.state.board.row(1).prompt == at.typed[0].strip()
+    assert shown[at.desk.state].clips == 2 and at.state.board.pause
+    kept = Path(at.state.board.row(1).reference)
+    assert kept.name == "beach.png" and boxes["reference"] in shown and at.desk.loop in shown
+    shown = at.do(at.desk.drop.click)
+    assert at.desk.stamp not in shown and not {4} & at.state.board.rows.keys()
+    shown = at.do(at.desk.count.blur, "1")
+    assert at.desk.stamp not in shown, "the row of clip 2 is there as long as it has something"
+    at.do(at.desk.cards.click, 0)
+    shown = at.do(at.desk.count.blur, "3")
+    at.do(at.desk.cards.click, 2)
+    shown = at.do(at.desk.count.blur, "2")
+    assert at.desk.stamp in shown and at.state.chosen == 1, "its card is gone"
 
 
 def test_an_answer_to_typing_that_comes_after_a_later_one_changes_nothing_of_its_clip(sitting):
@@ -1180,7 +1210,7 @@ def test_the_prompt_that_a_clip_has_anyway_follows_the_form(sitting, monkeypatch
     at = sitting(clips=2)
     now = replace(at.state, clips=3, prompts=("one", "two", "three"), chosen=2)
     monkeypatch.setattr(desk, "of_form", lambda *_: now)
-    after = at.desk.drop.click.return_value.then.call_args_list[0]
+    after = at.desk.drop.click.return_value.then.call_args_list[1]
     noted = after.args[0](at.state, at.state.stamp, "")
     assert noted.keys() <= {*after.args[2]}
     assert noted[at.desk.row_prompt] == {"placeholder": "three"}, "what was typed stays"

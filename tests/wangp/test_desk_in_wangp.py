@@ -319,6 +319,14 @@ def test_what_is_typed_stays_with_its_clip_however_late_answers_come(form, tmp_p
     page.get_by_text("Clip 5 of 5").wait_for()
     assert prompt.input_value() == ""
     prompt.press_sequentially("it lands", delay=60)
+    at.fill("row_count", "6")
+    prompt.press("End")  # before the answer
+    prompt.press_sequentially(" at dusk", delay=60)
+    page.get_by_text("Clip 5 of 6").wait_for()
+    at.fill("row_count", "5")
+    for _ in " at dusk":
+        prompt.press("Backspace")
+    page.get_by_text("Clip 5 of 5").wait_for()
     at.click("row_up")
     page.get_by_text("Clip 4 of 5").wait_for()
     page.wait_for_timeout(6000)  # whatever is still on its way

@@ -11,7 +11,7 @@ import contextlib
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from html import escape
@@ -359,7 +359,8 @@ class Desk:
         typed = gr.on([one.input for one in row[2:]], guarded(self._typed), row, both,
                       trigger_mode="always_last", show_progress="hidden", **quiet)
         for event in (self.cards.click, self.add.click, self.copy.click, self.up.click,
-                      self.down.click, self.remove.click, self.back.click):
+                      self.down.click, self.remove.click, self.drop.click, self.share.click,
+                      self.apply.click, self.back.click):
             event(None, None, None, js=_HOLD)
         edits: list[tuple[Any, Callable[..., Any], list[Any]]] = [
             (self.loop.input, self._loop, [self.loop]),
@@ -386,11 +387,11 @@ class Desk:
                  on(self.apply.click, self._apply, [self.state, self.text], both, **quiet),
                  on(self.back.click, self._bring_back,
                     [*row, form[0], *self.form_outputs], both, **quiet)]
-        settled = on(typed.then, self.settled, [self.state, self.stamp, *self.form_outputs[:1]],
-                     self.form_outputs[:1], **quiet)
+        settled = [on(one.then, self.settled, [self.state, self.stamp, *self.form_outputs[:1]],
+                      self.form_outputs[:1], **quiet) for one in (typed, *done)]
         # the form has changed
         noted = [on(event, self._noted, [self.state, self.stamp, *form], self.noted, **quiet)
-                 for event in (*(one.then for one in (*done, settled)),
+                 for event in (*(one.then for one in (*done, settled[0])),
                                *(timer.tick for timer in self.line.news))]
         for one in (*done, *noted[:len(done)]):  # once the cards are drawn, however long that takes
             one.then(None, None, None, js=_TO_CHOSEN)
@@ -594,17 +595,19 @@ class Desk:
         return self._changed(state, lambda board: board, chosen=picked(range(state.cards), index))
 
     def _changed(self, state: Staged, change: Callable[[Storyboard], Storyboard],
-                 clips: int = 0, chosen: int | None = None, typing: bool = False
-                 ) -> dict[Any, Any]:
-        """The desk and the form after a change; while the user is `typing`, the editor stays."""
+                 clips: int = 0, chosen: int | None = None,
+                 stays: Collection[Any] | None = None) -> dict[Any, Any]:
+        """The desk and the form after a change. If `stays` is given, the editor stays, where the
+        user may be typing, but for these parts."""
         clips = clips or state.clips
         chosen = state.chosen if chosen is None else chosen
         board = change(state.board)
         if max(clips, board.clips) > chain.MAX_CLIPS:
             raise StoreError(f"a video has at most {chain.MAX_CLIPS:,} clips. Remove one first")
-        return self._put(state, replace(state, text=write(board), clips=clips).at(chosen), typing)
+        return self._put(state, replace(state, text=write(board), clips=clips).at(chosen), stays)
 
-    def _put(self, state: Staged, new: Staged, typing: bool = False) -> dict[Any, Any]:
+    def _put(self, state: Staged, new: Staged, stays: Collection[Any] | None = None
+             ) -> dict[Any, Any]:
         """The desk and the form with a `new` text and number of clips."""
         text, clips = new.text, new.clips
         if len(state.prompts) < clips:
@@ -613,15 +616,20 @@ class Desk:
         run = self.tab.store.open(state.run) if state.run else None
         if run is not None:
             new = noted(new, run)
-        values = self._values(new if typing else _filled(new), run)
+        if new.chosen != state.chosen:
+            stays = None
+        values = self._values(_filled(new) if stays is None else new, run)
         if run is None:
             values[self.form_outputs[0]] = text or AUTO
             if clips != state.clips:
                 values[self.form_outputs[1]] = CLIP_FRAMES * clips
+        if stays is None:
+            return values
+        values[self.row_prompt] = gr.update(placeholder=_default_prompt(new))
         # an answer may come after a later one, whose clip the page shows by then
         late = (self.state, self.note, self.cards, self.fault, self.text, self.drop, self.back,
-                self.remake, *self.form_outputs)
-        return {box: values[box] for box in late if box in values} if typing else values
+                self.remake, *self.form_outputs, *stays)
+        return {box: values[box] for box in late if box in values}
 
     def _typed(self, state: Staged | None, stamp: str, *fields: Any, aloud: bool = False) -> Any:
         """What was typed, kept unless it cannot be; a click says so `aloud`."""
@@ -634,7 +642,7 @@ class Desk:
             if aloud:
                 warn(error)
             return {self.fault: _fault(error)}
-        return self._changed(state, lambda _: board, typing=True)
+        return self._changed(state, lambda _: board, stays=())
 
     def _entered(self, state: Staged, prompt: str, *entered: Any) -> Storyboard:
         """The storyboard with what the editor holds. Raises StoryboardError."""
@@ -657,7 +665,8 @@ class Desk:
 
     def _pictured(self, name: str, state: Staged, path: str | None = None) -> dict[Any, Any]:
         kept = "" if path is None else keep(Path(path), self._images)
-        return self._changed(state, lambda board: edited(board, [state.chosen], **{name: kept}))
+        return self._changed(state, lambda board: edited(board, [state.chosen], **{name: kept}),
+                             stays=(self.loop, *self.pictures.values()))
 
     def _added(self, name: str, state: Staged | None) -> Any:
         """What the box of a picture shows once one was added: none that gradio could not read,
@@ -668,11 +677,13 @@ class Desk:
         return None
 
     def _pause(self, state: Staged, yes: bool) -> dict[Any, Any]:
-        return self._changed(state, lambda board: replace(board, pause=yes))
+        return self._changed(state, lambda board: replace(board, pause=yes),
+                             stays=(self.pause,))
 
     def _loop(self, state: Staged, yes: bool) -> dict[Any, Any]:
         return self._changed(state, lambda board: edited(
-            board, [state.chosen], end_image=LOOP if yes else ""))
+            board, [state.chosen], end_image=LOOP if yes else ""),
+                             stays=(self.loop, *self.pictures.values()))
 
     def _counted(self, state: Staged | None, stamp: str, *rest: Any) -> Any:
         """Another number of clips; one that cannot be does not stay in the field."""
@@ -689,14 +700,16 @@ class Desk:
             raise StoreError(f"a video has 1 to {chain.MAX_CLIPS:,} clips, not {number:,}")
         if number == state.clips:
             return {self.count: str(number)}
-        return self._changed(state, lambda board: board, number)
+        return self._changed(state, lambda board: board, number, stays=(
+            self.count, self.title, self.row_prompt, self.loop))
 
     def _dropped(self, state: Staged | None, stamp: str, *row: Any) -> dict[Any, Any]:
         """Without the rows of clips that the video does not have. They are kept until then: with
         more clips, they count again."""
         def drop(state: Staged) -> dict[Any, Any]:
             return self._changed(state, lambda board: replace(board, rows={
-                clip: row for clip, row in board.rows.items() if clip < state.clips}))
+                clip: row for clip, row in board.rows.items() if clip < state.clips}),
+                                 stays=(self.title, self.loop))
         state = _known(state)
         goes = state.chosen >= state.clips  # with what is typed there
         return drop(state) if goes else self._after_typing(drop)(state, stamp, *row)
