@@ -893,8 +893,12 @@ def test_the_storyboard_of_another_model_is_kept_behind_and_its_settings_are_non
     said(rows, "auto")
     assert said(others, "another thing", model="t2v") == [], "the form of that model still has it"
     assert [one.text for one in boards.lost] == [rows, others]
-    assert said("another thing", "auto") == [], "no setting of SVI's"
-    assert [one.text for one in boards.lost] == [rows, others]
+    assert said("another thing", others) == [], "no setting of SVI's"
+    assert [one.text for one in boards.lost] == [rows], "it is there again"
+    assert said(others, "", model="t2v") == []
+    assert said("", "auto")[0].startswith("The storyboard is empty now."), "as New video has it"
+    assert [one.text for one in boards.lost] == [others, rows]
+    assert said("", "", model="t2v") == [] == said("", "auto"), "once"
 
 
 def test_the_storyboard_of_a_job_in_the_queue_is_not_the_forms(form):

@@ -32,12 +32,14 @@ class Boards:
     `model`   of the form, since WanGP filled it last; "" for one without SVI's settings, None until
               the form was looked at
     `going`   what the form has while WanGP fills it
+    `left`    what it had when another model was chosen, which WanGP keeps, by model
     `untold`  nobody has told the user yet that the form is empty
     """
 
     lost: list[Board] = field(default_factory=list)
     model: str | None = None
     going: list[Board] = field(default_factory=list)
+    left: dict[str, Board] = field(default_factory=dict)
     untold: bool = False
 
     def filling(self, text: Any, frames: int) -> None:
@@ -48,18 +50,18 @@ class Boards:
     def filled(self, text: Any, model: str) -> None:
         """WanGP has filled the form, which has this now."""
         text = text_of(text) if model else ""
-        for board in self.going:
-            if board.text not in ("", text):
-                self._lose(board, model)
-                self.untold |= not text and board.model == model
+        back = self.left.pop(model, None)
+        for board in (*([back] if back else []), *self.going):
+            if board.text in ("", text):
+                continue
+            others = [one for one in self.lost if one.text != board.text][:_MOST]
+            if board.model == model:
+                self.lost, self.untold = [board, *others], self.untold or not text
+            else:  # the form of that model still has it
+                self.lost, self.left[board.model] = [*others, board], board
         # such as that of a model that is chosen again
         self.lost = [one for one in self.lost if one.text != text]
         self.model, self.going = model, []
-
-    def _lose(self, board: Board, model: str) -> None:
-        others = [one for one in self.lost if one.text != board.text][:_MOST]
-        # the form of another model still has it
-        self.lost = [board, *others] if board.model == model else [*others, board]
 
     def last(self, text: str) -> Board:
         """The one that a click brings back into a form that has the `text`."""
