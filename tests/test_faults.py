@@ -189,6 +189,21 @@ def test_a_disk_that_is_full_as_a_clip_is_kept_is_said_in_a_sentence(
     assert wgp.generate(settings("film", 3)) and np.array_equal(shown(wgp), expected["film"])
 
 
+@pytest.mark.parametrize(("error", "how"), [
+    (OSError(30, "Read-only file system"), "Check the disk"),
+    (PermissionError(13, "Permission denied"), "Close the program that uses the file, or allow "
+                                               "writing")])
+@pytest.mark.parametrize("name", ["keep", "add"])
+def test_what_to_do_about_a_clip_that_cannot_be_written_goes_by_the_reason(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+        error: OSError, how: str, name: str):
+    wgp = WanGP(tmp_path)
+    fails(monkeypatch, store.Run, name, 2, error)
+    wgp.generate(settings("film", 3))
+    said = capsys.readouterr().out
+    assert f". {how}, then press Generate again" in said and "disk space" not in said
+
+
 def test_of_a_first_clip_that_cannot_be_kept_nothing_is_called_safe(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     wgp = WanGP(tmp_path)

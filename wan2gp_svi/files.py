@@ -143,6 +143,14 @@ def explain(error: Exception, known: Path | None = None) -> str:
     return f"{path}: {what}" if error.filename and path != known else what
 
 
+def remedy(error: Exception) -> str:
+    """What the user can do about a file that cannot be written, as the beginning of a sentence."""
+    if isinstance(error, PermissionError):
+        return "Close the program that uses the file, or allow writing"
+    full = {errno.ENOSPC, getattr(errno, "EDQUOT", None)}  # a quota, which Windows lacks
+    return "Free some disk space" if getattr(error, "errno", 0) in full else "Check the disk"
+
+
 # -------------------------------------------------------------------------------------------- locks
 
 def lock(folder: Path) -> Callable[[], None]:

@@ -1,7 +1,6 @@
 """Makes all changes of a plan, or none."""
 
 import contextlib
-import errno
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -55,9 +54,8 @@ def carry_out(wangp: Path, changes: Sequence[Change]) -> None:
 
 def remedy(error: OSError) -> str:
     """What the user can do about it."""
-    how = "Free some disk space" if error.errno == errno.ENOSPC else "Check the disk"
-    if isinstance(error, PermissionError):
-        how = "Close WanGP and any program that uses it, or allow writing"
+    how = ("Close WanGP and any program that uses it, or allow writing"
+           if isinstance(error, PermissionError) else files.remedy(error))
     return f"{how}, then run this again"
 
 

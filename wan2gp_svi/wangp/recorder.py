@@ -283,8 +283,9 @@ class Recording:
             safe = f" All clips before it are safe in {self.run.folder}." if number > 1 else ""
             raise self._gone() or StoreError(
                 f"clip {number} cannot be written to run {self.run.name} ({why}), so this video "
-                "ends; WanGP may put that clip alone into a file of its own. Free some disk space "
-                f"and press Generate again, which makes clip {number} again.{safe}") from error
+                "ends; WanGP may put that clip alone into a file of its own. "
+                f"{files.remedy(error)}, then press Generate again, which makes clip {number} "
+                f"again.{safe}") from error
 
     def _gone(self) -> StoreError | None:
         """What is wrong if somebody has removed the run's folder."""
@@ -550,8 +551,7 @@ class Recording:
                 self._let_go(f"a clip could not be written: {why}")
                 fix = ("For a new video, set \"SVI run\" to new"
                        if isinstance(error, VideoError) else
-                       "Free some disk space, or close the program that uses the file, and press "
-                       "Generate again to resume")
+                       f"{files.remedy(error)}, then press Generate again to resume")
                 raise self._gone() or StoreError(
                     f"the clips of run {self.run.name} cannot be written ({why}). {fix}. All "
                     f"clips so far are safe in {self.run.folder}.") from error
