@@ -24,7 +24,7 @@ from loop import WanGP, in_one_go, of_pieces, settings, shown
 
 from wan2gp_svi.runs import store
 from wan2gp_svi.runs.state import State
-from wan2gp_svi.wangp import clip, hooks, matching, page, recorder, visitors
+from wan2gp_svi.wangp import clip, hooks, matching, page, recorder, stop_button, visitors
 from wan2gp_svi.wangp.pipeline import current_clip
 
 
@@ -200,8 +200,21 @@ def test_what_to_do_about_a_clip_that_cannot_be_written_goes_by_the_reason(
     wgp = WanGP(tmp_path)
     fails(monkeypatch, store.Run, name, 2, error)
     wgp.generate(settings("film", 3))
-    said = capsys.readouterr().out
+    said = capsys.readouterr().out + wgp.error  # as the work beside has failed sooner or later
     assert f". {how}, then press Generate again" in said and "disk space" not in said
+
+
+def test_a_page_knows_its_run_from_the_moment_when_others_see_it_run(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    wgp, known, lock = WanGP(tmp_path), [], store.Run.lock
+    with monkeypatch.context() as planted:
+        fails(planted, store.Run, "keep", 2, FULL)
+        wgp.generate(settings("film", 3))
+    wgp.gen.pop(stop_button.RUN)
+    monkeypatch.setattr(store.Run, "lock", lambda run: (
+        known.append(getattr(wgp.gen.get(stop_button.RUN), "name", "") == run.name), lock(run))[1])
+    assert wgp.generate(settings("film", 3))
+    assert known[-1], "those before are let go at once"
 
 
 def test_of_a_first_clip_that_cannot_be_kept_nothing_is_called_safe(

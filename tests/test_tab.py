@@ -182,6 +182,19 @@ def test_a_loop_is_as_long_as_its_video(store: Store):
     longer = replace(desk.of_run(run, 0), clips=5)
     assert "5 clips, 25.1 s" in desk.noted(longer, run).notes[0]
     assert view.seconds(run, 3) == 241 / 16, "its last clip is not there"
+    run = make(store, 3, settings=run.about.settings)
+    run.path(3, ".mp4").write_bytes(b"a video")
+    run.add(Clip(3, "two", 7, 80, tail=0), [run.path(3, ".mp4")], {"m": torch.zeros(1)})
+    assert "4 of 4 clips, 20.0 s" in view.card(view.look(run)), "one frame goes, not two"
+
+
+def test_a_run_that_stops_after_every_clip_says_so_before_it_goes_on(store: Store):
+    for board, stops in (("[all]\npause = yes", True), ("[1]\nseed = 5", False)):
+        run = make(store, settings={**SETTINGS, "custom_settings": {"svi_storyboard": board}})
+        assert ("redo it from a clip. It stops after every clip." in view.look(run).next_step
+                ) is stops
+        assert ("Resume run" in (note := desk.of_run(run, 0).notes[1]) and
+                "It stops after every clip, so you can look at it." in note) is stops
 
 
 def test_a_name_makes_a_run_no_newer(store: Store):

@@ -211,7 +211,7 @@ def _runs(options: argparse.Namespace) -> None:
         now = state(run, len(done))
         rows.append((run.name, run.changed, about.title,
                      clips_in_words(run, now, done), size(run.size),
-                     cut(in_words(run, now, done), 48), cut(about.label or gist(run), 40)))
+                     cut(in_words(run, now, done), 64), cut(about.label or gist(run), 40)))
     if runs:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:

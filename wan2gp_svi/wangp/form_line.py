@@ -58,6 +58,7 @@ _IN_THE_LINE = {"lora-download", "no-lora", "override", "unknown-lora", "extend-
 # the names that settings have in files
 _IN_FILES = re.compile(r" \((image_start|image_refs|video_source|audio_guide|video_guide|PV)\)")
 _NEW_VIDEO = "For a new video, set \"SVI run\" to auto."
+PAUSING = "It stops after every clip, so you can look at it."  #: as its storyboard says
 BRING_BACK = "Bring back the last storyboard"  #: a button of the tab
 _EMPTY = ("The storyboard is empty now. To fill it again, open \"Storyboard\" in the tab SVI and "
           f"press \"{BRING_BACK}\" (if a run is open there, first \"Back to the form\").")
@@ -116,7 +117,7 @@ def _outline(plan: Plan, inputs: Mapping[str, Any], refused: bool) -> Iterator[s
                  if clips > 1 else "")
         yield f"Clips are whole, so {asked:,} frames are rounded up.{fewer}"
     if plan.board.pause and clips > 1:
-        yield "It stops after every clip, so you can look at it."
+        yield PAUSING
     if plan.variant.poses and clips < chain.clips_of(asked, plan.variant.overlap):
         yield "It has as many clips as the poses fill."
     if plan.requested_run not in (AUTO, NEW):

@@ -26,7 +26,7 @@ from ..runs.store import FOLDER, Run, Store
 from ..storyboard import same_clips
 from ..text import count, cut, sentence
 from ..variants import CLIP_FRAMES
-from . import board, pose_video, sound
+from . import board, pose_video, sound, stop_button
 from .form import AUTO, DECIDING, NEW, STORYBOARD, SettingsError
 from .frames import to_uint8
 from .media import MediaError
@@ -95,6 +95,8 @@ def begin(scope: _Scope, plan: Plan, reference: Tensor, motion_frames: Tensor,
             (run.take_before if apart else run.take_source)(source)
         for path in board.images(plan.board):
             run.take_image(Path(path), board.digest(path))
+        # the page knows its run before that is locked, which makes it one that is running
+        (scope.get("gen") or {})[stop_button.RUN] = run
         own_sound = bool(scope.get("postprocess_audio") or scope.get("audio_source"))
         recording = Recording(run, total, reference.shape[1] * reference.shape[2], say,
                               plan.sound and not own_sound, plan.board.pause)

@@ -131,7 +131,8 @@ def first_clip(plan: Plan, scope: _Scope) -> Clip:
                             "10.41 or later, or use a shorter sound.")
     if plan.board.pause and recording is None:
         _warn("this WanGP cannot stop after every clip. Update it to 10.41 or later.", scope)
-    video.gen[stop_button.RUN] = None if recording is None else recording.run
+    if recording is None:
+        video.gen[stop_button.RUN] = None
     video.seed = scope["seed"] if recording is None else recording.run.about.seed
     video.start, video.images = reference, _images(plan, recording)
     seeds = [] if recording is None else [clip.seed for clip in recording.clips]

@@ -46,7 +46,7 @@ from .. import pose_video, resuming, sound, visitors
 from ..check.request import Request
 from ..check.telling import for_page
 from ..form import AUTO, STORYBOARD, SettingsError
-from ..form_line import BRING_BACK, FormLine
+from ..form_line import BRING_BACK, PAUSING, FormLine
 from ..last_board import Board, of_page, text_of
 from ..plan import Plan, clips_of
 from ..source_video import continues
@@ -190,7 +190,8 @@ def noted(staged: Staged, run: Run) -> Staged:
     try:
         settings = resuming.restaged(run, staged.board, staged.clips)
         if not faults:
-            what = [f"{sentence(resuming.what_happens(run, settings, done))}."]
+            what = [f"{sentence(resuming.what_happens(run, settings, done))}.",
+                    *[PAUSING] * staged.board.pause]
             if said := of_rows.same_seed(staged.board, staged.clips, run.about.seed):
                 what.append(sentence(said))
             clip = resuming.redo_from(settings)

@@ -79,7 +79,8 @@ class Shown:
                     "Extend it: nothing is left to resume, and there is no second clip to redo.")
         done, clips = len(self.done), self.run.about.clips
         resume = f"at clip {done + 1} of {clips}" if done < clips else "to put all clips together"
-        return f"Resume it {resume}{', extend it, or ' if redo else ', or extend it'}{redo}."
+        stops = " It stops after every clip." * _board(self.run).pause
+        return f"Resume it {resume}{', extend it, or ' if redo else ', or extend it'}{redo}.{stops}"
 
     @property
     def last_redo(self) -> int:
@@ -101,7 +102,8 @@ def seconds(run: Run, clips: int, board: Storyboard | None = None, short: bool =
     clip shares with the next."""
     if not clips:
         return 0.0
-    loops = (_board(run) if board is None else board).row(clips - 1).end_image == LOOP
+    board = _board(run) if board is None else board
+    loops = not short and board.row(clips - 1).end_image == LOOP  # the clip that closes it is last
     shared = _overlap(run) * (continues(run.about.settings) + short)
     return (chain.length(clips, _overlap(run)) - loops - shared) / run.about.fps
 
@@ -152,7 +154,7 @@ def card(shown: Shown) -> str:
     title = f"{about.label} ({run.name})" if about.label else run.name
     facts = [*_amount(shown), size(run.size), run.changed]
     lines = (f"<b>{escape(title)}</b> {escape(about.title)}",
-             f"<b>{escape(cut(_state(shown), 60))}</b>",
+             f"<b>{escape(cut(_state(shown), 70))}</b>",
              escape(", ".join(facts)), escape(cut(gist(run), 70)))
     text = "".join(f"<div>{line}</div>" for line in lines)
     return pressable(f"<div style='flex:0 0 {_THUMBNAIL[0]}px'>{thumbnail(run)}</div>"
