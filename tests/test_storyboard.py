@@ -995,6 +995,58 @@ def test_what_is_typed_stays_when_something_else_than_its_clip_changes(sitting, 
     assert at.desk.stamp in shown and at.state.chosen == 1, "its card is gone"
 
 
+def test_a_number_of_clips_may_follow_another_at_once(sitting):
+    """The answer to the first one leaves the field alone, where the next may be typed by then."""
+    at = sitting(clips=5)
+    for event, fields in ((at.desk.count.submit, False), (at.desk.count.blur, True)):
+        assert event.call_args.kwargs["trigger_mode"] == "multiple", "none is dropped"
+        for number in ("6", "2", "2"):
+            assert (at.desk.count in (shown := at.do(event, number))) is fields
+        assert at.state.clips == 2 and shown in ({}, {at.desk.count: "2"})
+        assert at.do(event, "0") == {at.desk.count: "2"} and "not 0" in at.gradio.said[-1]
+    for event in (at.desk.pause.input, at.desk.loop.input):
+        assert event.call_args.kwargs["trigger_mode"] == "multiple"
+
+
+def test_a_value_that_cannot_be_keeps_no_tick_and_no_image_from_the_storyboard(sitting, tmp_path):
+    """Their boxes show them, and would go on to."""
+    at = sitting("[1]\nreference = a.png", clips=1)
+    at.type("guidance", "abc")
+    picture = tmp_path / "beach.png"
+    picture.write_bytes(b"an image")
+    for event, *entered in ((at.desk.pause.input, True), (at.desk.loop.input, True),
+                            (at.desk.pictures["reference"].clear,),
+                            (at.desk.pictures["end_image"].upload, picture)):
+        shown = at.do(event, *entered)
+        assert "Guidance in clip 1 cannot be" in shown[at.desk.fault]
+        assert at.desk.stamp not in shown and not at.gradio.said
+    row = at.state.board.row(0)
+    assert at.state.board.pause and row.reference == "" and row.end_image.endswith("beach.png")
+    added = at.desk.pictures["end_image"].upload.return_value.then.call_args_list[-1].args[0]
+    assert added(at.state) == at.gradio.skip() and not at.gradio.said
+    at.do(at.desk.count.blur, "3")
+    assert "Guidance in clip 1 cannot be" in at.gradio.said[-1]
+    at.type("guidance", "2")
+    at.do(at.desk.add.click)
+    assert at.state.board.row(0) == replace(row, guidance=2)
+
+
+def test_a_form_with_fewer_clips_shows_another_one_in_the_editor(sitting, monkeypatch):
+    """Else what is typed for the clip that has gone would be another one's."""
+    at = sitting("[2]\nprompt = two", clips=5)
+    at.do(at.desk.cards.click, 4)
+    monkeypatch.setattr(desk, "of_form", lambda line, form, chosen: replace(
+        at.state, clips=2).at(chosen))
+    note = at.desk.up.click.return_value.then.call_args_list[1].args[0]
+    shown = note(at.state, at.state.stamp, "the form")
+    assert shown[at.desk.state].chosen == 1 and shown[at.desk.row_prompt]["value"] == "two"
+    assert shown[at.desk.stamp] == shown[at.desk.state].stamp != at.state.stamp
+    at.do(at.desk.cards.click, 1)
+    shown = note(at.state, at.state.stamp, "the form")
+    assert at.desk.stamp not in shown and shown[at.desk.title] == "### Clip 2 of 2"
+    assert shown[at.desk.loop] == {"value": False, "interactive": True}
+
+
 def test_an_answer_to_typing_that_comes_after_a_later_one_changes_nothing_of_its_clip(sitting):
     at = sitting("[2]\nprompt = two")
     at.do(at.desk.cards.click, 1)
@@ -1022,7 +1074,7 @@ def test_a_click_on_which_nothing_happens_says_what_to_correct(sitting):
     at = sitting("[2]\nprompt = two")
     at.type("seed", "-1")
     clicks = [(at.desk.cards.click, 1), (at.desk.generate.click,), (at.desk.copy.click,),
-              (at.desk.add.click,), (at.desk.up.click,), (at.desk.pause.input, True),
+              (at.desk.add.click,), (at.desk.up.click,),
               (at.desk.count.blur, "4"), (at.desk.share.click, "a story")]
     for number, (event, *entered) in enumerate(clicks, 1):
         at.do(event, *entered)
@@ -1208,12 +1260,12 @@ def test_the_last_storyboard_comes_back_while_svi_is_off_and_once(sitting):
 
 def test_the_prompt_that_a_clip_has_anyway_follows_the_form(sitting, monkeypatch):
     at = sitting(clips=2)
-    now = replace(at.state, clips=3, prompts=("one", "two", "three"), chosen=2)
+    now = replace(at.state, clips=3, prompts=("one", "two", "three"))
     monkeypatch.setattr(desk, "of_form", lambda *_: now)
     after = at.desk.drop.click.return_value.then.call_args_list[1]
     noted = after.args[0](at.state, at.state.stamp, "")
     assert noted.keys() <= {*after.args[2]}
-    assert noted[at.desk.row_prompt] == {"placeholder": "three"}, "what was typed stays"
+    assert noted[at.desk.row_prompt] == {"placeholder": "one"}, "what was typed stays"
 
 
 def test_a_copy_has_a_seed_of_its_own(sitting):

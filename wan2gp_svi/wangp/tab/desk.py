@@ -92,6 +92,9 @@ _TO_EDITOR = """() => {setTimeout(() => {
 }, 200)}"""
 
 
+_Edit = tuple[Any, Callable[..., Any], list[Any]]  # an event, its work, and what that gets
+
+
 @dataclass(frozen=True)
 class Staged:
     """What the desk is about.
@@ -301,8 +304,6 @@ class Desk:
                         self.row_prompt, *self.texts.values(), *self.pictures.values(), self.loop,
                         self.new_shot, self.fault, self.text, self.pause, self.generate,
                         self.remake, self.to_form, self.drop, self.back, self.story]
-        self.noted = [self.state, self.note, self.cards, self.count, self.title, self.drop,
-                      self.back, self.row_prompt]
         self.form_outputs = [line.storyboard, line.components["video_length"]]
         self._connect()
 
@@ -363,22 +364,26 @@ class Desk:
                       self.down.click, self.remove.click, self.drop.click, self.share.click,
                       self.apply.click, self.back.click):
             event(None, None, None, js=_HOLD)
-        edits: list[tuple[Any, Callable[..., Any], list[Any]]] = [
-            (self.loop.input, self._loop, [self.loop]),
-            (self.pause.input, self._pause, [self.pause]),
+        edits: list[_Edit] = [
             (self.add.click, self._add, []), (self.copy.click, self._copy, []),
             (self.up.click, partial(self._move, by=-1), []),
             (self.down.click, partial(self._move, by=1), []),
             (self.share.click, self._share, [self.story])]
-        edits += [(box.clear, partial(self._pictured, name), [])
+        boxes: list[_Edit] = [(box.upload, partial(self._pictured, name), [box])
+                              for name, box in self.pictures.items()]
+        boxes += [(box.clear, partial(self._pictured, name), [])
                   for name, box in self.pictures.items()]
-        uploads = [(box.upload, partial(self._pictured, name), [box])
-                   for name, box in self.pictures.items()]
-        edits += uploads
+        boxes += [(self.loop.input, self._loop, [self.loop]),
+                  (self.pause.input, self._pause, [self.pause])]
         done = [on(event, self._after_typing(work), [*row, *entered], both, **quiet)
                 for event, work, entered in edits]
-        done += [on(event, self._counted, [*row, self.count], both, **quiet)
-                 for event in (self.count.submit, self.count.blur)]
+        # each sends what it holds at that moment, also while an answer is on its way
+        each = {"trigger_mode": "multiple", **quiet}
+        added = [on(event, self._beside_typing(work), [*row, *entered], both, **each)
+                 for event, work, entered in boxes]
+        done += added
+        done += [on(event, partial(self._counted, typing=typing), [*row, self.count], both, **each)
+                 for event, typing in ((self.count.submit, True), (self.count.blur, False))]
         done.append(on(self.drop.click, self._dropped, row, both, **quiet))
         done.append(on(self.cards.click, self._after_typing(self._choose), [*row, self.cards], both,
                        trigger_mode="always_last", **quiet))
@@ -391,13 +396,12 @@ class Desk:
         settled = [on(one.then, self.settled, [self.state, self.stamp, *self.form_outputs[:1]],
                       self.form_outputs[:1], **quiet) for one in (typed, *done)]
         # the form has changed
-        noted = [on(event, self._noted, [self.state, self.stamp, *form], self.noted, **quiet)
+        noted = [on(event, self._noted, [self.state, self.stamp, *form], self.outputs, **quiet)
                  for event in (*(one.then for one in (*done, settled[0])),
                                *(timer.tick for timer in self.line.news))]
         for one in (*done, *noted[:len(done)]):  # once the cards are drawn, however long that takes
             one.then(None, None, None, js=_TO_CHOSEN)
-        for (name, box), one in zip(self.pictures.items(), done[len(edits) - len(uploads):],
-                                    strict=False):
+        for (name, box), one in zip(self.pictures.items(), added, strict=False):
             one.then(guarded(partial(self._added, name)), [self.state], [box],
                      show_progress="hidden", **quiet)
         remake = job(self.tab, lambda run, state: resuming.restaged(run, state.board, state.clips),
@@ -432,7 +436,7 @@ class Desk:
         cleared = on(self.start.clear, lambda images: ([], {**images, "image_start": False}),
                      [images], outputs[:2], **quiet)
         for event in (added, cleared):
-            event.then(guarded(self._noted), [self.state, self.stamp, *form], self.noted,
+            event.then(guarded(self._noted), [self.state, self.stamp, *form], self.outputs,
                        show_progress="hidden", **quiet)
         self._mirror(gallery.change)
 
@@ -515,6 +519,8 @@ class Desk:
         # WanGP strips what is entered
         if (now.text.strip(), stamp) != (state.text.strip(), state.stamp):
             return gr.skip()  # a later change is on its way
+        if now.chosen != state.chosen:  # the clip in the editor has gone
+            return self._values(_filled(now), None)
         now = replace(now, stamp=state.stamp)
         values = {self.state: now, self.note: note(now),
                   self.cards: gr.Dataset(samples=cards(now, None, self._seen, self._images)),
@@ -522,6 +528,8 @@ class Desk:
         if now.clips != state.clips:
             values |= {self.count: str(now.clips), self.title: _title(now), self.drop: _drop(now),
                        self.row_prompt: gr.update(placeholder=_default_prompt(now))}
+            with contextlib.suppress(StoryboardError):
+                values[self.loop] = _loops(now, now.board.row(now.chosen))
         return values
 
     def loading(self) -> dict[Any, Any]:
@@ -549,16 +557,14 @@ class Desk:
         except StoryboardError as error:
             board, values[self.fault] = Storyboard(), _fault(error)
         row = board.row(staged.chosen)
-        last, run_there = staged.chosen == staged.clips - 1, bool(staged.run)
+        run_there = bool(staged.run)
         values |= {
             self.cards: gr.Dataset(samples=cards(staged, run, self._seen, self._images)),
             self.count: str(staged.clips),
             self.title: _title(staged), self.start: gr.update(visible=staged.starts),
             self.row_prompt: gr.update(value=row.prompt, placeholder=_default_prompt(staged)),
             self.new_shot: row.new_shot,
-            # one that a clip added behind it has left in the middle can be unticked
-            self.loop: gr.update(value=row.end_image == LOOP,
-                                 interactive=last or row.end_image == LOOP),
+            self.loop: _loops(staged, row),
             self.pause: board.pause, self.text: staged.text,
             self.generate: gr.update(visible=not run_there),
             self.remake: gr.update(visible=run_there, interactive=bool(staged.action),
@@ -590,6 +596,17 @@ class Desk:
             if stamp == state.stamp:
                 state = replace(state, text=write(self._entered(state, *fields)))
             return work(state, *entered)
+        return both
+
+    def _beside_typing(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        """The same for what has a box of its own, which shows it: what cannot be in another one
+        does not keep it from the storyboard."""
+        def both(state: Staged | None, stamp: str, *rest: Any) -> Any:
+            try:
+                return self._after_typing(work)(state, stamp, *rest)
+            except StoryboardError as error:
+                return {**work(_known(state), *rest[2 + len(self.texts):]),
+                        self.fault: _fault(error)}
         return both
 
     def _choose(self, state: Staged, index: int) -> dict[Any, Any]:
@@ -686,16 +703,20 @@ class Desk:
             board, [state.chosen], end_image=LOOP if yes else ""),
                              stays=(self.loop, *self.pictures.values()))
 
-    def _counted(self, state: Staged | None, stamp: str, *rest: Any) -> Any:
-        """Another number of clips; one that cannot be does not stay in the field."""
+    def _counted(self, state: Staged | None, stamp: str, *rest: Any, typing: bool = False) -> Any:
+        """Another number of clips; one that cannot be does not stay in the field, in which the user
+        may still be `typing`."""
         state = _known(state)
         try:
-            return self._after_typing(self._count)(state, stamp, *rest)
+            shown = self._after_typing(self._count)(state, stamp, *rest)
         except (StoreError, StoryboardError) as error:
             warn(error)
             return {self.count: str(state.clips)}
+        if typing:
+            shown.pop(self.count)
+        return shown or gr.skip()
 
-    def _count(self, state: Staged, clips: Any) -> Any:
+    def _count(self, state: Staged, clips: Any) -> dict[Any, Any]:
         number = actions.whole("the number of clips", clips)
         if not 1 <= number <= chain.MAX_CLIPS:
             raise StoreError(f"a video has 1 to {chain.MAX_CLIPS:,} clips, not {number:,}")
@@ -827,6 +848,13 @@ def _default_prompt(staged: Staged) -> str:
 def _title(staged: Staged) -> str:
     there = "of" if staged.chosen < staged.clips else "is not in a video of"
     return f"### Clip {staged.chosen + 1} {there} {staged.clips}"
+
+
+def _loops(staged: Staged, row: Row) -> Any:
+    """The tick of the last clip. One that a clip added behind it has left in the middle can be
+    taken out."""
+    loops = row.end_image == LOOP
+    return gr.update(value=loops, interactive=loops or staged.chosen == staged.clips - 1)
 
 
 def _drop(staged: Staged) -> Any:
