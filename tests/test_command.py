@@ -148,6 +148,17 @@ def test_nothing_is_removed_where_nobody_can_answer(store: Store, svi, monkeypat
     assert run.folder.exists()
 
 
+def test_a_folder_that_is_no_run_is_not_removed_as_one_without_a_word(store: Store, svi):
+    run = make(store)
+    (store.folder / "holiday").mkdir()
+    (store.folder / "holiday" / "letter.txt").write_text("Dear Ann", encoding="utf-8")
+    assert ("holiday has no run.json, so it is no run. Delete the folder if you need nothing in it"
+            in svi("runs")[1])
+    warning = "All files in holiday go, which may not be SVI's: no run.json is there."
+    assert warning in svi("runs", "--remove", "holiday", run.name)[1]
+    assert warning not in svi("runs", "--remove", run.name)[1]
+
+
 def test_an_interrupt_ends_a_command_without_a_traceback(store: Store, svi, monkeypatch):
     def interrupt() -> str:
         raise KeyboardInterrupt

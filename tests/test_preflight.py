@@ -990,6 +990,7 @@ def test_no_last_video_to_continue_is_said_before_the_model_is_loaded(form, tmp_
 
 def test_the_form_is_wangps_own_while_svi_is_off(form, capsys):
     off, on = form([LIGHTX2V], 81), form(["svi-shot.safetensors"], 810)
+    assert ".svi_line .pending {opacity: 1 " in on["line"], "it waits for news without a flicker"
     assert off["row"] == {"visible": False} and off["line"] == ""
     assert (off["frames"], off["overlap"]) == ({"maximum": 737}, {"maximum": 2, "value": 1}), (
         "gradio 6 has no slider from 1 to 1")

@@ -234,7 +234,10 @@ def _remove(store: Any, folders: list[Path], sure: bool) -> None:
     freed = size(sum(map(size_of, folders)))
     what = f"{count(len(folders), 'run')} ({', '.join(folder.name for folder in folders)})"
     if not sure:
-        print(f"Remove the clips of {what} for good? This frees {freed}. [y/N] ", end="",
+        others = [folder.name for folder in folders if not (folder / "run.json").is_file()]
+        warning = (f" All files in {', '.join(others)} go, which may not be SVI's: no run.json is "
+                   "there." if others else "")
+        print(f"Remove the clips of {what} for good?{warning} This frees {freed}. [y/N] ", end="",
               flush=True)
         answer = sys.stdin.readline()  # "" where nobody can answer
         if answer.strip().lower() not in ("y", "yes"):

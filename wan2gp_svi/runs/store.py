@@ -320,8 +320,8 @@ class Store:
                                  "device, and SVI follows none in a run")
             if not (folder / "run.json").exists():
                 raise StoreError(f"run {name} is only just being made"
-                                 if files.is_locked(folder) else f"{folder} has no run.json and is "
-                                 f"no run. To remove it: runs --remove {name}")
+                                 if files.is_locked(folder) else f"{folder} has no run.json, so "
+                                 "it is no run. Delete the folder if you need nothing in it")
         except FileNotFoundError:
             raise StoreError(f"run {name} is gone: it is no longer in {self.folder}") from None
         except OSError as error:

@@ -65,6 +65,8 @@ _EMPTY = ("The storyboard is empty now. To fill it again, open \"Storyboard\" in
 _MESSAGE = "svi_message"  # in WanGP's state of a page: what to show once the form is filled
 _SLIDERS = ("video_length", "sliding_window_overlap")
 _SLOTS = ("custom_setting_", "custom_setting_slider_", "custom_setting_dropdown_")
+# gradio greys text while it waits for news, which would flicker
+_STEADY = "<style>.svi_line .pending {opacity: 1 !important}</style>"
 # WanGP has custom settings further up, where they would open out of sight. All that comes after the
 # line goes last, and of that the settings are first
 _SETTINGS_BELOW = "<style>.svi_line ~ *, :has(> .svi_line) > .svi_settings {order: 1}</style>"
@@ -501,4 +503,4 @@ def _slot_names(components: int) -> list[str]:
 def _html(texts: Sequence[str], folds: bool) -> str:
     lines = [escape(for_page(text), quote=False) for text in texts]
     shown = "<br>".join([f"<b>{lines[0]}</b>", *lines[1:]]) if lines else ""
-    return _SETTINGS_BELOW + shown if folds else shown
+    return (_STEADY if shown else "") + _SETTINGS_BELOW * folds + shown
