@@ -157,6 +157,7 @@ def test_a_folder_that_is_no_run_is_not_removed_as_one_without_a_word(store: Sto
     warning = "All files in holiday go, which may not be SVI's: no run.json is there."
     assert warning in svi("runs", "--remove", "holiday", run.name)[1]
     assert warning not in svi("runs", "--remove", run.name)[1]
+    assert "Folder holiday is removed." in svi("runs", "--remove", "holiday", "--yes")[1]
 
 
 def test_an_interrupt_ends_a_command_without_a_traceback(store: Store, svi, monkeypatch):

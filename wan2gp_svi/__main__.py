@@ -233,8 +233,8 @@ def _remove(store: Any, folders: list[Path], sure: bool) -> None:
     videos = {run.folder: run.about.video for run in store.runs()}
     freed = size(sum(map(size_of, folders)))
     what = f"{count(len(folders), 'run')} ({', '.join(folder.name for folder in folders)})"
+    others = [folder.name for folder in folders if not (folder / "run.json").is_file()]
     if not sure:
-        others = [folder.name for folder in folders if not (folder / "run.json").is_file()]
         warning = (f" All files in {', '.join(others)} go, which may not be SVI's: no run.json is "
                    "there." if others else "")
         print(f"Remove the clips of {what} for good?{warning} This frees {freed}. [y/N] ", end="",
@@ -246,8 +246,8 @@ def _remove(store: Any, folders: list[Path], sure: bool) -> None:
     for folder in folders:
         store.remove_folder(folder)
         video = videos.get(folder)
-        print(f"Run {folder.name} is removed.", f"Its video stays: {video}" if video else
-              "No video of it is known.")
+        print(f"{'Folder' if folder.name in others else 'Run'} {folder.name} is removed.",
+              f"Its video stays: {video}" if video else "No video of it is known.")
     print(f"This frees {freed}.")
 
 
